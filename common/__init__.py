@@ -1,0 +1,1 @@
+"""What both papers' packages need: configuration, data, training, runs, results. Imports neither."""

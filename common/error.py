@@ -1,0 +1,37 @@
+"""Errors meant for the person at the keyboard, each kind with its process exit code.
+
+A message says what is wrong, where, and what to do, in one or two plain lines; the command line
+prints it without a traceback. Everything that isn't one of these is a bug and keeps its traceback.
+"""
+
+
+class UserError(Exception):
+    """Something the user can put right. Base of all errors below."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """An unknown experiment, preset, key or platform, a value of the wrong type, a run in the way."""
+
+    exit_code = 2
+
+
+class DataError(UserError):
+    """A dataset or a file of a run is missing, truncated, damaged or not what it should be."""
+
+    exit_code = 3
+
+
+class DivergedError(UserError):
+    """The loss or a gradient became infinite or not a number."""
+
+    exit_code = 4
+
+
+class InterruptedRun(UserError):
+    """A run was asked to stop (SIGINT, SIGTERM) and has saved its state."""
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
