@@ -18,7 +18,7 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """A dataset or a file of a run is missing, truncated, damaged or not what it should be."""
+    """A dataset or a file of a run is missing, truncated or damaged, or can't be written."""
 
     exit_code = 3
 

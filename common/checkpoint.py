@@ -1,0 +1,181 @@
+"""Checkpoints of a run: whole training states on disk, the latest and the best kept (Orbax v1)."""
+
+import errno
+import hashlib
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from common.error import DataError
+
+State = TypeVar("State")
+
+KEPT_LATEST = 2
+"""How many of the newest checkpoints stay, so that a damaged one has another behind it."""
+
+
+class Restored(NamedTuple):
+    """What a checkpoint holds."""
+
+    state: Any
+    notes: dict[str, Any]
+    """JSON values that belong to the state but don't live on the device."""
+    score: float | None
+
+
+class Checkpoints:
+    """The checkpoints of one run directory, numbered in the order in which they were saved.
+
+    Each carries a digest of its arrays, checked when it is read: a damaged file is never taken for
+    a state. Writing is atomic (Orbax writes aside and renames), so a kill loses the save in flight
+    and no other.
+    """
+
+    def __init__(self, directory: Path):
+        """Opens or creates the directory."""
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        policies = ocp.training.preservation_policies
+        self.directory = directory.absolute()
+        self._checkpointer = ocp.training.Checkpointer(
+            self.directory,
+            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+            preservation_policy=policies.AnyPreservationPolicy(
+                [
+                    policies.LatestN(KEPT_LATEST),
+                    policies.BestN(
+                        get_metric_fn=lambda metrics: metrics["score"],
+                        reverse=True,  # ascending quality: the lowest score last
+                        n=1,
+                        keep_checkpoints_without_metrics=False,
+                    ),
+                ]
+            ),
+            cleanup_tmp_directories=True,
+        )
+
+    def save(self, state: Any, notes: dict[str, Any], score: float | None = None) -> None:
+        """Saves a pytree of arrays with JSON notes; the lowest score ever given is kept as best.
+
+        Raises DataError when the disk is full; the checkpoints before stay as they are.
+        """
+        number = max(self._numbers(), default=-1) + 1
+        try:
+            self._checkpointer.save(
+                number,
+                {"state": state},
+                metrics=None if score is None else {"score": score},
+                custom_metadata={"notes": notes, "score": score, "digest": digest(state)},
+            )
+        except Exception as error:
+            if _disk_full(error, self.directory):
+                raise DataError(
+                    f"{self.directory}: the disk is full, this checkpoint could not be saved; the "
+                    "ones before are intact.\nFree some space and run the same command again."
+                ) from error
+            raise
+
+    def restore_latest(
+        self, abstract_state: State, warn: Callable[[str], None]
+    ) -> tuple[State, dict[str, Any]] | None:
+        """The newest undamaged state and its notes, or None where nothing was saved yet.
+
+        `abstract_state` gives structure, shapes and dtypes. A damaged checkpoint is reported to
+        `warn`, deleted, and the one before it taken. Raises DataError if all are damaged.
+        """
+        numbers = self._numbers()
+        for number in reversed(numbers):
+            try:
+                restored = self._read(number, abstract_state)
+            except DataError as error:
+                warn(f"{error} Going back to the checkpoint before it.")
+                shutil.rmtree(self.directory / str(number), ignore_errors=True)
+                self._checkpointer.reload()
+                continue
+            return restored.state, restored.notes
+        if numbers:
+            raise DataError(
+                f"{self.directory}: every checkpoint is damaged; start again with --fresh."
+            )
+        return None
+
+    def restore_best(self, abstract_state: State) -> tuple[State, dict[str, Any]]:
+        """The state with the lowest score, and its notes. Raises DataError if it is damaged or absent."""
+        scores = {number: self._score(number) for number in self._numbers()}
+        scored = {number: score for number, score in scores.items() if score is not None}
+        if not scored:
+            raise DataError(
+                f"{self.directory}: no checkpoint with a score; start again with --fresh."
+            )
+        best = min(scored, key=lambda number: (scored[number], number))
+        restored = self._read(best, abstract_state)
+        return restored.state, restored.notes
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        self._checkpointer.close()
+
+    def _numbers(self) -> list[int]:
+        return [checkpoint.step for checkpoint in self._checkpointer.checkpoints]
+
+    def _score(self, number: int) -> float | None:
+        try:
+            return self._metadata(number)["score"]
+        except DataError:
+            return None
+
+    def _metadata(self, number: int) -> dict[str, Any]:
+        try:
+            metadata = self._checkpointer.metadata(number).custom_metadata
+            return {key: metadata[key] for key in ("notes", "score", "digest")}  # type: ignore[index]
+        except Exception as error:
+            raise DataError(
+                f"{self.directory / str(number)}: this checkpoint is damaged."
+            ) from error
+
+    def _read(self, number: int, abstract_state: Any) -> Restored:
+        metadata = self._metadata(number)
+        try:
+            state = self._checkpointer.load(number, {"state": abstract_state})["state"]
+            intact = digest(state) == metadata["digest"]
+        except Exception as error:  # whatever a damaged file makes Orbax raise
+            raise DataError(
+                f"{self.directory / str(number)}: this checkpoint can't be read."
+            ) from error
+        if not intact:
+            raise DataError(f"{self.directory / str(number)}: this checkpoint is damaged.")
+        return Restored(state, metadata["notes"], metadata["score"])
+
+
+def abstract(state: Any) -> Any:
+    """Shapes, dtypes and shardings of a pytree of arrays: what restoring needs to know."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state
+    )
+
+
+def digest(state: Any) -> str:
+    """A hash of all arrays of a pytree: types, shapes and bits."""
+    hashed = hashlib.blake2b(digest_size=16)
+    for leaf in jax.tree.leaves(state):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        array = np.ascontiguousarray(leaf)
+        hashed.update(f"{array.dtype}{array.shape}".encode())
+        hashed.update(array.data)
+    return hashed.hexdigest()
+
+
+def _disk_full(error: BaseException | None, directory: Path) -> bool:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left" in str(error) or "RESOURCE_EXHAUSTED" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return shutil.disk_usage(directory).free < 1_000_000

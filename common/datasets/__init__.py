@@ -1,0 +1,118 @@
+"""The datasets by name: what each is, whether it is ready on this machine, loading and verifying.
+
+Importing this package is cheap on purpose (no TFDS, NumPy or JAX), so that `--help` stays fast;
+the heavy modules are imported by the first call that needs them.
+"""
+
+import importlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.datasets.catalog import DATASETS, DatasetInfo, DatasetStatus, Verification
+from common.error import ConfigError
+
+if TYPE_CHECKING:
+    from common.datasets.builder import Builder
+    from common.datasets.corpus import ChoraleSet, Corpus
+
+__all__ = [
+    "DATASETS",
+    "ChoraleSet",
+    "Corpus",
+    "DatasetInfo",
+    "DatasetStatus",
+    "Verification",
+    "default_cache_dir",
+    "load",
+    "status",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Return `Corpus` or `ChoraleSet`, importing NumPy only when one of them is asked for."""
+    if name in ("Corpus", "ChoraleSet"):
+        return getattr(importlib.import_module("common.datasets.corpus"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def default_cache_dir() -> Path:
+    """Return $HIGHWAY_TUTOR_CACHE, else $XDG_CACHE_HOME/highway-tutor, else ~/.cache/highway-tutor.
+
+    A relative $XDG_CACHE_HOME is ignored, as its specification demands.
+    """
+    if own := os.environ.get("HIGHWAY_TUTOR_CACHE"):
+        return Path(own).expanduser()
+    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache"
+    return root / "highway-tutor"
+
+
+def load(
+    name: str,
+    data_dir: Path | None = None,
+    cache_dir: Path | None = None,
+    download: bool = True,
+) -> "Corpus | ChoraleSet":
+    """Load a dataset, preparing it first if this machine hasn't yet.
+
+    Args:
+      name: a key of `DATASETS`.
+      data_dir: a folder with source files brought by hand; they win over downloads, and are only
+        read. Not looked at when the dataset is already prepared.
+      cache_dir: where downloads and prepared data live; `default_cache_dir()` if None.
+      download: whether missing source files may be fetched.
+
+    Raises:
+      ConfigError: there is no such dataset.
+      DataError: a source is missing, damaged or can't be fetched, or the prepared data is damaged.
+    """
+    builder = _builder(name)
+    from common.datasets import store
+
+    return store.load(builder, _path(data_dir), _path(cache_dir) or default_cache_dir(), download)
+
+
+def status(name: str, data_dir: Path | None = None, cache_dir: Path | None = None) -> DatasetStatus:
+    """Say whether a dataset is ready, or what to do; quick, and missing data is not an error.
+
+    Sizes are checked, contents are not: that is what `verify` and `load` do.
+
+    Raises:
+      ConfigError: there is no such dataset.
+    """
+    builder = _builder(name)
+    from common.datasets import store
+
+    return store.status(builder, _path(data_dir), _path(cache_dir) or default_cache_dir())
+
+
+def verify(name: str, cache_dir: Path | None = None) -> Verification:
+    """Check every file of the prepared dataset against the checksums taken when it was built.
+
+    Raises:
+      ConfigError: there is no such dataset.
+    """
+    builder = _builder(name)
+    from common.datasets import store
+
+    return store.verify(builder, _path(cache_dir) or default_cache_dir())
+
+
+def _path(value: Path | str | None) -> Path | None:
+    return None if value is None else Path(value).expanduser()
+
+
+def _builder(name: str) -> "type[Builder]":
+    """Import the builder class that the catalogue names for a dataset."""
+    info = DATASETS.get(name)
+    if info is None:
+        import difflib
+
+        close = difflib.get_close_matches(name, DATASETS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(DATASETS)}"
+        raise ConfigError(f"unknown dataset {name!r}; {hint}")
+    module, _, attribute = info.builder.partition(":")
+    builder: type[Builder] = getattr(importlib.import_module(module), attribute)
+    return builder

@@ -1,0 +1,215 @@
+"""TFDS builders of the two kinds of dataset: from checked sources to array_record and back.
+
+TFDS is kept off TensorFlow: records are array_record, arrays are stored as raw bytes, and reading
+goes through `as_data_source`. Every array is one record (a long stream: one per chunk).
+"""
+
+import abc
+import contextlib
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging as absl_logging
+
+from common.datasets.corpus import ChoraleSet, Corpus, Level
+from common.datasets.source import Sources, collect
+from common.datasets.stream import TokenStreams
+from common.error import DataError
+
+FILE_FORMAT = "array_record"
+SPLITS = ("train", "valid", "test")
+_CHUNK = 1 << 22  # tokens in a record; a read costs ~64 us whatever its size
+
+
+class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC):
+    """What both kinds share: where the sources come from, and metadata stored with the data.
+
+    A dataset is a subclass with `name`, `VERSION`, `RELEASE_NOTES`, `TEXT` (description, homepage,
+    citation) and `SOURCES`, and a pure function behind `preprocess`.
+    """
+
+    SOURCES: ClassVar[Sources]
+    TEXT: ClassVar[Mapping[str, str]]
+    _FEATURE: ClassVar[str]  # what an array is called in the examples of TFDS
+
+    def __init__(
+        self,
+        *,
+        data_dir: Path | str,
+        source_dir: Path | None = None,
+        download_dir: Path | None = None,
+        download: bool = True,
+        config: None = None,
+        version: str | None = None,
+        file_format: str = FILE_FORMAT,
+    ):
+        """Set up a builder whose prepared data are, or will be, in data_dir/name/version.
+
+        Args:
+          data_dir: root of prepared datasets; required, so that ~/tensorflow_datasets never is.
+          source_dir: a folder with source files brought by hand, only read.
+          download_dir: where downloads are kept; TFDS's choice if None.
+          download: whether missing sources may be downloaded.
+          config, version, file_format: as in TFDS, which passes them when it unpickles a builder.
+        """
+        self._source_dir, self._download_dir, self._download = source_dir, download_dir, download
+        super().__init__(
+            data_dir=str(data_dir), config=config, version=version, file_format=file_format
+        )
+
+    @abc.abstractmethod
+    def preprocess(self, files: Mapping[str, bytes]) -> Any:
+        """Turn the checked content of the source files into arrays; raise DataError if it can't."""
+
+    @abc.abstractmethod
+    def read(self) -> Corpus | ChoraleSet:
+        """Load the prepared data into memory."""
+
+    def build(self, scratch_dir: Path) -> None:
+        """Prepare the data, silently. TFDS may litter `scratch_dir`.
+
+        Raises:
+          DataError: a source is missing or not what it should be.
+        """
+        with _quiet():
+            self.download_and_prepare(
+                file_format=FILE_FORMAT,
+                download_dir=scratch_dir,
+                download_config=tfds.download.DownloadConfig(try_download_gcs=False),
+            )
+
+    def _dataset_info(self, features: dict[str, Any]) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(features),
+            metadata=tfds.core.MetadataDict(),
+            disable_shuffling=True,  # a stream has an order
+            **self.TEXT,
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        files = collect(
+            self.SOURCES,
+            self._source_dir,
+            self._download_dir or Path(dl_manager.download_dir),
+            self._download,
+        )
+        prepared = self.preprocess(files)
+        self.info.metadata["checksums"] = {file.name: file.sha256 for file in self.SOURCES.files}
+        return self._examples_of(prepared)
+
+    @abc.abstractmethod
+    def _examples_of(self, prepared: Any) -> dict[str, Any]:
+        """Return the generator of examples of each split, and note what belongs to the metadata."""
+
+    def _generate_examples(self, arrays: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Make an example of each array of one split, numbered so that their order is kept."""
+        for number, array in enumerate(arrays):
+            yield number, {"number": number, self._FEATURE: array}
+
+    def _arrays(self, split: str) -> list[np.ndarray]:
+        """Read the arrays of one split in their order."""
+        with _quiet():
+            source = self.as_data_source(split=split)
+            examples = sorted(
+                (source[i] for i in range(len(source))), key=lambda example: example["number"]
+            )
+        return [example[self._FEATURE] for example in examples]
+
+
+class CorpusBuilder(Builder):
+    """A token stream in three splits with its vocabulary."""
+
+    LEVEL: ClassVar[Level]
+    TOKEN_DTYPE: ClassVar[type[np.unsignedinteger]] = np.uint8
+    # Published sizes that a build must arrive at: "vocabulary", "train", "valid", "test".
+    SIZES: ClassVar[Mapping[str, int]] = {}
+    _FEATURE = "tokens"
+
+    @abc.abstractmethod
+    def preprocess(self, files: Mapping[str, bytes]) -> TokenStreams:
+        """Turn the checked content of the source files into token streams."""
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        tokens = tfds.features.Tensor(shape=(None,), dtype=self.TOKEN_DTYPE, encoding="bytes")
+        return self._dataset_info({"number": np.int64, "tokens": tokens})
+
+    def _examples_of(self, prepared: TokenStreams) -> dict[str, Any]:
+        for what, size in self.SIZES.items():
+            if len(getattr(prepared, what)) != size:
+                raise DataError(
+                    f"{self.name}: {what} has {len(getattr(prepared, what)):,} entries,"
+                    f" expected {size:,}"
+                )
+        self.info.metadata["level"] = self.LEVEL
+        self.info.metadata["vocabulary"] = list(prepared.vocabulary)
+        return {split: self._generate_examples(self._chunks(prepared, split)) for split in SPLITS}
+
+    def _chunks(self, prepared: TokenStreams, split: str) -> Iterator[np.ndarray]:
+        ids = getattr(prepared, split)
+        # TFDS can't write a split without records: an empty stream is one empty chunk.
+        for start in range(0, max(len(ids), 1), _CHUNK):
+            yield ids[start : start + _CHUNK].astype(self.TOKEN_DTYPE, copy=False)
+
+    def read(self) -> Corpus:
+        """Load the prepared data into memory, tokens as int32."""
+        metadata = self.info.metadata
+        streams = {split: self._stream(split) for split in SPLITS}
+        return Corpus(
+            name=self.name,
+            version=str(self.version),
+            level=metadata["level"],
+            vocabulary=tuple(metadata["vocabulary"]),
+            checksums=dict(metadata["checksums"]),
+            **streams,
+        )
+
+    def _stream(self, split: str) -> np.ndarray:
+        chunks = self._arrays(split)
+        stream = np.empty(sum(map(len, chunks)), np.int32)
+        np.concatenate(chunks, out=stream, casting="safe")
+        stream.flags.writeable = False
+        return stream
+
+
+class ChoraleBuilder(Builder):
+    """Piano rolls in three splits; `preprocess` gives for each split a list of uint8 [T, 88]."""
+
+    KEYS = 88
+    _FEATURE = "roll"
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        roll = tfds.features.Tensor(shape=(None, self.KEYS), dtype=np.uint8, encoding="bytes")
+        return self._dataset_info({"number": np.int64, "roll": roll})
+
+    def _examples_of(self, prepared: Mapping[str, list[np.ndarray]]) -> dict[str, Any]:
+        return {split: self._generate_examples(prepared[split]) for split in SPLITS}
+
+    def read(self) -> ChoraleSet:
+        """Load the prepared data into memory."""
+        rolls = {split: tuple(self._arrays(split)) for split in SPLITS}
+        for roll in (roll for split in rolls.values() for roll in split):
+            roll.flags.writeable = False
+        return ChoraleSet(
+            name=self.name,
+            version=str(self.version),
+            checksums=dict(self.info.metadata["checksums"]),
+            **rolls,
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep TFDS's prints, progress bars and absl messages from the terminal."""
+    verbosity = absl_logging.get_verbosity()
+    tfds.disable_progress_bar()
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        absl_logging.set_verbosity(verbosity)

@@ -1,0 +1,100 @@
+"""The list of datasets, in plain data that costs nothing to import."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What the command line tells of a dataset without loading it."""
+
+    name: str
+    title: str
+    source_files: tuple[str, ...]  # names accepted in --data-dir
+    ships: bool  # whether the source comes with this package
+    how_to_get: str  # one or two plain lines
+    builder: str  # "module:class" of its TFDS builder
+
+
+@dataclass(frozen=True)
+class DatasetStatus:
+    """Where a dataset stands on this machine.
+
+    `state` is one of
+      ready: prepared in the cache;
+      preparable: the source files are in the data folder or already downloaded;
+      ships: the source comes with the package, the first load prepares it;
+      missing: the source must be downloaded or brought by hand;
+      damaged: a file in the cache or the data folder is not what it should be.
+    """
+
+    name: str
+    state: Literal["ready", "preparable", "ships", "missing", "damaged"]
+    path: Path | None  # the prepared data, or the folder the sources were found in
+    advice: str  # one line: what is so, and what to do
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a check of a prepared dataset found."""
+
+    name: str
+    path: Path  # where the prepared data is, or would be
+    prepared: bool
+    checked: tuple[str, ...]  # names of the files that were checked
+    damaged: tuple[str, ...]  # one line for each file that is missing or changed
+
+    @property
+    def ok(self) -> bool:
+        """True if the dataset is prepared and every file is as it was built."""
+        return self.prepared and not self.damaged
+
+
+_ENTRIES = (
+    DatasetInfo(
+        name="penn_treebank",
+        title="Penn Treebank, words, Mikolov's preprocessing",
+        source_files=("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt", "ptb.zip"),
+        ships=False,
+        how_to_get="Downloaded from public research copies, or bring ptb.zip or the three ptb.*.txt"
+        " files yourself.\nThe text is licensed by the LDC (catalogue number LDC99T42).",
+        builder="common.datasets.penn_treebank:PennTreebank",
+    ),
+    DatasetInfo(
+        name="enwik8",
+        title="enwik8, the first 10^8 bytes of a Wikipedia dump, bytes",
+        source_files=("enwik8", "enwik8.zip"),
+        ships=False,
+        how_to_get="Downloaded from mattmahoney.net/dc/enwik8.zip or a mirror (36 MB), or bring"
+        " enwik8 or enwik8.zip yourself.",
+        builder="common.datasets.enwik8:Enwik8",
+    ),
+    DatasetInfo(
+        name="text8",
+        title="text8, 10^8 characters of cleaned Wikipedia text, characters",
+        source_files=("text8", "text8.zip"),
+        ships=False,
+        how_to_get="Downloaded from mattmahoney.net/dc/text8.zip or a mirror (31 MB), or bring"
+        " text8 or text8.zip yourself.",
+        builder="common.datasets.text8:Text8",
+    ),
+    DatasetInfo(
+        name="jsb_chorales",
+        title="JSB Chorales, 382 chorales by J. S. Bach, quarter-note piano rolls",
+        source_files=(),
+        ships=True,
+        how_to_get="Comes with the package.",
+        builder="common.datasets.jsb_chorales:JsbChorales",
+    ),
+    DatasetInfo(
+        name="tiny_shakespeare",
+        title="Tiny Shakespeare, 1.1 MB of plays, characters",
+        source_files=(),
+        ships=True,
+        how_to_get="Comes with the package.",
+        builder="common.datasets.tiny_shakespeare:TinyShakespeare",
+    ),
+)
+
+DATASETS: dict[str, DatasetInfo] = {entry.name: entry for entry in _ENTRIES}

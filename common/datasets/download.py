@@ -1,0 +1,92 @@
+"""Fetching a file over HTTP from a list of mirrors, accepting only the bytes that are expected."""
+
+import hashlib
+import http.client
+import logging
+import os
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.error import DataError
+
+_LOG = logging.getLogger(__name__)
+_BLOCK = 1 << 18
+# Some research servers turn away Python's own user agent.
+_HEADERS = {"User-Agent": "Mozilla/5.0 (compatible; highway-tutor)"}
+STALL_SECONDS = 30.0  # without a byte, or without a connection
+MIRROR_SECONDS = 1800.0  # for the whole file from one mirror
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file on the web: the same bytes at each of several addresses, tried in order."""
+
+    mirrors: tuple[str, ...]
+    size: int  # bytes
+    sha256: str
+
+
+class _MirrorError(Exception):
+    """Why one mirror didn't give the file."""
+
+
+def fetch(download: Download, destination: Path) -> None:
+    """Bring a file to `destination`, from the first mirror that gives the expected bytes.
+
+    TFDS's own download manager isn't used: it has no time limit and no mirrors. The file is
+    written under another name and renamed when its size and sha256 are right, so `destination`
+    never holds anything else. Not for two processes at once: the caller holds a lock.
+
+    Raises:
+      DataError: no mirror gave the file; names each with its reason.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    for left in destination.parent.glob(f".{destination.name}.*.part"):  # by a killed process
+        left.unlink()
+    partial = destination.with_name(f".{destination.name}.{os.getpid()}.part")
+    failures = []
+    for address in download.mirrors:
+        _LOG.info("downloading %s (%.1f MB)", address, download.size / 1e6)
+        try:
+            _fetch_one(address, download, partial)
+            partial.replace(destination)
+            return
+        except _MirrorError as error:
+            failures.append(f"  {address}: {error}")
+        finally:
+            partial.unlink(missing_ok=True)
+    raise DataError(f"could not download {destination.name}:\n" + "\n".join(failures))
+
+
+def _fetch_one(address: str, download: Download, partial: Path) -> None:
+    """Write what one mirror sends to `partial`; raise _MirrorError unless it's as expected."""
+    if not address.startswith(("http://", "https://")):
+        raise _MirrorError("not an http or https address")
+    digest, size = hashlib.sha256(), 0
+    deadline = time.monotonic() + MIRROR_SECONDS
+    request = urllib.request.Request(address, headers=_HEADERS)
+    try:
+        with (
+            urllib.request.urlopen(request, timeout=STALL_SECONDS) as response,
+            partial.open("wb") as file,
+        ):
+            # read1 returns what has come, so a server that drips bytes can't outlast the deadline.
+            while block := response.read1(_BLOCK):
+                size += len(block)
+                if size > download.size:
+                    raise _MirrorError(f"longer than the expected {download.size:,} bytes")
+                if time.monotonic() > deadline:
+                    raise _MirrorError(f"not done after {MIRROR_SECONDS:.0f} s")
+                digest.update(block)
+                file.write(block)
+    except urllib.error.HTTPError as error:
+        raise _MirrorError(f"HTTP status {error.code}") from error
+    except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as err:
+        raise _MirrorError(str(getattr(err, "reason", err)) or type(err).__name__) from err
+    if size < download.size:
+        raise _MirrorError(f"ended after {size:,} of {download.size:,} bytes")
+    if digest.hexdigest() != download.sha256:
+        raise _MirrorError(f"sha256 is {digest.hexdigest()}, expected {download.sha256}")

@@ -1,0 +1,207 @@
+"""Finding the source files of a dataset: by hand, in the package, or downloaded; all checked."""
+
+import gzip
+import hashlib
+import importlib.resources
+import os
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.datasets.archive import read_members
+from common.datasets.download import Download, fetch
+from common.error import DataError
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file that the preprocessing reads, known by the sha256 of its content."""
+
+    name: str
+    size: int  # bytes
+    sha256: str
+    mirrors: tuple[str, ...] = ()  # where the file itself can be downloaded
+    shipped: bool = False  # whether the package has it, as files/<name>.gz
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A zip that holds source files: accepted by name, and possibly downloaded."""
+
+    name: str
+    download: Download | None = None
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All that one dataset is built from."""
+
+    files: tuple[SourceFile, ...]
+    how_to_get: str  # what to tell when they can't be had
+    archive: Archive | None = None
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """Names that are looked for in a folder of files brought by hand."""
+        loose = tuple(file.name for file in self.files if not file.shipped)
+        return loose + ((self.archive.name,) if self.archive else ())
+
+
+def collect(
+    sources: Sources, data_dir: Path | None, download_dir: Path, download: bool
+) -> dict[str, bytes]:
+    """Return the content of every source file by name, each checked against its sha256.
+
+    A file comes from the package if it ships, else from `data_dir` (itself, then in the zip),
+    else from `download_dir`, where what is missing is downloaded to if `download` allows.
+
+    Raises:
+      DataError: a file is missing, can't be read or fetched, or is not the expected one; says
+        which, and how to bring it by hand.
+    """
+    contents = {file.name: _read_shipped(file) for file in sources.files if file.shipped}
+    if data_dir is not None and _absent(sources, contents):
+        if not data_dir.is_dir():
+            raise DataError(f"the data folder {data_dir} does not exist or is not a folder")
+        contents |= _from_folder(sources, _absent(sources, contents), data_dir)
+    if _absent(sources, contents):
+        contents |= _from_downloads(sources, contents, data_dir, download_dir, download)
+    return contents
+
+
+def find(sources: Sources, folder: Path) -> list[tuple[Path, int | None]]:
+    """Say from which paths in `folder` all sources could be read, with their expected sizes.
+
+    Looks at names only. Returns [] if some source is in none of them.
+    """
+    loose = [(folder / file.name, file.size) for file in sources.files]
+    present = [(path, size) for path, size in loose if path.is_file()]
+    if len(present) == len(loose):
+        return list(present)
+    if sources.archive and (path := folder / sources.archive.name).is_file():
+        return [*present, (path, None)]
+    return []
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _absent(sources: Sources, contents: Mapping[str, bytes]) -> list[SourceFile]:
+    return [file for file in sources.files if file.name not in contents]
+
+
+def _from_folder(sources: Sources, wanted: Iterable[SourceFile], folder: Path) -> dict[str, bytes]:
+    """Read those wanted files that a folder has, loose or in the zip."""
+    contents: dict[str, bytes] = {}
+    zipped: list[SourceFile] = []
+    for file in wanted:
+        # lexists: a dangling link is a mistake to be told, not an absent file.
+        if os.path.lexists(path := folder / file.name):
+            contents[file.name] = _read_checked(path, file)
+        else:
+            zipped.append(file)
+    if zipped and sources.archive and os.path.lexists(path := folder / sources.archive.name):
+        contents |= _read_zipped(path, zipped)
+    return contents
+
+
+def _from_downloads(
+    sources: Sources,
+    contents: Mapping[str, bytes],
+    data_dir: Path | None,
+    download_dir: Path,
+    download: bool,
+) -> dict[str, bytes]:
+    """Read what `contents` lacks from earlier downloads, or download it."""
+    absent = _absent(sources, contents)
+    found: dict[str, bytes] = {}
+    try:
+        if sources.archive and sources.archive.download:
+            path = download_dir / sources.archive.name
+            if _have(path, sources.archive.download, download):
+                found = _read_zipped(path, absent)
+        else:
+            for file in absent:
+                path = download_dir / file.name
+                if _have(path, Download(file.mirrors, file.size, file.sha256), download):
+                    found[file.name] = _read_checked(path, file)
+    except DataError as error:
+        raise DataError(f"{error}\n{_by_hand(sources)}") from error
+    missing = [file.name for file in absent if file.name not in found]
+    if missing:
+        where = f" in {data_dir}" if data_dir else ""
+        raise DataError(
+            f"{', '.join(missing)}: not found{where}, and downloading is off\n{_by_hand(sources)}"
+        )
+    return found
+
+
+def _have(path: Path, download: Download, allowed: bool) -> bool:
+    """Make sure `path` is the wanted download, fetching it if allowed; False if it isn't there."""
+    if path.is_file() and sha256_of(path) == download.sha256:
+        return True
+    if allowed:
+        fetch(download, path)
+    return allowed
+
+
+def _by_hand(sources: Sources) -> str:
+    names = ", ".join(sources.accepted)
+    return f"{sources.how_to_get}\nFiles brought by hand: --data-dir FOLDER with {names}."
+
+
+def _read_checked(path: Path, expected: SourceFile) -> bytes:
+    """Read a file whole, or raise DataError if it's not the expected one."""
+    try:
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path}: not a file")
+        if (size := path.stat().st_size) != expected.size:
+            raise _mismatch(path, expected, size, sha256_of(path))
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    return _checked(str(path), expected, content)
+
+
+def _read_zipped(path: Path, wanted: Iterable[SourceFile]) -> dict[str, bytes]:
+    """Read all wanted files out of a zip."""
+    files = {file.name: file for file in wanted}
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: not a file")
+    contents = read_members(path, {file.name: file.size for file in files.values()})
+    for name, file in files.items():
+        if name not in contents:
+            raise DataError(f"{path}: holds no file named {name}")
+        _checked(f"{path}, member {name}", file, contents[name])
+    return contents
+
+
+def _read_shipped(file: SourceFile) -> bytes:
+    """Read a source file that comes with the package."""
+    packed = importlib.resources.files("common.datasets") / "files" / f"{file.name}.gz"
+    try:
+        content = gzip.decompress(packed.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(
+            f"cannot read {packed}: {error}; it comes with the package: install that again"
+        ) from error
+    return _checked(str(packed), file, content)
+
+
+def _checked(where: str, expected: SourceFile, content: bytes) -> bytes:
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected.sha256:
+        raise _mismatch(where, expected, len(content), found)
+    return content
+
+
+def _mismatch(where: Path | str, expected: SourceFile, size: int, sha256: str) -> DataError:
+    return DataError(
+        f"{where}: not the expected {expected.name}, or truncated or damaged\n"
+        f"  expected {expected.size:,} bytes, sha256 {expected.sha256}\n"
+        f"  found    {size:,} bytes, sha256 {sha256}"
+    )

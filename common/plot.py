@@ -1,0 +1,206 @@
+"""Pictures of training: learning curves as small PNG files, the same bytes for the same numbers."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from common.error import DataError
+
+LARGEST_BYTES = 200_000
+"""Pictures are committed with results, so they stay small."""
+
+WIDTH, HEIGHT, DOTS_PER_INCH = 10.0, 6.0, 100
+
+# Okabe and Ito's palette, told apart with every common kind of colour blindness; its yellow is
+# left out (too faint on white) and black is kept for reference lines.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
+INK, FAINT = "#222222", "#DDDDDD"
+
+FEW = 40
+"""Points of a series up to which each is marked."""
+
+Series = Sequence[tuple[float, float]]
+
+
+class _End(NamedTuple):
+    """Where a curve ends, and what is written there; x is None for a line across."""
+
+    label: str
+    x: float | None
+    y: float
+    colour: str
+
+
+def learning_curves(
+    series: Mapping[str, Series],
+    path: Path,
+    *,
+    x_label: str,
+    y_label: str,
+    title: str,
+    reference: Mapping[str, float] | None = None,
+    log_y: bool = False,
+) -> Path:
+    """Draws curves over a common x axis into a PNG file and returns its path.
+
+    Args:
+      series: label → points (x, y). Points that are not finite (or not positive, with log_y)
+        leave a gap; a series with none left is skipped.
+      path: the file, overwritten; its folder is created.
+      reference: label → y of a horizontal line, such as a published number.
+      log_y: a logarithmic y axis.
+
+    Raises DataError where the picture would exceed LARGEST_BYTES.
+    """
+    from matplotlib import rc_context, rcdefaults
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # The user's own matplotlibrc must not change committed pictures.
+    with rc_context():
+        rcdefaults()
+        figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DOTS_PER_INCH)
+        axes = figure.add_axes((0.085, 0.115, 0.70, 0.775))
+        _style(axes, x_label, y_label, title, log_y)
+        ends = _draw_series(axes, _usable(series, log_y))
+        ends += _draw_references(axes, _usable_lines(reference or {}, log_y))
+        _label_ends(axes, ends)
+        if not ends:
+            axes.text(0.5, 0.5, "no finite values", transform=axes.transAxes, ha="center")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Without the default metadata, which names the matplotlib version.
+        FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})
+    if path.stat().st_size > LARGEST_BYTES:
+        raise DataError(f"{path}: {path.stat().st_size} bytes, over {LARGEST_BYTES}.")
+    return path
+
+
+def _usable(series: Mapping[str, Series], log_y: bool) -> dict[str, list[tuple[float, float]]]:
+    """Each series in order of x, its unusable y as NaN; those without a usable one left out."""
+
+    def usable(y: float) -> bool:
+        return math.isfinite(y) and (y > 0 or not log_y)
+
+    kept = {}
+    for label, points in series.items():
+        if any(math.isfinite(x) and usable(y) for x, y in points):
+            ordered = sorted((p for p in points if math.isfinite(p[0])), key=lambda p: p[0])
+            kept[label] = [(x, y if usable(y) else math.nan) for x, y in ordered]
+    return kept
+
+
+def _usable_lines(reference: Mapping[str, float], log_y: bool) -> dict[str, float]:
+    return {k: y for k, y in reference.items() if math.isfinite(y) and (y > 0 or not log_y)}
+
+
+def _style(axes: Any, x_label: str, y_label: str, title: str, log_y: bool) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_title(_plain(title), loc="left", fontsize=14, color=INK, pad=14)
+    axes.set_xlabel(_plain(x_label), fontsize=11.5, color=INK)
+    axes.set_ylabel(_plain(y_label), fontsize=11.5, color=INK)
+    if log_y:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color("#888888")
+    axes.tick_params(colors="#555555", labelsize=10)
+    axes.grid(axis="y", color=FAINT, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.margins(x=0.02)
+
+
+def _draw_series(axes: Any, series: Mapping[str, Series]) -> list[_End]:
+    from matplotlib.ticker import MaxNLocator
+
+    ends = []
+    for number, (label, points) in enumerate(series.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        dash = DASHES[number // len(COLOURS) % len(DASHES)]
+        xs, ys = zip(*points, strict=True)
+        # A point between two gaps has no line to show it; where points are few, all are marked.
+        marker = "o" if len(points) <= FEW else None
+        axes.plot(xs, ys, color=colour, linestyle=dash, linewidth=2, marker=marker, markersize=4)
+        last = max(k for k, y in enumerate(ys) if not math.isnan(y))
+        ends.append(_End(label, xs[last], ys[last], colour))
+    if all(float(x).is_integer() for points in series.values() for x, _ in points):
+        axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    return ends
+
+
+def _draw_references(axes: Any, reference: Mapping[str, float]) -> list[_End]:
+    for y in reference.values():
+        axes.axhline(y, color=INK, linestyle=(0, (1, 2)), linewidth=1.4, zorder=1.5)
+    return [_End(label, None, y, INK) for label, y in reference.items()]
+
+
+def _label_ends(axes: Any, ends: list[_End]) -> None:
+    """Writes each label right of the axes beside its curve's end, joined to it by a thin line."""
+    left, right = axes.get_xlim()
+    axes.get_ylim()  # settles the limits, which the transformation below depends on
+    ends = sorted(ends, key=lambda end: end.y)
+    texts = [_wrap(_plain(end.label)) for end in ends]
+    heights = [0.038 * (text.count("\n") + 1) + 0.008 for text in texts]
+    to_axes = axes.transData + axes.transAxes.inverted()
+    wanted = [float(to_axes.transform((left, end.y))[1]) for end in ends]
+    for end, text, at in zip(ends, texts, _spread(wanted, heights), strict=True):
+        axes.annotate(
+            text,
+            xy=(right if end.x is None else end.x, end.y),
+            xycoords="data",
+            xytext=(1.03, at),
+            textcoords="axes fraction",
+            color=end.colour,
+            fontsize=10.5,
+            verticalalignment="center",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": end.colour,
+                "linestyle": (0, (1, 2)),  # no line that could be read as data
+                "linewidth": 0.8,
+                "relpos": (0, 0.5),
+                "shrinkA": 2,
+                "shrinkB": 0,
+            },
+        )
+
+
+def _spread(wanted: list[float], heights: list[float]) -> list[float]:
+    """Positions near the wanted ones (ascending), far enough apart, within 0..1 if they fit."""
+    gaps = [(below + above) / 2 for below, above in pairwise(heights)]
+    placed = list(wanted)
+    for _ in range(200):
+        for k, gap in enumerate(gaps):
+            overlap = gap - (placed[k + 1] - placed[k])
+            if overlap > 0:
+                placed[k] -= overlap / 2
+                placed[k + 1] += overlap / 2
+    # The remaining overlaps are small; they and the ends of the axes are settled exactly.
+    floor = 0.0
+    for k in range(len(placed)):
+        placed[k] = max(placed[k], floor)
+        floor = placed[k] + gaps[k] if k < len(gaps) else floor
+    ceiling = 1.0
+    for k in reversed(range(len(placed))):
+        placed[k] = min(placed[k], ceiling)
+        ceiling = placed[k] - gaps[k - 1] if k else ceiling
+    return placed
+
+
+def _wrap(label: str) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(label, 25, max_lines=3, placeholder=" …")) or label
+
+
+def _plain(text: str) -> str:
+    """The text as it is: a dollar sign begins no formula."""
+    return text.replace("$", r"\$")

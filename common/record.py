@@ -1,0 +1,101 @@
+"""The record of a finished run: what was run, where, and what came out, as one JSON file."""
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from common.error import DataError
+
+FILE_NAME = "record.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class DataUsed:
+    """The dataset that a run saw."""
+
+    name: str
+    version: str
+    stand_in_for: str | None
+    """The dataset of the paper, where this one only stands in for it."""
+    tokens: dict[str, int]
+    """Split → tokens (or items) used."""
+    checksums: dict[str, str]
+    """Source file → sha256."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run of one experiment with one seed."""
+
+    experiment: str
+    preset: str
+    seed: int
+    status: Literal["done", "diverged"]
+    command: str
+    """Does the same run again."""
+    config: dict[str, Any]
+    """Every setting, resolved."""
+    overrides: list[str]
+    """The `key=value` settings in which it departs from its preset."""
+    parameters: int | dict[str, int]
+    """Trainable parameters; by model where a run trains several."""
+    metrics: dict[str, float]
+    """`split/metric` → value, from the checkpoint that was best on validation."""
+    curve: list[dict[str, float]]
+    """One row per evaluation during training, with `step`, `epoch`, `seconds`."""
+    data: list[DataUsed]
+    seconds: dict[str, float]
+    """Phase → wall-clock seconds; over all sessions of a resumed run."""
+    device: dict[str, Any]
+    """Platform, kind, count, precision."""
+    versions: dict[str, str]
+    """Package → version."""
+    commit: str
+    dirty: bool
+    """Whether tracked files differed from the commit."""
+    finished: str
+    """UTC, ISO 8601."""
+    schema: int = SCHEMA
+
+
+def write_record(record: Record, directory: Path) -> Path:
+    """Writes record.json into the directory, whole or not at all."""
+    path = directory / FILE_NAME
+    write_atomically(path, json.dumps(dataclasses.asdict(record), indent=1, allow_nan=False) + "\n")
+    return path
+
+
+def read_record(path: Path) -> Record:
+    """Reads a record.json. Raises DataError naming the file where it isn't one."""
+    try:
+        return TypeAdapter(Record).validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise DataError(f"{path}: not a record: {where}: {first['msg']}.") from None
+    except OSError as error:
+        raise DataError(f"{path}: can't be read: {error.strerror}.") from None
+
+
+def find_records(directory: Path) -> list[Record]:
+    """All records below a directory, in the order of their paths."""
+    return [read_record(path) for path in sorted(directory.glob(f"*/*/seed*/{FILE_NAME}"))]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replaces a file's content by a rename, so that no reader and no crash sees half of it."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

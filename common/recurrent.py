@@ -1,0 +1,159 @@
+"""The protocol of a recurrent core, and how cores are stacked and unrolled over time.
+
+A core is a Flax NNX module with a state, a projection of the input that can be taken for all time
+steps at once, and a transition from one time step to the next. Whatever follows it (RHN, LSTM, ...)
+can drive a language model of `highway` or a policy of `tutor`.
+"""
+
+import abc
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+State = Any
+"""A core's recurrent state: a pytree of arrays [batch, ...]."""
+
+
+class Masks(NamedTuple):
+    """Variational dropout masks of one core, constant over time (Gal & Ghahramani 2016).
+
+    Each is an array [1 or gates, batch, width], its entries 0 or 1 / (1 − rate), or None where
+    nothing is dropped. A leading 1 means that all gates share the mask.
+    """
+
+    input: jax.Array | None = None
+    state: jax.Array | None = None
+
+
+class Core(nnx.Module):
+    """One recurrent layer. Subclasses hold the parameters and define the three abstract methods."""
+
+    input_size: int
+    output_size: int
+    gates: int
+    """How many affine maps of input and state a transition computes; separate masks count by it."""
+
+    @abc.abstractmethod
+    def initial_state(self, batch_size: int) -> State:
+        """The zero state of `batch_size` sequences."""
+
+    @abc.abstractmethod
+    def project(self, x: jax.Array, masks: Masks) -> Any:
+        """The input's share of a transition, without the state: x [..., batch, input_size].
+
+        Returns arrays with the same leading axes, so that one matrix product serves all time steps.
+        """
+
+    @abc.abstractmethod
+    def transition(self, state: State, projected: Any, masks: Masks) -> tuple[State, jax.Array]:
+        """One time step from `project`'s result: the new state and the output [batch, output_size]."""
+
+    def step(self, state: State, x: jax.Array, masks: Masks = Masks()) -> tuple[State, jax.Array]:  # noqa: B008
+        """One time step for an input x [batch, input_size]."""
+        return self.transition(state, self.project(x, masks), masks)
+
+    def unroll(
+        self, state: State, xs: jax.Array, masks: Masks = Masks()
+    ) -> tuple[State, jax.Array]:  # noqa: B008
+        """All time steps of xs [time, batch, input_size]: last state, outputs [time, batch, output_size]."""
+        return jax.lax.scan(
+            lambda carry, projected: self.transition(carry, projected, masks),
+            state,
+            self.project(xs, masks),
+        )
+
+    def sample_masks(
+        self,
+        key: jax.Array,
+        batch_size: int,
+        input_rate: float,
+        state_rate: float,
+        *,
+        separate: bool,
+    ) -> Masks:
+        """Draws the masks of `batch_size` sequences; `separate` gives every gate its own."""
+        input_key, state_key = jax.random.split(key)
+        count = self.gates if separate else 1
+        return Masks(
+            input=dropout_mask(input_key, input_rate, (count, batch_size, self.input_size)),
+            state=dropout_mask(state_key, state_rate, (count, batch_size, self.output_size)),
+        )
+
+
+class Stack(nnx.Module):
+    """Cores on top of one another: each reads the outputs of the one below.
+
+    States and masks are tuples with one entry per core.
+    """
+
+    def __init__(self, cores: list[Core]):
+        self.cores = nnx.List(cores)
+        self.input_size = cores[0].input_size
+        self.output_size = cores[-1].output_size
+
+    def initial_state(self, batch_size: int) -> tuple[State, ...]:
+        """The zero states of `batch_size` sequences."""
+        return tuple(core.initial_state(batch_size) for core in self.cores)
+
+    def step(
+        self, states: tuple[State, ...], x: jax.Array, masks: tuple[Masks, ...] | None = None
+    ) -> tuple[tuple[State, ...], jax.Array]:
+        """One time step for an input x [batch, input_size]."""
+        new_states = []
+        for core, state, mask in zip(self.cores, states, self._masks(masks), strict=True):
+            state, x = core.step(state, x, mask)
+            new_states.append(state)
+        return tuple(new_states), x
+
+    def unroll(
+        self, states: tuple[State, ...], xs: jax.Array, masks: tuple[Masks, ...] | None = None
+    ) -> tuple[tuple[State, ...], jax.Array]:
+        """All time steps of xs [time, batch, input_size], one core after the other."""
+        new_states = []
+        for core, state, mask in zip(self.cores, states, self._masks(masks), strict=True):
+            state, xs = core.unroll(state, xs, mask)
+            new_states.append(state)
+        return tuple(new_states), xs
+
+    def sample_masks(
+        self,
+        key: jax.Array,
+        batch_size: int,
+        input_rate: float,
+        state_rate: float,
+        *,
+        separate: bool,
+    ) -> tuple[Masks, ...]:
+        """Draws every core's masks."""
+        keys = jax.random.split(key, len(self.cores))
+        return tuple(
+            core.sample_masks(keys[i], batch_size, input_rate, state_rate, separate=separate)
+            for i, core in enumerate(self.cores)
+        )
+
+    def _masks(self, masks: tuple[Masks, ...] | None) -> tuple[Masks, ...]:
+        return masks if masks is not None else (Masks(),) * len(self.cores)
+
+
+def dropout_mask(key: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array | None:
+    """A mask of zeros with probability `rate` and 1 / (1 − rate) otherwise; None at rate 0."""
+    if rate == 0:
+        return None
+    keep = 1.0 - rate
+    return jax.random.bernoulli(key, keep, shape) / jnp.asarray(keep, jnp.result_type(float))
+
+
+def masked_product(x: jax.Array, kernel: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """x · kernel for several gates at once, x dropped by the mask on its way in.
+
+    x [..., batch, n], kernel [n, gates, m], mask [1 or gates, batch, n] or None.
+    Returns [..., batch, gates, m].
+    """
+    n, gates, m = kernel.shape
+    if mask is not None and mask.shape[0] > 1:
+        return jnp.einsum("...gbn,ngm->...bgm", jnp.expand_dims(x, -3) * mask, kernel)
+    if mask is not None:
+        x = x * mask[0]
+    return (x @ kernel.reshape(n, gates * m)).reshape(*x.shape[:-1], gates, m)

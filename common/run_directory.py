@@ -1,0 +1,114 @@
+"""A run's directory: its lock, configuration, manifest, metrics and record."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from common.config import differences
+from common.error import ConfigError, DataError
+from common.record import FILE_NAME, write_atomically
+
+
+class RunDirectory:
+    """One run on disk. Held by one process at a time; released when the process ends, however it ends.
+
+    config.json     every setting, resolved: a directory belongs to one configuration
+    manifest.json   command, commit, versions, device, data: where the run last ran
+    metrics.jsonl   one row per report and per evaluation
+    checkpoints/    see common.checkpoint
+    record.json     written when the run is finished; pictures and samples lie beside it
+
+    Where a run trains several models, each has a folder with its own metrics and checkpoints.
+    """
+
+    def __init__(self, path: Path):
+        """Locks the directory, creating it if need be. Raises ConfigError if a live run holds it."""
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(path / ".lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise ConfigError(
+                f"{path}: another process is running here. Wait for it, stop it, or choose another "
+                "directory with --out."
+            ) from None
+
+    def __enter__(self) -> "RunDirectory":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    @property
+    def started(self) -> bool:
+        """Whether a run was begun here before."""
+        return (self.path / "config.json").exists()
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has its record."""
+        return (self.path / FILE_NAME).exists()
+
+    def clear(self) -> None:
+        """Deletes everything a run writes here."""
+        for entry in self.path.iterdir():
+            if entry.name == ".lock":
+                continue
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+    def claim(self, config: dict[str, Any]) -> None:
+        """Makes the directory that of a run with this configuration.
+
+        Raises ConfigError if it already belongs to a run with another.
+        """
+        path = self.path / "config.json"
+        if path.exists():
+            changed = differences(self._read_json(path), config)
+            if changed:
+                shown = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
+                raise ConfigError(
+                    f"{self.path} holds a run with another configuration ({shown}).\n"
+                    "Start over there with --fresh, or write elsewhere with --out."
+                )
+        write_atomically(path, json.dumps(config, indent=1) + "\n")
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        """Notes where and how the run runs now."""
+        write_atomically(self.path / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+
+    def append_metrics(self, row: dict[str, Any], name: str) -> None:
+        """Adds a row to the metrics file `name`."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+
+    def read_metrics(self, name: str) -> list[dict[str, Any]]:
+        """All complete rows; a last line cut short by a kill is passed over."""
+        path = self.path / name
+        rows = []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return rows
+
+    def rewind_metrics(self, count: int, name: str) -> None:
+        """Keeps the first `count` rows: those that the checkpoint gone back to had seen."""
+        rows = self.read_metrics(name)[:count]
+        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path / name, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def _read_json(self, path: Path) -> dict[str, Any]:
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: damaged ({error}). Start over with --fresh.") from None

@@ -1,0 +1,158 @@
+"""Numbers summarised over seeds, and tables of them as Markdown, as JSON and in a terminal."""
+
+import math
+import re
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+Cell = str | int | float | None
+
+CONFIDENCE = 0.95
+RESAMPLES = 9999
+LEAST_FOR_INTERVAL = 3
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Values of one quantity over seeds."""
+
+    mean: float
+    low: float | None
+    """Ends of the 95 % bootstrap interval of the mean; None with fewer than three values."""
+    high: float | None
+    values: tuple[float, ...]
+
+
+def summarize(values: Sequence[float]) -> Summary:
+    """The mean of at least one value, with an interval from three finite values on.
+
+    The interval is the percentile bootstrap of the mean. It is narrow for few seeds (for three it
+    is just their range), but unlike BCa it exists for every sample, equal values included. The
+    same values in any order give the same interval. Raises ValueError if there are no values.
+    """
+    if not values:
+        raise ValueError("no values to summarize")
+    mean = statistics.fmean(values)
+    known = all(math.isfinite(value) for value in values)
+    if len(values) < LEAST_FOR_INTERVAL or not known:
+        return Summary(mean, None, None, tuple(values))
+    if min(values) == max(values):
+        return Summary(values[0], values[0], values[0], tuple(values))
+    low, high = _interval(sorted(values))
+    return Summary(mean, low, high, tuple(values))
+
+
+def _interval(values: list[float]) -> tuple[float, float]:
+    # Imported here: scipy.stats takes longer to import than everything else a table needs.
+    import numpy as np
+    from scipy.stats import bootstrap
+
+    result = bootstrap(
+        (values,),
+        np.mean,
+        confidence_level=CONFIDENCE,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under column titles."""
+
+    titles: tuple[str, ...]
+    rows: Sequence[Sequence[Cell]]
+    right: frozenset[str] = frozenset()
+    """Titles of the columns aligned to the right."""
+
+    def __post_init__(self):
+        """Raises ValueError where a row hasn't one cell per title."""
+        for row in self.rows:
+            if len(row) != len(self.titles):
+                raise ValueError(f"{len(row)} cells under {len(self.titles)} titles: {list(row)}")
+
+    def markdown(self) -> str:
+        """GitHub Markdown with padded columns, ending in a newline.
+
+        A cell's own Markdown is kept; only what would break the table is escaped.
+        """
+        from rich.cells import cell_len
+
+        lines = [[_escape(cell) for cell in row] for row in (self.titles, *self.rows)]
+        widths = [max(3, *(cell_len(line[k]) for line in lines)) for k in range(len(self.titles))]
+        right = [title in self.right for title in self.titles]
+
+        def pad(text: str, k: int) -> str:
+            space = " " * (widths[k] - cell_len(text))
+            return space + text if right[k] else text + space
+
+        rule = ["-" * (w - 1) + ":" if r else "-" * w for w, r in zip(widths, right, strict=True)]
+        texts = [[pad(text, k) for k, text in enumerate(line)] for line in lines]
+        return "".join(f"| {' | '.join(line)} |\n" for line in (texts[0], rule, *texts[1:]))
+
+    def dicts(self) -> list[dict[str, Cell]]:
+        """One dictionary per row, title → cell, the cells as they are."""
+        return [dict(zip(self.titles, row, strict=True)) for row in self.rows]
+
+    def show(self, stream: TextIO | None = None) -> None:
+        """Prints to a stream (standard output by default), never leaving out part of a cell.
+
+        In a terminal that is a table with folded cells, or where even words wouldn't fit beside
+        one another each row as a block of `title  cell` lines; elsewhere it is the Markdown form.
+        """
+        stream = stream or sys.stdout
+        if not stream.isatty():
+            stream.write(self.markdown())
+            return
+        from rich.console import Console
+        from rich.measure import Measurement
+
+        console = Console(file=stream, highlight=False)
+        grid = self._grid()
+        if Measurement.get(console, console.options, grid).minimum <= console.width:
+            console.print(grid)
+            return
+        for row in self.rows:
+            console.print(self._block(row))
+            console.print()
+
+    def _grid(self):
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table as Grid
+        from rich.text import Text
+
+        grid = Grid(box=SIMPLE_HEAD, pad_edge=False)
+        for title in self.titles:
+            grid.add_column(
+                Text(title), justify="right" if title in self.right else "left", overflow="fold"
+            )
+        for row in self.rows:
+            grid.add_row(*(Text(_text(cell)) for cell in row))
+        return grid
+
+    def _block(self, row: Sequence[Cell]):
+        from rich.table import Table as Grid
+        from rich.text import Text
+
+        grid = Grid.grid(padding=(0, 2))
+        grid.add_column(style="bold", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for title, cell in zip(self.titles, row, strict=True):
+            if _text(cell):
+                grid.add_row(Text(title), Text(_text(cell)))
+        return grid
+
+
+def _text(cell: Cell) -> str:
+    return "" if cell is None else str(cell)
+
+
+def _escape(cell: Cell) -> str:
+    """The cell with pipes (and backslashes right before them) escaped, line ends as `<br>`."""
+    one_line = "<br>".join(_text(cell).splitlines())
+    return re.sub(r"(\\*)\|", r"\1\1\\|", one_line)

@@ -1,0 +1,199 @@
+"""The training loop: advance, report, evaluate, checkpoint; stoppable and resumable at any update."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from common.checkpoint import Checkpoints, abstract
+from common.error import DivergedError, InterruptedRun
+from common.interrupt import Interrupt
+from common.progress import Progress, duration
+from common.run_directory import RunDirectory
+
+CALL_SECONDS = 0.5
+"""About how long one call to the device lasts: how soon the progress moves and a signal is heard."""
+CHECKPOINT_SECONDS = 300.0
+"""Between two checkpoints where no evaluation falls."""
+
+Tick = Callable[[], None]
+"""Called where stopping loses nothing; raises InterruptedRun to stop."""
+
+
+class Learner(Protocol):
+    """What the loop asks of a training problem; its states have fields `step` and `diverged_at`."""
+
+    def advance(self, state: Any, stop: int) -> Any:
+        """Updates until `stop` are done in all, or one isn't finite; consumes `state`."""
+
+    def collect(self, state: Any) -> tuple[Any, dict[str, float]]:
+        """Metrics over the updates since the last call, and the state to go on with."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When things happen, in updates."""
+
+    total: int
+    report_every: int
+    evaluate_every: int
+    """One epoch, where there are epochs."""
+    items_per_update: int
+    """Tokens or environment steps, for the speed shown."""
+    item: str
+
+    def boundary_after(self, step: int) -> int:
+        """The next update at which a row is due."""
+        return min(
+            self.total,
+            (step // self.report_every + 1) * self.report_every,
+            (step // self.evaluate_every + 1) * self.evaluate_every,
+        )
+
+
+class Training:
+    """One training in one run directory.
+
+    What comes out depends on the learner and the initial state only: not on how the training is cut
+    into calls, sessions or reports.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        learner: Learner,
+        schedule: Schedule,
+        *,
+        evaluate: Callable[[Any, Tick], tuple[dict[str, float], float]],
+        describe: Callable[[dict[str, float]], str],
+        label: str,
+        folder: str = "",
+        sink: Callable[[dict[str, Any]], None] = lambda row: None,
+    ):
+        """A training whose files lie in the run's directory, or in a folder of it.
+
+        evaluate(state, tick) returns metrics on held-out data and the score, to be lowered, by
+        which the best checkpoint is chosen. describe(row) puts a row of metrics in a few words, for
+        the progress line, which begins with `label`. sink(row) gets every row of metrics as well.
+        """
+        self.run, self.learner, self.schedule = run, learner, schedule
+        self.evaluate, self.describe, self.sink = evaluate, describe, sink
+        self.metrics_file = str(Path(folder) / "metrics.jsonl")
+        self.progress = Progress(label)
+        self.checkpoints = Checkpoints(run.path / folder / "checkpoints")
+        self.state: Any = None
+        self.notes: dict[str, Any] = {"seconds": 0.0, "rows": 0, "evaluated": 0}
+        self._stride = 1
+        self._shown = ""
+
+    def fit(self, initial: Any, interrupt: Interrupt) -> tuple[Any, float]:
+        """Trains from `initial`, or from the newest checkpoint, to the end of the schedule.
+
+        Returns the state that scored best, and the seconds that training and evaluation took in all
+        sessions. Raises InterruptedRun after saving if a signal came, and DivergedError, naming the
+        update, if loss, gradient or score stopped being finite.
+        """
+        structure = abstract(initial)
+        self._restore_or(initial, structure)
+        self._saved = time.monotonic()
+        try:
+            while True:
+                step = int(self.state.step)
+                if step and self._due(step):
+                    self._evaluate(step, interrupt)
+                if step >= self.schedule.total:
+                    return self.checkpoints.restore_best(structure)[0], self.notes["seconds"]
+                self._advance(step, self.schedule.boundary_after(step), interrupt)
+        except InterruptedRun as stop:
+            self._save()
+            raise InterruptedRun(
+                f"{stop} at update {int(self.state.step)} of {self.schedule.total}; saved in "
+                f"{self.run.path}.\nThe same command continues it.",
+                stop.exit_code - 128,
+            ) from None
+        finally:
+            self.progress.close()
+            self.checkpoints.close()
+
+    def _restore_or(self, initial: Any, structure: Any) -> None:
+        restored = self.checkpoints.restore_latest(structure, self.progress.note)
+        self.state = initial
+        if restored is not None:
+            self.state, self.notes = restored
+            self.progress.note(f"continues at update {int(self.state.step)}")
+        self.run.rewind_metrics(self.notes["rows"], self.metrics_file)
+
+    def _due(self, step: int) -> bool:
+        """Whether the score of the state after `step` updates is still to be measured."""
+        last = step == self.schedule.total
+        return (step % self.schedule.evaluate_every == 0 or last) and self.notes["evaluated"] < step
+
+    def _advance(self, step: int, boundary: int, interrupt: Interrupt) -> None:
+        while step < boundary:
+            interrupt.check()
+            if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+                self._save()
+            stop = min(boundary, step + self._stride)
+            begin = time.monotonic()
+            self.state = self.learner.advance(self.state, stop)
+            if (diverged := int(self.state.diverged_at)) >= 0:
+                raise DivergedError(self._diverged(f"loss or gradient at update {diverged}"))
+            seconds = time.monotonic() - begin
+            self.notes["seconds"] += seconds
+            self._show(stop, (stop - step) / max(seconds, 1e-9))
+            self._stride = _adapt(self._stride, stop - step, seconds)
+            step = stop
+        self.state, metrics = self.learner.collect(self.state)
+        self._write(metrics)
+        self._shown = self.describe(metrics)
+
+    def _evaluate(self, step: int, interrupt: Interrupt) -> None:
+        begin = time.monotonic()
+        metrics, score = self.evaluate(self.state, interrupt.check)
+        self.notes["seconds"] += time.monotonic() - begin
+        if not math.isfinite(score):
+            raise DivergedError(self._diverged(f"validation after update {step}"))
+        self.notes["evaluated"] = step
+        self._write(metrics)
+        self.progress.note(
+            f"epoch {self._epoch(step):g}  {self.describe(metrics)}  "
+            f"{duration(self.notes['seconds'])}"
+        )
+        self._save(score)
+
+    def _write(self, metrics: dict[str, float]) -> None:
+        step = int(self.state.step)
+        row = {"step": step, "epoch": self._epoch(step), **metrics}
+        row["seconds"] = round(self.notes["seconds"], 3)
+        self.run.append_metrics(row, self.metrics_file)
+        self.notes["rows"] += 1
+        self.sink(row)
+
+    def _save(self, score: float | None = None) -> None:
+        self.checkpoints.save(self.state, self.notes, score)
+        self._saved = time.monotonic()
+
+    def _show(self, step: int, updates_per_second: float) -> None:
+        speed = updates_per_second * self.schedule.items_per_update
+        left = (self.schedule.total - step) / updates_per_second
+        self.progress.show(
+            f"step {step}/{self.schedule.total}  {self._shown}  "
+            f"{speed:,.0f} {self.schedule.item}/s  {duration(left)} left"
+        )
+
+    def _epoch(self, step: int) -> float:
+        return round(step / self.schedule.evaluate_every, 4)
+
+    def _diverged(self, what: str) -> str:
+        return (
+            f"{self.run.path}: {what} is not finite (infinite or NaN); the last good checkpoint is "
+            "kept.\nLower the learning rate (train.learning_rate) or the clip norm (train.clip_norm)."
+        )
+
+
+def _adapt(stride: int, done: int, seconds: float) -> int:
+    """How many updates fit CALL_SECONDS, grown gently: the first call compiles and misleads."""
+    fitting = int(done * CALL_SECONDS / max(seconds, 1e-9))
+    return max(1, min(fitting, 4 * stride))

@@ -1,0 +1,1 @@
+"""Named experiments: they compose common, highway and tutor, and own the command line."""

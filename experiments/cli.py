@@ -1,0 +1,308 @@
+"""The command line, one door to everything: `python -m experiments`.
+
+Nothing here imports JAX before a command needs it, so that `list`, `show` and `--help` answer at once.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.config import flatten, override, suggestion, to_dict
+from common.datasets import DATASETS, default_cache_dir
+from common.error import ConfigError, DataError, UserError
+from experiments.registry import PRESETS, Experiment, experiments, find
+
+EXIT_CODES = """exit codes: 0 done · 2 usage or configuration error · 3 data missing, corrupt or not
+writable · 4 diverged · 130, 143 interrupted (SIGINT, SIGTERM) after saving"""
+RESULTS = Path("results")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the process's exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+        sys.stdout.flush()
+    except UserError as error:
+        if options.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # `... | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if options.debug:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}.", file=sys.stderr)
+        return DataError.exit_code
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments",
+        description="Recurrent Highway Networks and Sequence Tutor: run experiments, read results.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, function: Callable[[argparse.Namespace], None], text: str) -> Any:
+        command = commands.add_parser(name, help=text, description=text, epilog=EXIT_CODES)
+        command.set_defaults(command=function)
+        # Accepted behind the command too, without overriding what stood before it.
+        command.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
+        )
+        return command
+
+    listing = add("list", _list, "list all experiments")
+    listing.add_argument("--json", action="store_true", help="machine-readable")
+
+    show = add("show", _show, "show an experiment's docstring and resolved configuration")
+    show.add_argument("name", metavar="NAME")
+    _add_preset(show)
+    _add_overrides(show)
+
+    run = add("run", _run, "run an experiment; the same command continues a run that was stopped")
+    _add_run_options(run)
+
+    table = add("table", _table, "print the results table of the runs here and the committed ones")
+    table.add_argument("names", nargs="*", metavar="NAME", help="experiments; all if none is named")
+    table.add_argument("--json", action="store_true", help="machine-readable")
+    table.add_argument("--out", type=Path, default=Path("runs"), help="where runs lie (%(default)s)")
+    table.add_argument(
+        "--results", type=Path, default=RESULTS, help="committed records (%(default)s)"
+    )
+
+    report = add("report", _report, "write RESULTS.md from the committed records")
+    report.add_argument(
+        "--results", type=Path, default=RESULTS, help="the records' folder (%(default)s)"
+    )
+    report.add_argument(
+        "--add",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="RUN",
+        help="finished run directories to copy record and pictures from, first",
+    )
+
+    data = add("data", _data, "prepare and verify datasets, or say what is missing and how to get it")
+    data.add_argument("names", nargs="*", metavar="NAME", help="datasets; all if none is named")
+    data.add_argument("--data-dir", type=Path, help="folder with files brought by hand")
+    data.add_argument("--json", action="store_true", help="machine-readable")
+
+    devices = add("devices", _devices, "say which devices JAX sees, their precision and memory")
+    _add_platform(devices)
+    devices.add_argument("--json", action="store_true", help="machine-readable")
+    return parser
+
+
+def _add_run_options(run: argparse.ArgumentParser) -> None:
+    run.add_argument("name", metavar="NAME", help="see `list`")
+    _add_preset(run)
+    run.add_argument(
+        "--seeds", type=_seed, nargs="+", default=[0], metavar="N", help="one run each (0)"
+    )
+    _add_platform(run)
+    _add_overrides(run)
+    run.add_argument("--out", type=Path, default=Path("runs"), help="where runs lie (%(default)s)")
+    run.add_argument("--data-dir", type=Path, help="folder with files brought by hand")
+    again = run.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="insist on continuing a started run")
+    again.add_argument("--fresh", action="store_true", help="delete what is there and start over")
+    run.add_argument("--tensorboard", action="store_true", help="write TensorBoard files as well")
+
+
+def _add_preset(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--preset", metavar="|".join(PRESETS), help="size of the experiment (its default: see show)"
+    )
+
+
+def _add_platform(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--platform", choices=("auto", "cpu", "gpu", "tpu"), default="auto", help="(%(default)s)"
+    )
+
+
+def _add_overrides(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="settings to change, as in model.depth=3",
+    )
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if not 0 <= seed < 2**32:
+        raise argparse.ArgumentTypeError("a seed is a number from 0 to 2³² − 1")
+    return seed
+
+
+def _list(options: argparse.Namespace) -> None:
+    if options.json:
+        print(json.dumps([_listed(one) for one in experiments().values()], indent=1))
+        return
+    for one in experiments().values():
+        print(one.name)
+        print(f"    {one.title}")
+        if one.published:
+            print("    published: " + "; ".join(f"{p.metric} {p.value}" for p in one.published))
+        for name, preset in one.presets.items():
+            mark = "*" if name == one.default_preset else " "
+            about = "about " if preset.estimated else ""
+            print(
+                f"   {mark}{name:6s} {about}{preset.hours:g} h on {preset.device}, "
+                f"data: {', '.join(preset.data)}"
+            )
+    print("\n* default preset. Hours with 'about' are estimates, never measured.")
+
+
+def _listed(one: Experiment) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "title": one.title,
+        "default_preset": one.default_preset,
+        "parameters": one.paper_parameters,
+        "published": [
+            {"metric": p.metric, "value": p.value, "source": p.source} for p in one.published
+        ],
+        "presets": {
+            name: {
+                "hours": preset.hours,
+                "estimated": preset.estimated,
+                "device": preset.device,
+                "data": list(preset.data),
+            }
+            for name, preset in one.presets.items()
+        },
+    }
+
+
+def _show(options: argparse.Namespace) -> None:
+    experiment = find(options.name)
+    name = options.preset or experiment.default_preset
+    config = override(experiment.preset(name).config, options.overrides)
+    print(experiment.docstring)
+    print(f"\nPreset {name} (of {', '.join(experiment.presets)}):")
+    for key, value in flatten(to_dict(config)).items():
+        print(f"  {key}={json.dumps(value)}")
+
+
+def _run(options: argparse.Namespace) -> None:
+    experiment = find(options.name)
+    preset = options.preset or experiment.default_preset
+    override(experiment.preset(preset).config, options.overrides)  # refuse before JAX starts
+    if options.data_dir is not None and not options.data_dir.is_dir():
+        raise DataError(f"--data-dir {options.data_dir}: there is no such folder.")
+    _configure(options.platform)
+    from experiments.run import Options, run
+
+    records = run(
+        experiment,
+        Options(
+            preset=preset,
+            overrides=tuple(options.overrides),
+            seeds=tuple(dict.fromkeys(options.seeds)),
+            platform=options.platform,
+            out=options.out,
+            data_dir=options.data_dir,
+            fresh=options.fresh,
+            resume=options.resume,
+            tensorboard=options.tensorboard,
+        ),
+        say=lambda text: print(text, file=sys.stderr),
+    )
+    from experiments import report
+
+    folder = options.out / experiment.name / preset
+    for record in records:
+        sample = folder / f"seed{record.seed}" / "sample.txt"
+        if sample.exists():
+            print(f"\n{sample.read_text(encoding='utf-8').rstrip()}\n")
+    print(report.table([experiment.name], records, as_json=False))
+    print(f"\nRecords, curves and samples: {folder}")
+
+
+def _table(options: argparse.Namespace) -> None:
+    from experiments import report
+
+    names = [find(name).name for name in options.names]
+    records = report.load_records([options.out, options.results])
+    print(report.table(names, records, as_json=options.json))
+
+
+def _report(options: argparse.Namespace) -> None:
+    from experiments import report
+
+    for run in options.add:
+        report.add_run(run, options.results)
+    records = report.load_records([options.results])
+    path = options.results / "RESULTS.md"
+    report.write_report(records, experiments(), path)
+    print(path)
+
+
+def _data(options: argparse.Namespace) -> None:
+    from common import datasets
+
+    for name in options.names:
+        if name not in DATASETS:
+            raise ConfigError(f"unknown dataset '{name}'.{suggestion(name, DATASETS)}")
+    rows, failed = [], []
+    for name in options.names or DATASETS:
+        found = datasets.status(name, data_dir=options.data_dir)
+        if found.state in ("preparable", "ships") or (found.state == "missing" and options.names):
+            try:
+                datasets.load(name, data_dir=options.data_dir)
+            except DataError as error:
+                failed.append(str(error))
+            found = datasets.status(name, data_dir=options.data_dir)
+        if found.state == "ready":
+            failed += datasets.verify(name).damaged
+        rows.append({"name": name, "state": found.state, "advice": found.advice})
+    if options.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        for row in rows:
+            print(f"{row['name']:18s} {row['state']:11s} {row['advice']}")
+    if failed:
+        raise DataError("\n".join(failed))
+
+
+def _devices(options: argparse.Namespace) -> None:
+    _configure(options.platform)
+    from common import device
+
+    found = device.describe()
+    if options.json:
+        print(json.dumps(found, indent=1))
+        return
+    print(f"platform   {found['platform']}")
+    print(f"devices    {found['count']} × {found['kind']} ({found['cores']} CPU cores)")
+    print(f"precision  float32, matrix products: {found['precision']}")
+    print(f"memory     {found['memory_bytes'] / 2**30:.1f} GiB")
+
+
+def _configure(platform: str) -> None:
+    from common import device
+
+    cache = default_cache_dir() / "compiled"
+    device.configure(platform, None if os.environ.get("HIGHWAY_TUTOR_NO_COMPILE_CACHE") else cache)

@@ -1,0 +1,286 @@
+"""The language-model experiments of the first paper: Penn Treebank, enwik8 and text8."""
+
+from dataclasses import replace
+
+from experiments.registry import Experiment, Preset, Published
+from highway.config import (
+    DataConfig,
+    EvaluationConfig,
+    LanguageModelConfig,
+    ModelConfig,
+    TrainConfig,
+)
+from highway.size import parameter_count, units_for_budget
+
+RUNNER = "experiments.language_model_run:run"
+README = "authors' README, depth study"
+PAPER = "ICML 2017 paper"
+
+# Depth → (units; validation and test perplexity untied; the same tied): PAPERS.md, section 1.
+PENN_TREEBANK_ROWS = {
+    1: (1275, 92.4, 89.2, 93.2, 90.6),
+    2: (1180, 79.0, 76.3, 76.9, 75.1),
+    3: (1110, 75.0, 72.6, 72.7, 70.6),
+    4: (1050, 73.3, 70.9, 70.8, 68.6),
+    5: (1000, 72.0, 69.8, 69.7, 67.7),
+    6: (960, 71.9, 69.3, 69.1, 66.6),
+    7: (920, 71.7, 68.7, 68.7, 66.4),
+    8: (890, 71.2, 68.5, 68.2, 66.1),
+    9: (860, 71.3, 68.5, 68.1, 66.0),
+    10: (830, 71.3, 68.3, 68.3, 66.0),
+}
+PENN_TREEBANK_VOCABULARY = 10_000
+CPU_PARAMETERS = {True: 2_500_000, False: 4_000_000}
+"""Tied or not → the one budget of all depths in the `cpu` preset."""
+
+DATA_CENTRE_GPU = "one data-centre GPU"
+TWO_CORES = "2 CPU cores"
+
+
+def penn_treebank(depth: int, *, tied: bool) -> Experiment:
+    """One row of the depth study: the same parameter budget at every recurrence depth."""
+    units, valid, test, valid_tied, test_tied = PENN_TREEBANK_ROWS[depth]
+    if tied:
+        valid, test = valid_tied, test_tied
+    published = [
+        Published("valid/perplexity", valid, README),
+        Published("test_full/perplexity", test, README),
+    ]
+    passes = 0
+    if tied and depth == 10:
+        published += [
+            Published("valid/perplexity", 67.9, PAPER),
+            Published("test_full/perplexity", 65.4, PAPER),
+        ]
+    if tied and depth == 5:
+        passes = 1000
+        published.append(Published("test_mc/perplexity", 64.4, README))
+
+    model = ModelConfig(
+        depth=depth,
+        units=units,
+        tied=tied,
+        dropout_x=0.25,
+        dropout_i=0.75,
+        dropout_h=0.25,
+        dropout_o=0.75,
+        transform_bias=-2.0,
+    )
+    paper = LanguageModelConfig(
+        data=DataConfig(name="penn_treebank"),
+        model=model,
+        train=TrainConfig(),
+        evaluation=EvaluationConfig(mc_passes=passes),
+    )
+    name = f"rhn_penn_treebank_depth{depth}_{'tied' if tied else 'untied'}"
+    weights = "tied" if tied else "separate"
+    title = f"RHN on Penn Treebank words, recurrence depth {depth}, {weights} embedding and softmax"
+    return _experiment(
+        name=name,
+        title=title,
+        goal=f"validation / test perplexity {valid} / {test}",
+        row=f"the depth study (figure and table of section 5.2), depth {depth}",
+        paper=paper,
+        cpu=_penn_treebank_cpu(paper),
+        vocabulary=PENN_TREEBANK_VOCABULARY,
+        published=tuple(published),
+        metrics=("valid/perplexity", "test_full/perplexity"),
+        paper_hours=1.2 * depth,
+        cpu_hours=0.5,
+    )
+
+
+def _penn_treebank_cpu(paper: LanguageModelConfig) -> LanguageModelConfig:
+    """The real corpus at a size that two cores train in half an hour; rates found by short trials."""
+    model = replace(paper.model, dropout_x=0.0, dropout_i=0.2, dropout_h=0.1, dropout_o=0.2)
+    budget = CPU_PARAMETERS[model.tied]
+    units = units_for_budget(model, PENN_TREEBANK_VOCABULARY, budget, multiple=2)
+    return replace(
+        paper,
+        model=replace(model, units=units),
+        train=replace(
+            paper.train,
+            epochs=10,
+            learning_rate=0.5,
+            learning_rate_decay=1.6,
+            constant_epochs=5,
+        ),
+        evaluation=replace(paper.evaluation, mc_passes=min(paper.evaluation.mc_passes, 10)),
+    )
+
+
+def _characters(
+    dataset: str,
+    *,
+    depth: int,
+    units: int,
+    large: bool,
+    bpc: float,
+    size: str,
+    vocabulary: int,
+    model: ModelConfig,
+    train: TrainConfig,
+) -> Experiment:
+    """One row of the table on the Wikipedia corpora."""
+    paper = LanguageModelConfig(
+        data=DataConfig(name=dataset),
+        model=replace(model, depth=depth, units=units, tied=False, transform_bias=-4.0),
+        train=train,
+    )
+    cpu = replace(
+        paper,
+        data=replace(paper.data, train_tokens=5_000_000, evaluation_tokens=250_000),
+        model=replace(
+            paper.model, units=128, dropout_x=0.0, dropout_i=0.05, dropout_h=0.0, dropout_o=0.05
+        ),
+        train=replace(
+            train,
+            optimizer="adam",
+            learning_rate=0.003,
+            learning_rate_decay=1.5,
+            constant_epochs=2,
+            epochs=6,
+            batch_size=64,
+            steps=50,
+        ),
+    )
+    return _experiment(
+        name=f"rhn_{dataset}_depth{depth}" + ("_large" if large else ""),
+        title=f"RHN on {dataset} characters, recurrence depth {depth}, {size} parameters",
+        goal=f"test bits per character {bpc}",
+        row=f"the table of results on {dataset} (section 5.2), depth {depth}, {size}",
+        paper=paper,
+        cpu=cpu,
+        vocabulary=vocabulary,
+        published=(Published("test_full/bits_per_character", bpc, PAPER),),
+        metrics=("valid/bits_per_character", "test_full/bits_per_character"),
+        paper_hours=100.0 if large else 60.0,
+        cpu_hours=0.5,
+    )
+
+
+def _experiment(
+    *,
+    name: str,
+    title: str,
+    goal: str,
+    row: str,
+    paper: LanguageModelConfig,
+    cpu: LanguageModelConfig,
+    vocabulary: int,
+    published: tuple[Published, ...],
+    metrics: tuple[str, ...],
+    paper_hours: float,
+    cpu_hours: float,
+) -> Experiment:
+    dataset = paper.data.name
+    docstring = f"""{title}.
+
+Reproduces: {row}; Zilly et al. 2017, published {goal}.
+Command:    python -m experiments run {name} --preset paper
+Hours:      about {paper_hours:g} on {DATA_CENTRE_GPU} for `paper` (an estimate, never measured);
+            about {cpu_hours:g} on {TWO_CORES} for `cpu` (smaller model, fewer epochs, same corpus);
+            seconds for `smoke` (tiny Shakespeare stands in for {dataset}).
+Settings that the paper doesn't give for this row are those of the authors' best configuration."""
+    return Experiment(
+        name=name,
+        title=title,
+        docstring=docstring,
+        presets={
+            "smoke": Preset(_smoke(paper), 0.01, TWO_CORES, ("tiny_shakespeare",)),
+            "cpu": Preset(cpu, cpu_hours, TWO_CORES, (dataset,)),
+            "paper": Preset(paper, paper_hours, DATA_CENTRE_GPU, (dataset,), estimated=True),
+        },
+        default_preset="cpu",
+        data=(dataset,),
+        metrics=metrics,
+        published=published,
+        paper_parameters=parameter_count(paper.model, vocabulary),
+        runner=RUNNER,
+    )
+
+
+def _smoke(paper: LanguageModelConfig) -> LanguageModelConfig:
+    """Every part of the experiment in a few seconds, on what ships with the package."""
+    return replace(
+        paper,
+        data=DataConfig("tiny_shakespeare", train_tokens=12_000, evaluation_tokens=1_500),
+        model=replace(paper.model, units=24),
+        train=replace(
+            paper.train, epochs=2, batch_size=10, steps=20, constant_epochs=1, report_every=10
+        ),
+        evaluation=replace(
+            paper.evaluation, mc_passes=min(paper.evaluation.mc_passes, 3), sample_tokens=80
+        ),
+    )
+
+
+_DROPOUT = ModelConfig(dropout_x=0.10, dropout_i=0.40, dropout_h=0.10, dropout_o=0.40)
+_DROPOUT_DEPTH5 = ModelConfig(dropout_x=0.10, dropout_i=0.30, dropout_h=0.05, dropout_o=0.30)
+_TRAIN = TrainConfig(batch_size=128, steps=50, learning_rate_decay=1.03, constant_epochs=5)
+
+ENWIK8 = (
+    _characters(
+        "enwik8",
+        depth=5,
+        units=1500,
+        large=False,
+        bpc=1.31,
+        size="23 M",
+        vocabulary=205,
+        model=_DROPOUT_DEPTH5,
+        train=replace(_TRAIN, batch_size=100, learning_rate_decay=1.04),
+    ),
+    _characters(
+        "enwik8",
+        depth=10,
+        units=1000,
+        large=False,
+        bpc=1.30,
+        size="21 M",
+        vocabulary=205,
+        model=_DROPOUT,
+        train=_TRAIN,
+    ),
+    _characters(
+        "enwik8",
+        depth=10,
+        units=1500,
+        large=True,
+        bpc=1.27,
+        size="46 M",
+        vocabulary=205,
+        model=_DROPOUT,
+        train=_TRAIN,
+    ),
+)
+TEXT8 = (
+    _characters(
+        "text8",
+        depth=10,
+        units=1000,
+        large=False,
+        bpc=1.29,
+        size="20 M",
+        vocabulary=27,
+        model=_DROPOUT,
+        train=replace(_TRAIN, steps=100),
+    ),
+    _characters(
+        "text8",
+        depth=10,
+        units=1500,
+        large=True,
+        bpc=1.27,
+        size="45 M",
+        vocabulary=27,
+        model=_DROPOUT,
+        train=_TRAIN,
+    ),
+)
+
+EXPERIMENTS = (
+    *(penn_treebank(depth, tied=tied) for tied in (True, False) for depth in PENN_TREEBANK_ROWS),
+    *ENWIK8,
+    *TEXT8,
+)

@@ -1,0 +1,94 @@
+"""What an experiment is, and the list of all of them. Imports no JAX: `list` must answer at once."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from common.config import suggestion
+from common.error import ConfigError
+
+PRESETS = ("smoke", "cpu", "paper")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number of a paper, and the metric of ours that answers to it."""
+
+    metric: str
+    value: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One size of an experiment."""
+
+    config: Any
+    """A frozen dataclass, of the same type in all presets of an experiment."""
+    hours: float
+    """Expected hours on `device`."""
+    device: str
+    data: tuple[str, ...]
+    """Datasets it reads."""
+    estimated: bool = False
+    """Whether `hours` is arithmetic, never yet measured."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A named experiment."""
+
+    name: str
+    title: str
+    """Which row of which paper it reproduces, in a line."""
+    docstring: str
+    """The same in full: row, command, expected hours and score."""
+    presets: dict[str, Preset]
+    default_preset: str
+    data: tuple[str, ...]
+    """Datasets of the paper; a preset that reads others runs on a stand-in."""
+    metrics: tuple[str, ...]
+    """What its results table shows, in order; lower is better in all of them."""
+    published: tuple[Published, ...]
+    paper_parameters: int | None
+    """Trainable parameters of the `paper` preset, where it has one model of a published size."""
+    runner: str
+    """`module:function`, imported only when it runs; see experiments.run.Runner."""
+
+    def preset(self, name: str) -> Preset:
+        """The preset of that name. Raises ConfigError where there is none."""
+        if name not in self.presets:
+            raise ConfigError(
+                f"{self.name} has no preset '{name}'.{suggestion(name, self.presets)}"
+            )
+        return self.presets[name]
+
+    def load_runner(self) -> Callable[..., Any]:
+        """Imports the function that runs it."""
+        module, _, function = self.runner.partition(":")
+        return getattr(importlib.import_module(module), function)
+
+
+MODULES = ("experiments.quickstart", "experiments.language_modeling")
+"""Modules with a tuple EXPERIMENTS, in the order of `list`."""
+
+
+def experiments() -> dict[str, Experiment]:
+    """All experiments by name."""
+    found: dict[str, Experiment] = {}
+    for module in MODULES:
+        for experiment in importlib.import_module(module).EXPERIMENTS:
+            found[experiment.name] = experiment
+    return found
+
+
+def find(name: str) -> Experiment:
+    """The experiment of that name. Raises ConfigError with the nearest name where there is none."""
+    known = experiments()
+    if name not in known:
+        raise ConfigError(
+            f"unknown experiment '{name}'.{suggestion(name, known)}\n"
+            "See all of them: python -m experiments list"
+        )
+    return known[name]

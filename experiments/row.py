@@ -1,0 +1,248 @@
+"""Rows of the results table: records of the same settings, over their seeds, beside the paper."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from common.config import flatten, suggestion, to_dict
+from common.error import DataError
+from common.record import Record
+from common.table import Summary, summarize
+from experiments.registry import PRESETS, Experiment, Published
+from experiments.verdict import Departure, MetricName, Verdict, depart, judge, material, parameters
+
+COMMIT_DIGITS = 8
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of one experiment at one setting."""
+
+    experiment: str
+    preset: str
+    changes: tuple[str, ...]
+    """Settings that aren't the preset's, as `key=value`."""
+    metric: str
+    dataset: str
+    split: str
+    protocol: str
+    parameters: int | None
+    published: tuple[Published, ...]
+    ours: Summary | None
+    """None where no seed finished."""
+    seeds: tuple[int, ...]
+    """Seeds that `ours` is over."""
+    diverged: tuple[int, ...]
+    """Seeds that diverged."""
+    differences: tuple[float, ...]
+    """Our mean minus each published value; empty where that means nothing."""
+    verdict: Verdict
+    as_published: bool
+    """Whether model, settings and data were the paper's."""
+    settings: tuple[str, ...]
+    """Settings that aren't the paper's, as `key: paper's → ours`."""
+    device: str
+    hours: float | None
+    """Mean hours of a seed; expected hours in a row that wasn't run."""
+    estimated: bool
+    """Whether `hours` was never measured."""
+    commits: tuple[str, ...]
+    commands: tuple[str, ...]
+    """The command of each record, by seed."""
+
+
+def result_rows(records: Iterable[Record], experiments: Mapping[str, Experiment]) -> list[Row]:
+    """The rows of all `experiments`, in their order.
+
+    Records of the same preset and the same material settings form a row for each metric; a
+    published metric without a run at the paper's settings has a row that says so. Of two records
+    with the same settings and seed the first counts.
+
+    Raises DataError where a record's experiment isn't among `experiments`.
+    """
+    by_experiment: dict[str, list[Record]] = {name: [] for name in experiments}
+    for record in records:
+        if record.experiment not in by_experiment:
+            raise DataError(
+                f"there is a record of '{record.experiment}' ({record.preset}, seed "
+                f"{record.seed}), which is no experiment here.{suggestion(record.experiment, experiments)}"
+            )
+        by_experiment[record.experiment].append(record)
+    rows: list[Row] = []
+    for name, experiment in experiments.items():
+        rows += _rows(by_experiment[name], experiment)
+    return rows
+
+
+def _rows(records: Sequence[Record], experiment: Experiment) -> list[Row]:
+    metrics = tuple(dict.fromkeys((*experiment.metrics, *(p.metric for p in experiment.published))))
+    runs = [
+        _row(group, experiment, metric)
+        for metric in metrics
+        for group in _groups(records, experiment, metric)
+    ]
+    places = {name: place for place, name in enumerate(reversed(PRESETS))}
+    runs.sort(key=lambda row: (places.get(row.preset, -1), row.changes, metrics.index(row.metric)))
+    if "paper" not in experiment.presets:
+        return runs
+    done = {row.metric for row in runs if row.as_published}
+    published = dict.fromkeys(p.metric for p in experiment.published)
+    return [_not_run(experiment, metric) for metric in published if metric not in done] + runs
+
+
+def _groups(
+    records: Iterable[Record], experiment: Experiment, metric: str
+) -> list[dict[int, Record]]:
+    """Records that belong in one row for this metric, by seed."""
+    groups: dict[Any, dict[int, Record]] = {}
+    finished = set()
+    for record in records:
+        settings = material(_any_config(experiment), record.config, metric)
+        data = tuple((used.name, used.version, used.stand_in_for) for used in record.data)
+        key = (record.preset, repr(sorted(settings.items())), data)
+        if record.status == "done":
+            finished.add(key)
+            if metric not in record.metrics:
+                continue
+        groups.setdefault(key, {}).setdefault(record.seed, record)
+    # A diverged run has no metrics that would name its rows: it is counted beside the seeds that
+    # finished or, where none did, in the rows that are compared with the paper.
+    alone = {p.metric for p in experiment.published} or set(experiment.metrics)
+    return [
+        group
+        for key, group in groups.items()
+        if any(record.status == "done" for record in group.values())
+        or (key not in finished and metric in alone)
+    ]
+
+
+def _row(group: Mapping[int, Record], experiment: Experiment, metric: str) -> Row:
+    records = [group[seed] for seed in sorted(group)]
+    done = [record for record in records if record.status == "done"]
+    diverged = tuple(record.seed for record in records if record.status == "diverged")
+    first = (done or records)[0]
+    ours = summarize([record.metrics[metric] for record in done]) if done else None
+    published = _published(experiment, metric)
+    departure = depart(first, experiment, metric)
+    name = MetricName.parse(metric)
+    return Row(
+        experiment=experiment.name,
+        preset=first.preset,
+        changes=_changes(first, experiment, metric),
+        metric=metric,
+        dataset=" + ".join(used.name for used in first.data),
+        split=name.split.removesuffix("_full").removesuffix("_mc"),
+        protocol=_protocol(name, first.config),
+        parameters=parameters(first, metric),
+        published=published,
+        ours=ours,
+        seeds=tuple(record.seed for record in done),
+        diverged=diverged,
+        differences=_differences(ours, published, departure),
+        verdict=judge(ours, published, departure, seeds=len(records), diverged=len(diverged)),
+        as_published=departure is not None and not departure,
+        settings=departure.settings if departure else (),
+        device=" / ".join(dict.fromkeys(_device(record.device) for record in records)),
+        hours=_mean_hours(done or records),
+        estimated=False,
+        commits=tuple(dict.fromkeys(_commit(record) for record in records)),
+        commands=tuple(record.command for record in records),
+    )
+
+
+def _not_run(experiment: Experiment, metric: str) -> Row:
+    preset = experiment.preset("paper")
+    name = MetricName.parse(metric)
+    return Row(
+        experiment=experiment.name,
+        preset="paper",
+        changes=(),
+        metric=metric,
+        dataset=" + ".join(preset.data),
+        split=name.split.removesuffix("_full").removesuffix("_mc"),
+        protocol=_protocol(name, to_dict(preset.config)),
+        parameters=experiment.paper_parameters,
+        published=_published(experiment, metric),
+        ours=None,
+        seeds=(),
+        diverged=(),
+        differences=(),
+        verdict=Verdict("not run", "not run"),
+        as_published=False,
+        settings=(),
+        device=preset.device,
+        hours=preset.hours,
+        estimated=preset.estimated,
+        commits=(),
+        commands=(f"python -m experiments run {experiment.name} --preset paper",),
+    )
+
+
+def _published(experiment: Experiment, metric: str) -> tuple[Published, ...]:
+    return tuple(value for value in experiment.published if value.metric == metric)
+
+
+def _differences(
+    ours: Summary | None, published: Sequence[Published], departure: Departure | None
+) -> tuple[float, ...]:
+    if ours is None or (departure is not None and departure.other_data):
+        return ()
+    return tuple(ours.mean - value.value for value in published)
+
+
+def _changes(record: Record, experiment: Experiment, metric: str) -> tuple[str, ...]:
+    """Settings that aren't those of the record's preset as it is now.
+
+    Read off the configuration rather than the record's overrides, since presets change too.
+    """
+    if record.preset not in experiment.presets:
+        return tuple(record.overrides)
+    config = experiment.preset(record.preset).config
+    usual = material(config, to_dict(config), metric)
+    ours = material(config, record.config, metric)
+    return tuple(
+        f"{key}={_value(ours[key])}" for key in sorted(ours) if ours[key] != usual.get(key)
+    )
+
+
+def _value(value: Any) -> str:
+    """A setting's value as `--set` takes it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _any_config(experiment: Experiment) -> Any:
+    return experiment.presets[experiment.default_preset].config
+
+
+def _protocol(name: MetricName, config: Mapping[str, Any]) -> str:
+    """How a metric is measured, from its split's name."""
+    if name.split.endswith("_full"):
+        return "full (batch 1)"
+    if name.split.endswith("_mc"):
+        passes = _find(config, "evaluation.mc_passes", name.model)
+        return f"MC dropout, {passes} passes" if passes is not None else "MC dropout"
+    return "batched" if name.split in ("valid", "test") else ""
+
+
+def _find(config: Mapping[str, Any], key: str, group: str) -> Any:
+    flat = flatten(config)
+    return flat.get(f"{group}.{key}", flat.get(key))
+
+
+def _device(device: Mapping[str, Any]) -> str:
+    kind = device.get("kind") or device.get("platform", "")
+    if device.get("platform") == "cpu":
+        text = f"{kind}, {device['cores']} cores" if "cores" in device else str(kind)
+    else:
+        text = f"{device.get('count', 1)} × {kind}"
+    precision = device.get("precision", "default")
+    return text if precision == "default" else f"{text}, {precision} precision"
+
+
+def _mean_hours(records: Sequence[Record]) -> float:
+    return sum(sum(record.seconds.values()) for record in records) / len(records) / 3600
+
+
+def _commit(record: Record) -> str:
+    return record.commit[:COMMIT_DIGITS] + ("+dirty" if record.dirty else "")

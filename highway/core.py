@@ -1,0 +1,172 @@
+"""The recurrent cores of the first paper behind one protocol: RHN, DT-RNN, DT(S)-RNN and LSTM."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from common.recurrent import Core, Masks, Stack, masked_product
+from highway.config import ModelConfig
+from highway.transition import HighwayLayer, uniform
+
+
+class RHN(Core):
+    """Recurrent highway layer of any depth (Zilly et al. 2017, section 3).
+
+    The state passes through `depth` highway layers at each time step; the input enters the first.
+    """
+
+    def __init__(self, input_size: int, config: ModelConfig, *, rngs: nnx.Rngs):
+        """Sizes, gates and initial values as `config` says."""
+        self.input_size = input_size
+        self.output_size = config.units
+        self.gates = 2 if config.coupled else 3
+        shape = (input_size, self.gates, config.units)
+        self.input_kernel = nnx.Param(uniform(rngs, shape, config.initial_range))
+        self.layers = nnx.List(
+            HighwayLayer(
+                config.units,
+                coupled=config.coupled,
+                transform_bias=config.transform_bias,
+                initial_range=config.initial_range,
+                rngs=rngs,
+            )
+            for _ in range(config.depth)
+        )
+
+    def initial_state(self, batch_size: int) -> jax.Array:
+        """Zeros [batch, units]."""
+        return jnp.zeros((batch_size, self.output_size))
+
+    def project(self, x: jax.Array, masks: Masks) -> jax.Array:
+        """W x, [..., batch, gates, units]."""
+        return masked_product(x, self.input_kernel[...], masks.input)
+
+    def transition(
+        self, state: jax.Array, projected: jax.Array, masks: Masks
+    ) -> tuple[jax.Array, jax.Array]:
+        """All highway layers of one time step, one mask for all of them; the output is the state."""
+        for layer in self.layers:
+            state = layer(state, projected, masks.state)
+            projected = None
+        return state, state
+
+
+class DeepTransitionRNN(Core):
+    """DT-RNN: `depth` plain tanh layers from one state to the next (Pascanu et al. 2014).
+
+    With `shortcut` (DT(S)-RNN) the last layer also reads the state of the time step before and the
+    input, past the layers between; at depth 1 there is nothing to pass by.
+    """
+
+    gates = 1
+
+    def __init__(self, input_size: int, config: ModelConfig, *, shortcut: bool, rngs: nnx.Rngs):
+        """Sizes and initial values as `config` says."""
+        self.input_size = input_size
+        self.output_size = config.units
+        units, bound = config.units, config.initial_range
+        self.input_kernel = nnx.Param(uniform(rngs, (input_size, 1, units), bound))
+        self.kernels = nnx.List(
+            nnx.Param(uniform(rngs, (units, 1, units), bound)) for _ in range(config.depth)
+        )
+        self.biases = nnx.List(
+            nnx.Param(uniform(rngs, (1, units), bound)) for _ in range(config.depth)
+        )
+        self.shortcut = shortcut and config.depth > 1
+        if self.shortcut:
+            self.input_shortcut = nnx.Param(uniform(rngs, (input_size, 1, units), bound))
+            self.state_shortcut = nnx.Param(uniform(rngs, (units, 1, units), bound))
+
+    def initial_state(self, batch_size: int) -> jax.Array:
+        """Zeros [batch, units]."""
+        return jnp.zeros((batch_size, self.output_size))
+
+    def project(self, x: jax.Array, masks: Masks) -> tuple[jax.Array, jax.Array | None]:
+        """The input's share of the first layer and, with shortcuts, of the last; [..., batch, units]."""
+        first = masked_product(x, self.input_kernel[...], masks.input)[..., 0, :]
+        if not self.shortcut:
+            return first, None
+        return first, masked_product(x, self.input_shortcut[...], masks.input)[..., 0, :]
+
+    def transition(
+        self, state: jax.Array, projected: tuple[jax.Array, jax.Array | None], masks: Masks
+    ) -> tuple[jax.Array, jax.Array]:
+        """All layers of one time step; the output is the state."""
+        added, last = projected
+        s = state
+        for depth, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True), start=1):
+            preactivation = (masked_product(s, kernel[...], masks.state) + bias[...])[..., 0, :]
+            if added is not None:
+                preactivation = preactivation + added
+            if last is not None and depth == len(self.kernels):
+                past = masked_product(state, self.state_shortcut[...], masks.state)[..., 0, :]
+                preactivation = preactivation + last + past
+            s = jnp.tanh(preactivation)
+            added = None
+        return s, s
+
+
+class LSTMState(NamedTuple):
+    """Cell and output of an LSTM, [batch, units] each."""
+
+    cell: jax.Array
+    output: jax.Array
+
+
+class LSTM(Core):
+    """Long short-term memory with forget gates and no peepholes (Gers et al. 2000).
+
+    i, f, o = σ(·), g = tanh(·) of W x + R y + b; cell' = f · cell + i · g; y' = o · tanh(cell').
+    """
+
+    gates = 4
+
+    def __init__(self, input_size: int, config: ModelConfig, *, rngs: nnx.Rngs):
+        """Sizes and initial values as `config` says; the forget gates start at `forget_bias`."""
+        self.input_size = input_size
+        self.output_size = config.units
+        units, bound = config.units, config.initial_range
+        self.input_kernel = nnx.Param(uniform(rngs, (input_size, 4, units), bound))
+        self.kernel = nnx.Param(uniform(rngs, (units, 4, units), bound))
+        self.bias = nnx.Param(uniform(rngs, (4, units), bound).at[1].set(config.forget_bias))
+
+    def initial_state(self, batch_size: int) -> LSTMState:
+        """Zero cell and output."""
+        shape = (batch_size, self.output_size)
+        return LSTMState(cell=jnp.zeros(shape), output=jnp.zeros(shape))  # two arrays: donated
+
+    def project(self, x: jax.Array, masks: Masks) -> jax.Array:
+        """W x + b, [..., batch, 4, units]."""
+        return masked_product(x, self.input_kernel[...], masks.input) + self.bias[...]
+
+    def transition(
+        self, state: LSTMState, projected: jax.Array, masks: Masks
+    ) -> tuple[LSTMState, jax.Array]:
+        """One time step; the mask drops the recurrent output, never the cell."""
+        preactivation = projected + masked_product(state.output, self.kernel[...], masks.state)
+        gates = jax.nn.sigmoid(preactivation[..., :3, :])
+        candidate = jnp.tanh(preactivation[..., 3, :])
+        cell = gates[..., 1, :] * state.cell + gates[..., 0, :] * candidate
+        output = gates[..., 2, :] * jnp.tanh(cell)
+        return LSTMState(cell=cell, output=output), output
+
+
+def make_core(input_size: int, config: ModelConfig, *, rngs: nnx.Rngs) -> Core:
+    """One recurrent layer of the kind that `config.core` names."""
+    match config.core:
+        case "rhn":
+            return RHN(input_size, config, rngs=rngs)
+        case "dt_rnn":
+            return DeepTransitionRNN(input_size, config, shortcut=False, rngs=rngs)
+        case "dts_rnn":
+            return DeepTransitionRNN(input_size, config, shortcut=True, rngs=rngs)
+        case "lstm":
+            return LSTM(input_size, config, rngs=rngs)
+
+
+def make_stack(input_size: int, config: ModelConfig, *, rngs: nnx.Rngs) -> Stack:
+    """`config.layers` recurrent layers on top of one another."""
+    sizes = [input_size] + [config.units] * (config.layers - 1)
+    return Stack([make_core(size, config, rngs=rngs) for size in sizes])

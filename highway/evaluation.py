@@ -1,0 +1,139 @@
+"""The evaluation protocols: batched, full (batch 1) and Monte-Carlo dropout."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from common.window import make_windows
+from highway.language_model import DropoutMasks, LanguageModel
+from highway.learner import Params
+
+STREAM_STEPS = 256
+"""Tokens of a stream that one call evaluates; a matter of speed only."""
+
+Graph = nnx.GraphDef[LanguageModel]
+
+
+class Score(NamedTuple):
+    """Mean cross entropy of a stream."""
+
+    loss: float
+    """Nats per token."""
+    tokens: int
+    """Predictions it was averaged over."""
+
+    def metrics(self, prefix: str, *, word_level: bool) -> dict[str, float]:
+        """The score under its names in a record: perplexity, or bits per character, and the loss."""
+        metrics = {f"{prefix}/loss": self.loss, f"{prefix}/perplexity": _exp(self.loss)}
+        if not word_level:
+            metrics[f"{prefix}/bits_per_character"] = self.loss / math.log(2)
+        return metrics
+
+
+def batched(
+    graph: Graph,
+    params: Params,
+    tokens: np.ndarray,
+    batch_size: int,
+    steps: int,
+    *,
+    split: str,
+    tick: Callable[[], None] = lambda: None,
+) -> Score:
+    """The protocol of model selection: tokens [n] in parallel slices, cut as for training.
+
+    The state is zero at each slice's start and carried on from there; what fills no window isn't
+    counted. `tick` is called between windows and may raise to stop.
+    """
+    windows = make_windows(tokens, batch_size, steps, split=split)
+    state = nnx.merge(graph, params).initial_state(batch_size)
+    sums = []
+    for inputs, targets in zip(windows.inputs, windows.targets, strict=True):
+        state, losses = _losses(graph, params, state, inputs, targets)
+        sums.append(jnp.sum(losses))
+        _pace(sums, tick)
+    return Score(float(np.sum(np.asarray(sums, np.float64))) / windows.inputs.size, windows.inputs.size)
+
+
+def full(
+    graph: Graph, params: Params, tokens: np.ndarray, *, tick: Callable[[], None] = lambda: None
+) -> Score:
+    """The published protocol: every token of the stream but the first is predicted, at batch 1."""
+    state = nnx.merge(graph, params).initial_state(1)
+    sums = []
+    for inputs, targets, count in _stream(tokens):
+        state, losses = _losses(graph, params, state, inputs[None], targets[None])
+        sums.append(jnp.sum(losses[:, :count]))
+        _pace(sums, tick)
+    return Score(float(np.sum(np.asarray(sums, np.float64))) / (len(tokens) - 1), len(tokens) - 1)
+
+
+def mc_dropout(
+    graph: Graph,
+    params: Params,
+    tokens: np.ndarray,
+    key: jax.Array,
+    *,
+    passes: int,
+    batch_size: int,
+    tick: Callable[[], None] = lambda: None,
+) -> Score:
+    """Monte-Carlo dropout (Gal & Ghahramani 2016): probabilities averaged over dropped networks.
+
+    Each pass draws its masks once and keeps them for the whole stream, at batch 1 as `full`;
+    `batch_size` passes run side by side. No pass is thrown away.
+    """
+    model = nnx.merge(graph, params)
+    total = np.zeros(len(tokens) - 1)
+    for first in range(0, passes, batch_size):
+        width = min(batch_size, passes - first)
+        masks = model.sample_masks(jax.random.fold_in(key, first), width)
+        state = model.initial_state(width)
+        pieces: list[jax.Array] = []
+        for inputs, targets, count in _stream(tokens):
+            rows = (width, STREAM_STEPS)
+            state, losses = _losses(
+                graph, params, state, np.broadcast_to(inputs, rows), np.broadcast_to(targets, rows), masks
+            )
+            pieces.append(jnp.sum(jnp.exp(-losses[:, :count]), axis=0))
+            _pace(pieces, tick)
+        total += np.concatenate([np.asarray(piece, np.float64) for piece in pieces])
+    return Score(float(-np.mean(np.log(total / passes))), len(total))
+
+
+@partial(jax.jit, static_argnums=0)
+def _losses(
+    graph: Graph,
+    params: Params,
+    state: Any,
+    inputs: jax.Array,
+    targets: jax.Array,
+    masks: DropoutMasks | None = None,
+) -> tuple[Any, jax.Array]:
+    return nnx.merge(graph, params).token_losses(state, inputs, targets, masks)
+
+
+def _stream(tokens: np.ndarray):
+    """Pieces (inputs, targets, count) of STREAM_STEPS tokens; beyond count the last is padding."""
+    for start in range(0, len(tokens) - 1, STREAM_STEPS):
+        piece = np.asarray(tokens[start : start + STREAM_STEPS + 1], np.int32)
+        count = len(piece) - 1
+        piece = np.pad(piece, (0, STREAM_STEPS - count))
+        yield piece[:-1], piece[1:], count
+
+
+def _pace(results: list[jax.Array], tick: Callable[[], None]) -> None:
+    """Keeps the host a few windows ahead of the device at most, and lets `tick` stop between them."""
+    if len(results) > 4:
+        results[-4].block_until_ready()
+    tick()
+
+
+def _exp(loss: float) -> float:
+    return math.exp(loss) if loss < 700 else math.inf

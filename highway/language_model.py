@@ -1,0 +1,85 @@
+"""The recurrent language model: embedding, stacked cores, softmax, and its four dropout masks."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from common.recurrent import Masks, dropout_mask
+from highway.config import ModelConfig
+from highway.core import make_stack
+from highway.transition import uniform
+
+
+class DropoutMasks(NamedTuple):
+    """One draw of variational dropout for a batch of sequences; entries 0 or 1 / (1 − rate)."""
+
+    word: jax.Array | None
+    """x, [batch, vocabulary]: a word is dropped wherever it occurs in its sequence."""
+    core: tuple[Masks, ...]
+    """i and h of each recurrent layer."""
+    output: jax.Array | None
+    """o, [batch, units]."""
+
+
+class LanguageModel(nnx.Module):
+    """Predicts each next token of sequences (Zilly et al. 2017, section 5.2)."""
+
+    def __init__(self, vocabulary_size: int, config: ModelConfig, *, rngs: nnx.Rngs):
+        """Every parameter but the gates' biases starts uniform in ± `config.initial_range`."""
+        bound = config.initial_range
+        width = config.embedding_size(vocabulary_size)
+        self.config = config
+        self.vocabulary_size = vocabulary_size
+        self.embedding = nnx.Param(uniform(rngs, (vocabulary_size, width), bound))
+        self.core = make_stack(width, config, rngs=rngs)
+        if not config.tied:
+            self.softmax_kernel = nnx.Param(uniform(rngs, (config.units, vocabulary_size), bound))
+        self.softmax_bias = nnx.Param(uniform(rngs, (vocabulary_size,), bound))
+
+    def initial_state(self, batch_size: int) -> Any:
+        """The zero recurrent state of `batch_size` sequences."""
+        return self.core.initial_state(batch_size)
+
+    def sample_masks(self, key: jax.Array, batch_size: int) -> DropoutMasks:
+        """Draws the masks for one window of `batch_size` sequences (Gal & Ghahramani 2016)."""
+        config = self.config
+        word_key, core_key, output_key = jax.random.split(key, 3)
+        return DropoutMasks(
+            word=dropout_mask(word_key, config.dropout_x, (batch_size, self.vocabulary_size)),
+            core=self.core.sample_masks(
+                core_key,
+                batch_size,
+                config.dropout_i,
+                config.dropout_h,
+                separate=config.masks == "separate",
+            ),
+            output=dropout_mask(output_key, config.dropout_o, (batch_size, config.units)),
+        )
+
+    def features(
+        self, state: Any, tokens: jax.Array, masks: DropoutMasks | None = None
+    ) -> tuple[Any, jax.Array]:
+        """The recurrent state after tokens int [batch, time], and outputs [time, batch, units]."""
+        xs = self.embedding[...][tokens.T]
+        if masks is not None and masks.word is not None:
+            xs = xs * jnp.take_along_axis(masks.word, tokens, axis=1).T[..., None]
+        state, ys = self.core.unroll(state, xs, masks.core if masks is not None else None)
+        if masks is not None and masks.output is not None:
+            ys = ys * masks.output
+        return state, ys
+
+    def logits(self, features: jax.Array) -> jax.Array:
+        """Unnormalised log probabilities [..., vocabulary] of the next token."""
+        kernel = self.embedding[...].T if self.config.tied else self.softmax_kernel[...]
+        return features @ kernel + self.softmax_bias[...]
+
+    def token_losses(
+        self, state: Any, inputs: jax.Array, targets: jax.Array, masks: DropoutMasks | None = None
+    ) -> tuple[Any, jax.Array]:
+        """State after the window and cross entropies in nats, [batch, time] as inputs and targets."""
+        state, features = self.features(state, inputs, masks)
+        losses = optax.softmax_cross_entropy_with_integer_labels(self.logits(features), targets.T)
+        return state, losses.T

@@ -1,0 +1,29 @@
+"""Text drawn from a language model, one token after the other."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from highway.evaluation import Graph
+from highway.learner import Params
+
+
+@partial(jax.jit, static_argnums=(0, 4))
+def sample(
+    graph: Graph, params: Params, key: jax.Array, prompt: jax.Array, count: int, temperature: float = 1.0
+) -> jax.Array:
+    """Continues prompt int [n ≥ 1] by `count` tokens drawn from softmax(logits / temperature)."""
+    model = nnx.merge(graph, params)
+    state, features = model.features(model.initial_state(1), prompt[None])
+
+    def draw(carry, key):
+        state, logits = carry
+        token = jax.random.categorical(key, logits / temperature)
+        state, features = model.features(state, token[None, None])
+        return (state, model.logits(features[-1, 0])), token
+
+    carry = (state, model.logits(features[-1, 0]))
+    _, tokens = jax.lax.scan(draw, carry, jax.random.split(key, count))
+    return jnp.asarray(tokens)

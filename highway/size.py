@@ -1,0 +1,47 @@
+"""How many parameters a model has, counted from its configuration without building it."""
+
+from dataclasses import replace
+
+from highway.config import ModelConfig
+
+
+def parameter_count(config: ModelConfig, vocabulary_size: int) -> int:
+    """Trainable parameters of a language model: embedding, core, softmax weights and bias.
+
+    For a coupled RHN this is the formula of PAPERS.md: V·E + 2·(U² + U) per highway layer,
+    2·E·U more for the first, U·V more unless tied, and V.
+    """
+    embedding = config.embedding_size(vocabulary_size)
+    softmax = vocabulary_size if config.tied else (config.units + 1) * vocabulary_size
+    core = _core_count(config, embedding)
+    core += (config.layers - 1) * _core_count(config, config.units)
+    return vocabulary_size * embedding + core + softmax
+
+
+def units_for_budget(config: ModelConfig, vocabulary_size: int, budget: int, multiple: int) -> int:
+    """The most units, a multiple of `multiple`, with which the model has at most `budget` parameters.
+
+    Raises ValueError where not even `multiple` units fit.
+    """
+    units = 0
+    while parameter_count(replace(config, units=units + multiple), vocabulary_size) <= budget:
+        units += multiple
+    if not units:
+        raise ValueError(f"not even {multiple} units fit {budget} parameters: {config}")
+    return units
+
+
+def _core_count(config: ModelConfig, inputs: int) -> int:
+    units = config.units
+    match config.core:
+        case "rhn":
+            gates = 2 if config.coupled else 3
+        case "lstm":
+            gates = 4
+        case "dt_rnn" | "dts_rnn":
+            gates = 1
+    recurrent = config.depth * (units * units + units)
+    shortcut = 0
+    if config.core == "dts_rnn" and config.depth > 1:
+        shortcut = inputs * units + units * units
+    return gates * (inputs * units + recurrent) + shortcut
