@@ -1,1 +1,1 @@
-"""What both papers' packages need: configuration, data, training, runs, results. Imports neither."""
+"""What both papers' packages need: configuration, data, training, results. Imports neither."""

@@ -105,7 +105,7 @@ class Checkpoints:
         return None
 
     def restore_best(self, abstract_state: State) -> tuple[State, dict[str, Any]]:
-        """The state with the lowest score, and its notes. Raises DataError if it is damaged or absent."""
+        """The state with the lowest score, and its notes. Raises DataError if it can't be had."""
         scores = {number: self._score(number) for number in self._numbers()}
         scored = {number: score for number, score in scores.items() if score is not None}
         if not scored:
@@ -132,7 +132,7 @@ class Checkpoints:
     def _metadata(self, number: int) -> dict[str, Any]:
         try:
             metadata = self._checkpointer.metadata(number).custom_metadata
-            return {key: metadata[key] for key in ("notes", "score", "digest")}  # type: ignore[index]
+            return {key: metadata[key] for key in ("notes", "score", "digest")}
         except Exception as error:
             raise DataError(
                 f"{self.directory / str(number)}: this checkpoint is damaged."

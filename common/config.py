@@ -1,4 +1,4 @@
-"""Configurations: frozen dataclasses, changed by typed `key=value` overrides, saved as plain JSON."""
+"""Configurations: frozen dataclasses, changed by typed `key=value` overrides, saved as JSON."""
 
 import dataclasses
 import difflib
@@ -43,8 +43,8 @@ def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
 def override(config: T, assignments: Iterable[str]) -> T:
     """A copy of `config` with `a.b=value` assignments applied, in order.
 
-    Values are read as JSON where they are JSON (`3`, `1e-3`, `true`, `[1, 2]`) and as plain text
-    otherwise, then checked against the field's type. Raises ConfigError as `from_dict` does.
+    A value is read as its field's type demands: `3`, `1e-3`, `true`, `text`, `[1, 2]`. Raises
+    ConfigError as `from_dict` does.
     """
     values = to_dict(config)
     for assignment in assignments:
@@ -92,10 +92,13 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def _parse(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
+    """Lists and null are JSON; a scalar stays text, which its field's type then reads."""
+    if text.startswith(("[", "{")) or text == "null":
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            return text
+    return text
 
 
 def _leaves(kind: Any, prefix: str = "") -> list[str]:

@@ -43,8 +43,10 @@ def describe() -> dict[str, Any]:
         "platform": devices[0].platform,
         "kind": _cpu_name() if devices[0].platform == "cpu" else devices[0].device_kind,
         "count": len(devices),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "precision": jax.config.jax_default_matmul_precision or "default",
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "precision": jax.config.values["jax_default_matmul_precision"] or "default",
         "memory_bytes": memory.get("bytes_limit") or _host_memory(),
     }
 

@@ -12,7 +12,7 @@ class UserError(Exception):
 
 
 class ConfigError(UserError):
-    """An unknown experiment, preset, key or platform, a value of the wrong type, a run in the way."""
+    """An unknown name, a value of the wrong type, a platform that isn't there, a run in the way."""
 
     exit_code = 2
 

@@ -1,5 +1,6 @@
 """Pictures of training: learning curves as small PNG files, the same bytes for the same numbers."""
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -59,6 +60,7 @@ def learning_curves(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    picture = io.BytesIO()
     # The user's own matplotlibrc must not change committed pictures.
     with rc_context():
         rcdefaults()
@@ -70,11 +72,12 @@ def learning_curves(
         _label_ends(axes, ends)
         if not ends:
             axes.text(0.5, 0.5, "no finite values", transform=axes.transAxes, ha="center")
-        path.parent.mkdir(parents=True, exist_ok=True)
         # Without the default metadata, which names the matplotlib version.
-        FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})
-    if path.stat().st_size > LARGEST_BYTES:
-        raise DataError(f"{path}: {path.stat().st_size} bytes, over {LARGEST_BYTES}.")
+        FigureCanvasAgg(figure).print_png(picture, metadata={"Software": None})
+    if len(picture.getvalue()) > LARGEST_BYTES:
+        raise DataError(f"{path}: {len(picture.getvalue())} bytes, over {LARGEST_BYTES}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(picture.getvalue())
     return path
 
 

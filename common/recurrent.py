@@ -27,6 +27,9 @@ class Masks(NamedTuple):
     state: jax.Array | None = None
 
 
+NO_MASKS = Masks()
+
+
 class Core(nnx.Module):
     """One recurrent layer. Subclasses hold the parameters and define the three abstract methods."""
 
@@ -43,21 +46,24 @@ class Core(nnx.Module):
     def project(self, x: jax.Array, masks: Masks) -> Any:
         """The input's share of a transition, without the state: x [..., batch, input_size].
 
-        Returns arrays with the same leading axes, so that one matrix product serves all time steps.
+        The result has the same leading axes: one matrix product serves all time steps.
         """
 
     @abc.abstractmethod
     def transition(self, state: State, projected: Any, masks: Masks) -> tuple[State, jax.Array]:
-        """One time step from `project`'s result: the new state and the output [batch, output_size]."""
+        """One time step from `project`'s result: new state and output [batch, output_size]."""
 
-    def step(self, state: State, x: jax.Array, masks: Masks = Masks()) -> tuple[State, jax.Array]:  # noqa: B008
+    def step(self, state: State, x: jax.Array, masks: Masks = NO_MASKS) -> tuple[State, jax.Array]:
         """One time step for an input x [batch, input_size]."""
         return self.transition(state, self.project(x, masks), masks)
 
     def unroll(
-        self, state: State, xs: jax.Array, masks: Masks = Masks()
-    ) -> tuple[State, jax.Array]:  # noqa: B008
-        """All time steps of xs [time, batch, input_size]: last state, outputs [time, batch, output_size]."""
+        self, state: State, xs: jax.Array, masks: Masks = NO_MASKS
+    ) -> tuple[State, jax.Array]:
+        """All time steps of xs [time, batch, input_size].
+
+        Returns the last state and the outputs [time, batch, output_size].
+        """
         return jax.lax.scan(
             lambda carry, projected: self.transition(carry, projected, masks),
             state,
@@ -134,7 +140,7 @@ class Stack(nnx.Module):
         )
 
     def _masks(self, masks: tuple[Masks, ...] | None) -> tuple[Masks, ...]:
-        return masks if masks is not None else (Masks(),) * len(self.cores)
+        return masks if masks is not None else (NO_MASKS,) * len(self.cores)
 
 
 def dropout_mask(key: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array | None:

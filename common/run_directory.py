@@ -13,7 +13,7 @@ from common.record import FILE_NAME, write_atomically
 
 
 class RunDirectory:
-    """One run on disk. Held by one process at a time; released when the process ends, however it ends.
+    """One run on disk, held by one process at a time and released when that ends, however it does.
 
     config.json     every setting, resolved: a directory belongs to one configuration
     manifest.json   command, commit, versions, device, data: where the run last ran
@@ -25,7 +25,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path):
-        """Locks the directory, creating it if need be. Raises ConfigError if a live run holds it."""
+        """Locks the directory, made if need be. Raises ConfigError if a live run holds it."""
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(path / ".lock")

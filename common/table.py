@@ -6,13 +6,15 @@ import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Literal, TextIO
 
 Cell = str | int | float | None
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
 LEAST_FOR_INTERVAL = 3
+GUTTER = 2
+"""Columns of space between two cells in a terminal."""
 
 
 @dataclass(frozen=True)
@@ -99,38 +101,55 @@ class Table:
         """One dictionary per row, title → cell, the cells as they are."""
         return [dict(zip(self.titles, row, strict=True)) for row in self.rows]
 
-    def show(self, stream: TextIO | None = None) -> None:
-        """Prints to a stream (standard output by default), never leaving out part of a cell.
+    def render(self, stream: TextIO | None = None) -> str:
+        """The form for a stream (standard output by default), with every cell whole.
 
-        In a terminal that is a table with folded cells, or where even words wouldn't fit beside
-        one another each row as a block of `title  cell` lines; elsewhere it is the Markdown form.
+        For a terminal that is a table with folded cells, or where even words wouldn't fit beside
+        one another each row as a block of `title  cell` lines; otherwise it is Markdown.
         """
         stream = stream or sys.stdout
         if not stream.isatty():
-            stream.write(self.markdown())
-            return
+            return self.markdown()
         from rich.console import Console
-        from rich.measure import Measurement
 
         console = Console(file=stream, highlight=False)
-        grid = self._grid()
-        if Measurement.get(console, console.options, grid).minimum <= console.width:
-            console.print(grid)
-            return
-        for row in self.rows:
-            console.print(self._block(row))
-            console.print()
+        widths = self._widths(console.width)
+        with console.capture() as capture:
+            if widths is not None:
+                console.print(self._grid(widths))
+            else:
+                for row in self.rows:
+                    console.print(self._block(row))
+                    console.print()
+        return capture.get()
 
-    def _grid(self):
-        from rich.box import SIMPLE_HEAD
+    def _widths(self, width: int) -> list[int] | None:
+        """Column widths that break lines between words only; None where there's no room for that.
+
+        Left to itself rich would shrink the widest columns first and break their words.
+        """
+        from rich.cells import cell_len
+
+        columns = [
+            [title, *(_text(row[k]) for row in self.rows)] for k, title in enumerate(self.titles)
+        ]
+        whole = [max(map(cell_len, column)) for column in columns]
+        least = [max(cell_len(w) for t in column for w in t.split() or [""]) for column in columns]
+        spare = width - sum(least) - GUTTER * len(columns)
+        if spare < 0:
+            return None
+        wanted = max(1, sum(whole) - sum(least))
+        share = min(1.0, spare / wanted)
+        return [low + int(share * (high - low)) for low, high in zip(least, whole, strict=True)]
+
+    def _grid(self, widths: Sequence[int]):
         from rich.table import Table as Grid
         from rich.text import Text
 
-        grid = Grid(box=SIMPLE_HEAD, pad_edge=False)
-        for title in self.titles:
-            grid.add_column(
-                Text(title), justify="right" if title in self.right else "left", overflow="fold"
-            )
+        grid = Grid(box=None, padding=(0, GUTTER, 0, 0))
+        for title, width in zip(self.titles, widths, strict=True):
+            side: Literal["left", "right"] = "right" if title in self.right else "left"
+            grid.add_column(Text(title), justify=side, width=width, overflow="fold")
         for row in self.rows:
             grid.add_row(*(Text(_text(cell)) for cell in row))
         return grid

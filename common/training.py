@@ -1,4 +1,4 @@
-"""The training loop: advance, report, evaluate, checkpoint; stoppable and resumable at any update."""
+"""The training loop: advance, report, evaluate, checkpoint; resumable at any update."""
 
 import math
 import time
@@ -14,7 +14,7 @@ from common.progress import Progress, duration
 from common.run_directory import RunDirectory
 
 CALL_SECONDS = 0.5
-"""About how long one call to the device lasts: how soon the progress moves and a signal is heard."""
+"""About how long a call to the device lasts: how soon progress moves and a signal is heard."""
 CHECKPOINT_SECONDS = 300.0
 """Between two checkpoints where no evaluation falls."""
 
@@ -86,6 +86,7 @@ class Training:
         self.state: Any = None
         self.notes: dict[str, Any] = {"seconds": 0.0, "rows": 0, "evaluated": 0}
         self._stride = 1
+        self._compiled = False
         self._shown = ""
 
     def fit(self, initial: Any, interrupt: Interrupt) -> tuple[Any, float]:
@@ -136,14 +137,18 @@ class Training:
             if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
                 self._save()
             stop = min(boundary, step + self._stride)
+            if not self._compiled:
+                self.progress.show(f"step {step}/{self.schedule.total}  compiling")
             begin = time.monotonic()
             self.state = self.learner.advance(self.state, stop)
             if (diverged := int(self.state.diverged_at)) >= 0:
                 raise DivergedError(self._diverged(f"loss or gradient at update {diverged}"))
             seconds = time.monotonic() - begin
             self.notes["seconds"] += seconds
-            self._show(stop, (stop - step) / max(seconds, 1e-9))
-            self._stride = _adapt(self._stride, stop - step, seconds)
+            if self._compiled:  # the first call's speed says nothing of the next
+                self._show(stop, (stop - step) / max(seconds, 1e-9))
+                self._stride = _adapt(self._stride, stop - step, seconds)
+            self._compiled = True
             step = stop
         self.state, metrics = self.learner.collect(self.state)
         self._write(metrics)
@@ -189,11 +194,11 @@ class Training:
     def _diverged(self, what: str) -> str:
         return (
             f"{self.run.path}: {what} is not finite (infinite or NaN); the last good checkpoint is "
-            "kept.\nLower the learning rate (train.learning_rate) or the clip norm (train.clip_norm)."
+            "kept.\nLower train.learning_rate or train.clip_norm."
         )
 
 
 def _adapt(stride: int, done: int, seconds: float) -> int:
-    """How many updates fit CALL_SECONDS, grown gently: the first call compiles and misleads."""
+    """How many updates fit CALL_SECONDS, grown gently."""
     fitting = int(done * CALL_SECONDS / max(seconds, 1e-9))
     return max(1, min(fitting, 4 * stride))

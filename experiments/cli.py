@@ -1,6 +1,6 @@
 """The command line, one door to everything: `python -m experiments`.
 
-Nothing here imports JAX before a command needs it, so that `list`, `show` and `--help` answer at once.
+Nothing here imports JAX before a command needs it, so that `list` and `--help` answer at once.
 """
 
 import argparse
@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.config import flatten, override, suggestion, to_dict
+from common.config import flatten, override, to_dict
 from common.datasets import DATASETS, default_cache_dir
-from common.error import ConfigError, DataError, UserError
+from common.error import DataError, UserError
 from experiments.registry import PRESETS, Experiment, experiments, find
 
 EXIT_CODES = """exit codes: 0 done · 2 usage or configuration error · 3 data missing, corrupt or not
@@ -80,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     table = add("table", _table, "print the results table of the runs here and the committed ones")
     table.add_argument("names", nargs="*", metavar="NAME", help="experiments; all if none is named")
     table.add_argument("--json", action="store_true", help="machine-readable")
-    table.add_argument("--out", type=Path, default=Path("runs"), help="where runs lie (%(default)s)")
+    table.add_argument(
+        "--out", type=Path, default=Path("runs"), help="where runs lie (%(default)s)"
+    )
     table.add_argument(
         "--results", type=Path, default=RESULTS, help="committed records (%(default)s)"
     )
@@ -98,7 +100,9 @@ def _parser() -> argparse.ArgumentParser:
         help="finished run directories to copy record and pictures from, first",
     )
 
-    data = add("data", _data, "prepare and verify datasets, or say what is missing and how to get it")
+    data = add(
+        "data", _data, "prepare and verify datasets, or say what is missing and how to get it"
+    )
     data.add_argument("names", nargs="*", metavar="NAME", help="datasets; all if none is named")
     data.add_argument("--data-dir", type=Path, help="folder with files brought by hand")
     data.add_argument("--json", action="store_true", help="machine-readable")
@@ -230,6 +234,7 @@ def _run(options: argparse.Namespace) -> None:
         ),
         say=lambda text: print(text, file=sys.stderr),
     )
+    from common.record import write_atomically
     from experiments import report
 
     folder = options.out / experiment.name / preset
@@ -237,8 +242,11 @@ def _run(options: argparse.Namespace) -> None:
         sample = folder / f"seed{record.seed}" / "sample.txt"
         if sample.exists():
             print(f"\n{sample.read_text(encoding='utf-8').rstrip()}\n")
-    print(report.table([experiment.name], records, as_json=False))
-    print(f"\nRecords, curves and samples: {folder}")
+    rows = report.rows([experiment.name], records, with_not_run=False)
+    if rows:
+        write_atomically(folder / "table.md", report.as_markdown(rows))
+    print(report.as_text(rows))
+    print(f"\nThis table, records, curves and samples: {folder}")
 
 
 def _table(options: argparse.Namespace) -> None:
@@ -246,7 +254,8 @@ def _table(options: argparse.Namespace) -> None:
 
     names = [find(name).name for name in options.names]
     records = report.load_records([options.out, options.results])
-    print(report.table(names, records, as_json=options.json))
+    rows = report.rows(names, records)
+    print(report.as_json(rows) if options.json else report.as_text(rows))
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -263,9 +272,6 @@ def _report(options: argparse.Namespace) -> None:
 def _data(options: argparse.Namespace) -> None:
     from common import datasets
 
-    for name in options.names:
-        if name not in DATASETS:
-            raise ConfigError(f"unknown dataset '{name}'.{suggestion(name, DATASETS)}")
     rows, failed = [], []
     for name in options.names or DATASETS:
         found = datasets.status(name, data_dir=options.data_dir)
@@ -277,12 +283,15 @@ def _data(options: argparse.Namespace) -> None:
             found = datasets.status(name, data_dir=options.data_dir)
         if found.state == "ready":
             failed += datasets.verify(name).damaged
-        rows.append({"name": name, "state": found.state, "advice": found.advice})
+        row = {"name": name, "state": found.state, "advice": found.advice}
+        rows.append({**row, "how_to_get": DATASETS[name].how_to_get})
     if options.json:
         print(json.dumps(rows, indent=1))
     else:
         for row in rows:
             print(f"{row['name']:18s} {row['state']:11s} {row['advice']}")
+            if row["state"] == "missing":
+                print("".join(f"    {line}\n" for line in row["how_to_get"].splitlines()), end="")
     if failed:
         raise DataError("\n".join(failed))
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -83,9 +84,7 @@ def train(
 
     Its metrics and checkpoints lie in `folder` of the run's directory. Raises DivergedModel.
     """
-    windows = make_windows(
-        corpus.train, config.train.batch_size, config.train.steps, split="train"
-    )
+    windows = make_windows(corpus.train, config.train.batch_size, config.train.steps, split="train")
     learner = Learner(config, len(corpus.vocabulary), windows)
     initial = learner.initial_state(context.seed)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(initial.params))
@@ -154,22 +153,21 @@ def _final_metrics(
 
     try:
         for split, tokens in splits.items():
-            add(split, lambda s=split, t=tokens: batched(s, t, params, check))
+            add(split, partial(batched, split, tokens, params, check))
             if config.evaluation.full:
-                add(f"{split}_full", lambda t=tokens: evaluation.full(graph, params, t, tick=check))
+                add(f"{split}_full", partial(evaluation.full, graph, params, tokens, tick=check))
         if config.evaluation.mc_passes:
-            add(
-                "test_mc",
-                lambda: evaluation.mc_dropout(
-                    graph,
-                    params,
-                    corpus.test,
-                    jax.random.key(context.seed),
-                    passes=config.evaluation.mc_passes,
-                    batch_size=config.evaluation.mc_batch_size,
-                    tick=check,
-                ),
+            passes = partial(
+                evaluation.mc_dropout,
+                graph,
+                params,
+                corpus.test,
+                jax.random.key(context.seed),
+                passes=config.evaluation.mc_passes,
+                batch_size=config.evaluation.mc_batch_size,
+                tick=check,
             )
+            add("test_mc", passes)
     except InterruptedRun as stop:
         raise InterruptedRun(
             f"{stop} in the final evaluation; the training is saved in {context.run.path}.\n"
@@ -204,7 +202,9 @@ def curve(training: Training, *, words: bool) -> list[dict[str, float]]:
             loss += row["train/loss"] * row["train/tokens"]
             tokens += row["train/tokens"]
         else:
-            trained = evaluation.Score(loss / tokens, int(tokens)).metrics("train", word_level=words)
+            trained = evaluation.Score(loss / tokens, int(tokens)).metrics(
+                "train", word_level=words
+            )
             rows.append({**row, **trained})
             loss = tokens = 0.0
     return rows
@@ -213,10 +213,10 @@ def curve(training: Training, *, words: bool) -> list[dict[str, float]]:
 def describe(row: dict[str, float], *, words: bool) -> str:
     """The loss of a row of metrics in the unit of its level, for the progress line."""
     split = "train" if "train/loss" in row else "valid"
-    score = evaluation.Score(row[f"{split}/loss"], 1).metrics(split, word_level=words)
-    if words:
-        return f"{split} loss {score[f'{split}/loss']:.4f}  perplexity {score[f'{split}/perplexity']:.2f}"
-    return f"{split} loss {score[f'{split}/loss']:.4f}  BPC {score[f'{split}/bits_per_character']:.4f}"
+    loss = row[f"{split}/loss"]
+    score = evaluation.Score(loss, 1).metrics(split, word_level=words)
+    unit, metric = ("perplexity", "perplexity") if words else ("BPC", "bits_per_character")
+    return f"{split} loss {loss:.4f}  {unit} {score[f'{split}/{metric}']:.4g}"
 
 
 def outcome(context: Context, corpus: Corpus, models: dict[str, Trained]) -> Outcome:
@@ -272,5 +272,3 @@ def _data_used(context: Context, corpus: Corpus) -> DataUsed:
         tokens={split: len(getattr(corpus, split)) for split in ("train", "valid", "test")},
         checksums=corpus.checksums,
     )
-
-

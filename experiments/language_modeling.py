@@ -91,7 +91,7 @@ def penn_treebank(depth: int, *, tied: bool) -> Experiment:
 
 
 def _penn_treebank_cpu(paper: LanguageModelConfig) -> LanguageModelConfig:
-    """The real corpus at a size that two cores train in half an hour; rates found by short trials."""
+    """The real corpus at a size that two cores train in half an hour."""
     model = replace(paper.model, dropout_x=0.0, dropout_i=0.2, dropout_h=0.1, dropout_o=0.2)
     budget = CPU_PARAMETERS[model.tied]
     units = units_for_budget(model, PENN_TREEBANK_VOCABULARY, budget, multiple=2)

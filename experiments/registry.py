@@ -1,4 +1,4 @@
-"""What an experiment is, and the list of all of them. Imports no JAX: `list` must answer at once."""
+"""What an experiment is, and all of them by name. Imports no JAX: `list` must answer at once."""
 
 import importlib
 from collections.abc import Callable

@@ -4,10 +4,8 @@ import dataclasses
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
 
 from common.error import DataError
 from common.plot import LARGEST_BYTES
@@ -58,28 +56,38 @@ def load_records(sources: Sequence[Path]) -> list[Record]:
     return list(found.values())
 
 
-def table(
-    names: Sequence[str], records: Iterable[Record], as_json: bool, stream: TextIO | None = None
-) -> None:
-    """Prints the rows of the named experiments, or of all that have records.
+def rows(
+    names: Sequence[str], records: Iterable[Record], *, with_not_run: bool = True
+) -> list[Row]:
+    """The rows of the named experiments, or of all that have records.
 
-    As JSON that is a list with one object per row, numbers in full. Raises ConfigError on an
+    `with_not_run` adds the published rows that no record answers to. Raises ConfigError on an
     unknown name, DataError where `result_rows` does.
     """
-    stream = stream or sys.stdout
     records = list(records)
-    known = registry.experiments()
-    chosen = {name: registry.find(name) for name in names}
-    rows = result_rows(records, known)
-    shown = set(chosen) or {record.experiment for record in records}
-    rows = [row for row in rows if row.experiment in shown]
-    if as_json:
-        json.dump([dataclasses.asdict(row) for row in rows], stream, indent=1)
-        stream.write("\n")
-    elif rows:
-        _full_table(rows).show(stream)
-    else:
-        stream.write("No results here yet. Try: python -m experiments run quickstart\n")
+    shown = {registry.find(name).name for name in names} or {one.experiment for one in records}
+    return [
+        row
+        for row in result_rows(records, registry.experiments())
+        if row.experiment in shown and (with_not_run or row.verdict.kind != "not run")
+    ]
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """A list with one object per row, numbers in full."""
+    return json.dumps([dataclasses.asdict(row) for row in rows], indent=1)
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """All columns in one Markdown table."""
+    return _full_table(rows).markdown()
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """The same for standard output, laid out for the terminal if it is one."""
+    if not rows:
+        return "No results here yet. Try: python -m experiments run quickstart"
+    return _full_table(rows).render().rstrip()
 
 
 def add_run(run_dir: Path, results_dir: Path) -> Path:
@@ -104,6 +112,12 @@ def add_run(run_dir: Path, results_dir: Path) -> Path:
                 f"{path}: {path.stat().st_size:,} bytes; committed files have at most "
                 f"{LARGEST_BYTES:,}. Make it smaller or move it out of the run."
             )
+    _replace_folder(target, files)
+    return target
+
+
+def _replace_folder(target: Path, files: Sequence[Path]) -> None:
+    """Makes `target` a folder of copies of the files, in the place of one that may be there."""
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh, old = (
         target.with_name(f".{target.name}.{word}.{os.getpid()}") for word in ("new", "old")
@@ -115,10 +129,11 @@ def add_run(run_dir: Path, results_dir: Path) -> Path:
         if target.exists():
             target.rename(old)
         fresh.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    return target
+        if old.exists() and not target.exists():
+            old.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _require_same_settings(record: Record, target: Path) -> None:
@@ -186,7 +201,7 @@ def _run_part(rows: Sequence[Row], folder: Path) -> list[str]:
     return [*parts, f"Pictures and samples:\n\n{links}"] if links else parts
 
 
-RIGHT = frozenset({"run", "parameters", "ours, mean [95 % CI]", "seeds", "difference"})
+RIGHT = frozenset({"run", "parameters", "ours, mean [95 % CI]", "n seeds", "difference"})
 
 
 def _result_cells(row: Row) -> dict[str, str]:
@@ -199,7 +214,7 @@ def _result_cells(row: Row) -> dict[str, str]:
         "parameters": "" if row.parameters is None else f"{row.parameters:,}",
         "published": "; ".join(f"{p.value} ({p.source})" for p in row.published),
         "ours, mean [95 % CI]": _ours(row),
-        "seeds": _seeds(row),
+        "n seeds": _seeds(row),
         "difference": _difference(row),
         "verdict": row.verdict.text,
     }
@@ -223,7 +238,7 @@ def _not_run_table(rows: Sequence[Row]) -> Table:
     cells = []
     for row in rows:
         kept = _result_cells(row)
-        for title in ("ours, mean [95 % CI]", "seeds", "difference", "verdict"):
+        for title in ("ours, mean [95 % CI]", "n seeds", "difference", "verdict"):
             del kept[title]
         kept |= {"device and hours": _device_and_hours(row), "command": f"`{_command(row)}`"}
         cells.append(kept)
@@ -234,8 +249,7 @@ def _source(row: Row) -> str:
     """Where a row comes from, in a line."""
     text = f"{row.experiment}, {row.preset}: {_device_and_hours(row)}; commit "
     text += f"{', '.join(f'`{commit}`' for commit in row.commits)}; `{row.commands[0]}`"
-    if len(row.commands) > 1:
-        text += f" (and seeds {', '.join(map(str, sorted((*row.seeds, *row.diverged))[1:]))})"
+    text += _other_seeds(row)
     if row.settings:
         text += f".<br>Settings, paper → ours: {'; '.join(row.settings)}"
     return text
@@ -289,8 +303,8 @@ def _difference(row: Row) -> str:
 
 def _device_and_hours(row: Row) -> str:
     if row.verdict.kind == "not run":
-        known = "an estimate" if row.estimated else "as measured before"
-        return f"{row.device}, {_duration(row.hours or 0)} expected ({known})"
+        known = " (an estimate)" if row.estimated else ""
+        return f"{row.device}, {_duration(row.hours or 0)} expected{known}"
     return f"{row.device}, {_duration(row.hours or 0)} a seed"
 
 
@@ -301,5 +315,10 @@ def _duration(hours: float) -> str:
 
 
 def _command(row: Row) -> str:
-    others = f" (and {len(row.commands) - 1} more seeds)" if len(row.commands) > 1 else ""
-    return row.commands[0] + others
+    return row.commands[0] + _other_seeds(row)
+
+
+def _other_seeds(row: Row) -> str:
+    """The seeds that the first record's command doesn't run."""
+    others = sorted((*row.seeds, *row.diverged))[1:]
+    return f" (also seed {', '.join(map(str, others))})" if others else ""

@@ -64,10 +64,9 @@ def result_rows(records: Iterable[Record], experiments: Mapping[str, Experiment]
     by_experiment: dict[str, list[Record]] = {name: [] for name in experiments}
     for record in records:
         if record.experiment not in by_experiment:
-            raise DataError(
-                f"there is a record of '{record.experiment}' ({record.preset}, seed "
-                f"{record.seed}), which is no experiment here.{suggestion(record.experiment, experiments)}"
-            )
+            which = f"'{record.experiment}' ({record.preset}, seed {record.seed})"
+            known = suggestion(record.experiment, experiments)
+            raise DataError(f"there is a record of {which}, which is no experiment here.{known}")
         by_experiment[record.experiment].append(record)
     rows: list[Row] = []
     for name, experiment in experiments.items():

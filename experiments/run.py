@@ -136,9 +136,7 @@ def _run_seed(
 
     def record(status: Any, outcome: Outcome) -> Record:
         fields = {field.name: getattr(outcome, field.name) for field in dataclasses.fields(outcome)}
-        made = Record(
-            **facts, **fields, status=status, config=to_dict(config), finished=now()
-        )
+        made = Record(**facts, **fields, status=status, config=to_dict(config), finished=now())
         write_record(made, directory.path)
         return made
 
@@ -171,7 +169,12 @@ def git_state() -> dict[str, Any]:
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(
-                ["git", *arguments], cwd=root, capture_output=True, text=True, timeout=20, check=True
+                ["git", *arguments],
+                cwd=root,
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=True,
             )
         except (OSError, subprocess.SubprocessError):
             return None

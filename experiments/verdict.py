@@ -226,7 +226,9 @@ def parameters(record: Record, metric: str) -> int | None:
 
 def short(number: int) -> str:
     """A count, in millions where it is large."""
-    return f"{number / 1e6:.1f} M" if number >= 100_000 else f"{number:,}"
+    if number < 100_000:
+        return f"{number:,}"
+    return f"{number / 1e6:.{1 if number >= 1_000_000 else 2}f} M"
 
 
 def _ratio(ours: int, paper: int, noun: str) -> str:

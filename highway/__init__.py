@@ -1,1 +1,1 @@
-"""Recurrent Highway Networks (Zilly et al., ICML 2017) as a library of pure functions and modules."""
+"""Recurrent Highway Networks (Zilly et al., ICML 2017) as a library of modules and functions."""

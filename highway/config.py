@@ -55,9 +55,9 @@ class ModelConfig:
     initial_range: PositiveFloat = 0.04
     """Weights and biases start uniform in ± this."""
     transform_bias: FiniteFloat = -2.0
-    """Initial bias of the transform gates (RHN only; a separate carry gate starts at its negative)."""
+    """Initial bias of the transform gates; separate carry gates start at its negative. RHN only."""
     forget_bias: FiniteFloat = 1.0
-    """Initial bias of the forget gates (LSTM only)."""
+    """Initial bias of the forget gates. LSTM only."""
 
     def __post_init__(self):
         """Raises ConfigError where two settings exclude each other."""

@@ -46,10 +46,9 @@ class RHN(Core):
     def transition(
         self, state: jax.Array, projected: jax.Array, masks: Masks
     ) -> tuple[jax.Array, jax.Array]:
-        """All highway layers of one time step, one mask for all of them; the output is the state."""
-        for layer in self.layers:
-            state = layer(state, projected, masks.state)
-            projected = None
+        """All highway layers of one time step, one mask for all; the output is the state."""
+        for depth, layer in enumerate(self.layers, start=1):
+            state = layer(state, projected if depth == 1 else None, masks.state)
         return state, state
 
 
@@ -84,7 +83,7 @@ class DeepTransitionRNN(Core):
         return jnp.zeros((batch_size, self.output_size))
 
     def project(self, x: jax.Array, masks: Masks) -> tuple[jax.Array, jax.Array | None]:
-        """The input's share of the first layer and, with shortcuts, of the last; [..., batch, units]."""
+        """The input's share of the first layer and, with shortcuts, of the last [..., units]."""
         first = masked_product(x, self.input_kernel[...], masks.input)[..., 0, :]
         if not self.shortcut:
             return first, None
@@ -94,17 +93,18 @@ class DeepTransitionRNN(Core):
         self, state: jax.Array, projected: tuple[jax.Array, jax.Array | None], masks: Masks
     ) -> tuple[jax.Array, jax.Array]:
         """All layers of one time step; the output is the state."""
-        added, last = projected
+        first, last = projected
         s = state
-        for depth, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True), start=1):
+        for depth, (kernel, bias) in enumerate(
+            zip(self.kernels, self.biases, strict=True), start=1
+        ):
             preactivation = (masked_product(s, kernel[...], masks.state) + bias[...])[..., 0, :]
-            if added is not None:
-                preactivation = preactivation + added
+            if depth == 1:
+                preactivation = preactivation + first
             if last is not None and depth == len(self.kernels):
                 past = masked_product(state, self.state_shortcut[...], masks.state)[..., 0, :]
                 preactivation = preactivation + last + past
             s = jnp.tanh(preactivation)
-            added = None
         return s, s
 
 

@@ -29,7 +29,7 @@ class Score(NamedTuple):
     """Predictions it was averaged over."""
 
     def metrics(self, prefix: str, *, word_level: bool) -> dict[str, float]:
-        """The score under its names in a record: perplexity, or bits per character, and the loss."""
+        """The score under its names in a record; bits per character unless tokens are words."""
         metrics = {f"{prefix}/loss": self.loss, f"{prefix}/perplexity": _exp(self.loss)}
         if not word_level:
             metrics[f"{prefix}/bits_per_character"] = self.loss / math.log(2)
@@ -58,7 +58,9 @@ def batched(
         state, losses = _losses(graph, params, state, inputs, targets)
         sums.append(jnp.sum(losses))
         _pace(sums, tick)
-    return Score(float(np.sum(np.asarray(sums, np.float64))) / windows.inputs.size, windows.inputs.size)
+    return Score(
+        float(np.sum(np.asarray(sums, np.float64))) / windows.inputs.size, windows.inputs.size
+    )
 
 
 def full(
@@ -99,7 +101,12 @@ def mc_dropout(
         for inputs, targets, count in _stream(tokens):
             rows = (width, STREAM_STEPS)
             state, losses = _losses(
-                graph, params, state, np.broadcast_to(inputs, rows), np.broadcast_to(targets, rows), masks
+                graph,
+                params,
+                state,
+                np.broadcast_to(inputs, rows),
+                np.broadcast_to(targets, rows),
+                masks,
             )
             pieces.append(jnp.sum(jnp.exp(-losses[:, :count]), axis=0))
             _pace(pieces, tick)
@@ -129,7 +136,7 @@ def _stream(tokens: np.ndarray):
 
 
 def _pace(results: list[jax.Array], tick: Callable[[], None]) -> None:
-    """Keeps the host a few windows ahead of the device at most, and lets `tick` stop between them."""
+    """Keeps the host at most a few windows ahead of the device; `tick` may stop between them."""
     if len(results) > 4:
         results[-4].block_until_ready()
     tick()

@@ -79,7 +79,7 @@ class LanguageModel(nnx.Module):
     def token_losses(
         self, state: Any, inputs: jax.Array, targets: jax.Array, masks: DropoutMasks | None = None
     ) -> tuple[Any, jax.Array]:
-        """State after the window and cross entropies in nats, [batch, time] as inputs and targets."""
+        """The state after a window and its cross entropies in nats [batch, time]."""
         state, features = self.features(state, inputs, masks)
         losses = optax.softmax_cross_entropy_with_integer_labels(self.logits(features), targets.T)
         return state, losses.T

@@ -111,7 +111,7 @@ class Learner:
         (_, (recurrent, loss)), gradient = jax.value_and_grad(cost, has_aux=True)(
             state.params, self.graph, self.config.train, recurrent, inputs, targets, masks
         )
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
         updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.params)
         done = state._replace(
@@ -164,7 +164,7 @@ def learning_rate(config: TrainConfig, epoch: Any) -> jax.Array:
 
 
 def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> optax.GradientTransformation:
-    """Clipping by global norm, then the configured optimiser with the published decay of its rate."""
+    """Clipping by global norm, then the configured optimiser with the decay of its rate."""
 
     def rate(count: jax.Array) -> jax.Array:
         return learning_rate(config, count // steps_per_epoch)

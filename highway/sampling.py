@@ -12,7 +12,12 @@ from highway.learner import Params
 
 @partial(jax.jit, static_argnums=(0, 4))
 def sample(
-    graph: Graph, params: Params, key: jax.Array, prompt: jax.Array, count: int, temperature: float = 1.0
+    graph: Graph,
+    params: Params,
+    key: jax.Array,
+    prompt: jax.Array,
+    count: int,
+    temperature: float = 1.0,
 ) -> jax.Array:
     """Continues prompt int [n ≥ 1] by `count` tokens drawn from softmax(logits / temperature)."""
     model = nnx.merge(graph, params)

@@ -19,7 +19,7 @@ def parameter_count(config: ModelConfig, vocabulary_size: int) -> int:
 
 
 def units_for_budget(config: ModelConfig, vocabulary_size: int, budget: int, multiple: int) -> int:
-    """The most units, a multiple of `multiple`, with which the model has at most `budget` parameters.
+    """The most units, in steps of `multiple`, with which a model keeps to a parameter budget.
 
     Raises ValueError where not even `multiple` units fit.
     """

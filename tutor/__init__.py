@@ -1,1 +1,1 @@
-"""Sequence Tutor (Jaques et al., ICML 2017) as a library of pure functions and modules."""
+"""Sequence Tutor (Jaques et al., ICML 2017) as a library of modules and functions."""

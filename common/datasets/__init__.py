@@ -60,7 +60,7 @@ def load(
     Args:
       name: a key of `DATASETS`.
       data_dir: a folder with source files brought by hand; they win over downloads, and are only
-        read. Not looked at when the dataset is already prepared.
+        read. When the dataset is already prepared they are checked all the same, if they are there.
       cache_dir: where downloads and prepared data live; `default_cache_dir()` if None.
       download: whether missing source files may be fetched.
 
@@ -108,11 +108,9 @@ def _builder(name: str) -> "type[Builder]":
     """Import the builder class that the catalogue names for a dataset."""
     info = DATASETS.get(name)
     if info is None:
-        import difflib
+        from common.config import suggestion
 
-        close = difflib.get_close_matches(name, DATASETS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(DATASETS)}"
-        raise ConfigError(f"unknown dataset {name!r}; {hint}")
+        raise ConfigError(f"unknown dataset '{name}'.{suggestion(name, DATASETS)}")
     module, _, attribute = info.builder.partition(":")
     builder: type[Builder] = getattr(importlib.import_module(module), attribute)
     return builder

@@ -55,10 +55,10 @@ def fetch(download: Download, destination: Path) -> None:
             partial.replace(destination)
             return
         except _MirrorError as error:
-            failures.append(f"  {address}: {error}")
+            failures.append(f"{address}: {error}")
         finally:
             partial.unlink(missing_ok=True)
-    raise DataError(f"could not download {destination.name}:\n" + "\n".join(failures))
+    raise DataError(f"could not download {destination.name}: {'; '.join(failures)}.")
 
 
 def _fetch_one(address: str, download: Download, partial: Path) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from common.datasets.builder import CorpusBuilder
-from common.datasets.catalog import DATASETS
 from common.datasets.corpus import byte_symbol
 from common.datasets.download import Download
 from common.datasets.source import Archive, SourceFile, Sources
@@ -65,7 +64,6 @@ class Enwik8(CorpusBuilder):
                 "547994d9980ebed1288380d652999f38a14fe291a6247c157c3d33d4932534bc",
             ),
         ),
-        how_to_get=DATASETS["enwik8"].how_to_get,
     )
     TEXT: ClassVar[Mapping[str, str]] = {
         "description": "The first 10^8 bytes of the English Wikipedia dump of 3 March 2006, with"

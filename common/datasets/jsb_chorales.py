@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from common.datasets.builder import SPLITS, ChoraleBuilder
-from common.datasets.catalog import DATASETS
 from common.datasets.source import SourceFile, Sources
 from common.error import DataError
 
@@ -70,7 +69,6 @@ class JsbChorales(ChoraleBuilder):
                 shipped=True,
             ),
         ),
-        how_to_get=DATASETS["jsb_chorales"].how_to_get,
     )
     TEXT: ClassVar[Mapping[str, str]] = {
         "description": "Four-part chorales by J. S. Bach in the splits of Boulanger-Lewandowski"

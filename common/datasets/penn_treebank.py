@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from common.datasets.builder import CorpusBuilder
-from common.datasets.catalog import DATASETS
 from common.datasets.corpus import words
 from common.datasets.source import Archive, SourceFile, Sources
 from common.datasets.stream import TokenStreams
@@ -92,7 +91,6 @@ class PennTreebank(CorpusBuilder):
             ),
         ),
         archive=Archive("ptb.zip"),
-        how_to_get=DATASETS["penn_treebank"].how_to_get,
     )
     TEXT: ClassVar[Mapping[str, str]] = {
         "description": "Wall Street Journal text of the Penn Treebank as preprocessed by Mikolov:"

@@ -38,7 +38,6 @@ class Sources:
     """All that one dataset is built from."""
 
     files: tuple[SourceFile, ...]
-    how_to_get: str  # what to tell when they can't be had
     archive: Archive | None = None
 
     @property
@@ -68,6 +67,15 @@ def collect(
     if _absent(sources, contents):
         contents |= _from_downloads(sources, contents, data_dir, download_dir, download)
     return contents
+
+
+def check_by_hand(sources: Sources, folder: Path) -> None:
+    """Raise DataError if a source file in a folder of files brought by hand isn't the expected one.
+
+    Files that aren't there are not missed.
+    """
+    wanted = [file for file in sources.files if not file.shipped]
+    _from_folder(sources, wanted, folder)
 
 
 def find(sources: Sources, folder: Path) -> list[tuple[Path, int | None]]:
@@ -150,8 +158,7 @@ def _have(path: Path, download: Download, allowed: bool) -> bool:
 
 
 def _by_hand(sources: Sources) -> str:
-    names = ", ".join(sources.accepted)
-    return f"{sources.how_to_get}\nFiles brought by hand: --data-dir FOLDER with {names}."
+    return f"Bring it by hand: --data-dir FOLDER with {' or '.join(sources.accepted)}."
 
 
 def _read_checked(path: Path, expected: SourceFile) -> bytes:
@@ -201,7 +208,7 @@ def _checked(where: str, expected: SourceFile, content: bytes) -> bytes:
 
 def _mismatch(where: Path | str, expected: SourceFile, size: int, sha256: str) -> DataError:
     return DataError(
-        f"{where}: not the expected {expected.name}, or truncated or damaged\n"
-        f"  expected {expected.size:,} bytes, sha256 {expected.sha256}\n"
-        f"  found    {size:,} bytes, sha256 {sha256}"
+        f"{where}: not the expected {expected.name}, or truncated or damaged; replace it.\n"
+        f"Expected {expected.size:,} bytes, sha256 {expected.sha256}; "
+        f"found {size:,} bytes, sha256 {sha256}."
     )

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from common.datasets.builder import Builder
 from common.datasets.catalog import DatasetStatus, Verification
 from common.datasets.corpus import ChoraleSet, Corpus
-from common.datasets.source import find, sha256_of
+from common.datasets.source import check_by_hand, find, sha256_of
 from common.error import DataError
 
 _SEAL = "seal.json"
@@ -39,7 +39,10 @@ def load(
         the cache can't be written.
     """
     folder = _folder(builder, cache_dir)
-    if not folder.exists():
+    if folder.exists():
+        if data_dir is not None:  # the user means these files: don't hide that one is damaged
+            check_by_hand(builder.SOURCES, data_dir)
+    else:
         with _file_errors(cache_dir):
             _prepare(builder, folder, data_dir, cache_dir, download)
     _, damaged = _check(folder, contents=True)

@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from common.datasets.builder import CorpusBuilder
-from common.datasets.catalog import DATASETS
 from common.datasets.download import Download
 from common.datasets.source import Archive, SourceFile, Sources
 from common.datasets.stream import TokenStreams, split_90_5_5
@@ -76,7 +75,6 @@ class Text8(CorpusBuilder):
                 "a6640522afe85d1963ad56c05b0ede0a0c000dddc9671758a6cc09b7a38e5232",
             ),
         ),
-        how_to_get=DATASETS["text8"].how_to_get,
     )
     TEXT: ClassVar[Mapping[str, str]] = {
         "description": "10^8 characters of English Wikipedia text, cleaned to a..z and spaces.",

@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from common.datasets.builder import CorpusBuilder
-from common.datasets.catalog import DATASETS
 from common.datasets.source import SourceFile, Sources
 from common.datasets.stream import TokenStreams, split_90_5_5
 from common.error import DataError
@@ -48,7 +47,6 @@ class TinyShakespeare(CorpusBuilder):
                 shipped=True,
             ),
         ),
-        how_to_get=DATASETS["tiny_shakespeare"].how_to_get,
     )
     TEXT: ClassVar[Mapping[str, str]] = {
         "description": "40,000 lines from plays of Shakespeare.",

@@ -40,7 +40,6 @@ def test_catalogue_and_builders_agree(name):
     assert set(info.source_files) == set(builder.SOURCES.accepted)
     assert info.ships == all(file.shipped for file in builder.SOURCES.files)
     assert str(builder.VERSION) in builder.RELEASE_NOTES
-    assert builder.SOURCES.how_to_get == info.how_to_get
     assert len(info.how_to_get.splitlines()) <= 2
     assert all(builder.TEXT[key] for key in ("description", "homepage", "citation"))
     for file in builder.SOURCES.files:
@@ -59,9 +58,9 @@ def test_what_does_not_ship_has_mirrors_and_checksums():
 
 def test_an_unknown_dataset_comes_with_a_suggestion(tmp_path):
     for call in (load, status, verify):
-        with pytest.raises(ConfigError, match="did you mean 'enwik8'"):
+        with pytest.raises(ConfigError, match="Did you mean 'enwik8'"):
             call("enwiki8", cache_dir=tmp_path)
-    with pytest.raises(ConfigError, match="known: penn_treebank, "):
+    with pytest.raises(ConfigError, match="Known: penn_treebank, "):
         load("zzz")
 
 
@@ -167,7 +166,9 @@ def test_offline_without_the_data_says_what_to_bring(name, tmp_path):
 @pytest.mark.parametrize("name", ["enwik8", "text8"])
 def test_another_file_cannot_pass_for_the_real_one(name, tmp_path):
     (tmp_path / name).write_bytes(b"a small file")
-    with pytest.raises(DataError, match=r"expected 100,000,000 bytes, sha256 [0-9a-f]{64}\n"):
+    with pytest.raises(
+        DataError, match=r"Expected 100,000,000 bytes, sha256 [0-9a-f]{64}; found 12 bytes"
+    ):
         load(name, data_dir=tmp_path, cache_dir=tmp_path / "cache", download=False)
 
 

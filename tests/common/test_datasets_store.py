@@ -29,7 +29,6 @@ def sources(**files: bytes) -> Sources:
             SourceFile(name.replace("__", "."), len(content), hashlib.sha256(content).hexdigest())
             for name, content in files.items()
         ),
-        how_to_get="Made by the tests.",
         archive=Archive("sample.zip"),
     )
 

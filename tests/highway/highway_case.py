@@ -2,12 +2,12 @@
 
 import contextlib
 
+import highway_numpy as reference
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-import highway_numpy as reference
 from highway.config import LanguageModelConfig, ModelConfig, TrainConfig
 from highway.language_model import LanguageModel
 from highway.learner import Totals, TrainState, graph, make_optimizer
@@ -48,6 +48,7 @@ def assert_all_close(actual, expected, tolerance):
 
 def named(params, model):
     """A JAX model's parameters (or their gradients) under the reference's names, in float64."""
+    params = snapshot(params)
     names = {"E": params["embedding"], "softmax_b": params["softmax_bias"]}
     if not model.tied:
         names["softmax_W"] = params["softmax_kernel"]
@@ -86,6 +87,7 @@ def reference_masks(masks, model):
     def whole(mask):
         return None if mask is None else np.array(mask, np.float64)
 
+    masks = snapshot(masks)
     return {
         "x": whole(masks.word),
         "i": [by_gate(core.input) for core in masks.core],
@@ -96,9 +98,10 @@ def reference_masks(masks, model):
 
 def reference_states(states):
     """A JAX model's recurrent states for the reference."""
-    return jax.tree.map(lambda a: np.array(a, np.float64), [
-        tuple(state) if isinstance(state, tuple) else state for state in states
-    ])
+    return jax.tree.map(
+        lambda a: np.array(a, np.float64),
+        [tuple(state) if isinstance(state, tuple) else state for state in states],
+    )
 
 
 def random_params(config, vocabulary_size, seed=0, bound=0.5):
@@ -113,9 +116,9 @@ def random_params(config, vocabulary_size, seed=0, bound=0.5):
     )
 
 
-def random_state(config, vocabulary_size, steps_per_epoch, seed=0):
+def random_state(config, vocabulary_size, steps_per_epoch, seed=0, bound=0.5):
     """A fresh TrainState around `random_params`."""
-    params = random_params(config, vocabulary_size, seed)
+    params = random_params(config, vocabulary_size, seed, bound)
     model = nnx.merge(graph(config, vocabulary_size), params)
     return TrainState(
         params=params,
@@ -141,9 +144,7 @@ def snapshot(tree):
     """A copy in NumPy that survives the donation of its buffers."""
     return jax.tree.map(
         lambda leaf: np.array(
-            jax.random.key_data(leaf)
-            if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-            else leaf,
+            jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf,
             copy=True,
         ),
         tree,

@@ -4,17 +4,13 @@ Relative errors are taken row by row (see `highway_case.assert_close`): at most 
 1e-10 in float64. The reference always computes in float64, from the values that JAX holds.
 """
 
-from functools import cache
 from types import SimpleNamespace
 
+import highway_numpy as reference
 import jax
 import numpy as np
 import pytest
 from flax import nnx
-
-import highway_numpy as reference
-from common.window import make_windows
-from highway.learner import Learner, cost, graph
 from highway_case import (
     TOLERANCE,
     assert_all_close,
@@ -30,7 +26,8 @@ from highway_case import (
     tokens_of,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+from common.window import make_windows
+from highway.learner import Learner, cost, graph
 
 DECAY = {"weight_decay": 0.03}  # large enough to be seen beside the cross entropy
 
@@ -74,18 +71,8 @@ RUNS = [
     for name, (precisions, _) in CASES.items()
     for bits in precisions.split()
 ]
-RHN_RUNS = [run for run in RUNS if CASES[run.values[0]][1].get("core", "rhn") == "rhn"]
 
 
-@cache
-def drawn_masks(name):
-    """The masks of a case, drawn by the model; both precisions and both sides use the same."""
-    config, vocabulary = experiment(**CASES[name][1])
-    network = nnx.merge(graph(config, vocabulary), random_params(config, vocabulary))
-    return network.sample_masks(jax.random.key(1), config.train.batch_size)
-
-
-@cache
 def probe(name, precision_name):
     """What JAX computes on one window, from random parameters and a state that isn't zero."""
     config, vocabulary = experiment(train=DECAY, **CASES[name][1])
@@ -93,7 +80,8 @@ def probe(name, precision_name):
     tokens = tokens_of(vocabulary, batch * (steps + 1), seed=5)
     windows = make_windows(tokens, batch, steps, split="train")
     inputs, targets = windows.inputs[0], windows.targets[0]
-    masks = drawn_masks(name)
+    network = nnx.merge(graph(config, vocabulary), random_params(config, vocabulary))
+    masks = network.sample_masks(jax.random.key(1), batch)  # the same in both precisions
     random = np.random.default_rng(3)
     with precision(precision_name):
         graph_ = graph(config, vocabulary)
@@ -134,45 +122,25 @@ def probe(name, precision_name):
 
 
 @pytest.mark.parametrize(("name", "bits"), RUNS)
-def test_forward_equals_the_reference(name, bits):
+def test_one_window_equals_the_reference(name, bits):
     case = probe(name, bits)
-
     states, logits, _ = reference.forward(*case.given, case.masks)
+    plain = reference.cost(*case.given, case.targets, case.masks)
+    cost_ = reference.cost(*case.given, case.targets, case.masks, **DECAY)
+    gradient_of = (
+        reference.gradient if case.model.core == "rhn" else reference.complex_step_gradient
+    )
 
-    assert_close(case.losses, reference.token_losses(logits, case.targets), case.tolerance, "losses")
+    assert_close(
+        case.losses, reference.token_losses(logits, case.targets), case.tolerance, "losses"
+    )
     for actual in case.states:
         jax.tree.map(lambda a, b: assert_close(a, b, case.tolerance, "state"), actual, states)
-
-
-@pytest.mark.parametrize(("name", "bits"), RUNS)
-def test_cost_equals_the_reference(name, bits):
-    case = probe(name, bits)
-    value = reference.cost(*case.given, case.targets, case.masks, **DECAY)
-    plain = reference.cost(*case.given, case.targets, case.masks)
-
-    assert_close(case.cost, value, case.tolerance, "cost")
-    assert value - plain > 0.01 * value  # the decay is seen
+    assert cost_ - plain > 0.01 * cost_  # the decay is seen
+    assert_close(case.cost, cost_, case.tolerance, "cost")
     assert_close(case.summed_loss, plain * len(case.targets), case.tolerance, "summed loss")
-
-
-@pytest.mark.parametrize(("name", "bits"), RUNS)
-def test_gradient_equals_the_reference(name, bits):
-    case = probe(name, bits)
-    by = reference.gradient if case.model.core == "rhn" else reference.complex_step_gradient
-
-    expected = by(*case.given, case.targets, case.masks, **DECAY)
-
+    expected = gradient_of(*case.given, case.targets, case.masks, **DECAY)
     assert_all_close(case.gradient, expected, case.tolerance)
-
-
-@pytest.mark.parametrize("name", [run.values[0] for run in RHN_RUNS if run.values[1] == "float64"])
-def test_hand_written_backward_pass_is_the_derivative_of_the_forward_pass(name):
-    case = probe(name, "float64")
-
-    by_hand = reference.gradient(*case.given, case.targets, case.masks, **DECAY)
-    by_complex_step = reference.complex_step_gradient(*case.given, case.targets, case.masks, **DECAY)
-
-    assert_all_close(by_hand, by_complex_step, 1e-11)
 
 
 # Three windows an epoch; the rate falls in the second epoch; some gradients are clipped, some not.
@@ -234,3 +202,33 @@ def test_training_over_two_epochs_equals_the_reference(bits, sizes):
         before = expected_params
     assert clipped == {True, False}  # both kinds of update were seen
     assert rates == pytest.approx([0.5, 0.5, 0.5, 0.5 / 1.5, 0.5 / 1.5], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"units": 3, "depth": 2, "layers": 2},
+        {"units": 3, "depth": 2, "coupled": False, "tied": False, "embedding": 2},
+    ],
+)
+def test_hand_written_backward_pass_is_the_derivative_of_the_forward_pass(sizes):
+    """The reference itself: two ways to the same gradient, no JAX in either."""
+    config, vocabulary = experiment(vocabulary_size=5, **sizes)
+    model, random = config.model, np.random.default_rng(0)
+    params = named(random_params(config, vocabulary), model)
+    tokens = random.integers(0, vocabulary, (2, 5))
+
+    def mask(*shape):
+        return random.integers(0, 2, shape) * 1.7
+
+    gates, widths = reference.gate_names(model), [params["E"].shape[1], model.units]
+    masks = {
+        "x": mask(2, vocabulary),
+        "i": [{g: mask(2, widths[k]) for g in gates} for k in range(model.layers)],
+        "h": [{g: mask(2, model.units) for g in gates} for _ in range(model.layers)],
+        "o": mask(2, model.units),
+    }
+    start = [random.uniform(-1, 1, (2, model.units)) for _ in range(model.layers)]
+    given = (params, model, start, tokens[:, :-1], tokens[:, 1:], masks, 0.03)
+
+    assert_all_close(reference.gradient(*given), reference.complex_step_gradient(*given), 1e-12)

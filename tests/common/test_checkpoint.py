@@ -1,0 +1,138 @@
+import os
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from common.checkpoint import Checkpoints, abstract, digest
+from common.error import DataError
+
+
+class State(NamedTuple):
+    params: dict
+    key: jax.Array
+    step: jax.Array
+
+
+def make_state(step: int) -> State:
+    return State(
+        params={
+            "kernel": jax.random.normal(jax.random.key(step), (40, 50)),
+            "layers": {0: jnp.ones(3)},
+        },
+        key=jax.random.key(step),
+        step=jnp.asarray(step, jnp.int32),
+    )
+
+
+def open_files(path: Path) -> list[Path]:
+    """The files of a checkpoint, the largest (which holds the arrays) last."""
+    return sorted((f for f in path.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    opened = Checkpoints(tmp_path / "checkpoints")
+    yield opened
+    opened.close()
+
+
+def test_the_whole_state_comes_back_bit_for_bit(checkpoints):
+    state = make_state(7)
+    checkpoints.save(state, {"seconds": 1.5, "rows": 3})
+    restored, notes = checkpoints.restore_latest(abstract(state), pytest.fail)
+    assert digest(restored) == digest(state)
+    assert jax.tree.structure(restored) == jax.tree.structure(state)
+    assert notes == {"seconds": 1.5, "rows": 3}
+    np.testing.assert_array_equal(
+        jax.random.uniform(restored.key, (3,)), jax.random.uniform(state.key, (3,))
+    )
+
+
+def test_nothing_saved_yet(checkpoints):
+    assert checkpoints.restore_latest(abstract(make_state(0)), pytest.fail) is None
+    with pytest.raises(DataError, match="no checkpoint with a score"):
+        checkpoints.restore_best(abstract(make_state(0)))
+
+
+def test_the_best_and_the_latest_two_are_kept(checkpoints):
+    for step, score in enumerate([5.0, 2.0, 3.0, None, 4.0, None]):
+        checkpoints.save(make_state(step), {"step": step}, score)
+    structure = abstract(make_state(0))
+    assert checkpoints.restore_best(structure)[1] == {"step": 1}
+    assert checkpoints.restore_latest(structure, pytest.fail)[1] == {"step": 5}
+    kept = {path.name for path in checkpoints.directory.iterdir()}
+    assert kept == {"1", "4", "5"}
+
+
+def test_of_equal_scores_the_first_is_best(checkpoints):
+    for step in range(2):
+        checkpoints.save(make_state(step), {"step": step}, 1.0)
+    assert checkpoints.restore_best(abstract(make_state(0)))[1] == {"step": 0}
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut_in_half(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, cut_in_half, Path.unlink])
+def test_a_damaged_latest_checkpoint_gives_way_to_the_one_before(checkpoints, damage):
+    for step in range(3):
+        checkpoints.save(make_state(step), {"step": step}, float(step))
+    checkpoints.close()
+    damage(open_files(checkpoints.directory / "2")[-1])
+    warnings: list[str] = []
+
+    again = Checkpoints(checkpoints.directory)
+    restored, notes = again.restore_latest(abstract(make_state(0)), warnings.append)
+    assert notes == {"step": 1}
+    assert digest(restored) == digest(make_state(1))
+    assert len(warnings) == 1
+    assert str(checkpoints.directory / "2") in warnings[0]
+    again.save(make_state(9), {"step": 9})
+    assert again.restore_latest(abstract(make_state(0)), pytest.fail)[1] == {"step": 9}
+    again.close()
+
+
+def test_when_every_checkpoint_is_damaged_it_says_so(checkpoints):
+    for step in range(2):
+        checkpoints.save(make_state(step), {})
+    checkpoints.close()
+    for number in ("0", "1"):
+        for path in open_files(checkpoints.directory / number):
+            path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"every checkpoint is damaged.*--fresh"):
+        Checkpoints(checkpoints.directory).restore_latest(
+            abstract(make_state(0)), lambda text: None
+        )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_full_disk_is_named_and_the_checkpoints_before_stay(tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", small], check=False)
+    if mounted.returncode:
+        pytest.skip("this machine doesn't let us mount a small file system")
+    try:
+        checkpoints = Checkpoints(small / "checkpoints")
+        checkpoints.save(make_state(1), {"step": 1}, 1.0)
+        noise = np.random.default_rng(0).integers(0, 2**31, 1_000_000)  # doesn't compress
+        big = make_state(2)._replace(params={"kernel": jnp.asarray(noise, jnp.int32)})
+        with pytest.raises(DataError, match=r"the disk is full.*\n.*run the same command again"):
+            checkpoints.save(big, {"step": 2}, 0.5)
+        again = Checkpoints(small / "checkpoints")
+        restored, notes = again.restore_latest(abstract(make_state(0)), pytest.fail)
+        assert (digest(restored), notes) == (digest(make_state(1)), {"step": 1})
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)

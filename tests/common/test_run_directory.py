@@ -1,0 +1,65 @@
+import subprocess
+import sys
+
+import pytest
+
+from common.error import ConfigError, DataError
+from common.run_directory import RunDirectory
+
+
+def test_a_directory_belongs_to_one_configuration(tmp_path):
+    with RunDirectory(tmp_path / "run") as run:
+        assert not run.started
+        run.claim({"model": {"depth": 3}})
+        run.claim({"model": {"depth": 3}})
+        assert run.started
+        with pytest.raises(ConfigError, match=r"model\.depth: 3 → 4.*\n.*--fresh.*--out"):
+            run.claim({"model": {"depth": 4}})
+
+
+def test_a_damaged_configuration_is_named(tmp_path):
+    with RunDirectory(tmp_path) as run:
+        run.claim({"a": 1})
+        (tmp_path / "config.json").write_text('{"a":')
+        with pytest.raises(DataError, match=r"config\.json: damaged"):
+            run.claim({"a": 1})
+
+
+def test_a_second_process_is_refused_until_the_first_one_ends(tmp_path):
+    hold = (
+        "import sys, pathlib; from common.run_directory import RunDirectory\n"
+        "run = RunDirectory(pathlib.Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", hold, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout.readline() == "held\n"
+    with pytest.raises(ConfigError, match="another process is running here"):
+        RunDirectory(tmp_path)
+    child.kill()  # no chance to clean up: the lock must go with the process
+    child.wait()
+    with RunDirectory(tmp_path):
+        pass
+
+
+def test_metrics_are_rewound_to_what_a_checkpoint_had_seen(tmp_path):
+    with RunDirectory(tmp_path) as run:
+        for step in range(5):
+            run.append_metrics({"step": step}, "rhn/metrics.jsonl")
+        with (tmp_path / "rhn/metrics.jsonl").open("a") as stream:
+            stream.write('{"step": 5, "tr')  # a kill in the middle of a line
+        assert len(run.read_metrics("rhn/metrics.jsonl")) == 5
+        run.rewind_metrics(3, "rhn/metrics.jsonl")
+        assert run.read_metrics("rhn/metrics.jsonl") == [{"step": step} for step in range(3)]
+
+
+def test_clear_leaves_nothing_of_a_run(tmp_path):
+    with RunDirectory(tmp_path) as run:
+        run.claim({"a": 1})
+        (tmp_path / "checkpoints" / "0").mkdir(parents=True)
+        run.clear()
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+        run.claim({"a": 2})

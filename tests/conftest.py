@@ -1,0 +1,19 @@
+"""Keeps tests out of the user's cache; compiled programs are shared by all tests of a session."""
+
+import os
+import tempfile
+from pathlib import Path
+
+# Set before anything imports JAX; children inherit it. Workers of pytest-xdist share the folder.
+_CACHE = os.environ.setdefault(
+    "HIGHWAY_TUTOR_CACHE", tempfile.mkdtemp(prefix="highway-tutor-tests-")
+)
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+
+def pytest_configure():
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(Path(_CACHE) / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

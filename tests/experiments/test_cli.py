@@ -1,0 +1,208 @@
+"""The command line as a user meets it: answers, exit codes and plain errors."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from common.config import to_dict
+from experiments.cli import main
+from experiments.registry import PRESETS, experiments
+
+PTB_ROW = "rhn_penn_treebank_depth3_tied"
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of one command, in this process."""
+    try:
+        code = main(list(arguments))
+    except SystemExit as stop:  # argparse leaves this way
+        code = stop.code
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def assert_plain(error: str) -> None:
+    """One or two lines for people, no traceback."""
+    assert error.startswith("error: ")
+    assert 1 <= len(error.strip().splitlines()) <= 2
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["show", PTB_ROW], ["run", "--help"]])
+def test_answers_without_importing_jax(arguments):
+    code = (
+        "import sys; from experiments.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "slow = {'jax', 'flax', 'numpy', 'tensorflow_datasets'} & sys.modules.keys()\n"
+        "sys.exit(f'imported {slow}' if slow else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_list_names_every_experiment_with_its_row(capsys):
+    code, out, _ = run(capsys, "list")
+    assert code == 0
+    for name, one in experiments().items():
+        assert f"\n{name}\n    {one.title}\n" in f"\n{out}"
+
+
+def test_list_as_json(capsys):
+    code, out, _ = run(capsys, "list", "--json")
+    assert code == 0
+    listed = {one["name"]: one for one in json.loads(out)}
+    assert listed.keys() == experiments().keys()
+    row = listed[PTB_ROW]
+    assert row["parameters"] == 20_973_460
+    assert {p["metric"]: p["value"] for p in row["published"]} == {
+        "valid/perplexity": 72.7,
+        "test_full/perplexity": 70.6,
+    }
+    assert row["presets"]["paper"]["data"] == ["penn_treebank"]
+    assert row["presets"]["smoke"]["data"] == ["tiny_shakespeare"]
+
+
+def test_show_prints_docstring_and_resolved_configuration(capsys):
+    code, out, _ = run(capsys, "show", PTB_ROW, "--preset", "paper", "--set", "model.depth=7")
+    assert code == 0
+    assert "72.7 / 70.6" in out
+    assert "  model.depth=7\n" in out
+    assert "  model.units=1110\n" in out
+
+
+def test_one_experiment_per_published_row():
+    names = set(experiments())
+    rows = {f"rhn_penn_treebank_depth{d}_{t}" for d in range(1, 11) for t in ("tied", "untied")}
+    rows |= {"rhn_enwik8_depth5", "rhn_enwik8_depth10", "rhn_enwik8_depth10_large"}
+    rows |= {"rhn_text8_depth10", "rhn_text8_depth10_large"}
+    assert rows <= names
+    for name in rows:
+        assert set(experiments()[name].presets) == set(PRESETS)
+
+
+def test_paper_presets_are_the_published_settings():
+    config = to_dict(experiments()["rhn_penn_treebank_depth10_tied"].presets["paper"].config)
+    assert config["model"] | {
+        "core": "rhn", "depth": 10, "units": 830, "layers": 1, "tied": True, "coupled": True,
+        "dropout_x": 0.25, "dropout_i": 0.75, "dropout_h": 0.25, "dropout_o": 0.75,
+        "initial_range": 0.04, "transform_bias": -2.0, "masks": "shared",
+    } == config["model"]  # fmt: skip
+    assert config["train"] | {
+        "optimizer": "sgd", "epochs": 500, "batch_size": 20, "steps": 35, "learning_rate": 0.2,
+        "learning_rate_decay": 1.02, "constant_epochs": 20, "weight_decay": 1e-7, "clip_norm": 10,
+    } == config["train"]  # fmt: skip
+    config = to_dict(experiments()["rhn_enwik8_depth10_large"].presets["paper"].config)
+    assert config["model"] | {
+        "depth": 10, "units": 1500, "tied": False, "transform_bias": -4.0,
+        "dropout_x": 0.1, "dropout_i": 0.4, "dropout_h": 0.1, "dropout_o": 0.4,
+    } == config["model"]  # fmt: skip
+    assert config["train"] | {
+        "batch_size": 128, "steps": 50, "learning_rate": 0.2, "learning_rate_decay": 1.03,
+        "constant_epochs": 5, "weight_decay": 1e-7, "clip_norm": 10, "epochs": 500,
+    } == config["train"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "rhn_pen_treebank_depth3_tied"], r"Did you mean 'rhn_penn_treebank_depth3_tied'"),
+        (["show", "nothing_like_it"], r"unknown experiment 'nothing_like_it'. Known: quickstart"),
+        (["run", PTB_ROW, "--preset", "smoky"], r"no preset 'smoky'. Did you mean 'smoke'"),
+        (["run", PTB_ROW, "--set", "model.dept=3"], r"Did you mean 'model.depth'"),
+        (["run", PTB_ROW, "--set", "model.depth=deep"], r"model.depth='deep'"),
+        (["run", PTB_ROW, "--set", "model.core=lstm"], r"model.core=lstm has depth 1"),
+        (["run", PTB_ROW, "--set", "model.embedding=7"], r"embedding as wide as the units"),
+        (["run", PTB_ROW, "--preset", "smoke", "--platform", "gpu"], r"'gpu' isn't available"),
+        (["table", "nope"], r"unknown experiment 'nope'"),
+        (["data", "nope"], r"unknown dataset 'nope'"),
+    ],
+)
+def test_usage_errors_are_plain_and_exit_with_2(capsys, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    if "--platform" in arguments:  # JAX chooses its platform once per process
+        done = subprocess.run(
+            [sys.executable, "-m", "experiments", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        code, error = done.returncode, done.stderr
+    else:
+        code, _, error = run(capsys, *arguments)
+    assert code == 2
+    assert_plain(error)
+    assert re.search(message, error)
+    assert not list(tmp_path.rglob("*seed*"))  # nothing was begun
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["run"],
+        ["run", PTB_ROW, "--seeds", "-1"],
+        ["run", PTB_ROW, "--seeds", "x"],
+        ["run", PTB_ROW, "--platform", "abacus"],
+        ["run", PTB_ROW, "--fresh", "--resume"],
+    ],
+)
+def test_what_argparse_refuses_exits_with_2(capsys, arguments):
+    code, _, error = run(capsys, *arguments)
+    assert code == 2
+    assert "usage:" in error
+    assert "Traceback" not in error
+
+
+def test_debug_shows_the_traceback():
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments", "show", "nope", "--debug"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" in done.stderr
+
+
+def test_a_closed_pipe_is_no_error():
+    done = subprocess.run(
+        f"{sys.executable} -m experiments list | head -1; echo ${{PIPESTATUS[0]}}",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["quickstart", "0"]
+    assert done.stderr == ""
+
+
+def test_devices_says_what_is_there(capsys):
+    code, out, _ = run(capsys, "devices", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["platform"] == "cpu"
+    assert found["count"] >= 1
+    assert found["memory_bytes"] > 0
+
+
+def test_data_prepares_what_ships_and_says_how_to_get_the_rest(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("HIGHWAY_TUTOR_CACHE", str(tmp_path))
+    code, out, _ = run(capsys, "data")
+    assert code == 0
+    states = {line.split()[0]: line.split()[1] for line in out.splitlines() if line[0] != " "}
+    assert states == {
+        "penn_treebank": "missing",
+        "enwik8": "missing",
+        "text8": "missing",
+        "jsb_chorales": "ready",
+        "tiny_shakespeare": "ready",
+    }
+    assert "--data-dir" in out
