@@ -56,16 +56,16 @@ def named(params, model):
     for k, core in params["core"]["cores"].items():
         for j, g in enumerate(gates):
             names[f"W_{g}.{k}"] = core["input_kernel"][:, j]
-            for l in range(model.depth):
+            for n in range(model.depth):
                 match model.core:
                     case "rhn":
-                        kernel, bias = core["layers"][l]["kernel"], core["layers"][l]["bias"]
+                        kernel, bias = core["layers"][n]["kernel"], core["layers"][n]["bias"]
                     case "lstm":
                         kernel, bias = core["kernel"], core["bias"]
                     case _:
-                        kernel, bias = core["kernels"][l], core["biases"][l]
-                names[f"R_{g}.{k}.{l}"] = kernel[:, j]
-                names[f"b_{g}.{k}.{l}"] = bias[j]
+                        kernel, bias = core["kernels"][n], core["biases"][n]
+                names[f"R_{g}.{k}.{n}"] = kernel[:, j]
+                names[f"b_{g}.{k}.{n}"] = bias[j]
         if reference.has_shortcut(model):
             names[f"W_S.{k}"] = core["input_shortcut"][:, 0]
             names[f"R_S.{k}"] = core["state_shortcut"][:, 0]
@@ -113,6 +113,18 @@ def random_params(config, vocabulary_size, seed=0, bound=0.5):
     return jax.tree.map(
         lambda leaf: jnp.asarray(random.uniform(-bound, bound, leaf.shape), float),
         nnx.to_pure_dict(nnx.state(shapes, nnx.Param)),
+    )
+
+
+def random_module(build, seed=0, bound=0.5):
+    """The module that `build` makes, with random parameters; quicker than its own first values."""
+    graph_, params = nnx.split(nnx.eval_shape(build))
+    random = np.random.default_rng(seed)
+    return nnx.merge(
+        graph_,
+        jax.tree.map(
+            lambda leaf: jnp.asarray(random.uniform(-bound, bound, leaf.shape), float), params
+        ),
     )
 
 

@@ -3,15 +3,15 @@
 Written without a look at the JAX code: loops over time, gates and layers, one small matrix product
 at a time, batch-major. Slow and meant to be read. All parameters live in one flat dictionary:
 
-  E                       [V, n]  embedding; also the softmax weights of a tied model, transposed
-  W_<gate>.<k>            [n, U]  input matrix of stacked cell k
-  R_<gate>.<k>.<l>        [U, U]  recurrent matrix of its highway (or transition) layer l
-  b_<gate>.<k>.<l>        [U]     bias
+  E                       [V, D]  embedding; also the softmax weights of a tied model, transposed
+  W_<gate>.<k>            [D, U]  input matrix of stacked cell k
+  R_<gate>.<k>.<n>        [U, U]  recurrent matrix of its highway (or transition) layer n
+  b_<gate>.<k>.<n>        [U]     bias
   softmax_W, softmax_b    [U, V], [V]
 
-Gates are H (proposal), T (transform) and C (carry; uncoupled RHN only) of an RHN; H and S (shortcut,
-past the layers between) of a DT-RNN; I, F, O and G of an LSTM. A model is described by anything with
-the attributes core, depth, units, layers, tied and coupled.
+Gates are H (proposal), T (transform) and C (carry; uncoupled only) of an RHN; H and S (shortcut,
+past the layers between) of a DT-RNN; I, F, O and G of an LSTM. A model is described by anything
+with the attributes core, depth, units, layers, tied and coupled.
 
 Masks are a dictionary: "x" [B, V] and "o" [B, U], or None; "i" and "h" lists over stacked cells of
 dictionaries {gate: [B, width]}, or None.
@@ -47,11 +47,11 @@ def dropped(x, masks, gate):
 def rhn_step(p, model, k, x, s, mask_i=None, mask_h=None):
     """One time step of stacked cell k: the new state, and (s, h, t, c) of every highway layer."""
     tape = []
-    for l in range(model.depth):
+    for n in range(model.depth):
         a = {}
         for g in gate_names(model):
-            a[g] = dropped(s, mask_h, g) @ p[f"R_{g}.{k}.{l}"] + p[f"b_{g}.{k}.{l}"]
-            if l == 0:
+            a[g] = dropped(s, mask_h, g) @ p[f"R_{g}.{k}.{n}"] + p[f"b_{g}.{k}.{n}"]
+            if n == 0:
                 a[g] = a[g] + dropped(x, mask_i, g) @ p[f"W_{g}.{k}"]
         h = np.tanh(a["H"])
         t = sigmoid(a["T"])
@@ -64,17 +64,17 @@ def rhn_step(p, model, k, x, s, mask_i=None, mask_h=None):
 def rhn_step_backward(p, grads, model, k, x, tape, ds, mask_i=None, mask_h=None):
     """From the gradient of the new state those of x and of the old state; adds to `grads`."""
     dx = np.zeros_like(x)
-    for l in reversed(range(model.depth)):
-        s, h, t, c = tape[l]
+    for n in reversed(range(model.depth)):
+        s, h, t, c = tape[n]
         dh, dt, dc, ds_before = ds * t, ds * h, ds * s, ds * c
         if model.coupled:  # c = 1 − t
             dt = dt - dc
         da = {"H": dh * (1 - h**2), "T": dt * t * (1 - t), "C": dc * c * (1 - c)}
         for g in gate_names(model):
-            grads[f"R_{g}.{k}.{l}"] += dropped(s, mask_h, g).T @ da[g]
-            grads[f"b_{g}.{k}.{l}"] += da[g].sum(axis=0)
-            ds_before = ds_before + dropped(da[g] @ p[f"R_{g}.{k}.{l}"].T, mask_h, g)
-            if l == 0:
+            grads[f"R_{g}.{k}.{n}"] += dropped(s, mask_h, g).T @ da[g]
+            grads[f"b_{g}.{k}.{n}"] += da[g].sum(axis=0)
+            ds_before = ds_before + dropped(da[g] @ p[f"R_{g}.{k}.{n}"].T, mask_h, g)
+            if n == 0:
                 grads[f"W_{g}.{k}"] += dropped(x, mask_i, g).T @ da[g]
                 dx = dx + dropped(da[g] @ p[f"W_{g}.{k}"].T, mask_i, g)
         ds = ds_before
@@ -84,11 +84,11 @@ def rhn_step_backward(p, grads, model, k, x, tape, ds, mask_i=None, mask_h=None)
 def dt_rnn_step(p, model, k, x, s, mask_i=None, mask_h=None):
     """DT-RNN and DT(S)-RNN: tanh layers in a row; with shortcuts the last reads x and s again."""
     old = s
-    for l in range(model.depth):
-        a = dropped(s, mask_h, "H") @ p[f"R_H.{k}.{l}"] + p[f"b_H.{k}.{l}"]
-        if l == 0:
+    for n in range(model.depth):
+        a = dropped(s, mask_h, "H") @ p[f"R_H.{k}.{n}"] + p[f"b_H.{k}.{n}"]
+        if n == 0:
             a = a + dropped(x, mask_i, "H") @ p[f"W_H.{k}"]
-        if has_shortcut(model) and l == model.depth - 1:
+        if has_shortcut(model) and n == model.depth - 1:
             a = a + dropped(x, mask_i, "H") @ p[f"W_S.{k}"]
             a = a + dropped(old, mask_h, "H") @ p[f"R_S.{k}"]
         s = np.tanh(a)
@@ -140,7 +140,7 @@ def log_softmax(z):
 
 
 def forward(p, model, states, tokens, masks=None):
-    """A window of tokens [B, time]: the last states, logits [B, time, V], and what backward needs."""
+    """A window of tokens [B, time]: last states, logits [B, time, V], and what backward needs."""
     masks = masks or no_masks(model)
     batch, time = tokens.shape
     states = list(states)
@@ -204,7 +204,7 @@ def gradient(p, model, states, tokens, targets, masks=None, weight_decay=0.0):
             dx = dx * masks["o"]
         for k in reversed(range(model.layers)):
             below, highway = steps[k]
-            # A cell's output is its state: it hears from the cell above and from the next time step.
+            # The output is the state: it hears from the cell above and from the next time step.
             dx, ds[k] = rhn_step_backward(
                 p, grads, model, k, below, highway, dx + ds[k], masks["i"][k], masks["h"][k]
             )

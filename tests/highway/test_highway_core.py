@@ -1,12 +1,14 @@
 """The protocol that every recurrent core keeps, and how cores are stacked."""
 
 import highway_numpy as reference
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from highway_case import ALL_CORES, assert_close
+from highway_case import ALL_CORES, assert_close, random_module
 
 from common.recurrent import Masks, Stack, masked_product
 from highway.config import ModelConfig
@@ -18,8 +20,8 @@ BATCH, TIME, INPUTS, UNITS = 2, 3, 4, 5
 @pytest.fixture(scope="module", params=ALL_CORES)
 def core(request):
     depth = 1 if request.param == "lstm" else 2
-    config = ModelConfig(core=request.param, depth=depth, units=UNITS, initial_range=0.5)
-    return make_core(INPUTS, config, rngs=nnx.Rngs(params=0))
+    config = ModelConfig(core=request.param, depth=depth, units=UNITS)
+    return random_module(lambda: make_core(INPUTS, config, rngs=nnx.Rngs(params=0)))
 
 
 def inputs(*shape, seed=0):
@@ -28,6 +30,16 @@ def inputs(*shape, seed=0):
 
 def start(core, batch=BATCH, seed=1):
     return jax.tree.map(lambda zero: inputs(*zero.shape, seed=seed), core.initial_state(batch))
+
+
+@partial(jax.jit, static_argnums=0)
+def compiled_unroll(graph, params, state, xs, masks):
+    return nnx.merge(graph, params).unroll(state, xs, masks)
+
+
+def unroll(core, state, xs, masks=None):
+    """`core.unroll`, compiled once for each kind of core and masks."""
+    return compiled_unroll(*nnx.split(core), state, xs, Masks() if masks is None else masks)
 
 
 def by_steps(core, state, xs, masks):
@@ -52,7 +64,7 @@ def draw(core, kind, key=0):
 def test_unroll_is_step_after_step(core, kind):
     xs, masks = inputs(TIME, BATCH, INPUTS), draw(core, kind)
 
-    state, outputs = core.unroll(start(core), xs, masks)
+    state, outputs = unroll(core, start(core), xs, masks)
 
     assert outputs.shape == (TIME, BATCH, UNITS)
     assert_trees_close((state, outputs), by_steps(core, start(core), xs, masks))
@@ -61,10 +73,10 @@ def test_unroll_is_step_after_step(core, kind):
 def test_unroll_goes_on_from_its_last_state(core):
     xs = inputs(TIME, BATCH, INPUTS)
 
-    middle, first = core.unroll(start(core), xs[:1])
-    last, second = core.unroll(middle, xs[1:])
+    middle, first = unroll(core, start(core), xs[:1])
+    last, second = unroll(core, middle, xs[1:])
 
-    whole = core.unroll(start(core), xs)
+    whole = unroll(core, start(core), xs)
     assert_trees_close((last, jnp.concatenate([first, second])), whole)
 
 
@@ -77,8 +89,8 @@ def test_the_initial_state_is_zero(core):
 
 def test_sequences_do_not_meet(core):
     xs, state = inputs(TIME, BATCH, INPUTS), start(core)
-    _, outputs = core.unroll(state, xs)
-    _, changed = core.unroll(state, xs.at[0, 1].add(1.0))
+    _, outputs = unroll(core, state, xs)
+    _, changed = unroll(core, state, xs.at[0, 1].add(1.0))
 
     assert (changed[:, 0] == outputs[:, 0]).all()
     assert (changed[:, 1] != outputs[:, 1]).any()
@@ -95,7 +107,7 @@ def test_gradients_through_unroll_are_those_through_steps(core):
     def gradients(run):
         return jax.jit(jax.grad(lambda *given: loss(*given, run), argnums=(0, 1)))(params, xs)
 
-    unrolled = gradients(lambda core, xs: core.unroll(start(core), xs, masks))
+    unrolled = gradients(lambda core, xs: unroll(core, start(core), xs, masks))
     stepped = gradients(lambda core, xs: by_steps(core, start(core), xs, masks))
 
     assert_trees_close(unrolled, stepped, 1e-5)
@@ -135,7 +147,9 @@ def test_separate_masks_that_are_alike_are_a_shared_one(core):
     xs, shared = inputs(TIME, BATCH, INPUTS), draw(core, "shared")
     repeated = Masks(*(jnp.tile(mask, (core.gates, 1, 1)) for mask in shared))
 
-    assert_trees_close(core.unroll(start(core), xs, repeated), core.unroll(start(core), xs, shared))
+    assert_trees_close(
+        unroll(core, start(core), xs, repeated), unroll(core, start(core), xs, shared)
+    )
 
 
 def test_masked_product_by_hand():
@@ -155,8 +169,8 @@ def test_masked_product_by_hand():
 
 @pytest.mark.parametrize("name", ["rhn", "lstm"])
 def test_a_stack_feeds_each_core_the_outputs_of_the_one_below(name):
-    config = ModelConfig(core=name, depth=1, units=UNITS, layers=2, initial_range=0.5)
-    stack = make_stack(INPUTS, config, rngs=nnx.Rngs(params=0))
+    config = ModelConfig(core=name, depth=1, units=UNITS, layers=2)
+    stack = random_module(lambda: make_stack(INPUTS, config, rngs=nnx.Rngs(params=0)))
     below, above = stack.cores
     xs = inputs(TIME, BATCH, INPUTS)
     states = (start(below), start(above, seed=2))

@@ -111,8 +111,6 @@ def test_tied_logits_are_products_with_the_embedding():
     network = nnx.merge(graph(config, vocabulary), random_params(config, vocabulary))
     features = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
 
-    expected = features @ np.asarray(network.embedding[...]).T + np.asarray(
-        network.softmax_bias[...]
-    )
-
+    embedding, bias = np.asarray(network.embedding[...]), np.asarray(network.softmax_bias[...])
+    expected = features @ embedding.T + bias
     np.testing.assert_allclose(network.logits(features), expected, rtol=1e-5, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Training end to end, on real text: it learns, repeats itself to the bit, and stops when it must."""
+"""Training on real text: it learns, repeats itself to the bit, and stops when it must."""
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ def make_learner(config, vocabulary, windows_per_epoch, tokens=None):
 # The entropy of single characters of this text is 3.3 nats: below it, the model uses its memory.
 @pytest.mark.parametrize(
     ("core", "rate", "loss"),
-    [("rhn", 0.5, 2.9), ("dt_rnn", 0.1, 2.9), ("dts_rnn", 0.1, 2.9), ("lstm", 0.5, 2.7)],
+    [("rhn", 0.5, 2.5), ("dt_rnn", 0.2, 2.7), ("dts_rnn", 0.2, 2.6), ("lstm", 0.5, 2.5)],
 )
 def test_the_loss_falls_on_real_text_and_every_parameter_moves(shakespeare, core, rate, loss):
     vocabulary = len(shakespeare.vocabulary)
@@ -42,12 +42,12 @@ def test_the_loss_falls_on_real_text_and_every_parameter_moves(shakespeare, core
         train=TrainConfig(batch_size=16, steps=20, learning_rate=rate, weight_decay=0.0),
     )
     learner = make_learner(config, vocabulary, 300, shakespeare.train)
-    state = random_state(config, vocabulary, 300, bound=0.04)
+    state = random_state(config, vocabulary, 300, bound=0.2)
     start = params_of(state, config)
 
     state, first = learner.collect(learner.advance(state, 1))
-    state = learner.advance(state, 180)
-    state, last = learner.collect(learner.advance(learner.collect(state)[0], 200))
+    state, _ = learner.collect(learner.advance(state, 180))
+    state, last = learner.collect(learner.advance(state, 200))  # the mean over the last 20
 
     assert first["train/loss"] == pytest.approx(np.log(vocabulary), abs=0.1)
     assert last["train/loss"] < loss
@@ -136,7 +136,8 @@ def test_a_step_that_is_not_finite_is_named_and_not_taken(exploding):
 
     assert int(stopped.diverged_at) == int(stopped.step) == 4
     assert_same_bits(snapshot(stopped._replace(diverged_at=jnp.full((), -1, jnp.int32))), leapt)
-    (_, (_, loss)), gradient = jax.value_and_grad(cost, has_aux=True)(
+    value_and_gradient = jax.value_and_grad(cost, has_aux=True)
+    (_, (_, loss)), gradient = jax.jit(value_and_gradient, static_argnums=(1, 2))(
         stopped.params,
         exploding.graph,
         exploding.config.train,

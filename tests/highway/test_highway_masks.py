@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from highway_case import experiment, graph, random_params, tokens_of
+from highway_case import experiment, graph, random_module, random_params, tokens_of
 
 from common.recurrent import Masks, dropout_mask
 from highway import evaluation
@@ -20,8 +20,11 @@ BATCH, TIME, UNITS, INPUTS = 2, 3, 5, 4
 
 
 def small_core(name="rhn", **model):
-    model = {"depth": 1 if name == "lstm" else 3, "units": UNITS, "initial_range": 0.8} | model
-    return make_core(INPUTS, ModelConfig(core=name, **model), rngs=nnx.Rngs(params=2))
+    model = {"depth": 1 if name == "lstm" else 3, "units": UNITS} | model
+    config = ModelConfig(core=name, **model)
+    if "transform_bias" in model:
+        return make_core(INPUTS, config, rngs=nnx.Rngs(params=2))
+    return random_module(lambda: make_core(INPUTS, config, rngs=nnx.Rngs(params=0)), bound=0.8)
 
 
 def draw_model_masks(batch_size=3, **model):
@@ -269,7 +272,7 @@ def test_evaluation_uses_no_masks():
 
 def test_masks_are_drawn_for_the_cores_own_sizes():
     model = ModelConfig(units=6, depth=2, layers=2, tied=False, embedding=4, dropout_i=0.5)
-    network = LanguageModel(9, model, rngs=nnx.Rngs(params=0))
+    network = random_module(lambda: LanguageModel(9, model, rngs=nnx.Rngs(params=0)))
 
     below, above = network.sample_masks(jax.random.key(0), 3).core
 

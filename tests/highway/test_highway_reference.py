@@ -127,13 +127,11 @@ def test_one_window_equals_the_reference(name, bits):
     states, logits, _ = reference.forward(*case.given, case.masks)
     plain = reference.cost(*case.given, case.targets, case.masks)
     cost_ = reference.cost(*case.given, case.targets, case.masks, **DECAY)
-    gradient_of = (
-        reference.gradient if case.model.core == "rhn" else reference.complex_step_gradient
-    )
+    losses = reference.token_losses(logits, case.targets)
+    by_hand = case.model.core == "rhn"
+    gradient_of = reference.gradient if by_hand else reference.complex_step_gradient
 
-    assert_close(
-        case.losses, reference.token_losses(logits, case.targets), case.tolerance, "losses"
-    )
+    assert_close(case.losses, losses, case.tolerance, "losses")
     for actual in case.states:
         jax.tree.map(lambda a, b: assert_close(a, b, case.tolerance, "state"), actual, states)
     assert cost_ - plain > 0.01 * cost_  # the decay is seen
