@@ -1,5 +1,6 @@
 """The live line that says how far a run is."""
 
+import shutil
 import sys
 import time
 from typing import TextIO
@@ -23,7 +24,7 @@ class Progress:
         """The state of things now."""
         now = time.monotonic()
         if self._live:
-            self.stream.write(f"\r\x1b[2K{self.label}  {text}")
+            self.stream.write(f"\r\x1b[2K{self._fit(text)}")
             self._open = True
         elif now - self._last >= PLAIN_SECONDS:
             self.stream.write(f"{self.label}  {text}\n")
@@ -35,6 +36,13 @@ class Progress:
         self.close()
         self.stream.write(f"{self.label}  {text}\n")
         self.stream.flush()
+
+    def _fit(self, text: str) -> str:
+        """The line cut to the terminal, its label first: one that wraps can't be rewritten."""
+        width = shutil.get_terminal_size().columns - 1
+        room = width - len(text) - 2
+        label = self.label if len(self.label) <= room else self.label[: max(room - 1, 0)] + "…"
+        return f"{label}  {text}"[:width] if room > 4 else text[:width]
 
     def close(self) -> None:
         """Ends the live line, leaving it to be read."""

@@ -85,7 +85,7 @@ def penn_treebank(depth: int, *, tied: bool) -> Experiment:
         vocabulary=PENN_TREEBANK_VOCABULARY,
         published=tuple(published),
         metrics=("valid/perplexity", "test_full/perplexity"),
-        paper_hours=1.2 * depth,
+        paper_hours=0.4 * depth,
         cpu_hours=0.5,
     )
 

@@ -9,7 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from orbax.checkpoint import v1 as ocp
 
+from common import training
+from common.interrupt import Interrupt
 from common.record import Record, find_records, read_record
 from experiments.cli import main
 from experiments.registry import experiments, find
@@ -181,6 +184,43 @@ def test_a_signal_saves_and_the_same_command_continues(tmp_path, done, number, c
     assert "Traceback" not in output
     assert run(tmp_path, *arguments) == 0
     assert result(record(tmp_path)) == result(record(done))
+
+
+def test_40_updates_are_17_and_a_stop_and_23_more(tmp_path, monkeypatch):
+    """Bit for bit, parameters and all, with dropout on, through a checkpoint on disk."""
+    forty = ["data.train_tokens=4020", "data.evaluation_tokens=600", "train.report_every=8"]
+
+    class StopAt17(Interrupt):
+        checks = 0
+
+        def check(self):
+            StopAt17.checks += 1  # once before each update
+            if StopAt17.checks == 18:
+                self.received = signal.SIGTERM
+            super().check()
+
+    monkeypatch.setattr(training, "CALL_SECONDS", 0.0)
+    assert run(tmp_path / "whole", "--set", *forty) == 0
+    monkeypatch.setattr("experiments.run.Interrupt", StopAt17)
+    assert run(tmp_path / "cut", "--set", *forty) == 143
+    assert json.loads(last_line(tmp_path / "cut"))["step"] == 16
+    monkeypatch.undo()
+    assert run(tmp_path / "cut", "--set", *forty) == 0
+    assert record(tmp_path / "cut").curve[-1]["step"] == 40
+    assert result(record(tmp_path / "cut")) == result(record(tmp_path / "whole"))
+    digests = [newest_digest(tmp_path / one) for one in ("whole", "cut")]
+    assert digests[0] == digests[1]
+
+
+def last_line(out: Path) -> str:
+    return (folder(out) / "metrics.jsonl").read_text().splitlines()[-1]
+
+
+def newest_digest(out: Path) -> str:
+    """The digest of all arrays of the last training state saved."""
+    path = folder(out) / "checkpoints"
+    newest = max((entry for entry in path.iterdir()), key=lambda entry: int(entry.name))
+    return ocp.metadata(newest).custom_metadata["digest"]
 
 
 def test_kill_9_and_the_same_command_ends_with_the_same_bits(tmp_path, done):

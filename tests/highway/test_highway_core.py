@@ -1,8 +1,8 @@
 """The protocol that every recurrent core keeps, and how cores are stacked."""
 
-import highway_numpy as reference
 from functools import partial
 
+import highway_numpy as reference
 import jax
 import jax.numpy as jnp
 import numpy as np
