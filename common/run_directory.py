@@ -44,11 +44,6 @@ class RunDirectory:
         self._lock.release()
 
     @property
-    def started(self) -> bool:
-        """Whether a run was begun here before."""
-        return (self.path / "config.json").exists()
-
-    @property
     def finished(self) -> bool:
         """Whether it has its record."""
         return (self.path / FILE_NAME).exists()

@@ -124,7 +124,9 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--out", type=Path, default=Path("runs"), help="where runs lie (%(default)s)")
     run.add_argument("--data-dir", type=Path, help="folder with files brought by hand")
     again = run.add_mutually_exclusive_group()
-    again.add_argument("--resume", action="store_true", help="insist on continuing a started run")
+    again.add_argument(
+        "--resume", action="store_true", help="continue what is there, or start (the default)"
+    )
     again.add_argument("--fresh", action="store_true", help="delete what is there and start over")
     run.add_argument("--tensorboard", action="store_true", help="write TensorBoard files as well")
 
@@ -229,7 +231,6 @@ def _run(options: argparse.Namespace) -> None:
             out=options.out,
             data_dir=options.data_dir,
             fresh=options.fresh,
-            resume=options.resume,
             tensorboard=options.tensorboard,
         ),
         say=lambda text: print(text, file=sys.stderr),

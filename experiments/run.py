@@ -11,7 +11,7 @@ from typing import Any
 
 from common import device
 from common.config import override, to_dict
-from common.error import ConfigError, DivergedError
+from common.error import DivergedError
 from common.interrupt import Interrupt
 from common.record import FILE_NAME, DataUsed, Record, read_record, write_record
 from common.run_directory import RunDirectory
@@ -29,7 +29,6 @@ class Options:
     out: Path = Path("runs")
     data_dir: Path | None = None
     fresh: bool = False
-    resume: bool = False
     tensorboard: bool = False
 
 
@@ -95,8 +94,6 @@ def run(experiment: Experiment, options: Options, say: Callable[[str], None]) ->
     for seed in options.seeds:
         path = options.out / experiment.name / options.preset / f"seed{seed}"
         with RunDirectory(path) as directory:
-            if options.resume and not directory.started:
-                raise ConfigError(f"{path}: nothing to resume. Leave out --resume to start.")
             if options.fresh:
                 directory.clear()
             directory.claim(to_dict(config))

@@ -9,10 +9,8 @@ from common.run_directory import RunDirectory
 
 def test_a_directory_belongs_to_one_configuration(tmp_path):
     with RunDirectory(tmp_path / "run") as run:
-        assert not run.started
         run.claim({"model": {"depth": 3}})
         run.claim({"model": {"depth": 3}})
-        assert run.started
         with pytest.raises(ConfigError, match=r"model\.depth: 3 → 4.*\n.*--fresh.*--out"):
             run.claim({"model": {"depth": 4}})
 

@@ -117,10 +117,8 @@ def test_a_directory_of_another_configuration_is_refused(done, capsys):
     assert record(done).config["model"]["depth"] == 2
 
 
-def test_fresh_starts_over_and_resume_insists(done, tmp_path, capsys):
-    assert run(tmp_path, "--resume") == 2
-    assert "nothing to resume" in capsys.readouterr().err
-    assert run(tmp_path, "--set", *SMALL, "train.epochs=1") == 0
+def test_resume_is_the_default_and_fresh_starts_over(done, tmp_path):
+    assert run(tmp_path, "--resume", "--set", *SMALL, "train.epochs=1") == 0
     assert run(tmp_path, "--fresh", "--set", *SMALL) == 0
     assert result(record(tmp_path)) == result(record(done))
 

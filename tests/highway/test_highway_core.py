@@ -96,39 +96,25 @@ def test_sequences_do_not_meet(core):
     assert (changed[:, 1] != outputs[:, 1]).any()
 
 
-def test_gradients_through_unroll_are_those_through_steps(core):
-    xs, masks = inputs(TIME, BATCH, INPUTS), draw(core, "separate")
-    graph, params = nnx.split(core)
-
-    def loss(params, xs, run):
-        _, outputs = run(nnx.merge(graph, params), xs)
-        return jnp.sum(jnp.sin(outputs * jnp.arange(1.0, UNITS + 1)))
-
-    def gradients(run):
-        return jax.jit(jax.grad(lambda *given: loss(*given, run), argnums=(0, 1)))(params, xs)
-
-    unrolled = gradients(lambda core, xs: unroll(core, start(core), xs, masks))
-    stepped = gradients(lambda core, xs: by_steps(core, start(core), xs, masks))
-
-    assert_trees_close(unrolled, stepped, 1e-5)
-    assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(unrolled))
-
-
-def test_unroll_can_be_mapped_over_seeds(core):
-    """Parameters, states and inputs with one more axis in front: whole runs side by side."""
+def test_gradients_can_be_mapped_over_seeds(core):
+    """Parameters and inputs with one more axis in front: whole trainings side by side."""
     graph, params = nnx.split(core)
     both = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), params)
-    xs = inputs(2, TIME, BATCH, INPUTS)
+    xs, masks = inputs(2, TIME, BATCH, INPUTS), draw(core, "shared")
 
-    def run(params, xs):
-        core = nnx.merge(graph, params)
-        return core.unroll(core.initial_state(BATCH), xs)
+    def loss(params, xs):
+        _, outputs = nnx.merge(graph, params).unroll(start(core), xs, masks)
+        return jnp.sum(jnp.sin(outputs * jnp.arange(1.0, UNITS + 1)))
 
-    mapped = jax.jit(jax.vmap(run))(both, xs)
+    gradients = jax.grad(loss, argnums=(0, 1))
+    mapped = jax.jit(jax.vmap(gradients))(both, xs)
+    one_by_one = jax.jit(gradients)
 
     for seed in range(2):
-        alone = run(jax.tree.map(lambda leaf, seed=seed: leaf[seed], both), xs[seed])
-        assert_trees_close(jax.tree.map(lambda leaf, seed=seed: leaf[seed], mapped), alone)
+        of_seed = partial(jax.tree.map, lambda leaf, seed=seed: leaf[seed])
+        alone = one_by_one(of_seed(both), xs[seed])
+        assert_trees_close(of_seed(mapped), alone, 1e-5)
+        assert all((leaf != 0).any() for leaf in jax.tree.leaves(alone))
 
 
 # -------------------------------------------------------------------------------------- masks

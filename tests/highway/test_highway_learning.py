@@ -116,7 +116,7 @@ def test_nothing_happens_where_the_updates_are_done(dropping):
 def exploding():
     """Epochs of three windows; in the second the learning rate becomes 2e29."""
     config, vocabulary = experiment(
-        train={"constant_epochs": 1, "learning_rate_decay": 1e-30},
+        train={"constant_epochs": 1, "learning_rate_decay": 1e-30, "weight_decay": 1e-19},
         units=4, dropout_x=0, dropout_i=0, dropout_h=0, dropout_o=0,
     )  # fmt: skip
     return make_learner(config, vocabulary, 3)
@@ -154,10 +154,21 @@ def test_a_step_that_is_not_finite_is_named_and_not_taken(exploding):
     assert_same_bits(snapshot(exploding.advance(stopped, 200)), expected)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_bad_parameter_stops_training_at_once(exploding, bad):
+@pytest.mark.parametrize("bad", ["parameter", "gradient only", "loss only"])
+def test_a_bad_number_stops_training_at_once(exploding, bad):
+    targets = exploding.windows.targets[2]
+    occurrences = np.bincount(targets.ravel(), minlength=11)
+    word, value = {
+        "parameter": (0, np.nan),
+        # Never a target, so the loss is finite; but the decay's gradient overflows when squared.
+        "gradient only": (occurrences.argmin(), -3e38),
+        # A target three times: the sum of its losses overflows, and no gradient does.
+        "loss only": (occurrences.argmax(), -1.5e38),
+    }[bad]
+    assert occurrences.min() == 0
+    assert occurrences.max() >= 3
     state = exploding.advance(state_for(exploding), 2)
-    bias = state.params["softmax_bias"].at[3].set(bad)
+    bias = state.params["softmax_bias"].at[word].set(value)
     state = state._replace(params=state.params | {"softmax_bias": bias})
     expected = snapshot(state._replace(diverged_at=jnp.full((), 2, jnp.int32)))
 

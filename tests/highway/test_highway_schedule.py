@@ -1,5 +1,7 @@
 """The published learning-rate schedules; epochs count from 0 in the code, from 1 in the paper."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -52,6 +54,17 @@ def test_the_optimiser_drops_at_the_first_update_of_the_epoch():
 
     # Epochs 0 and 1 at rate 1, epoch 2 at 1/2.
     np.testing.assert_allclose(updates, np.outer([-1.0] * 6 + [-0.5] * 3, [1.0, -2.0]), rtol=1e-6)
+
+
+def test_adam_is_a_setting():
+    train = TrainConfig(optimizer="adam", learning_rate=0.5, learning_rate_decay=2.0)
+    optimizer = make_optimizer(dataclasses.replace(train, constant_epochs=0), steps_per_epoch=1)
+    gradient = {"w": jnp.asarray([1.0, -2.0])}
+
+    update, _ = optimizer.update(gradient, optimizer.init(gradient))
+
+    # Adam's first step is the rate (here 0.5 / 2) against the gradient's sign.
+    np.testing.assert_allclose(update["w"], [-0.25, 0.25], rtol=1e-5)
 
 
 def test_clipping_is_by_the_norm_over_all_arrays():
