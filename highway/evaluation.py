@@ -92,7 +92,7 @@ def mc_dropout(
     `batch_size` passes run side by side. No pass is thrown away.
     """
     model = nnx.merge(graph, params)
-    total = np.zeros(len(tokens) - 1)
+    total = np.full(len(tokens) - 1, -np.inf)
     for first in range(0, passes, batch_size):
         width = min(batch_size, passes - first)
         masks = model.sample_masks(jax.random.fold_in(key, first), width)
@@ -100,18 +100,13 @@ def mc_dropout(
         pieces: list[jax.Array] = []
         for inputs, targets, count in _stream(tokens):
             rows = (width, STREAM_STEPS)
-            state, losses = _losses(
-                graph,
-                params,
-                state,
-                np.broadcast_to(inputs, rows),
-                np.broadcast_to(targets, rows),
-                masks,
-            )
-            pieces.append(jnp.sum(jnp.exp(-losses[:, :count]), axis=0))
+            inputs, targets = np.broadcast_to(inputs, rows), np.broadcast_to(targets, rows)
+            state, losses = _losses(graph, params, state, inputs, targets, masks)
+            pieces.append(jax.nn.logsumexp(-losses[:, :count], axis=0))
             _pace(pieces, tick)
-        total += np.concatenate([np.asarray(piece, np.float64) for piece in pieces])
-    return Score(float(-np.mean(np.log(total / passes))), len(total))
+        summed = np.concatenate([np.asarray(piece, np.float64) for piece in pieces])
+        total = np.logaddexp(total, summed)
+    return Score(float(-np.mean(total - np.log(passes))), len(total))
 
 
 @partial(jax.jit, static_argnums=0)

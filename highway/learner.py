@@ -16,7 +16,7 @@ Params = dict[str, Any]
 
 
 class Totals(NamedTuple):
-    """Sums over the updates since they were last collected; float32 scalars."""
+    """Sums over the updates since they were last collected; scalars."""
 
     loss: jax.Array
     """Cross entropy in nats, summed over tokens."""
@@ -182,7 +182,7 @@ def graph(config: LanguageModelConfig, vocabulary_size: int) -> nnx.GraphDef[Lan
 
 
 def _zero_totals() -> Totals:
-    return Totals(*(jnp.zeros((), jnp.float32) for _ in Totals._fields))
+    return Totals(*(jnp.zeros(()) for _ in Totals._fields))
 
 
 def _choose(condition: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:

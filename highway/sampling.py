@@ -19,13 +19,17 @@ def sample(
     count: int,
     temperature: float = 1.0,
 ) -> jax.Array:
-    """Continues prompt int [n ≥ 1] by `count` tokens drawn from softmax(logits / temperature)."""
+    """Continues prompt int [n ≥ 1] by `count` tokens drawn from softmax(logits / temperature).
+
+    Temperature 0 takes the likeliest token each time.
+    """
     model = nnx.merge(graph, params)
     state, features = model.features(model.initial_state(1), prompt[None])
 
     def draw(carry, key):
         state, logits = carry
-        token = jax.random.categorical(key, logits / temperature)
+        # The Gumbel trick, with the temperature on the noise so that 0 has a meaning.
+        token = jnp.argmax(logits + temperature * jax.random.gumbel(key, logits.shape))
         state, features = model.features(state, token[None, None])
         return (state, model.logits(features[-1, 0])), token
 

@@ -131,6 +131,20 @@ def test_mc_dropout_averages_probabilities_over_networks_with_one_mask_each(monk
     assert score.tokens == 39
 
 
+def test_mc_dropout_of_a_hopeless_model_is_a_large_number_not_infinite():
+    network = Network(**NONE)
+    graph, params = network.jax
+    # Every token's probability is below the smallest float32.
+    params = params | {"softmax_bias": params["softmax_bias"].at[0].add(500.0)}
+    tokens = np.where(network.tokens == 0, 1, network.tokens)
+
+    score = mc_dropout(graph, params, tokens, jax.random.key(0), passes=3, batch_size=2)
+
+    expected = full(graph, params, tokens)
+    assert expected.loss > 400
+    assert score.loss == pytest.approx(expected.loss, rel=1e-6)
+
+
 # ------------------------------------------------------------------------------------- metrics
 
 

@@ -36,7 +36,8 @@ def test_a_key_decides_the_text(network):
 @pytest.mark.parametrize(
     "prompt", [[3], [3, 1, 4], [0, 7, 2], [9, 10, 5], [6, 6, 8], [1, 0, 3]], ids=str
 )
-def test_cold_sampling_takes_the_most_likely_token_each_time(network, prompt):
+@pytest.mark.parametrize("temperature", [0.0, 1e-6])
+def test_cold_sampling_takes_the_most_likely_token_each_time(network, prompt, temperature):
     config, graph_, params = network
     numbers = named(params, config.model)
     text = list(prompt)
@@ -46,7 +47,7 @@ def test_cold_sampling_takes_the_most_likely_token_each_time(network, prompt):
         text.append(int(logits[0, -1].argmax()))
     assert len(set(text)) > 2  # no text that repeats itself whatever the state
 
-    drawn = sample(graph_, params, jax.random.key(0), jnp.asarray(prompt), 8, 1e-6)
+    drawn = sample(graph_, params, jax.random.key(0), jnp.asarray(prompt), 8, temperature)
 
     assert np.asarray(drawn).tolist() == text[len(prompt) :]
 
