@@ -26,7 +26,6 @@ class Restored(NamedTuple):
     state: Any
     notes: dict[str, Any]
     """JSON values that belong to the state but don't live on the device."""
-    score: float | None
 
 
 class Checkpoints:
@@ -39,9 +38,10 @@ class Checkpoints:
 
     def __init__(self, directory: Path):
         """Opens or creates the directory."""
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # errors reach us as exceptions
         policies = ocp.training.preservation_policies
         self.directory = directory.absolute()
+        self._failed = False
         self._checkpointer = ocp.training.Checkpointer(
             self.directory,
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
@@ -73,6 +73,7 @@ class Checkpoints:
                 custom_metadata={"notes": notes, "score": score, "digest": digest(state)},
             )
         except Exception as error:
+            self._failed = True
             if _disk_full(error, self.directory):
                 raise DataError(
                     f"{self.directory}: the disk is full, this checkpoint could not be saved; the "
@@ -86,16 +87,16 @@ class Checkpoints:
         """The newest undamaged state and its notes, or None where nothing was saved yet.
 
         `abstract_state` gives structure, shapes and dtypes. A damaged checkpoint is reported to
-        `warn`, deleted, and the one before it taken. Raises DataError if all are damaged.
+        `warn`, set aside, and the one before it taken. Raises DataError if all are damaged, and
+        what the system raises where a file can't be opened: that is no damage.
         """
         numbers = self._numbers()
         for number in reversed(numbers):
             try:
                 restored = self._read(number, abstract_state)
             except DataError as error:
-                warn(f"{error} Going back to the checkpoint before it.")
-                shutil.rmtree(self.directory / str(number), ignore_errors=True)
-                self._checkpointer.reload()
+                aside = self._set_aside(number)
+                warn(f"{error} Set aside as {aside}. Going back to the checkpoint before it.")
                 continue
             return restored.state, restored.notes
         if numbers:
@@ -104,21 +105,26 @@ class Checkpoints:
             )
         return None
 
-    def restore_best(self, abstract_state: State) -> tuple[State, dict[str, Any]]:
-        """The state with the lowest score, and its notes. Raises DataError if it can't be had."""
-        scores = {number: self._score(number) for number in self._numbers()}
-        scored = {number: score for number, score in scores.items() if score is not None}
-        if not scored:
-            raise DataError(
-                f"{self.directory}: no checkpoint with a score; start again with --fresh."
-            )
-        best = min(scored, key=lambda number: (scored[number], number))
-        restored = self._read(best, abstract_state)
-        return restored.state, restored.notes
+    def restore_best(self, abstract_state: State, score: float) -> State:
+        """The state that was saved with this score, the lowest of the run.
+
+        Raises DataError if it is damaged or gone: no other checkpoint may pass for it.
+        """
+        for number in self._numbers():
+            if self._score(number) == score:
+                return self._read(number, abstract_state).state
+        raise DataError(
+            f"{self.directory}: the best checkpoint (score {score:g}) is damaged or gone.\n"
+            "Start over with --fresh."
+        )
 
     def close(self) -> None:
         """Waits for what is being written."""
-        self._checkpointer.close()
+        try:
+            self._checkpointer.close()
+        except Exception:
+            if not self._failed:  # the failed save was told already
+                raise
 
     def _numbers(self) -> list[int]:
         return [checkpoint.step for checkpoint in self._checkpointer.checkpoints]
@@ -134,9 +140,18 @@ class Checkpoints:
             metadata = self._checkpointer.metadata(number).custom_metadata
             return {key: metadata[key] for key in ("notes", "score", "digest")}
         except Exception as error:
+            _refuse_to_blame_the_file(error)
             raise DataError(
                 f"{self.directory / str(number)}: this checkpoint is damaged."
             ) from error
+
+    def _set_aside(self, number: int) -> Path:
+        aside = self.directory.with_name("damaged") / str(number)
+        aside.parent.mkdir(exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        (self.directory / str(number)).rename(aside)
+        self._checkpointer.reload()
+        return aside
 
     def _read(self, number: int, abstract_state: Any) -> Restored:
         metadata = self._metadata(number)
@@ -144,12 +159,13 @@ class Checkpoints:
             state = self._checkpointer.load(number, {"state": abstract_state})["state"]
             intact = digest(state) == metadata["digest"]
         except Exception as error:  # whatever a damaged file makes Orbax raise
+            _refuse_to_blame_the_file(error)
             raise DataError(
                 f"{self.directory / str(number)}: this checkpoint can't be read."
             ) from error
         if not intact:
             raise DataError(f"{self.directory / str(number)}: this checkpoint is damaged.")
-        return Restored(state, metadata["notes"], metadata["score"])
+        return Restored(state, metadata["notes"])
 
 
 def abstract(state: Any) -> Any:
@@ -169,6 +185,14 @@ def digest(state: Any) -> str:
         hashed.update(f"{array.dtype}{array.shape}".encode())
         hashed.update(array.data)
     return hashed.hexdigest()
+
+
+def _refuse_to_blame_the_file(error: Exception) -> None:
+    """Raises again what speaks of the machine (memory, open files, permission), not of the file."""
+    if isinstance(error, MemoryError) or (
+        isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+    ):
+        raise error
 
 
 def _disk_full(error: BaseException | None, directory: Path) -> bool:

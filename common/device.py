@@ -7,7 +7,6 @@ from typing import Any
 
 from common.error import ConfigError
 
-PLATFORMS = ("auto", "cpu", "gpu", "tpu")
 _JAX_NAMES = {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}
 _EXTRAS = {"gpu": "cuda", "tpu": "tpu"}
 
@@ -28,13 +27,15 @@ def configure(platform: str, cache: Path | None) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     try:
-        jax.devices()
+        found = jax.devices()[0].platform
     except (RuntimeError, AssertionError) as error:  # JAX asserts where a plugin is missing
         raise ConfigError(_unavailable(platform, error)) from None
+    if found != "cpu":  # whose default products of float32 arrays are less exact than float32
+        jax.config.update("jax_default_matmul_precision", "float32")
 
 
 def describe() -> dict[str, Any]:
-    """Platform, kind and number of the devices in use, matmul precision and memory in bytes."""
+    """Platform and kind of the devices, how many are seen and used, precision, memory in bytes."""
     import jax
 
     devices = jax.devices()
@@ -42,7 +43,8 @@ def describe() -> dict[str, Any]:
     return {
         "platform": devices[0].platform,
         "kind": _cpu_name() if devices[0].platform == "cpu" else devices[0].device_kind,
-        "count": len(devices),
+        "count": 1,  # a training runs on one device
+        "seen": len(devices),
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
@@ -65,8 +67,8 @@ def _unavailable(platform: str, error: Exception) -> str:
     if platform in _EXTRAS:
         return (
             f"platform '{platform}' isn't available here: JAX finds no such device.\n"
-            f'On a machine that has one: pip install "highway-tutor[{_EXTRAS[platform]}]"; '
-            "or use --platform auto."
+            f'On a machine that has one: pip install -e ".[{_EXTRAS[platform]}]" in the project\'s '
+            "folder; or use --platform auto."
         )
     first_line = (str(error).splitlines() or ["no device"])[0]
     return f"JAX can't start on platform '{platform}': {first_line}\nTry --platform cpu."

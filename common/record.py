@@ -1,8 +1,10 @@
 """The record of a finished run: what was run, where, and what came out, as one JSON file."""
 
+import contextlib
 import dataclasses
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -51,14 +53,17 @@ class Record:
     """One row per evaluation during training, with `step`, `epoch`, `seconds`."""
     data: list[DataUsed]
     seconds: dict[str, float]
-    """Phase → wall-clock seconds; over all sessions of a resumed run."""
+    """Phase → wall-clock seconds; training over all sessions, up to each last checkpoint."""
     device: dict[str, Any]
     """Platform, kind, count, precision."""
     versions: dict[str, str]
     """Package → version."""
     commit: str
+    """Commit of the code in the last session."""
+    commits: list[str]
+    """Commits of all sessions, in order."""
     dirty: bool
-    """Whether tracked files differed from the commit."""
+    """Whether in any session the code differed from its commit."""
     finished: str
     """UTC, ISO 8601."""
     schema: int = SCHEMA
@@ -78,7 +83,10 @@ def read_record(path: Path) -> Record:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise DataError(f"{path}: not a record: {where}: {first['msg']}.") from None
+        raise DataError(
+            f"{path}: not a record: {where}: {first['msg']}.\n"
+            "Delete it; the command that made it makes it again from the checkpoints."
+        ) from None
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror}.") from None
 
@@ -91,11 +99,24 @@ def find_records(directory: Path) -> list[Record]:
 def write_atomically(path: Path, text: str) -> None:
     """Replaces a file's content by a rename, so that no reader and no crash sees half of it."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with named_errors(path):
+        try:
+            with aside.open("w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Turns a failure to write a file into a DataError that names it."""
     try:
-        with aside.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{path}: can't be written: {error.strerror or error}.\n"
+            "Once that is put right, the same command continues."
+        ) from error

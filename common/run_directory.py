@@ -1,6 +1,8 @@
 """A run's directory: its lock, configuration, manifest, metrics and record."""
 
 import json
+import math
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,14 @@ from filelock import FileLock, Timeout
 
 from common.config import differences
 from common.error import ConfigError, DataError
-from common.record import FILE_NAME, write_atomically
+from common.record import FILE_NAME, named_errors, write_atomically
 
 
 class RunDirectory:
     """One run on disk, held by one process at a time and released when that ends, however it does.
 
     config.json     every setting, resolved: a directory belongs to one configuration
-    manifest.json   command, commit, versions, device, data: where the run last ran
+    manifest.json   each session's command, commit, versions, device and time
     metrics.jsonl   one row per report and per evaluation
     checkpoints/    see common.checkpoint
     record.json     written when the run is finished; pictures and samples lie beside it
@@ -61,10 +63,10 @@ class RunDirectory:
     def claim(self, config: dict[str, Any]) -> None:
         """Makes the directory that of a run with this configuration.
 
-        Raises ConfigError if it already belongs to a run with another.
+        Raises ConfigError if it already holds work of a run with another.
         """
         path = self.path / "config.json"
-        if path.exists():
+        if path.exists() and self._has_work():
             changed = differences(self._read_json(path), config)
             if changed:
                 shown = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
@@ -74,36 +76,68 @@ class RunDirectory:
                 )
         write_atomically(path, json.dumps(config, indent=1) + "\n")
 
-    def write_manifest(self, manifest: dict[str, Any]) -> None:
-        """Notes where and how the run runs now."""
-        write_atomically(self.path / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+    def begin_session(self, facts: dict[str, Any]) -> list[dict[str, Any]]:
+        """Notes in the manifest where and how the run runs now; returns all its sessions."""
+        path = self.path / "manifest.json"
+        sessions = self._read_json(path)["sessions"] if path.exists() else []
+        sessions.append(facts)
+        write_atomically(path, json.dumps({"sessions": sessions}, indent=1) + "\n")
+        return sessions
 
     def append_metrics(self, row: dict[str, Any], name: str) -> None:
-        """Adds a row to the metrics file `name`."""
+        """Adds a row to the metrics file `name`; a number that isn't finite becomes null."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
+        finite = {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in row.items()
+        }
+        with named_errors(path), path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(finite) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
 
     def read_metrics(self, name: str) -> list[dict[str, Any]]:
-        """All complete rows; a last line cut short by a kill is passed over."""
+        """All complete rows; a last line cut short by a kill is passed over.
+
+        Raises DataError where another line isn't a row.
+        """
         path = self.path / name
         rows = []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        for number, line in enumerate(lines, start=1):
             try:
                 rows.append(json.loads(line))
             except json.JSONDecodeError:
-                continue
+                if number < len(lines):
+                    raise DataError(
+                        f"{path}: line {number} is damaged. Start over with --fresh."
+                    ) from None
         return rows
 
     def rewind_metrics(self, count: int, name: str) -> None:
-        """Keeps the first `count` rows: those that the checkpoint gone back to had seen."""
-        rows = self.read_metrics(name)[:count]
-        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path / name, "".join(json.dumps(row) + "\n" for row in rows))
+        """Keeps the first `count` rows: those that the checkpoint gone back to had seen.
+
+        Raises DataError where there are fewer.
+        """
+        path = self.path / name
+        rows = self.read_metrics(name)
+        if len(rows) < count:
+            raise DataError(
+                f"{path}: {count - len(rows)} of {count} rows are missing; the learning curve is "
+                "lost.\nPut the file back, or start over with --fresh."
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows[:count]))
+
+    def _has_work(self) -> bool:
+        return self.finished or any(self.path.rglob("metrics.jsonl"))
 
     def _read_json(self, path: Path) -> dict[str, Any]:
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(path.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: damaged ({error}). Start over with --fresh.") from None
+        if not isinstance(values, dict):
+            raise DataError(f"{path}: damaged (not an object). Start over with --fresh.")
+        return values

@@ -84,7 +84,7 @@ class Training:
         self.progress = Progress(label)
         self.checkpoints = Checkpoints(run.path / folder / "checkpoints")
         self.state: Any = None
-        self.notes: dict[str, Any] = {"seconds": 0.0, "rows": 0, "evaluated": 0}
+        self.notes: dict[str, Any] = {"seconds": 0.0, "rows": 0, "evaluated": 0, "best": None}
         self._stride = 1
         self._compiled = False
         self._shown = ""
@@ -94,7 +94,7 @@ class Training:
 
         Returns the state that scored best, and the seconds that training and evaluation took in all
         sessions. Raises InterruptedRun after saving if a signal came, and DivergedError, naming the
-        update, if loss, gradient or score stopped being finite.
+        update, if cost, gradient or score stopped being finite.
         """
         structure = abstract(initial)
         self._restore_or(initial, structure)
@@ -105,14 +105,15 @@ class Training:
                 if step and self._due(step):
                     self._evaluate(step, interrupt)
                 if step >= self.schedule.total:
-                    return self.checkpoints.restore_best(structure)[0], self.notes["seconds"]
+                    best = self.checkpoints.restore_best(structure, self.notes["best"])
+                    return best, self.notes["seconds"]
                 self._advance(step, self.schedule.boundary_after(step), interrupt)
         except InterruptedRun as stop:
             self._save()
             raise InterruptedRun(
                 f"{stop} at update {int(self.state.step)} of {self.schedule.total}; saved in "
                 f"{self.run.path}.\nThe same command continues it.",
-                stop.exit_code - 128,
+                stop.signal_number,
             ) from None
         finally:
             self.progress.close()
@@ -142,7 +143,7 @@ class Training:
             begin = time.monotonic()
             self.state = self.learner.advance(self.state, stop)
             if (diverged := int(self.state.diverged_at)) >= 0:
-                raise DivergedError(self._diverged(f"loss or gradient at update {diverged}"))
+                raise DivergedError(self._diverged(f"cost or gradient at update {diverged}"))
             seconds = time.monotonic() - begin
             self.notes["seconds"] += seconds
             if self._compiled:  # the first call's speed says nothing of the next
@@ -161,6 +162,9 @@ class Training:
         if not math.isfinite(score):
             raise DivergedError(self._diverged(f"validation after update {step}"))
         self.notes["evaluated"] = step
+        self.notes["best"] = min(
+            score, math.inf if self.notes["best"] is None else self.notes["best"]
+        )
         self._write(metrics)
         self.progress.note(
             f"epoch {self._epoch(step):g}  {self.describe(metrics)}  "
@@ -192,9 +196,10 @@ class Training:
         return round(step / self.schedule.evaluate_every, 4)
 
     def _diverged(self, what: str) -> str:
+        kept = "; the last good checkpoint is kept" if self.notes["evaluated"] else ""
         return (
-            f"{self.run.path}: {what} is not finite (infinite or NaN); the last good checkpoint is "
-            "kept.\nLower train.learning_rate or train.clip_norm."
+            f"{self.run.path}: {what} is not finite (infinite or NaN){kept}.\n"
+            "Lower train.learning_rate or train.clip_norm."
         )
 
 

@@ -29,7 +29,7 @@ def make_windows(tokens: np.ndarray, batch_size: int, steps: int, *, split: str)
     if count < 1:
         raise ConfigError(
             f"the {split} split has {len(tokens)} tokens, too few for one window of "
-            f"{batch_size} × {steps}: lower train.batch_size or train.steps."
+            f"{batch_size} × {steps}: lower train.batch_size or train.steps, or take more data."
         )
     rows = np.asarray(tokens[: batch_size * length], np.int32).reshape(batch_size, length)
 

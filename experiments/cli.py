@@ -10,11 +10,11 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from common.config import flatten, override, to_dict
 from common.datasets import DATASETS, default_cache_dir
-from common.error import DataError, UserError
+from common.error import ConfigError, DataError, DivergedError, UserError
 from experiments.registry import PRESETS, Experiment, experiments, find
 
 EXIT_CODES = """exit codes: 0 done · 2 usage or configuration error · 3 data missing, corrupt or not
@@ -44,11 +44,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}.", file=sys.stderr)
         return DataError.exit_code
+    except (MemoryError, RuntimeError) as error:
+        if options.debug or not _out_of_memory(error):
+            raise
+        print(
+            "error: out of memory. Lower model.units or train.batch_size, or use another device.",
+            file=sys.stderr,
+        )
+        return ConfigError.exit_code
     return 0
 
 
+def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    words = ("RESOURCE_EXHAUSTED", "Out of memory", "out of memory")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in a line, and where to read on."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {message}. See {self.prog} --help", file=sys.stderr)
+        sys.exit(ConfigError.exit_code)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m experiments",
         description="Recurrent Highway Networks and Sequence Tutor: run experiments, read results.",
         epilog=EXIT_CODES,
@@ -156,10 +177,9 @@ def _add_overrides(command: argparse.ArgumentParser) -> None:
 
 
 def _seed(text: str) -> int:
-    seed = int(text)
-    if not 0 <= seed < 2**32:
-        raise argparse.ArgumentTypeError("a seed is a number from 0 to 2³² − 1")
-    return seed
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"'{text}': a seed is a number from 0 to 2³² − 1")
+    return int(text)
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -169,6 +189,7 @@ def _list(options: argparse.Namespace) -> None:
     for one in experiments().values():
         print(one.name)
         print(f"    {one.title}")
+        print(f"    reproduces: {one.row}")
         if one.published:
             print("    published: " + "; ".join(f"{p.metric} {p.value}" for p in one.published))
         for name, preset in one.presets.items():
@@ -185,6 +206,7 @@ def _listed(one: Experiment) -> dict[str, Any]:
     return {
         "name": one.name,
         "title": one.title,
+        "row": one.row,
         "default_preset": one.default_preset,
         "parameters": one.paper_parameters,
         "published": [
@@ -248,6 +270,8 @@ def _run(options: argparse.Namespace) -> None:
         write_atomically(folder / "table.md", report.as_markdown(rows))
     print(report.as_text(rows))
     print(f"\nThis table, records, curves and samples: {folder}")
+    if diverged := [str(record.seed) for record in records if record.status == "diverged"]:
+        raise DivergedError(f"{experiment.name}: diverged with seed {', '.join(diverged)}.")
 
 
 def _table(options: argparse.Namespace) -> None:
@@ -273,10 +297,17 @@ def _report(options: argparse.Namespace) -> None:
 def _data(options: argparse.Namespace) -> None:
     from common import datasets
 
+    if options.data_dir is not None and not options.data_dir.is_dir():
+        raise DataError(f"--data-dir {options.data_dir}: there is no such folder.")
     rows, failed = [], []
     for name in options.names or DATASETS:
         found = datasets.status(name, data_dir=options.data_dir)
-        if found.state in ("preparable", "ships") or (found.state == "missing" and options.names):
+        by_hand = options.data_dir is not None and found.state == "ready"  # loading checks it
+        if (
+            found.state in ("preparable", "ships")
+            or by_hand
+            or (found.state == "missing" and options.names)
+        ):
             try:
                 datasets.load(name, data_dir=options.data_dir)
             except DataError as error:
@@ -284,6 +315,8 @@ def _data(options: argparse.Namespace) -> None:
             found = datasets.status(name, data_dir=options.data_dir)
         if found.state == "ready":
             failed += datasets.verify(name).damaged
+        if found.state == "damaged":
+            failed.append(found.advice)
         row = {"name": name, "state": found.state, "advice": found.advice}
         rows.append({**row, "how_to_get": DATASETS[name].how_to_get})
     if options.json:
@@ -306,7 +339,7 @@ def _devices(options: argparse.Namespace) -> None:
         print(json.dumps(found, indent=1))
         return
     print(f"platform   {found['platform']}")
-    print(f"devices    {found['count']} × {found['kind']} ({found['cores']} CPU cores)")
+    print(f"devices    {found['seen']} × {found['kind']} ({found['cores']} CPU cores)")
     print(f"precision  float32, matrix products: {found['precision']}")
     print(f"memory     {found['memory_bytes'] / 2**30:.1f} GiB")
 

@@ -1,5 +1,6 @@
 """Trains and evaluates language models in a run directory."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ import numpy as np
 
 from common.datasets import Corpus, load
 from common.error import ConfigError, DivergedError, InterruptedRun
+from common.interrupt import Interrupt
 from common.plot import learning_curves
 from common.progress import Progress
 from common.record import DataUsed
@@ -41,7 +43,7 @@ def run(context: Context) -> Outcome:
         trained = train(context, config, corpus, label=context.experiment.name)
     except DivergedModel as error:
         raise DivergedRun(str(error), outcome(context, corpus, {"model": error.so_far})) from None
-    draw_curves(context, corpus, {"model": trained})
+    draw_curves(context, corpus, {"validation": trained})
     (context.run.path / "sample.txt").write_text(trained.sample, encoding="utf-8")
     return outcome(context, corpus, {"model": trained})
 
@@ -82,9 +84,13 @@ def train(
 ) -> Trained:
     """Trains one model to the end of its schedule and evaluates the best checkpoint.
 
-    Its metrics and checkpoints lie in `folder` of the run's directory. Raises DivergedModel.
+    Its metrics and checkpoints lie in `folder` of the run's directory. Raises DivergedModel, and
+    InterruptedRun if a signal came, after saving.
     """
-    windows = make_windows(corpus.train, config.train.batch_size, config.train.steps, split="train")
+    size, steps = config.train.batch_size, config.train.steps
+    windows = make_windows(corpus.train, size, steps, split="train")
+    for split in ("valid", "test"):  # too short a split must not be found out after an epoch
+        make_windows(getattr(corpus, split), size, steps, split=split)
     learner = Learner(config, len(corpus.vocabulary), windows)
     initial = learner.initial_state(context.seed)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(initial.params))
@@ -95,7 +101,6 @@ def train(
         return score.metrics("valid", word_level=words), score.loss
 
     def batched(split: str, tokens: np.ndarray, params: Params, tick: Tick) -> evaluation.Score:
-        size, steps = config.train.batch_size, config.train.steps
         return evaluation.batched(
             learner.graph, params, tokens, size, steps, split=split, tick=tick
         )
@@ -116,36 +121,48 @@ def train(
         folder=folder,
         sink=context.sink(folder),
     )
-    try:
-        best, seconds = training.fit(initial, context.interrupt)
-    except DivergedError as error:
-        so_far = Trained(parameters, {}, curve(training, words=words), {}, "")
-        raise DivergedModel(str(error), so_far) from None
-
-    begin = time.monotonic()
-    metrics = _final_metrics(context, config, corpus, learner, best.params, batched, label)
+    with Interrupt() as interrupt:
+        try:
+            best, seconds = training.fit(initial, interrupt)
+        except DivergedError as error:
+            so_far = Trained(parameters, {}, curve(training, words=words), {}, "")
+            raise DivergedModel(str(error), so_far) from None
+        begin = time.monotonic()
+        try:
+            metrics = _final_metrics(
+                config, corpus, learner, best.params, batched, label, context.seed, interrupt.check
+            )
+            sample = _sample(context, config, corpus, learner, best.params)
+            interrupt.check()
+        except InterruptedRun as stop:
+            raise InterruptedRun(
+                f"{stop} in the final evaluation; the training is saved in {context.run.path}.\n"
+                "The same command evaluates it.",
+                stop.signal_number,
+            ) from None
     return Trained(
         parameters=parameters,
         metrics=metrics,
         curve=curve(training, words=words),
         seconds={"training": seconds, "evaluation": time.monotonic() - begin},
-        sample=_sample(context, config, corpus, learner, best.params),
+        sample=sample,
     )
 
 
 def _final_metrics(
-    context: Context,
     config: LanguageModelConfig,
     corpus: Corpus,
     learner: Learner,
     params: Params,
     batched: Callable[..., evaluation.Score],
     label: str,
+    seed: int,
+    check: Tick,
 ) -> dict[str, float]:
     progress = Progress(label)
     metrics: dict[str, float] = {}
     splits = {"valid": corpus.valid, "test": corpus.test}
-    graph, check = learner.graph, context.interrupt.check
+    graph = learner.graph
 
     def add(name: str, score: Callable[[], evaluation.Score]) -> None:
         progress.show(f"evaluates {name}")
@@ -162,18 +179,12 @@ def _final_metrics(
                 graph,
                 params,
                 corpus.test,
-                jax.random.key(context.seed),
+                jax.random.key(seed),
                 passes=config.evaluation.mc_passes,
                 batch_size=config.evaluation.mc_batch_size,
                 tick=check,
             )
             add("test_mc", passes)
-    except InterruptedRun as stop:
-        raise InterruptedRun(
-            f"{stop} in the final evaluation; the training is saved in {context.run.path}.\n"
-            "The same command evaluates it.",
-            stop.exit_code - 128,
-        ) from None
     finally:
         progress.close()
     return metrics
@@ -216,7 +227,7 @@ def describe(row: dict[str, float], *, words: bool) -> str:
     loss = row[f"{split}/loss"]
     score = evaluation.Score(loss, 1).metrics(split, word_level=words)
     unit, metric = ("perplexity", "perplexity") if words else ("BPC", "bits_per_character")
-    return f"{split} loss {loss:.4f}  {unit} {score[f'{split}/{metric}']:.4g}"
+    return f"{split} loss {loss:.4f}  {unit} {score.get(f'{split}/{metric}', math.inf):.4g}"
 
 
 def outcome(context: Context, corpus: Corpus, models: dict[str, Trained]) -> Outcome:
@@ -253,7 +264,11 @@ def draw_curves(context: Context, corpus: Corpus, models: dict[str, Trained]) ->
     title = context.experiment.title
     learning_curves(
         {
-            name: [(row["epoch"], row[f"valid/{metric}"]) for row in model.curve]
+            name: [
+                (row["epoch"], row[f"valid/{metric}"])
+                for row in model.curve
+                if f"valid/{metric}" in row
+            ]
             for name, model in models.items()
         },
         context.run.path / "learning_curve.png",

@@ -73,6 +73,7 @@ EXPERIMENTS = (
     Experiment(
         name="quickstart",
         title=_TITLE,
+        row="no row of a paper",
         docstring=f"""{_TITLE}.
 
 Reproduces: no row of a paper; shows the first paper's subject at a size that anyone can watch.

@@ -41,6 +41,8 @@ class Experiment:
 
     name: str
     title: str
+    """What is trained on what, in a line."""
+    row: str
     """Which row of which paper it reproduces, in a line."""
     docstring: str
     """The same in full: row, command, expected hours and score."""

@@ -145,7 +145,7 @@ def _row(group: Mapping[int, Record], experiment: Experiment, metric: str) -> Ro
         device=" / ".join(dict.fromkeys(_device(record.device) for record in records)),
         hours=_mean_hours(done or records),
         estimated=False,
-        commits=tuple(dict.fromkeys(_commit(record) for record in records)),
+        commits=tuple(dict.fromkeys(_commits(record) for record in records)),
         commands=tuple(record.command for record in records),
     )
 
@@ -243,5 +243,7 @@ def _mean_hours(records: Sequence[Record]) -> float:
     return sum(sum(record.seconds.values()) for record in records) / len(records) / 3600
 
 
-def _commit(record: Record) -> str:
-    return record.commit[:COMMIT_DIGITS] + ("+dirty" if record.dirty else "")
+def _commits(record: Record) -> str:
+    """The commits of all sessions of a run."""
+    shortened = ", ".join(commit[:COMMIT_DIGITS] for commit in record.commits)
+    return shortened + ("+dirty" if record.dirty else "")

@@ -4,15 +4,14 @@ import dataclasses
 import datetime
 import shlex
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from common import device
 from common.config import override, to_dict
 from common.error import DivergedError
-from common.interrupt import Interrupt
 from common.record import FILE_NAME, DataUsed, Record, read_record, write_record
 from common.run_directory import RunDirectory
 from experiments.registry import Experiment
@@ -40,7 +39,6 @@ class Context:
     config: Any
     seed: int
     run: RunDirectory
-    interrupt: Interrupt
     options: Options
 
     def sink(self, folder: str) -> Callable[[dict[str, Any]], None]:
@@ -86,11 +84,11 @@ Runner = Callable[[Context], Outcome]
 def run(experiment: Experiment, options: Options, say: Callable[[str], None]) -> list[Record]:
     """Runs the seeds one after the other; a finished one is not run again. Returns their records.
 
-    Raises DivergedError at the end if a seed diverged; the others are run all the same.
+    A seed that diverges is told to `say` and recorded as such; the others are run all the same.
     """
     preset = experiment.preset(options.preset)
     config = override(preset.config, options.overrides)
-    records, diverged = [], []
+    records = []
     for seed in options.seeds:
         path = options.out / experiment.name / options.preset / f"seed{seed}"
         with RunDirectory(path) as directory:
@@ -100,50 +98,50 @@ def run(experiment: Experiment, options: Options, say: Callable[[str], None]) ->
             if directory.finished:
                 record = read_record(path / FILE_NAME)
                 say(f"{path}: {record.status} before; --fresh runs it again.")
-                if record.status == "diverged":
-                    diverged.append(seed)
                 records.append(record)
                 continue
-            try:
-                records.append(_run_seed(experiment, config, seed, directory, options))
-            except DivergedRun as error:
-                say(str(error))
-                diverged.append(seed)
-    if diverged:
-        raise DivergedError(
-            f"{experiment.name}: {_seeds(diverged)} diverged, as recorded in {options.out}."
-        )
+            records.append(_run_seed(experiment, config, seed, directory, options, say))
     return records
 
 
 def _run_seed(
-    experiment: Experiment, config: Any, seed: int, directory: RunDirectory, options: Options
+    experiment: Experiment,
+    config: Any,
+    seed: int,
+    directory: RunDirectory,
+    options: Options,
+    say: Callable[[str], None],
 ) -> Record:
-    facts = {
-        "experiment": experiment.name,
-        "preset": options.preset,
-        "seed": seed,
+    session = {
         "command": command(experiment, options, seed),
-        "overrides": list(options.overrides),
         "device": device.describe(),
         "versions": device.versions(),
         **git_state(),
     }
-    directory.write_manifest({**facts, "started": now()})
-
-    def record(status: Any, outcome: Outcome) -> Record:
-        fields = {field.name: getattr(outcome, field.name) for field in dataclasses.fields(outcome)}
-        made = Record(**facts, **fields, status=status, config=to_dict(config), finished=now())
-        write_record(made, directory.path)
-        return made
-
-    with Interrupt() as interrupt:
-        context = Context(experiment, config, seed, directory, interrupt, options)
-        try:
-            return record("done", experiment.load_runner()(context))
-        except DivergedRun as error:
-            record("diverged", error.outcome)
-            raise
+    sessions = directory.begin_session({**session, "started": now()})
+    status: Literal["done", "diverged"] = "done"
+    try:
+        outcome = experiment.load_runner()(Context(experiment, config, seed, directory, options))
+    except DivergedRun as error:
+        say(str(error))
+        status, outcome = "diverged", error.outcome
+    made = Record(
+        **{
+            **session,
+            **{field.name: getattr(outcome, field.name) for field in dataclasses.fields(outcome)},
+        },
+        experiment=experiment.name,
+        preset=options.preset,
+        seed=seed,
+        status=status,
+        config=to_dict(config),
+        overrides=list(options.overrides),
+        commits=list(dict.fromkeys(one["commit"] for one in sessions)),
+        finished=now(),
+    )
+    made = dataclasses.replace(made, dirty=any(one["dirty"] for one in sessions))
+    write_record(made, directory.path)
+    return made
 
 
 def command(experiment: Experiment, options: Options, seed: int) -> str:
@@ -160,7 +158,10 @@ def command(experiment: Experiment, options: Options, seed: int) -> str:
 
 
 def git_state() -> dict[str, Any]:
-    """`commit` of the code that runs, and whether it is `dirty`; empty and true outside of git."""
+    """`commit` of the code that runs, and whether it is `dirty`: not as committed.
+
+    Files git doesn't know count too. Outside of git: empty and true.
+    """
     root = Path(__file__).parent
 
     def git(*arguments: str) -> str | None:
@@ -180,13 +181,10 @@ def git_state() -> dict[str, Any]:
     commit = git("rev-parse", "HEAD")
     if commit is None:
         return {"commit": "", "dirty": True}
-    return {"commit": commit, "dirty": git("status", "--porcelain", "--untracked-files=no") != ""}
+    changed = git("status", "--porcelain", "--", "*.py", "pyproject.toml")
+    return {"commit": commit, "dirty": changed != ""}
 
 
 def now() -> str:
     """The time in UTC, ISO 8601, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    return ("seed " if len(seeds) == 1 else "seeds ") + ", ".join(map(str, seeds))

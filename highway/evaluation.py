@@ -14,6 +14,7 @@ from common.window import make_windows
 from highway.language_model import DropoutMasks, LanguageModel
 from highway.learner import Params
 
+LARGEST_EXPONENT = math.log(np.finfo(float).max)
 STREAM_STEPS = 256
 """Tokens of a stream that one call evaluates; a matter of speed only."""
 
@@ -29,8 +30,12 @@ class Score(NamedTuple):
     """Predictions it was averaged over."""
 
     def metrics(self, prefix: str, *, word_level: bool) -> dict[str, float]:
-        """The score under its names in a record; bits per character unless tokens are words."""
-        metrics = {f"{prefix}/loss": self.loss, f"{prefix}/perplexity": _exp(self.loss)}
+        """The score under its names in a record: loss, perplexity and, of characters, bits.
+
+        A perplexity beyond what a float holds is left out."""
+        metrics = {f"{prefix}/loss": self.loss}
+        if self.loss < LARGEST_EXPONENT:
+            metrics[f"{prefix}/perplexity"] = math.exp(self.loss)
         if not word_level:
             metrics[f"{prefix}/bits_per_character"] = self.loss / math.log(2)
         return metrics
@@ -88,14 +93,14 @@ def mc_dropout(
 ) -> Score:
     """Monte-Carlo dropout (Gal & Ghahramani 2016): probabilities averaged over dropped networks.
 
-    Each pass draws its masks once and keeps them for the whole stream, at batch 1 as `full`;
-    `batch_size` passes run side by side. No pass is thrown away.
+    Pass n draws its masks from fold_in(key, n) and keeps them for the whole stream, at batch 1 as
+    `full`; `batch_size` passes run side by side. No pass is thrown away.
     """
     model = nnx.merge(graph, params)
     total = np.full(len(tokens) - 1, -np.inf)
     for first in range(0, passes, batch_size):
         width = min(batch_size, passes - first)
-        masks = model.sample_masks(jax.random.fold_in(key, first), width)
+        masks = _masks_of_passes(model, key, jnp.arange(first, first + width))
         state = model.initial_state(width)
         pieces: list[jax.Array] = []
         for inputs, targets, count in _stream(tokens):
@@ -107,6 +112,20 @@ def mc_dropout(
         summed = np.concatenate([np.asarray(piece, np.float64) for piece in pieces])
         total = np.logaddexp(total, summed)
     return Score(float(-np.mean(total - np.log(passes))), len(total))
+
+
+def _masks_of_passes(model: LanguageModel, key: jax.Array, passes: jax.Array) -> DropoutMasks:
+    """The masks of passes int [n] as those of a batch of n sequences."""
+    each = [model.sample_masks(jax.random.fold_in(key, number), 1) for number in passes]
+
+    def join(axis: int, parts: list[Any]) -> Any:
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis), *parts)
+
+    return DropoutMasks(
+        word=join(0, [masks.word for masks in each]),
+        core=join(1, [masks.core for masks in each]),  # [gates, batch, width]
+        output=join(0, [masks.output for masks in each]),
+    )
 
 
 @partial(jax.jit, static_argnums=0)
@@ -135,7 +154,3 @@ def _pace(results: list[jax.Array], tick: Callable[[], None]) -> None:
     if len(results) > 4:
         results[-4].block_until_ready()
     tick()
-
-
-def _exp(loss: float) -> float:
-    return math.exp(loss) if loss < 700 else math.inf

@@ -37,7 +37,7 @@ class TrainState(NamedTuple):
     step: jax.Array
     """Updates done, int32; also the position in the data."""
     diverged_at: jax.Array
-    """The update at which loss or gradient was not finite, int32, or −1. It was not applied."""
+    """The update at which cost or gradient was not finite, int32, or −1. It was not applied."""
     totals: Totals
 
 
@@ -108,11 +108,11 @@ class Learner:
         )
         masks = model.sample_masks(jax.random.fold_in(state.key, state.step), self.batch_size)
 
-        (_, (recurrent, loss)), gradient = jax.value_and_grad(cost, has_aux=True)(
+        (value, (recurrent, loss)), gradient = jax.value_and_grad(cost, has_aux=True)(
             state.params, self.graph, self.config.train, recurrent, inputs, targets, masks
         )
         norm = optax.tree.norm(gradient)
-        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+        finite = jnp.isfinite(value) & jnp.isfinite(norm)
         updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.params)
         done = state._replace(
             params=optax.apply_updates(state.params, updates),

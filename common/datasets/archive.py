@@ -1,5 +1,6 @@
 """Reading named files out of a zip that may be damaged or hostile, without unpacking it to disk."""
 
+import hashlib
 import stat
 import zipfile
 import zlib
@@ -35,7 +36,12 @@ def read_members(path: Path, limits: Mapping[str, int]) -> dict[str, bytes]:
                     raise DataError(f"{path}: holds more than one file named {parts[-1]}")
                 contents[parts[-1]] = _read(path, archive, member, limits[parts[-1]])
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
-        raise DataError(f"{path}: not a zip file, or a damaged one ({error})") from error
+        content = path.read_bytes()
+        raise DataError(
+            f"{path}: not a zip file, or truncated or damaged ({error}); replace it.\n"
+            f"Expected a zip with {', '.join(limits)}; found {len(content):,} bytes, sha256 "
+            f"{hashlib.sha256(content).hexdigest()}."
+        ) from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     return contents

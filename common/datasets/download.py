@@ -2,8 +2,8 @@
 
 import hashlib
 import http.client
-import logging
 import os
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -12,7 +12,6 @@ from pathlib import Path
 
 from common.error import DataError
 
-_LOG = logging.getLogger(__name__)
 _BLOCK = 1 << 18
 # Some research servers turn away Python's own user agent.
 _HEADERS = {"User-Agent": "Mozilla/5.0 (compatible; highway-tutor)"}
@@ -49,7 +48,7 @@ def fetch(download: Download, destination: Path) -> None:
     partial = destination.with_name(f".{destination.name}.{os.getpid()}.part")
     failures = []
     for address in download.mirrors:
-        _LOG.info("downloading %s (%.1f MB)", address, download.size / 1e6)
+        print(f"downloading {address} ({download.size / 1e6:.1f} MB)", file=sys.stderr)
         try:
             _fetch_one(address, download, partial)
             partial.replace(destination)

@@ -158,7 +158,9 @@ def _have(path: Path, download: Download, allowed: bool) -> bool:
 
 
 def _by_hand(sources: Sources) -> str:
-    return f"Bring it by hand: --data-dir FOLDER with {' or '.join(sources.accepted)}."
+    loose = " and ".join(file.name for file in sources.files if not file.shipped)
+    packed = f", or {sources.archive.name}" if sources.archive else ""
+    return f"Bring it by hand: --data-dir FOLDER with {loose}{packed}."
 
 
 def _read_checked(path: Path, expected: SourceFile) -> bytes:

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -55,15 +56,13 @@ def test_the_whole_state_comes_back_bit_for_bit(checkpoints):
 
 def test_nothing_saved_yet(checkpoints):
     assert checkpoints.restore_latest(abstract(make_state(0)), pytest.fail) is None
-    with pytest.raises(DataError, match="no checkpoint with a score"):
-        checkpoints.restore_best(abstract(make_state(0)))
 
 
 def test_the_best_and_the_latest_two_are_kept(checkpoints):
     for step, score in enumerate([5.0, 2.0, 3.0, None, 4.0, None]):
         checkpoints.save(make_state(step), {"step": step}, score)
     structure = abstract(make_state(0))
-    assert checkpoints.restore_best(structure)[1] == {"step": 1}
+    assert digest(checkpoints.restore_best(structure, 2.0)) == digest(make_state(1))
     assert checkpoints.restore_latest(structure, pytest.fail)[1] == {"step": 5}
     kept = {path.name for path in checkpoints.directory.iterdir()}
     assert kept == {"1", "4", "5"}
@@ -72,7 +71,32 @@ def test_the_best_and_the_latest_two_are_kept(checkpoints):
 def test_of_equal_scores_the_first_is_best(checkpoints):
     for step in range(2):
         checkpoints.save(make_state(step), {"step": step}, 1.0)
-    assert checkpoints.restore_best(abstract(make_state(0)))[1] == {"step": 0}
+    best = checkpoints.restore_best(abstract(make_state(0)), 1.0)
+    assert digest(best) == digest(make_state(0))
+
+
+@pytest.mark.parametrize("name", ["arrays", "metadata"])
+def test_no_other_checkpoint_passes_for_the_best(checkpoints, name):
+    for step, score in enumerate([1.0, 2.0, 3.0]):
+        checkpoints.save(make_state(step), {}, score)
+    checkpoints.close()
+    best = checkpoints.directory / "0"
+    damaged = open_files(best)[-1] if name == "arrays" else best / "_CHECKPOINT_METADATA"
+    damaged.write_bytes(b"")
+    with pytest.raises(DataError, match="checkpoint"):
+        Checkpoints(checkpoints.directory).restore_best(abstract(make_state(0)), 1.0)
+
+
+def test_what_the_machine_lacks_is_not_blamed_on_the_file(checkpoints, monkeypatch):
+    checkpoints.save(make_state(0), {})
+
+    def fail(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(checkpoints._checkpointer, "load", fail)
+    with pytest.raises(OSError, match="Too many open files"):
+        checkpoints.restore_latest(abstract(make_state(0)), pytest.fail)
+    assert (checkpoints.directory / "0").exists()
 
 
 def flip_a_bit(path: Path) -> None:
@@ -86,7 +110,7 @@ def cut_in_half(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [flip_a_bit, cut_in_half, Path.unlink])
-def test_a_damaged_latest_checkpoint_gives_way_to_the_one_before(checkpoints, damage):
+def test_a_damaged_latest_checkpoint_gives_way_to_the_one_before(checkpoints, damage, tmp_path):
     for step in range(3):
         checkpoints.save(make_state(step), {"step": step}, float(step))
     checkpoints.close()
@@ -99,6 +123,7 @@ def test_a_damaged_latest_checkpoint_gives_way_to_the_one_before(checkpoints, da
     assert digest(restored) == digest(make_state(1))
     assert len(warnings) == 1
     assert str(checkpoints.directory / "2") in warnings[0]
+    assert (tmp_path / "damaged" / "2").is_dir()  # set aside, not deleted
     again.save(make_state(9), {"step": 9})
     assert again.restore_latest(abstract(make_state(0)), pytest.fail)[1] == {"step": 9}
     again.close()

@@ -7,9 +7,11 @@ from common.error import ConfigError, DataError
 from common.run_directory import RunDirectory
 
 
-def test_a_directory_belongs_to_one_configuration(tmp_path):
+def test_a_directory_with_work_in_it_belongs_to_one_configuration(tmp_path):
     with RunDirectory(tmp_path / "run") as run:
-        run.claim({"model": {"depth": 3}})
+        run.claim({"model": {"depth": 2}})
+        run.claim({"model": {"depth": 3}})  # nothing was done yet: a start that failed
+        run.append_metrics({"step": 1}, "metrics.jsonl")
         run.claim({"model": {"depth": 3}})
         with pytest.raises(ConfigError, match=r"model\.depth: 3 → 4.*\n.*--fresh.*--out"):
             run.claim({"model": {"depth": 4}})
@@ -18,9 +20,11 @@ def test_a_directory_belongs_to_one_configuration(tmp_path):
 def test_a_damaged_configuration_is_named(tmp_path):
     with RunDirectory(tmp_path) as run:
         run.claim({"a": 1})
-        (tmp_path / "config.json").write_text('{"a":')
-        with pytest.raises(DataError, match=r"config\.json: damaged"):
-            run.claim({"a": 1})
+        run.append_metrics({"step": 1}, "metrics.jsonl")
+        for content in ('{"a":', "[]"):
+            (tmp_path / "config.json").write_text(content)
+            with pytest.raises(DataError, match=r"config\.json: damaged"):
+                run.claim({"a": 1})
 
 
 def test_a_second_process_is_refused_until_the_first_one_ends(tmp_path):
@@ -52,6 +56,27 @@ def test_metrics_are_rewound_to_what_a_checkpoint_had_seen(tmp_path):
         assert len(run.read_metrics("rhn/metrics.jsonl")) == 5
         run.rewind_metrics(3, "rhn/metrics.jsonl")
         assert run.read_metrics("rhn/metrics.jsonl") == [{"step": step} for step in range(3)]
+        with pytest.raises(DataError, match=r"1 of 4 rows are missing"):
+            run.rewind_metrics(4, "rhn/metrics.jsonl")
+
+
+def test_a_damaged_row_is_named(tmp_path):
+    with RunDirectory(tmp_path) as run:
+        (tmp_path / "metrics.jsonl").write_text('{"step": 1}\nrubbish\n{"step": 3}\n')
+        with pytest.raises(DataError, match=r"metrics\.jsonl: line 2 is damaged"):
+            run.read_metrics("metrics.jsonl")
+
+
+def test_numbers_that_are_not_finite_stay_out_of_the_metrics(tmp_path):
+    with RunDirectory(tmp_path) as run:
+        run.append_metrics({"a": float("inf"), "b": float("nan"), "c": 1.0}, "metrics.jsonl")
+        assert run.read_metrics("metrics.jsonl") == [{"a": None, "b": None, "c": 1.0}]
+
+
+def test_sessions_add_up_in_the_manifest(tmp_path):
+    with RunDirectory(tmp_path) as run:
+        run.begin_session({"commit": "a"})
+        assert run.begin_session({"commit": "b"}) == [{"commit": "a"}, {"commit": "b"}]
 
 
 def test_clear_leaves_nothing_of_a_run(tmp_path):

@@ -189,7 +189,7 @@ def test_a_finished_training_is_not_run_again(tmp_path):
 
 @pytest.mark.parametrize("update", [0, 13, 20])
 def test_divergence_names_the_update_and_keeps_the_checkpoints_before(tmp_path, update):
-    with pytest.raises(DivergedError, match=f"loss or gradient at update {update} is not finite"):
+    with pytest.raises(DivergedError, match=f"cost or gradient at update {update} is not finite"):
         fit(tmp_path, Toy(bad_update=update))
     kept = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     assert kept == {str(number) for number in range(update // 10)}

@@ -1,0 +1,161 @@
+"""KL control: targets, errors and policies of Q-, Ψ-, G-learning and RL alone, one step at a time.
+
+Sequence Tutor (Jaques et al. 2017) maximises E_π[Σ r − KL(π(·|s) ‖ p(·|s))], r being the
+task's reward over c and p a fixed prior, the sequence model that the network started from. The
+functions are for one transition, in rlax's manner and with its names: `_tm1` is where the action
+was taken, `_t` where it led. vmap them for a batch. No gradient reaches target or prior.
+
+| method    | learns toward                                                | policy         |
+|-----------|--------------------------------------------------------------|----------------|
+| `q`       | log p(a|s) + r + γ · max_a' Q⁻(s', a')                       | ∝ exp Q        |
+| `psi`     | log p(a|s) + r + γ · log Σ_a' exp Ψ⁻(s', a')                 | ∝ exp Ψ        |
+| `g`       | r + γ · log Σ_a' exp(log p(a'|s') + G⁻(s', a'))              | ∝ p · exp G    |
+| `rl_only` | r + γ · max_a' Q⁻(s', a')                                    | ∝ exp Q        |
+
+A method is added by writing its target and naming it in `METHODS`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Scalar = jax.Array
+
+
+class Transition(NamedTuple):
+    """One step, and what the networks say of it; A is the number of actions."""
+
+    a_tm1: Scalar
+    """The action, an integer."""
+    r_t: Scalar
+    """Its reward, already divided by the paper's c, without the prior's share."""
+    discount_t: Scalar
+    """γ, or 0 if the episode ended with the action."""
+    log_prior_tm1: jax.Array
+    """log p(·|s) where the action was taken, [A]."""
+    log_prior_t: jax.Array
+    """log p(·|s') where it led, [A]."""
+    q_t: jax.Array
+    """The target network's values at s', [A]."""
+    selector_t: jax.Array | None = None
+    """The online network's values at s', [A], which then choose the action whose q_t counts
+    (double Q-learning, van Hasselt et al. 2016). For the methods with a maximum."""
+
+
+def q_target(transition: Transition) -> Scalar:
+    """y = log p(a|s) + r + γ · max_a' Q⁻(s', a').
+
+    With a selector: y = log p(a|s) + r + γ · Q⁻(s', argmax_a' Q(s', a')).
+    """
+    return _log_prior(transition) + rl_only_target(transition)
+
+
+def psi_target(transition: Transition) -> Scalar:
+    """y = log p(a|s) + r + γ · log Σ_a' exp Ψ⁻(s', a')."""
+    value = jax.nn.logsumexp(transition.q_t)
+    return _log_prior(transition) + transition.r_t + transition.discount_t * value
+
+
+def g_target(transition: Transition) -> Scalar:
+    """y = r + γ · log Σ_a' exp(log p(a'|s') + G⁻(s', a')); G = Ψ − log p."""
+    value = jax.nn.logsumexp(transition.log_prior_t + transition.q_t)
+    return transition.r_t + transition.discount_t * value
+
+
+def rl_only_target(transition: Transition) -> Scalar:
+    """y = r + γ · max_a' Q⁻(s', a'), or with a selector r + γ · Q⁻(s', argmax_a' Q(s', a'))."""
+    selector = transition.q_t if transition.selector_t is None else transition.selector_t
+    value = transition.q_t[jnp.argmax(selector)]
+    return transition.r_t + transition.discount_t * value
+
+
+def _log_prior(transition: Transition) -> Scalar:
+    return transition.log_prior_tm1[transition.a_tm1]
+
+
+class Method(NamedTuple):
+    """A way to learn values under a prior."""
+
+    target: Callable[[Transition], Scalar]
+    """What the value of the action taken is drawn to."""
+    tilts_prior: bool
+    """Whether the policy is ∝ p · exp values, rather than ∝ exp values."""
+    takes_maximum: bool
+    """Whether the target has a maximum, so that double Q-learning applies."""
+
+
+METHODS = {
+    "q": Method(q_target, tilts_prior=False, takes_maximum=True),
+    "psi": Method(psi_target, tilts_prior=False, takes_maximum=False),
+    "g": Method(g_target, tilts_prior=True, takes_maximum=False),
+    "rl_only": Method(rl_only_target, tilts_prior=False, takes_maximum=True),
+}
+
+
+def td_error(method: Method, q_tm1: jax.Array, transition: Transition) -> Scalar:
+    """y − q(s, a), with a gradient for q_tm1 [A] only.
+
+    Raises ValueError where a shape is wrong, or where there is a selector and the method has no
+    maximum, TypeError where the action isn't an integer.
+    """
+    _check_shapes(q_tm1, transition)
+    if transition.selector_t is not None and not method.takes_maximum:
+        raise ValueError("a selector is for methods with a maximum (double Q-learning)")
+    target = jax.lax.stop_gradient(method.target(transition))
+    return target - q_tm1[transition.a_tm1]
+
+
+def squared_loss(method: Method, q_tm1: jax.Array, transition: Transition) -> Scalar:
+    """(y − q(s, a))²: what is averaged over a batch and minimised. Errors as for `td_error`."""
+    return jnp.square(td_error(method, q_tm1, transition))
+
+
+def policy_scores(method: Method, q: jax.Array, log_prior: jax.Array) -> jax.Array:
+    """Values [..., A] whose softmax is the policy; the best action is their argmax.
+
+    q and log_prior [..., A] are of the same state. No gradient reaches the prior.
+    """
+    if q.shape != log_prior.shape:
+        raise ValueError(f"values {q.shape} and prior {log_prior.shape} differ in shape")
+    return jax.lax.stop_gradient(log_prior) + q if method.tilts_prior else q
+
+
+def log_policy(method: Method, q: jax.Array, log_prior: jax.Array) -> jax.Array:
+    """log π(·|s), [..., A], of the softmax policy; arguments as for `policy_scores`."""
+    return jax.nn.log_softmax(policy_scores(method, q, log_prior))
+
+
+def kl_policy_prior(log_policy: jax.Array, log_prior: jax.Array) -> jax.Array:
+    """KL(π ‖ p) = Σ_a π(a|s) · (log π(a|s) − log p(a|s)) in nats; [..., A] → [...]."""
+    return jnp.sum(_expected(log_policy, log_policy - log_prior), axis=-1)
+
+
+def entropy(log_policy: jax.Array) -> jax.Array:
+    """H(π) = −Σ_a π(a|s) · log π(a|s) in nats; [..., A] → [...]."""
+    return -jnp.sum(_expected(log_policy, log_policy), axis=-1)
+
+
+def _expected(log_policy: jax.Array, values: jax.Array) -> jax.Array:
+    """π · values, 0 where π is 0 even if the value is infinite."""
+    policy = jnp.exp(log_policy)
+    return jnp.where(policy > 0, policy * values, 0.0)
+
+
+def soft_update(target: Any, online: Any, rate: float | jax.Array) -> Any:
+    """θ⁻ ← (1 − η) · θ⁻ + η · θ for two pytrees of the same structure; η is `rate`."""
+    return jax.tree.map(lambda old, new: (1 - rate) * old + rate * new, target, online)
+
+
+def _check_shapes(q_tm1: jax.Array, transition: Transition) -> None:
+    expected = dict.fromkeys(("log_prior_tm1", "log_prior_t", "q_t", "selector_t"), q_tm1.shape)
+    expected |= dict.fromkeys(("a_tm1", "r_t", "discount_t"), ())
+    if q_tm1.ndim != 1:
+        raise ValueError(f"q_tm1 has shape [A], not {list(q_tm1.shape)}: vmap over a batch")
+    for name, shape in expected.items():
+        value = getattr(transition, name)
+        if value is not None and jnp.shape(value) != shape:
+            raise ValueError(f"{name} has shape {list(shape)}, not {list(jnp.shape(value))}")
+    if not jnp.issubdtype(jnp.result_type(transition.a_tm1), jnp.integer):
+        raise TypeError(f"a_tm1 is an integer, not {jnp.result_type(transition.a_tm1)}")

@@ -1,0 +1,199 @@
+"""What Table 1 of Sequence Tutor (Jaques et al. 2017) counts in compositions, with intervals.
+
+`count_statistics` counts in every composition, on the device; `summarize_counts` makes of the
+counts the table's percentages and means, on the host. What is counted is what the released code
+counts, its oversights included: a major third in key (code −3) is no kind of interval, holds are
+none either, and leaps that stay unresolved, or are answered too early, don't enter "leaps
+resolved". The priming event isn't part of a composition.
+"""
+
+import math
+from collections.abc import Mapping
+from statistics import NormalDist
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from common.table import CONFIDENCE
+from tutor.music_history import LAGS, History, autocorrelation, start_history
+from tutor.music_key import OCTAVE
+from tutor.music_theory import (
+    DEFAULT,
+    Move,
+    MusicParams,
+    check_compositions,
+    count_motif_notes,
+    has_unique_high,
+    has_unique_low,
+    interval_code,
+    is_in_key,
+    is_repeated_motif,
+    is_repeated_too_often,
+    make_move,
+)
+
+CHUNK = 2048
+"""Compositions counted side by side; their histories then stay in the processor's cache."""
+
+INTERVAL_CODES = {
+    "num_rest_intervals": -1,
+    "num_special_rest_intervals": -2,
+    "num_fifths": 7,
+    "num_thirds": 4,
+    "num_sixths": 9,
+    "num_seconds": 2,
+    "num_fourths": 5,
+    "num_sevenths": 11,
+    "num_in_key_preferred_intervals": -5,
+}
+"""Counters of intervals, and the code (`tutor.music_key.name_interval`) that each counts."""
+
+
+class Estimate(NamedTuple):
+    """A statistic with the ends of its 95 % interval; NaN where there is nothing to count."""
+
+    value: float
+    low: float
+    high: float
+
+
+@jax.jit
+def count_statistics(events: jax.Array, params: MusicParams = DEFAULT) -> dict[str, jax.Array]:
+    """Counts in each composition, whatever rules and weights `params` has.
+
+    events: integers in 0..37, [N, T], T at most `params.length`. Returns arrays [N] by name:
+      int32   num_notes (T: every event counts as a note), notes_not_in_key, notes_in_motif,
+              notes_in_repeated_motif, num_repeated_notes, num_resolved_leaps, num_leap_twice,
+              num_octave_jumps and those of INTERVAL_CODES, over events;
+              num_starting_tonic, num_high_unique, num_low_unique, 0 or 1 for the composition;
+      float32 autocorrelation1, 2, 3, NaN where all events are the same.
+    Raises TypeError if events aren't integers, ValueError for another shape.
+    """
+    check_compositions(events, params)
+    if events.ndim != 2:
+        raise ValueError(f"events have shape [N, T], not {list(events.shape)}")
+
+    def advance(
+        carry: tuple[History, dict[str, jax.Array]], action: jax.Array
+    ) -> tuple[tuple[History, dict[str, jax.Array]], None]:
+        history, counts = carry
+        move = make_move(history, action)
+        found = _look_at(move, params)
+        return (move.after, {name: counts[name] + found[name] for name in found}), None
+
+    def count_one(composition: jax.Array) -> dict[str, jax.Array]:
+        start = start_history(params.length)
+        names = _look_at(make_move(start, composition[0]), params)
+        zeros = {name: jnp.int32(0) for name in names}
+        (history, counts), _ = jax.lax.scan(advance, (start, zeros), composition)
+        return counts | _look_back(history)
+
+    number, length = events.shape
+    chunks = jnp.pad(events, ((0, -number % CHUNK), (0, 0))).reshape(-1, CHUNK, length)
+    counts = jax.lax.map(jax.vmap(count_one), chunks)
+    return {name: values.reshape(-1)[:number] for name, values in counts.items()}
+
+
+def _look_at(move: Move, params: MusicParams) -> dict[str, jax.Array]:
+    """What one event adds to the counters; bool or int32 scalars."""
+    outcome, code = move.after.leap.outcome, interval_code(move, params.key)
+    return {
+        "num_notes": jnp.bool_(True),
+        "notes_not_in_key": ~is_in_key(move, params.key),
+        "notes_in_motif": count_motif_notes(move) > 0,
+        "notes_in_repeated_motif": is_repeated_motif(move),
+        "num_repeated_notes": is_repeated_too_often(move),
+        "num_resolved_leaps": outcome == 1,
+        "num_leap_twice": outcome == -1,
+        "num_octave_jumps": code > OCTAVE,
+        "num_starting_tonic": (move.before.beat == 0) & (move.action == params.key.tonic),
+        **{name: code == number for name, number in INTERVAL_CODES.items()},
+    }
+
+
+def _look_back(history: History) -> dict[str, jax.Array]:
+    """What is seen in a whole composition only."""
+    found = autocorrelation(history)
+    coefficients = jnp.where(found.denominator > 0, found.coefficients(), jnp.nan)
+    return {
+        "num_high_unique": has_unique_high(history).astype(jnp.int32),
+        "num_low_unique": has_unique_low(history).astype(jnp.int32),
+        **{f"autocorrelation{lag}": coefficients[i] for i, lag in enumerate(LAGS)},
+    }
+
+
+def summarize_counts(counts: Mapping[str, jax.Array | np.ndarray]) -> dict[str, Estimate]:
+    """Table 1 from the result of `count_statistics`, or several concatenated.
+
+    Percentages (0 to 100) of all events: notes_excessively_repeated, notes_not_in_key,
+    notes_in_motif, notes_in_repeated_motif. Percentages of compositions:
+    compositions_starting_with_tonic, compositions_with_unique_high, compositions_with_unique_low.
+    leaps_resolved: percentage of resolved leaps among those resolved or doubled.
+    mean_autocorrelation1, 2, 3: signed means over the compositions that aren't constant.
+    """
+    seen = {name: np.asarray(values) for name, values in counts.items()}
+    notes, pieces = seen["num_notes"], np.ones_like(seen["num_notes"])
+    resolved = seen["num_resolved_leaps"]
+    shares = {
+        "notes_excessively_repeated": (seen["num_repeated_notes"], notes),
+        "notes_not_in_key": (seen["notes_not_in_key"], notes),
+        "compositions_starting_with_tonic": (seen["num_starting_tonic"], pieces),
+        "leaps_resolved": (resolved, resolved + seen["num_leap_twice"]),
+        "compositions_with_unique_high": (seen["num_high_unique"], pieces),
+        "compositions_with_unique_low": (seen["num_low_unique"], pieces),
+        "notes_in_motif": (seen["notes_in_motif"], notes),
+        "notes_in_repeated_motif": (seen["notes_in_repeated_motif"], notes),
+    }
+    means = {f"mean_autocorrelation{lag}": seen[f"autocorrelation{lag}"] for lag in LAGS}
+    return {name: estimate_mean(values) for name, values in means.items()} | {
+        name: Estimate(*(100 * end for end in estimate_share(part, whole)))
+        for name, (part, whole) in shares.items()
+    }
+
+
+def estimate_share(part: np.ndarray, whole: np.ndarray) -> Estimate:
+    """Σ part / Σ whole over independent compositions, with Wilson's 95 % interval.
+
+    part, whole: integers [N], 0 ≤ part ≤ whole. The events of one composition depend on one
+    another, so the interval is that of as many independent draws as have the variance seen between
+    compositions (of the ratio, linearised), but no more than Σ whole; where no variance is seen, as
+    for a share of 0, of as many draws as compositions have any. With whole = 1 throughout this
+    is Wilson's interval for N draws. NaN where Σ whole is 0.
+    """
+    part, whole = part.astype(np.int64), whole.astype(np.int64)
+    parts, wholes = int(part.sum()), int(whole.sum())
+    if not wholes:
+        return Estimate(math.nan, math.nan, math.nan)
+    share = parts / wholes
+    residual = part * wholes - parts * whole  # an exact 0 where all compositions have this share
+    variance = float(np.square(residual / wholes**2).sum())
+    draws = float(np.count_nonzero(whole))
+    if variance > 0:
+        draws = min(share * (1 - share) / variance, wholes)
+    return Estimate(share, *_wilson(share, draws))
+
+
+def estimate_mean(values: np.ndarray) -> Estimate:
+    """The mean of the values [N] that aren't NaN, with a normal 95 % interval.
+
+    NaN ends with fewer than two such values, a NaN mean with none.
+    """
+    known = values[~np.isnan(values)].astype(np.float64)
+    mean = float(known.mean()) if known.size else math.nan
+    if known.size < 2:
+        return Estimate(mean, math.nan, math.nan)
+    reach = _QUANTILE * float(known.std(ddof=1)) / math.sqrt(known.size)
+    return Estimate(mean, mean - reach, mean + reach)
+
+
+_QUANTILE = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+
+
+def _wilson(share: float, draws: float) -> tuple[float, float]:
+    """Ends of the score interval of a share (Wilson 1927), kept within 0 and 1."""
+    z = _QUANTILE**2 / draws
+    centre = (share + z / 2) / (1 + z)
+    reach = math.sqrt(z * (share * (1 - share) + z / 4)) / (1 + z)
+    return max(0.0, centre - reach), min(1.0, centre + reach)
