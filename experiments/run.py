@@ -181,7 +181,8 @@ def git_state() -> dict[str, Any]:
     commit = git("rev-parse", "HEAD")
     if commit is None:
         return {"commit": "", "dirty": True}
-    changed = git("status", "--porcelain", "--", "*.py", "pyproject.toml")
+    code = ("common", "highway", "tutor", "experiments", "pyproject.toml")
+    changed = git("status", "--porcelain", "--", *(f":/{name}" for name in code))
     return {"commit": commit, "dirty": changed != ""}
 
 

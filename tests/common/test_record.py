@@ -31,6 +31,7 @@ RECORD = Record(
     device={"platform": "cpu", "kind": "a CPU", "count": 1},
     versions={"jax": "0.10.2"},
     commit="0123456789abcdef",
+    commits=["first", "last"],
     dirty=False,
     finished="2025-01-02T03:04:05+00:00",
 )
@@ -108,7 +109,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(record_module.os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(DataError, match=r"/f: can't be written: disk full"):
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["f"]

@@ -87,26 +87,68 @@ def test_one_experiment_per_published_row():
         assert set(experiments()[name].presets) == set(PRESETS)
 
 
-def test_paper_presets_are_the_published_settings():
-    config = to_dict(experiments()["rhn_penn_treebank_depth10_tied"].presets["paper"].config)
-    assert config["model"] | {
-        "core": "rhn", "depth": 10, "units": 830, "layers": 1, "tied": True, "coupled": True,
-        "dropout_x": 0.25, "dropout_i": 0.75, "dropout_h": 0.25, "dropout_o": 0.75,
-        "initial_range": 0.04, "transform_bias": -2.0, "masks": "shared",
-    } == config["model"]  # fmt: skip
-    assert config["train"] | {
-        "optimizer": "sgd", "epochs": 500, "batch_size": 20, "steps": 35, "learning_rate": 0.2,
-        "learning_rate_decay": 1.02, "constant_epochs": 20, "weight_decay": 1e-7, "clip_norm": 10,
-    } == config["train"]  # fmt: skip
-    config = to_dict(experiments()["rhn_enwik8_depth10_large"].presets["paper"].config)
-    assert config["model"] | {
-        "depth": 10, "units": 1500, "tied": False, "transform_bias": -4.0,
-        "dropout_x": 0.1, "dropout_i": 0.4, "dropout_h": 0.1, "dropout_o": 0.4,
-    } == config["model"]  # fmt: skip
-    assert config["train"] | {
-        "batch_size": 128, "steps": 50, "learning_rate": 0.2, "learning_rate_decay": 1.03,
-        "constant_epochs": 5, "weight_decay": 1e-7, "clip_norm": 10, "epochs": 500,
-    } == config["train"]  # fmt: skip
+PUBLISHED = {
+    "optimizer": "sgd", "learning_rate": 0.2, "weight_decay": 1e-7, "clip_norm": 10.0,
+    "epochs": 500, "core": "rhn", "layers": 1, "coupled": True, "masks": "shared",
+    "initial_range": 0.04, "embedding": 0, "train_tokens": 0, "evaluation_tokens": 0, "full": True,
+}  # fmt: skip
+PENN_TREEBANK = {
+    "name": "penn_treebank", "batch_size": 20, "steps": 35, "learning_rate_decay": 1.02,
+    "constant_epochs": 20, "transform_bias": -2.0,
+    "dropout_x": 0.25, "dropout_i": 0.75, "dropout_h": 0.25, "dropout_o": 0.75,
+}  # fmt: skip
+CHARACTERS = {
+    "batch_size": 128, "steps": 50, "learning_rate_decay": 1.03, "constant_epochs": 5,
+    "transform_bias": -4.0, "tied": False,
+    "dropout_x": 0.1, "dropout_i": 0.4, "dropout_h": 0.1, "dropout_o": 0.4,
+}  # fmt: skip
+# Depth, units, then validation and test: untied, tied. PAPERS.md, section 1.
+DEPTH_STUDY = """
+1 1275 92.4 89.2 93.2 90.6
+2 1180 79.0 76.3 76.9 75.1
+3 1110 75.0 72.6 72.7 70.6
+4 1050 73.3 70.9 70.8 68.6
+5 1000 72.0 69.8 69.7 67.7
+6 960 71.9 69.3 69.1 66.6
+7 920 71.7 68.7 68.7 66.4
+8 890 71.2 68.5 68.2 66.1
+9 860 71.3 68.5 68.1 66.0
+10 830 71.3 68.3 68.3 66.0
+"""
+
+
+def published_rows():
+    """Experiment → its settings and its published values, written out from PAPERS.md."""
+    for line in DEPTH_STUDY.strip().splitlines():
+        depth, units, *values = line.split()
+        for tied, (valid, test) in ((False, values[:2]), (True, values[2:])):
+            settings = PENN_TREEBANK | {"depth": int(depth), "units": int(units), "tied": tied}
+            numbers = {("valid/perplexity", float(valid)), ("test_full/perplexity", float(test))}
+            settings["mc_passes"] = 1000 if tied and depth == "5" else 0
+            if tied and depth == "5":
+                numbers.add(("test_mc/perplexity", 64.4))
+            if tied and depth == "10":
+                numbers |= {("valid/perplexity", 67.9), ("test_full/perplexity", 65.4)}
+            yield f"rhn_penn_treebank_depth{depth}_{'' if tied else 'un'}tied", settings, numbers
+    smaller = {"dropout_i": 0.3, "dropout_h": 0.05, "dropout_o": 0.3, "batch_size": 100}
+    for name, changes, bpc in [
+        ("enwik8_depth5", {"units": 1500, "learning_rate_decay": 1.04, **smaller}, 1.31),
+        ("enwik8_depth10", {"units": 1000}, 1.30),
+        ("enwik8_depth10_large", {"units": 1500}, 1.27),
+        ("text8_depth10", {"units": 1000, "steps": 100}, 1.29),
+        ("text8_depth10_large", {"units": 1500}, 1.27),
+    ]:
+        dataset, depth = name.split("_")[:2]
+        settings = CHARACTERS | {"name": dataset, "depth": int(depth.removeprefix("depth"))}
+        yield f"rhn_{name}", settings | changes, {("test_full/bits_per_character", bpc)}
+
+
+@pytest.mark.parametrize(("name", "settings", "numbers"), list(published_rows()))
+def test_paper_presets_are_the_published_settings(name, settings, numbers):
+    config = to_dict(experiments()[name].presets["paper"].config)
+    flat = {key: value for group in config.values() for key, value in group.items()}
+    assert flat | PUBLISHED | settings == flat
+    assert {(one.metric, one.value) for one in experiments()[name].published} == numbers
 
 
 @pytest.mark.parametrize(
@@ -182,6 +224,24 @@ def test_a_closed_pipe_is_no_error():
     )
     assert done.stdout.splitlines() == ["quickstart", "0"]
     assert done.stderr == ""
+
+
+def test_data_that_is_damaged_exits_with_3(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("HIGHWAY_TUTOR_CACHE", str(tmp_path / "cache"))
+    assert run(capsys, "data", "tiny_shakespeare")[0] == 0
+    prepared = next((tmp_path / "cache").rglob("*train*array_record*"))
+    prepared.write_bytes(prepared.read_bytes()[:-1])
+    code, _, error = run(capsys, "data", "tiny_shakespeare")
+    assert code == 3
+    assert str(prepared) in error
+
+    hand = tmp_path / "hand"
+    assert run(capsys, "data", "--data-dir", str(hand))[0] == 3
+    hand.mkdir()
+    (hand / "enwik8").write_bytes(b"")
+    code, _, error = run(capsys, "data", "enwik8", "--data-dir", str(hand))
+    assert code == 3
+    assert str(hand / "enwik8") in error
 
 
 def test_devices_says_what_is_there(capsys):

@@ -42,6 +42,7 @@ def words(name="words", published=((TEST, 66.0),), passes=0, **changes):
     fields = {
         "name": name,
         "title": "Words",
+        "row": "a row of a table",
         "docstring": "Words.",
         "presets": {
             "smoke": Preset(smoke, 0.01, "2 cores", ("play",)),
@@ -78,6 +79,7 @@ def record(experiment, preset="paper", seed=0, overrides=(), **changes):
         "device": {"platform": "gpu", "kind": "H200", "count": 1, "precision": "highest"},
         "versions": {},
         "commit": "0123456789abcdef",
+        "commits": ["0123456789abcdef"],
         "dirty": False,
         "finished": "2025-01-02T03:04:05+00:00",
     }

@@ -287,6 +287,86 @@ def test_data_that_are_missing_or_wrong_exit_with_3(tmp_path, capsys, monkeypatc
     assert not list((tmp_path / "cache").glob("tfds/penn_treebank/*"))
 
 
+def test_a_full_disk_is_told_plainly_and_the_run_goes_on_when_there_is_space(small_disk, done):
+    filler = small_disk / "filler"
+    arguments = ["--set", *SMALL]
+    for free in (60_000, 0):  # no room for a checkpoint, then not even for a line
+        disk = os.statvfs(small_disk)
+        filler.write_bytes(b"x" * (disk.f_bavail * disk.f_frsize - free))
+        process = start(small_disk, *arguments)
+        output = process.communicate(timeout=120)[0]
+        assert process.returncode == 3, output
+        assert "Traceback" not in output
+        (error,) = [line for line in output.splitlines() if line.startswith("error: ")]
+        assert str(small_disk) in error
+        filler.unlink()
+    assert run(small_disk, *arguments) == 0
+    assert result(record(small_disk)) == result(record(done))
+
+
+def test_no_other_checkpoint_passes_for_a_damaged_best_one(tmp_path, capsys):
+    assert run(tmp_path, "--set", *SMALL) == 0
+    (folder(tmp_path) / "record.json").unlink()
+    for checkpoint in (folder(tmp_path) / "checkpoints").iterdir():
+        (checkpoint / "_CHECKPOINT_METADATA").write_text("")
+    assert run(tmp_path, "--set", *SMALL) == 3
+    assert "start again with --fresh" in capsys.readouterr().err.lower()
+    assert not (folder(tmp_path) / "record.json").exists()
+
+
+def test_a_record_names_the_code_of_every_session(tmp_path, monkeypatch):
+    class StopAtOnce(Interrupt):
+        def check(self):
+            self.received = signal.SIGTERM
+            super().check()
+
+    states = iter([("first", True), ("second", False)])
+
+    def git_state():
+        commit, dirty = next(states)
+        return {"commit": commit, "dirty": dirty}
+
+    monkeypatch.setattr("experiments.run.git_state", git_state)
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.language_model_run.Interrupt", StopAtOnce)
+        assert run(tmp_path, "--set", *SMALL) == 143
+    assert run(tmp_path, "--set", *SMALL) == 0
+    made = record(tmp_path)
+    assert (made.commit, made.commits, made.dirty) == ("second", ["first", "second"], True)
+
+
+def test_a_loss_too_large_for_its_perplexity_still_makes_a_record(tmp_path):
+    arguments = [*SMALL, "train.learning_rate=3000", "train.clip_norm=1e9"]
+    assert run(tmp_path, "--set", *arguments) in (0, 4)
+    made = record(tmp_path)
+    assert made.status in ("done", "diverged")
+
+
+def test_an_interrupted_seed_stops_those_after_it(tmp_path):
+    process = start(tmp_path, "--seeds", "0", "1", "--set", *SMALL, "train.epochs=50")
+    wait_for(folder(tmp_path) / "metrics.jsonl", 1, process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not folder(tmp_path, 1).exists()
+
+
+def test_splits_too_short_are_found_before_training(tmp_path, capsys):
+    assert run(tmp_path, "--set", "data.evaluation_tokens=20") == 2
+    assert "valid split has 20 tokens, too few" in capsys.readouterr().err
+    assert not (folder(tmp_path) / "metrics.jsonl").exists()
+    assert run(tmp_path, "--set", *SMALL) == 0  # the failed start is not in the way
+
+
+def test_a_damaged_record_is_named_with_what_to_do(tmp_path, capsys):
+    assert run(tmp_path, "--set", *SMALL) == 0
+    (folder(tmp_path) / "record.json").write_text("{")
+    assert run(tmp_path, "--set", *SMALL) == 3
+    assert "Delete it; the command that made it" in capsys.readouterr().err
+    (folder(tmp_path) / "record.json").unlink()
+    assert run(tmp_path, "--set", *SMALL) == 0
+
+
 def test_a_dataset_that_is_no_text_is_refused(tmp_path, capsys):
     assert run(tmp_path, "--set", "data.name=jsb_chorales") == 2
     assert "needs a text corpus" in capsys.readouterr().err
