@@ -20,6 +20,7 @@ setup: $(VENV)/.installed
 
 # constraints.txt pins only Python 3.11; its markers leave newer Pythons to the lower bounds.
 $(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "installing into $(VENV), a minute or two ..."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@

@@ -6,6 +6,7 @@ can drive a language model of `highway` or a policy of `tutor`.
 """
 
 import abc
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -107,21 +108,13 @@ class Stack(nnx.Module):
         self, states: tuple[State, ...], x: jax.Array, masks: tuple[Masks, ...] | None = None
     ) -> tuple[tuple[State, ...], jax.Array]:
         """One time step for an input x [batch, input_size]."""
-        new_states = []
-        for core, state, mask in zip(self.cores, states, self._masks(masks), strict=True):
-            state, x = core.step(state, x, mask)
-            new_states.append(state)
-        return tuple(new_states), x
+        return self._pass(lambda core, *arguments: core.step(*arguments), states, x, masks)
 
     def unroll(
         self, states: tuple[State, ...], xs: jax.Array, masks: tuple[Masks, ...] | None = None
     ) -> tuple[tuple[State, ...], jax.Array]:
         """All time steps of xs [time, batch, input_size], one core after the other."""
-        new_states = []
-        for core, state, mask in zip(self.cores, states, self._masks(masks), strict=True):
-            state, xs = core.unroll(state, xs, mask)
-            new_states.append(state)
-        return tuple(new_states), xs
+        return self._pass(lambda core, *arguments: core.unroll(*arguments), states, xs, masks)
 
     def sample_masks(
         self,
@@ -139,8 +132,20 @@ class Stack(nnx.Module):
             for i, core in enumerate(self.cores)
         )
 
-    def _masks(self, masks: tuple[Masks, ...] | None) -> tuple[Masks, ...]:
-        return masks if masks is not None else (NO_MASKS,) * len(self.cores)
+    def _pass(
+        self,
+        advance: Callable[..., tuple[State, jax.Array]],
+        states: tuple[State, ...],
+        xs: jax.Array,
+        masks: tuple[Masks, ...] | None,
+    ) -> tuple[tuple[State, ...], jax.Array]:
+        """Passes the input up the stack, each core advanced by `advance`."""
+        each = masks if masks is not None else (NO_MASKS,) * len(self.cores)
+        new_states = []
+        for core, state, mask in zip(self.cores, states, each, strict=True):
+            state, xs = advance(core, state, xs, mask)
+            new_states.append(state)
+        return tuple(new_states), xs
 
 
 def dropout_mask(key: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array | None:
