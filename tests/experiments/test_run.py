@@ -304,7 +304,7 @@ def test_a_full_disk_is_told_plainly_and_the_run_goes_on_when_there_is_space(sma
     assert result(record(small_disk)) == result(record(done))
 
 
-def test_no_other_checkpoint_passes_for_a_damaged_best_one(tmp_path, capsys):
+def test_a_run_whose_checkpoints_are_all_damaged_says_so_and_records_nothing(tmp_path, capsys):
     assert run(tmp_path, "--set", *SMALL) == 0
     (folder(tmp_path) / "record.json").unlink()
     for checkpoint in (folder(tmp_path) / "checkpoints").iterdir():
