@@ -318,7 +318,9 @@ def _data(options: argparse.Namespace) -> None:
         if found.state == "damaged":
             failed.append(found.advice)
         row = {"name": name, "state": found.state, "advice": found.advice}
-        rows.append({**row, "how_to_get": DATASETS[name].how_to_get})
+        info = DATASETS[name]
+        row |= {"title": info.title, "how_to_get": info.how_to_get}
+        rows.append({**row, "source_files": list(info.source_files)})
     if options.json:
         print(json.dumps(rows, indent=1))
     else:

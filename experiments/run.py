@@ -129,6 +129,7 @@ def _run_seed(
         **{
             **session,
             **{field.name: getattr(outcome, field.name) for field in dataclasses.fields(outcome)},
+            "dirty": any(one["dirty"] for one in sessions),
         },
         experiment=experiment.name,
         preset=options.preset,
@@ -139,7 +140,6 @@ def _run_seed(
         commits=list(dict.fromkeys(one["commit"] for one in sessions)),
         finished=now(),
     )
-    made = dataclasses.replace(made, dirty=any(one["dirty"] for one in sessions))
     write_record(made, directory.path)
     return made
 
