@@ -168,3 +168,8 @@ def masked_product(x: jax.Array, kernel: jax.Array, mask: jax.Array | None) -> j
     if mask is not None:
         x = x * mask[0]
     return (x @ kernel.reshape(n, gates * m)).reshape(*x.shape[:-1], gates, m)
+
+
+def uniform(rngs: nnx.Rngs, shape: tuple[int, ...], bound: float) -> jax.Array:
+    """Initial values of a parameter, uniform in ± bound."""
+    return jax.random.uniform(rngs.params(), shape, minval=-bound, maxval=bound, dtype=float)

@@ -1,14 +1,13 @@
 """The recurrent cores of the first paper behind one protocol: RHN, DT-RNN, DT(S)-RNN and LSTM."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from common.recurrent import Core, Masks, Stack, masked_product
+from common.lstm import LSTM
+from common.recurrent import Core, Masks, Stack, masked_product, uniform
 from highway.config import ModelConfig
-from highway.transition import HighwayLayer, uniform
+from highway.transition import HighwayLayer
 
 
 class RHN(Core):
@@ -108,51 +107,6 @@ class DeepTransitionRNN(Core):
         return s, s
 
 
-class LSTMState(NamedTuple):
-    """Cell and output of an LSTM, [batch, units] each."""
-
-    cell: jax.Array
-    output: jax.Array
-
-
-class LSTM(Core):
-    """Long short-term memory with forget gates and no peepholes (Gers et al. 2000).
-
-    i, f, o = σ(·), g = tanh(·) of W x + R y + b; cell' = f · cell + i · g; y' = o · tanh(cell').
-    """
-
-    gates = 4
-
-    def __init__(self, input_size: int, config: ModelConfig, *, rngs: nnx.Rngs):
-        """Sizes and initial values as `config` says; the forget gates start at `forget_bias`."""
-        self.input_size = input_size
-        self.output_size = config.units
-        units, bound = config.units, config.initial_range
-        self.input_kernel = nnx.Param(uniform(rngs, (input_size, 4, units), bound))
-        self.kernel = nnx.Param(uniform(rngs, (units, 4, units), bound))
-        self.bias = nnx.Param(uniform(rngs, (4, units), bound).at[1].set(config.forget_bias))
-
-    def initial_state(self, batch_size: int) -> LSTMState:
-        """Zero cell and output."""
-        shape = (batch_size, self.output_size)
-        return LSTMState(cell=jnp.zeros(shape), output=jnp.zeros(shape))  # two arrays: donated
-
-    def project(self, x: jax.Array, masks: Masks) -> jax.Array:
-        """W x + b, [..., batch, 4, units]."""
-        return masked_product(x, self.input_kernel[...], masks.input) + self.bias[...]
-
-    def transition(
-        self, state: LSTMState, projected: jax.Array, masks: Masks
-    ) -> tuple[LSTMState, jax.Array]:
-        """One time step; the mask drops the recurrent output, never the cell."""
-        preactivation = projected + masked_product(state.output, self.kernel[...], masks.state)
-        gates = jax.nn.sigmoid(preactivation[..., :3, :])
-        candidate = jnp.tanh(preactivation[..., 3, :])
-        cell = gates[..., 1, :] * state.cell + gates[..., 0, :] * candidate
-        output = gates[..., 2, :] * jnp.tanh(cell)
-        return LSTMState(cell=cell, output=output), output
-
-
 def make_core(input_size: int, config: ModelConfig, *, rngs: nnx.Rngs) -> Core:
     """One recurrent layer of the kind that `config.core` names."""
     match config.core:
@@ -163,7 +117,13 @@ def make_core(input_size: int, config: ModelConfig, *, rngs: nnx.Rngs) -> Core:
         case "dts_rnn":
             return DeepTransitionRNN(input_size, config, shortcut=True, rngs=rngs)
         case "lstm":
-            return LSTM(input_size, config, rngs=rngs)
+            return LSTM(
+                input_size,
+                config.units,
+                initial_range=config.initial_range,
+                forget_bias=config.forget_bias,
+                rngs=rngs,
+            )
 
 
 def make_stack(input_size: int, config: ModelConfig, *, rngs: nnx.Rngs) -> Stack:

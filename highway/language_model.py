@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from common.recurrent import Masks, dropout_mask
+from common.recurrent import Masks, dropout_mask, uniform
 from highway.config import ModelConfig
 from highway.core import make_stack
-from highway.transition import uniform
 
 
 class DropoutMasks(NamedTuple):

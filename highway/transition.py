@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from common.recurrent import masked_product
+from common.recurrent import masked_product, uniform
 
 
 class Gates(NamedTuple):
@@ -72,8 +72,3 @@ class HighwayLayer(nnx.Module):
         """The new state [batch, units]; arguments as for `compute_gates`."""
         gates = self.compute_gates(s, projected, mask)
         return gates.proposal * gates.transform + s * gates.carry
-
-
-def uniform(rngs: nnx.Rngs, shape: tuple[int, ...], bound: float) -> jax.Array:
-    """Draws an array uniform in ± bound."""
-    return jax.random.uniform(rngs.params(), shape, minval=-bound, maxval=bound, dtype=float)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tutor.event import FIRST_NOTE, NO_EVENT, NOTE_OFF, NUM_EVENTS
+from common.melody import FIRST_NOTE, NO_EVENT, NOTE_OFF, NUM_EVENTS
 
 NOTHING = -1
 """Stands in `History.events` for the time before the first event."""

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from common.error import ConfigError
-from tutor.event import FIRST_NOTE, NO_EVENT, NOTE_OFF, NUM_EVENTS
+from common.melody import FIRST_NOTE, NO_EVENT, NOTE_OFF, NUM_EVENTS
 
 OCTAVE = 12
 

@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 
 from common.error import ConfigError
-from tutor.event import FIRST_NOTE, NO_EVENT, NOTE_OFF, NUM_EVENTS
+from common.melody import FIRST_NOTE, NO_EVENT, NOTE_OFF, NUM_EVENTS
 from tutor.music_history import (
     MAX_LENGTH,
     MOTIF_LENGTH,

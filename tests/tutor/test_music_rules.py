@@ -7,7 +7,7 @@ octave below.
 import numpy as np
 import pytest
 
-from tutor.event import NO_EVENT
+from common.melody import NO_EVENT
 from tutor.music_theory import score_composition
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from common.error import ConfigError
+from common.melody import FIRST_NOTE, NOTE_OFF
 from tutor import music_theory
-from tutor.event import FIRST_NOTE, NOTE_OFF
 from tutor.music_key import Key
 from tutor.music_theory import DEFAULT, MusicParams, Rule, score_composition
 
