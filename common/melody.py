@@ -1,7 +1,18 @@
 """The 38 events of a melody, one per sixteenth: a rest begins, nothing changes, or a note begins.
 
 Event k from 2 on begins the note of MIDI pitch k + 46: 2 is C3 (48), 14 middle C (60), 37 B5 (83).
+A melody begins in silence. NOTE_OFF in silence changes nothing, just as NO_EVENT there: the
+sequences 0 0 and 0 1 denote the same music. Of all that denote the same, `canonical` gives the one
+in which NOTE_OFF only ever ends a note.
 """
+
+import math
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 NOTE_OFF = 0
 """The sounding note ends: a rest."""
@@ -12,3 +23,112 @@ FIRST_NOTE = 2
 NUM_EVENTS = 38
 PITCH_OFFSET = 46
 """MIDI pitch of a note minus its event."""
+LOWEST_PITCH = FIRST_NOTE + PITCH_OFFSET
+HIGHEST_PITCH = NUM_EVENTS - 1 + PITCH_OFFSET
+
+Events = npt.NDArray[np.int32]
+Time = int | float | Fraction
+
+
+class Note(NamedTuple):
+    """A note of a melody; it sounds in the sixteenths start, ..., start + duration - 1."""
+
+    start: int
+    duration: int  # sixteenths, at least 1
+    pitch: int  # MIDI
+
+    @property
+    def end(self) -> int:
+        """The first sixteenth in which it doesn't sound."""
+        return self.start + self.duration
+
+
+class Span(NamedTuple):
+    """A note not yet on the grid, its times in sixteenths."""
+
+    start: Time
+    end: Time
+    pitch: int  # MIDI
+
+
+def encode_notes(notes: Iterable[Note], length: int) -> Events:
+    """Write notes, ordered in time, as canonical events, int32 [length].
+
+    Raises:
+      ValueError: a pitch is outside 48..83, or a note is empty, begins before the one before it
+        has ended, or goes beyond `length`; names the note.
+    """
+    events = np.full(length, NO_EVENT, np.int32)
+    end = 0
+    for note in notes:
+        if not LOWEST_PITCH <= note.pitch <= HIGHEST_PITCH:
+            raise ValueError(f"{note}: the pitch is outside {LOWEST_PITCH}..{HIGHEST_PITCH}")
+        if note.duration < 1 or note.start < end or note.end > length:
+            raise ValueError(f"{note} is empty or outside the free sixteenths {end}..{length - 1}")
+        events[note.start] = note.pitch - PITCH_OFFSET
+        end = note.end
+        if end < length:
+            events[end] = NOTE_OFF  # the next note, if it begins here, takes its place
+    return events
+
+
+def decode_events(events: Iterable[int] | np.ndarray) -> list[Note]:
+    """Read the notes, ordered in time; the last one may sound to the end of the events.
+
+    Raises:
+      ValueError: an event is outside 0..37; names it and its position.
+    """
+    notes: list[Note] = []
+    start = pitch = position = -1
+    for position, event in enumerate(map(int, events)):
+        if not 0 <= event < NUM_EVENTS:
+            raise ValueError(f"event {event} at position {position} is outside 0..{NUM_EVENTS - 1}")
+        if event == NO_EVENT:
+            continue
+        if start >= 0:
+            notes.append(Note(start, position - start, pitch))
+        start, pitch = (position, event + PITCH_OFFSET) if event >= FIRST_NOTE else (-1, -1)
+    if start >= 0:
+        notes.append(Note(start, position + 1 - start, pitch))
+    return notes
+
+
+def canonical(events: Sequence[int] | np.ndarray) -> Events:
+    """Return the events that say the same with NO_EVENT for every NOTE_OFF in silence."""
+    return encode_notes(decode_events(events), len(events))
+
+
+def quantise(spans: Iterable[Span]) -> list[Note] | None:
+    """Move notes, ordered in time and not overlapping, to the nearest sixteenths; half goes up.
+
+    A note that would get no time at all lasts a sixteenth. Returns None if two notes would begin
+    together: such a tune is off the grid.
+    """
+    rounded = [
+        (math.floor(span.start + Fraction(1, 2)), math.floor(span.end + Fraction(1, 2)), span.pitch)
+        for span in spans
+    ]
+    notes = []
+    for number, (start, end, pitch) in enumerate(rounded):
+        end = max(end, start + 1)
+        if number + 1 < len(rounded):
+            if rounded[number + 1][0] <= start:
+                return None
+            end = min(end, rounded[number + 1][0])
+        notes.append(Note(start, end - start, pitch))
+    return notes
+
+
+def fit_range(notes: Sequence[Note]) -> list[Note] | None:
+    """Transpose notes by the fewest semitones that bring all of them into 48..83.
+
+    Returns None if they span more than that range.
+    """
+    if not notes:
+        return []
+    lowest = min(note.pitch for note in notes)
+    highest = max(note.pitch for note in notes)
+    if highest - lowest > HIGHEST_PITCH - LOWEST_PITCH:
+        return None
+    shift = max(LOWEST_PITCH - lowest, 0) + min(HIGHEST_PITCH - highest, 0)
+    return [note._replace(pitch=note.pitch + shift) for note in notes]

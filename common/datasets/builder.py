@@ -1,4 +1,4 @@
-"""TFDS builders of the two kinds of dataset: from checked sources to array_record and back.
+"""TFDS builders of the three kinds of dataset: from checked sources to array_record and back.
 
 TFDS is kept off TensorFlow: records are array_record, arrays are stored as raw bytes, and reading
 goes through `as_data_source`. Every array is one record (a long stream: one per chunk).
@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 
-from common.datasets.corpus import ChoraleSet, Corpus, Level
-from common.datasets.source import Sources, collect
+from common.datasets.corpus import ChoraleSet, Corpus, Level, MelodySet
+from common.datasets.source import Location, Sources, check_by_hand, collect, locate
 from common.datasets.stream import TokenStreams
 from common.error import DataError
 
@@ -26,13 +26,15 @@ _CHUNK = 1 << 22  # tokens in a record; a read costs ~64 us whatever its size
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC):
-    """What both kinds share: where the sources come from, and metadata stored with the data.
+    """What all kinds share: where the sources come from, and metadata stored with the data.
 
     A dataset is a subclass with `name`, `VERSION`, `RELEASE_NOTES`, `TEXT` (description, homepage,
-    citation) and `SOURCES`, and a pure function behind `preprocess`.
+    citation) and `SOURCES`, and a pure function behind `preprocess`. One whose sources are not
+    files with known checksums overrides `locate`, `check_by_hand` and `gather` instead of naming
+    `SOURCES`, and `variant` if different sources give different data.
     """
 
-    SOURCES: ClassVar[Sources]
+    SOURCES: ClassVar[Sources] = Sources(())
     TEXT: ClassVar[Mapping[str, str]]
     _FEATURE: ClassVar[str]  # what an array is called in the examples of TFDS
 
@@ -61,12 +63,42 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC):
             data_dir=str(data_dir), config=config, version=version, file_format=file_format
         )
 
-    @abc.abstractmethod
-    def preprocess(self, files: Mapping[str, bytes]) -> Any:
-        """Turn the checked content of the source files into arrays; raise DataError if it can't."""
+    @classmethod
+    def variant(cls, data_dir: Path | None) -> str:
+        """Name the prepared copy that belongs to these sources; "" if there is only one.
+
+        Raises:
+          DataError: that can't be said without a data folder.
+        """
+        return ""
+
+    @classmethod
+    def locate(cls, data_dir: Path | None, download_dir: Path) -> Location:
+        """Say where the sources are, or how to get them, from names and sizes alone."""
+        return locate(cls.SOURCES, data_dir, download_dir)
+
+    @classmethod
+    def check_by_hand(cls, data_dir: Path) -> None:
+        """Raise DataError if a source file in `data_dir` isn't the expected one."""
+        check_by_hand(cls.SOURCES, data_dir)
+
+    def gather(
+        self, data_dir: Path | None, download_dir: Path, download: bool
+    ) -> tuple[Mapping[str, bytes], dict[str, str]]:
+        """Return the content of the source files by name, and the checksums to note.
+
+        Raises:
+          DataError: a source is missing, or not what it should be.
+        """
+        files = collect(self.SOURCES, data_dir, download_dir, download)
+        return files, {file.name: file.sha256 for file in self.SOURCES.files}
 
     @abc.abstractmethod
-    def read(self) -> Corpus | ChoraleSet:
+    def preprocess(self, files: Mapping[str, bytes]) -> Any:
+        """Turn the content of the source files into arrays; raise DataError if it can't."""
+
+    @abc.abstractmethod
+    def read(self) -> Corpus | ChoraleSet | MelodySet:
         """Load the prepared data into memory."""
 
     def build(self, scratch_dir: Path) -> None:
@@ -92,14 +124,10 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        files = collect(
-            self.SOURCES,
-            self._source_dir,
-            self._download_dir or Path(dl_manager.download_dir),
-            self._download,
-        )
+        download_dir = self._download_dir or Path(dl_manager.download_dir)
+        files, checksums = self.gather(self._source_dir, download_dir, self._download)
         prepared = self.preprocess(files)
-        self.info.metadata["checksums"] = {file.name: file.sha256 for file in self.SOURCES.files}
+        self.info.metadata["checksums"] = checksums
         return self._examples_of(prepared)
 
     @abc.abstractmethod

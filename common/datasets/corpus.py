@@ -1,4 +1,4 @@
-"""What loading a dataset returns: a token stream for language models, or a set of chorales."""
+"""What loading a dataset returns: a token stream, a set of chorales, or a set of melodies."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -118,6 +118,23 @@ class ChoraleSet:
     valid: tuple[np.ndarray, ...]
     test: tuple[np.ndarray, ...]
     checksums: dict[str, str]  # source file name -> sha256, as verified when it was prepared
+
+
+@dataclass(frozen=True, eq=False)
+class MelodySet:
+    """Melodies in three splits, each a tuple of read-only int32 arrays of events, [sixteenths].
+
+    `common.melody` says what the 38 events mean. A split may be empty if there are few melodies.
+    """
+
+    name: str
+    version: str
+    train: tuple[np.ndarray, ...]
+    valid: tuple[np.ndarray, ...]
+    test: tuple[np.ndarray, ...]
+    checksums: dict[str, str]  # name of a source -> sha256
+    counts: dict[str, int]  # how many tunes were found, kept and left out, and why
+    skipped: tuple[str, ...] = ()  # "name: reason" of source files that gave no melody
 
 
 def words(text: str) -> list[str]:

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from common.datasets.archive import read_members
 from common.datasets.download import Download, fetch
@@ -45,6 +46,14 @@ class Sources:
         """Names that are looked for in a folder of files brought by hand."""
         loose = tuple(file.name for file in self.files if not file.shipped)
         return loose + ((self.archive.name,) if self.archive else ())
+
+
+class Location(NamedTuple):
+    """Where the sources of a dataset are: the first part of `catalog.DatasetStatus`."""
+
+    state: Literal["preparable", "ships", "missing", "damaged"]
+    path: Path | None  # the folder they were found in
+    advice: str  # one line: what is so, and what to do
 
 
 def collect(
@@ -90,6 +99,23 @@ def find(sources: Sources, folder: Path) -> list[tuple[Path, int | None]]:
     if sources.archive and (path := folder / sources.archive.name).is_file():
         return [*present, (path, None)]
     return []
+
+
+def locate(sources: Sources, data_dir: Path | None, download_dir: Path) -> Location:
+    """Say where all sources could be read from; looks at names and sizes alone."""
+    if all(file.shipped for file in sources.files):
+        return Location("ships", None, "comes with the package; prepared on first use")
+    for place in (data_dir, download_dir):
+        if place is None or not (paths := find(sources, place)):
+            continue
+        for path, size in paths:
+            if size is not None and path.stat().st_size != size:
+                advice = f"{path} has {path.stat().st_size:,} bytes, expected {size:,}: replace it"
+                return Location("damaged", place, advice)
+        return Location("preparable", place, f"will be prepared from {place}")
+    names = ", ".join(sources.accepted)
+    advice = f"will be downloaded on first use; or bring {names} with --data-dir FOLDER"
+    return Location("missing", None, advice)
 
 
 def sha256_of(path: Path) -> str:

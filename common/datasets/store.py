@@ -1,7 +1,8 @@
 """Prepared datasets on disk: built aside, sealed with checksums, moved into place in one step.
 
 Layout of the cache: `downloads/` holds downloaded sources, `tfds/<name>/<version>/` the prepared
-data, and in it `seal.json` the size and sha256 of every other file. A prepared dataset is never
+data, and in it `seal.json` the size and sha256 of every other file. Where different sources give
+different data, it is `tfds/<name>/<variant>/<name>/<version>/`. A prepared dataset is never
 changed afterwards.
 """
 
@@ -18,8 +19,8 @@ from filelock import FileLock, Timeout
 
 from common.datasets.builder import Builder
 from common.datasets.catalog import DatasetStatus, Verification
-from common.datasets.corpus import ChoraleSet, Corpus
-from common.datasets.source import check_by_hand, find, sha256_of
+from common.datasets.corpus import ChoraleSet, Corpus, MelodySet
+from common.datasets.source import sha256_of
 from common.error import DataError
 
 _SEAL = "seal.json"
@@ -31,72 +32,75 @@ _DISK_TROUBLES = [
 
 def load(
     builder: type[Builder], data_dir: Path | None, cache_dir: Path, download: bool
-) -> Corpus | ChoraleSet:
+) -> Corpus | ChoraleSet | MelodySet:
     """Read a dataset, preparing it first if it isn't in the cache.
 
     Raises:
       DataError: a source is missing or wrong; the prepared data is damaged (names the files);
         the cache can't be written.
     """
-    folder = _folder(builder, cache_dir)
+    root = _root(builder, data_dir, cache_dir)
+    folder = _folder(builder, root)
     if folder.exists():
         if data_dir is not None:  # the user means these files: don't hide that one is damaged
-            check_by_hand(builder.SOURCES, data_dir)
+            builder.check_by_hand(data_dir)
     else:
         with _file_errors(cache_dir):
-            _prepare(builder, folder, data_dir, cache_dir, download)
+            _prepare(builder, root, data_dir, cache_dir / "downloads", download)
     _, damaged = _check(folder, contents=True)
     if damaged:
         raise DataError(_repair(folder, damaged))
-    return builder(data_dir=cache_dir / "tfds").read()
+    return builder(data_dir=root).read()
 
 
 def status(builder: type[Builder], data_dir: Path | None, cache_dir: Path) -> DatasetStatus:
     """Say where a dataset stands, from names and sizes alone."""
-    name, sources, folder = builder.name, builder.SOURCES, _folder(builder, cache_dir)
-    if folder.exists():
-        _, damaged = _check(folder, contents=False)
-        if damaged:
-            return DatasetStatus(name, "damaged", folder, _repair(folder, damaged))
-        return DatasetStatus(name, "ready", folder, f"prepared in {folder}")
-    if all(file.shipped for file in sources.files):
-        return DatasetStatus(name, "ships", None, "comes with the package; prepared on first use")
-    for place in (data_dir, cache_dir / "downloads"):
-        if place is None or not (paths := find(sources, place)):
-            continue
-        for path, size in paths:
-            if size is not None and path.stat().st_size != size:
-                advice = f"{path} has {path.stat().st_size:,} bytes, expected {size:,}: replace it"
-                return DatasetStatus(name, "damaged", place, advice)
-        return DatasetStatus(name, "preparable", place, f"will be prepared from {place}")
-    names = ", ".join(sources.accepted)
-    advice = f"will be downloaded on first use; or bring {names} with --data-dir FOLDER"
-    return DatasetStatus(name, "missing", None, advice)
+    location = builder.locate(data_dir, cache_dir / "downloads")
+    try:
+        folder = _folder(builder, _root(builder, data_dir, cache_dir))
+    except DataError:  # no folder, no prepared copy of it
+        return DatasetStatus(builder.name, *location)
+    if not folder.exists():
+        return DatasetStatus(builder.name, *location)
+    _, damaged = _check(folder, contents=False)
+    if damaged:
+        return DatasetStatus(builder.name, "damaged", folder, _repair(folder, damaged))
+    return DatasetStatus(builder.name, "ready", folder, f"prepared in {folder}")
 
 
-def verify(builder: type[Builder], cache_dir: Path) -> Verification:
-    """Compare every file of a prepared dataset with its seal."""
-    folder = _folder(builder, cache_dir)
+def verify(builder: type[Builder], cache_dir: Path, data_dir: Path | None = None) -> Verification:
+    """Compare every file of a prepared dataset with its seal.
+
+    Raises:
+      DataError: the dataset needs a data folder to be named.
+    """
+    folder = _folder(builder, _root(builder, data_dir, cache_dir))
     if not folder.exists():
         return Verification(builder.name, folder, prepared=False, checked=(), damaged=())
     checked, damaged = _check(folder, contents=True)
     return Verification(builder.name, folder, True, tuple(checked), tuple(damaged))
 
 
-def _folder(builder: type[Builder], cache_dir: Path) -> Path:
-    """Return where TFDS puts the prepared data."""
-    return cache_dir / "tfds" / builder.name / str(builder.VERSION)
+def _root(builder: type[Builder], data_dir: Path | None, cache_dir: Path) -> Path:
+    """Return the root that TFDS is given."""
+    variant = builder.variant(data_dir)
+    return cache_dir / "tfds" / builder.name / variant if variant else cache_dir / "tfds"
+
+
+def _folder(builder: type[Builder], root: Path) -> Path:
+    """Return where under its root TFDS puts the prepared data."""
+    return root / builder.name / str(builder.VERSION)
 
 
 def _prepare(
     builder: type[Builder],
-    folder: Path,
+    root: Path,
     data_dir: Path | None,
-    cache_dir: Path,
+    download_dir: Path,
     download: bool,
 ) -> None:
-    """Build a dataset in a staging folder and move it to `folder`, one process at a time."""
-    root = cache_dir / "tfds"
+    """Build a dataset in a staging folder and move it to its place, one process at a time."""
+    folder = _folder(builder, root)
     root.mkdir(parents=True, exist_ok=True)
     with _lock(root / f".{builder.name}.lock"):
         if folder.exists():  # another process was faster
@@ -109,7 +113,7 @@ def _prepare(
             builder(
                 data_dir=staging,
                 source_dir=data_dir,
-                download_dir=cache_dir / "downloads",
+                download_dir=download_dir,
                 download=download,
             ).build(scratch_dir=staging / "scratch")
             built = staging / folder.relative_to(root)

@@ -1,0 +1,87 @@
+"""Settings of the Note RNN and of its tuning by KL-controlled Q-learning."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from common.config import (
+    FiniteFloat,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+from common.error import ConfigError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The recurrent network; prior and value networks have the same shape."""
+
+    core: Literal["lstm", "rhn"] = "lstm"
+    units: PositiveInt = 100
+    depth: PositiveInt = 1
+    """Highway steps within one time step. RHN only."""
+    initial_range: PositiveFloat = 0.1
+    """Weights start uniform in ± this."""
+    forget_bias: FiniteFloat = 1.0
+    """Initial bias of the forget gates. LSTM only."""
+    transform_bias: FiniteFloat = -2.0
+    """Initial bias of the transform gates. RHN only."""
+
+    def __post_init__(self):
+        """Raises ConfigError where two settings exclude each other."""
+        if self.core == "lstm" and self.depth != 1:
+            raise ConfigError(
+                f"model.core=lstm has depth 1, not {self.depth}: set model.depth=1 or "
+                "model.core=rhn."
+            )
+
+
+@dataclass(frozen=True)
+class LearnConfig:
+    """KL-controlled Q-learning; the defaults are the paper's and the released code's."""
+
+    method: Literal["q", "psi", "g", "rl_only"] = "q"
+    iterations: PositiveInt = 1_000_000
+    """Environment steps in all."""
+    environments: PositiveInt = 1
+    """Compositions that grow side by side."""
+    update_every: PositiveInt = 5
+    """Environment steps to one gradient step."""
+    replay_capacity: PositiveInt = 100_000
+    batch_size: PositiveInt = 32
+    learning_rate: PositiveFloat = 1e-3
+    """Of Adam (Kingma & Ba 2015)."""
+    clip_norm: PositiveFloat = 5.0
+    """Largest norm of the gradient of each parameter array, clipped by itself."""
+    discount: NonNegativeFloat = 0.5
+    """γ."""
+    target_rate: PositiveFloat = 0.01
+    """η: the target network's share of the new weights after each gradient step."""
+    c: PositiveFloat = 0.5
+    """The reward is divided by this; the larger, the nearer the policy stays to the prior."""
+    exploration: Literal["epsilon_greedy", "boltzmann"] = "epsilon_greedy"
+    """A uniform event with probability ε, otherwise the best; or a draw from the policy itself."""
+    epsilon_start: NonNegativeFloat = 1.0
+    epsilon_end: NonNegativeFloat = 0.1
+    epsilon_iterations: PositiveInt = 500_000
+    """Environment steps over which ε falls linearly."""
+    double: bool = False
+    """Double Q-learning (van Hasselt et al. 2016), for the methods with a maximum."""
+    bootstrap_at_end: bool = True
+    """Whether the value after a composition's last event counts in its target, as if the piece went
+    on; the released code has no notion of an end."""
+    report_every: PositiveInt = 10_000
+    """Environment steps between two rows of metrics.jsonl."""
+
+    def __post_init__(self):
+        """Raises ConfigError where two settings exclude each other."""
+        if self.double and self.method in ("psi", "g"):
+            raise ConfigError(
+                f"learn.double=true is for methods with a maximum (q, rl_only), not {self.method}."
+            )
+        if self.replay_capacity < self.batch_size:
+            raise ConfigError(
+                f"learn.replay_capacity={self.replay_capacity} holds no batch of "
+                f"{self.batch_size}."
+            )

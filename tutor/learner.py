@@ -1,0 +1,426 @@
+"""KL-controlled Q-learning: act, store, learn, as one jitted scan over many environment steps."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from common.error import ConfigError
+from tutor import kl_control, replay
+from tutor.config import LearnConfig
+from tutor.kl_control import METHODS, Transition
+from tutor.replay import Replay
+from tutor.sequence_model import Graph, Params, SequenceModel
+
+ROUND_STEPS = 200
+"""About how many environment steps draw their random numbers at once."""
+
+
+class Environment(NamedTuple):
+    """Sequences that grow event by event for a reward; functions in gymnax's conventions."""
+
+    reset: Callable[..., Any]
+    """(key, params) → (observation, state)."""
+    step: Callable[..., Any]
+    """(key, state, action, params) → (observation, state, reward, done, info); no reset."""
+    params: Any
+
+
+class Actor(NamedTuple):
+    """Sequences in the making, E of them."""
+
+    observation: jax.Array
+    """The latest event, int32 [E]."""
+    environment: Any
+    policy: Any
+    """Recurrent state of the value network before that event."""
+    prior: Any
+    """Recurrent state of the prior before that event."""
+
+
+class Row(NamedTuple):
+    """One transition in the replay memory, with the recurrent states of when it was made."""
+
+    observation: jax.Array
+    action: jax.Array
+    next_observation: jax.Array
+    reward: jax.Array
+    """Divided by c, without log p(a|s)."""
+    discount: jax.Array
+    policy_before: Any
+    """The value network's state before the observation."""
+    policy_after: Any
+    """Its state after the observation, before the action."""
+    prior_after: Any
+    """The prior's state after the observation; None where no target asks for log p(·|s')."""
+    log_prior: jax.Array
+    """log p(·|s), [A]."""
+
+
+class Totals(NamedTuple):
+    """Sums since they were last collected; scalars."""
+
+    loss: jax.Array
+    """Mean squared error of a batch, over updates."""
+    kl: jax.Array
+    """KL(π ‖ p), mean over a batch of replayed states, over updates."""
+    entropy: jax.Array
+    """H(π), likewise."""
+    reward: jax.Array
+    """The environment's reward over c, over environment steps."""
+    log_prior: jax.Array
+    """log p(a|s) of the actions taken, over environment steps."""
+    updates: jax.Array
+    steps: jax.Array
+
+
+class Seed(NamedTuple):
+    """What one seed owns; its leaves have a leading axis [seeds] in a `LearnState`."""
+
+    params: Params
+    target: Params
+    prior: Params
+    """The frozen prior, the paper's Reward RNN."""
+    optimizer: optax.OptState
+    replay: Replay
+    actor: Actor
+    key: jax.Array
+    """Never changes: round n draws from fold_in(key, n)."""
+    diverged_at: jax.Array
+    """The step from which on updates were not finite, int32, or −1. None was applied since."""
+    totals: Totals
+
+
+class LearnState(NamedTuple):
+    """Everything that learning reads and writes; saved whole in a checkpoint."""
+
+    step: jax.Array
+    """Environment steps of each seed, int32 scalar."""
+    seeds: Seed
+
+
+class Draws(NamedTuple):
+    """The random numbers of one round: of n steps of E environments, and of m updates."""
+
+    explore: jax.Array
+    """Uniform in [0, 1), [n, E]."""
+    action: jax.Array
+    """Uniform events, int32 [n, E]; of Boltzmann exploration Gumbel noise [n, E, A]."""
+    reset: jax.Array
+    """Keys [n, E]."""
+    places: jax.Array
+    """Places in the replay memory, int32 [m, batch]."""
+
+
+class Quirks(NamedTuple):
+    """Oddities of the released code, for whoever wants its very behaviour."""
+
+    stores_best_action: bool = False
+    """Boltzmann exploration stores the best action; reward and next state are the drawn one's."""
+    trains_prior: bool = False
+    """G's target passes its gradient into the prior, which so drifts from the data."""
+
+
+class Learner:
+    """The pure functions that tune one model in one environment, several seeds side by side.
+
+    Nothing in it changes: state goes in, state comes out. A block is the fewest environment steps
+    that make a whole number of updates; a round some blocks that draw their random numbers at once.
+    """
+
+    def __init__(
+        self,
+        config: LearnConfig,
+        graph: Graph,
+        num_events: int,
+        environment: Environment,
+        quirks: Quirks = Quirks(),  # noqa: B008 - immutable
+    ):
+        """Raises ConfigError where the iterations or the replay memory don't fit the blocks."""
+        self.config, self.graph, self.environment, self.quirks = config, graph, environment, quirks
+        self.method = METHODS[config.method]
+        width = config.environments
+        block = math.lcm(width, config.update_every)
+        self.steps_per_block = block // width
+        self.updates_per_block = block // config.update_every
+        self.blocks = max(1, round(ROUND_STEPS / block))
+        while config.iterations % (self.blocks * block) and self.blocks > 1:
+            self.blocks -= 1
+        self.round_steps = self.blocks * block
+        if config.iterations % self.round_steps:
+            raise ConfigError(
+                f"learn.iterations={config.iterations} is no multiple of {block}, which "
+                f"{width} environments with an update every {config.update_every} steps need."
+            )
+        self.optimizer = optax.chain(
+            clip_each_by_norm(config.clip_norm), optax.adam(config.learning_rate)
+        )
+        self.num_events = num_events
+        self.keeps_prior_state = self.method.tilts_prior
+        self._advance = jax.jit(self._advance_until, donate_argnums=0)
+
+    def initial_state(self, prior: Params, seeds: tuple[int, ...]) -> LearnState:
+        """Value and target networks as copies of the prior, an empty memory, sequences begun."""
+        each = [self._initial_seed(prior, seed) for seed in seeds]
+        return LearnState(
+            step=jnp.zeros((), jnp.int32), seeds=jax.tree.map(lambda *leaf: jnp.stack(leaf), *each)
+        )
+
+    def advance(self, state: LearnState, stop: int) -> LearnState:
+        """Rounds until `stop` environment steps are done in all. Consumes `state`.
+
+        How a training is divided into calls doesn't change its bits.
+        """
+        return self._advance(state, jnp.asarray(stop, jnp.int32))
+
+    def _initial_seed(self, prior: Params, seed: int) -> Seed:
+        reset_key, key = jax.random.split(jax.random.key(seed))
+        width = self.config.environments
+        model = self._model(prior)
+        keys = jax.random.split(reset_key, width)
+        observation, environment = jax.vmap(self.environment.reset, (0, None))(
+            keys, self.environment.params
+        )
+        actor = Actor(
+            observation, environment, model.initial_state(width), model.initial_state(width)
+        )
+        _, row = jax.eval_shape(
+            lambda: self._step(prior, prior, actor, self._example_draw(), jnp.zeros((), jnp.int32))
+        )
+        rows = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), row)
+        copies = [jax.tree.map(jnp.copy, prior) for _ in range(3)]
+        return Seed(
+            params=copies[0],
+            target=copies[1],
+            prior=copies[2],
+            optimizer=self.optimizer.init(self._trained(copies[0], copies[2])),
+            replay=replay.make_replay(rows, self.config.replay_capacity, width),
+            actor=actor,
+            key=key,
+            diverged_at=jnp.full((), -1, jnp.int32),
+            totals=_zero_totals(),
+        )
+
+    def _advance_until(self, state: LearnState, stop: jax.Array) -> LearnState:
+        count = state.seeds.diverged_at.shape[0]
+        if count == 1:  # without vmap, which costs even at one
+            alone = LearnState(state.step, jax.tree.map(lambda leaf: leaf[0], state.seeds))
+            done = self._rounds(self._round, alone, stop)
+            return LearnState(done.step, jax.tree.map(lambda leaf: leaf[None], done.seeds))
+        return self._rounds(jax.vmap(self._round, in_axes=(0, None)), state, stop)
+
+    def _rounds(
+        self, one_round: Callable[[Seed, jax.Array], Seed], state: LearnState, stop: jax.Array
+    ) -> LearnState:
+        return jax.lax.while_loop(
+            lambda state: (state.step < stop) & jnp.any(state.seeds.diverged_at < 0),
+            lambda state: LearnState(
+                state.step + self.round_steps, one_round(state.seeds, state.step)
+            ),
+            state,
+        )
+
+    def _round(self, seed: Seed, step: jax.Array) -> Seed:
+        """Blocks of acting and learning of one seed, from `step` environment steps on."""
+        draws = self._draw(jax.random.fold_in(seed.key, step // self.round_steps), step)
+        begun = step + jnp.arange(self.blocks, dtype=jnp.int32) * self._block_size
+        done, _ = jax.lax.scan(self._block, seed, (begun, draws))
+        finite = jnp.isfinite(done.totals.loss)
+        good = finite & (seed.diverged_at < 0)
+        return done._replace(
+            **{
+                name: jax.tree.map(partial(jnp.where, good), getattr(done, name), kept)
+                for name in ("params", "target", "prior", "optimizer", "totals")
+                for kept in [getattr(seed, name)]
+            },
+            diverged_at=jnp.where(finite | (seed.diverged_at >= 0), seed.diverged_at, step),
+        )
+
+    @property
+    def _block_size(self) -> int:
+        return self.steps_per_block * self.config.environments
+
+    def _block(self, seed: Seed, xs: tuple[jax.Array, Draws]) -> tuple[Seed, None]:
+        begun, draws = xs
+
+        def act(carry: tuple[Actor, Replay, Totals], xs: Any) -> tuple[Any, None]:
+            actor, memory, totals = carry
+            step, draw = xs
+            actor, row = self._step(seed.params, seed.prior, actor, draw, step)
+            totals = totals._replace(
+                reward=totals.reward + jnp.sum(row.reward),
+                log_prior=totals.log_prior
+                + jnp.sum(jnp.take_along_axis(row.log_prior, row.action[:, None], 1)),
+                steps=totals.steps + self.config.environments,
+            )
+            return (actor, replay.store(memory, row, step), totals), None
+
+        steps = begun + self.config.environments * jnp.arange(self.steps_per_block, dtype=jnp.int32)
+        per_step = (draws.explore, draws.action, draws.reset)
+        (actor, memory, totals), _ = jax.lax.scan(
+            act, (seed.actor, seed.replay, seed.totals), (steps, per_step)
+        )
+        seed = seed._replace(actor=actor, replay=memory, totals=totals)
+
+        def learn(number: jax.Array, seed: Seed) -> Seed:
+            return self._update(seed, replay.read(memory, draws.places[number]))
+
+        stored = begun + self._block_size
+        updates = jnp.where(stored >= self.config.batch_size, self.updates_per_block, 0)
+        return jax.lax.fori_loop(0, updates, learn, seed), None
+
+    def _step(
+        self, params: Params, prior: Params, actor: Actor, draw: tuple[Any, Any, Any], step: jax.Array
+    ) -> tuple[Actor, Row]:
+        """One event in every environment, and the transitions [E] that it makes."""
+        config, environment = self.config, self.environment
+        explore, noise, first = draw
+        policy, q = self._model(params).step(actor.policy, actor.observation)
+        prior_state, logits = self._model(prior).step(actor.prior, actor.observation)
+        log_prior = jax.nn.log_softmax(logits)
+        scores = kl_control.policy_scores(self.method, q, log_prior)
+        best = jnp.argmax(scores, axis=-1).astype(jnp.int32)
+        if config.exploration == "boltzmann":
+            action = jnp.argmax(scores + noise, axis=-1).astype(jnp.int32)
+        else:
+            action = jnp.where(explore < self.epsilon(step), noise, best)
+        next_observation, state, reward, done, _ = jax.vmap(environment.step, (None, 0, 0, None))(
+            None, actor.environment, action, environment.params
+        )
+        ends = 1.0 if config.bootstrap_at_end else 1.0 - done
+        row = Row(
+            observation=actor.observation,
+            action=best if self.quirks.stores_best_action else action,
+            next_observation=next_observation,
+            reward=reward / config.c,
+            discount=config.discount * jnp.ones_like(reward) * ends,
+            policy_before=actor.policy,
+            policy_after=policy,
+            prior_after=prior_state if self.keeps_prior_state else None,
+            log_prior=log_prior,
+        )
+        _, start = environment.reset(jax.random.key(0), environment.params)
+        zero = self._model(prior).initial_state(1)
+
+        def begin(fresh: jax.Array, old: jax.Array) -> jax.Array:
+            ended = done.reshape(done.shape + (1,) * (old.ndim - 1))
+            return jnp.where(ended, fresh, old)
+
+        actor = Actor(
+            observation=begin(first, next_observation),
+            environment=jax.tree.map(begin, start, state),
+            policy=jax.tree.map(begin, zero, policy),
+            prior=jax.tree.map(begin, zero, prior_state),
+        )
+        return actor, row
+
+    def _update(self, seed: Seed, rows: Row) -> Seed:
+        """One gradient step on transitions [batch], and one of the target network toward it."""
+        prior = seed.prior
+
+        def loss(trained: Any) -> jax.Array:
+            params = trained[0] if self.quirks.trains_prior else trained
+            moving_prior = trained[1] if self.quirks.trains_prior else prior
+            _, q_tm1 = self._model(params).step(rows.policy_before, rows.observation)
+            transition = self._transition(params, moving_prior, seed.target, rows)
+            error = kl_control.squared_loss
+            if self.quirks.trains_prior:
+                error = _leaky_loss
+            return jnp.mean(jax.vmap(partial(error, self.method))(q_tm1, transition))
+
+        trained = self._trained(seed.params, prior)
+        value, gradient = jax.value_and_grad(loss)(trained)
+        changes, optimizer = self.optimizer.update(gradient, seed.optimizer)
+        trained = optax.apply_updates(trained, changes)
+        params, prior = trained if self.quirks.trains_prior else (trained, prior)
+        return seed._replace(
+            params=params,
+            prior=prior,
+            target=kl_control.soft_update(seed.target, params, self.config.target_rate),
+            optimizer=optimizer,
+            totals=seed.totals._replace(
+                loss=seed.totals.loss + value, updates=seed.totals.updates + 1
+            ),
+        )
+
+    def _transition(self, params: Params, prior: Params, target: Params, rows: Row) -> Transition:
+        """The transitions [batch] with what the networks now say of where they led."""
+        _, q_t = self._model(target).step(rows.policy_after, rows.next_observation)
+        log_prior_t = rows.log_prior  # not asked for, but of the right shape
+        if self.keeps_prior_state:
+            _, logits = self._model(prior).step(rows.prior_after, rows.next_observation)
+            log_prior_t = jax.nn.log_softmax(logits)
+        selector = None
+        if self.config.double:
+            _, selector = self._model(params).step(rows.policy_after, rows.next_observation)
+        return Transition(
+            a_tm1=rows.action,
+            r_t=rows.reward,
+            discount_t=rows.discount,
+            log_prior_tm1=rows.log_prior,
+            log_prior_t=log_prior_t,
+            q_t=q_t,
+            selector_t=selector,
+        )
+
+    def epsilon(self, step: jax.Array) -> jax.Array:
+        """Share of uniform events after `step` environment steps."""
+        config = self.config
+        passed = jnp.minimum(step / config.epsilon_iterations, 1.0)
+        return config.epsilon_start + (config.epsilon_end - config.epsilon_start) * passed
+
+    def _draw(self, key: jax.Array, step: jax.Array) -> Draws:
+        """The random numbers of a round, its blocks first: leaves [blocks, per block, ...]."""
+        keys = jax.random.split(key, 4)
+        steps = (self.blocks, self.steps_per_block, self.config.environments)
+        events = self.num_events
+        if self.config.exploration == "boltzmann":
+            action = jax.random.gumbel(keys[1], (*steps, events))
+        else:
+            action = jax.random.randint(keys[1], steps, 0, events, jnp.int32)
+        resets = jax.random.split(keys[2], math.prod(steps))
+        first = jax.vmap(self.environment.reset, (0, None))(resets, self.environment.params)[0]
+        stored = step + self._block_size * (1 + jnp.arange(self.blocks))
+        sizes = jnp.minimum(jnp.repeat(stored, self.updates_per_block), self.config.replay_capacity)
+        places = replay.draw_places(keys[3], sizes, self.config.batch_size)
+        return Draws(
+            explore=jax.random.uniform(keys[0], steps),
+            action=action,
+            reset=first.reshape(steps),
+            places=places.reshape(self.blocks, self.updates_per_block, -1),
+        )
+
+    def _example_draw(self) -> tuple[jax.Array, jax.Array, jax.Array]:
+        draws = self._draw(jax.random.key(0), jnp.zeros((), jnp.int32))
+        return draws.explore[0, 0], draws.action[0, 0], draws.reset[0, 0]
+
+    def _model(self, params: Params) -> SequenceModel:
+        return nnx.merge(self.graph, params)
+
+    def _trained(self, params: Params, prior: Params) -> Any:
+        """What the optimiser changes."""
+        return (params, prior) if self.quirks.trains_prior else params
+
+
+def clip_each_by_norm(limit: float) -> optax.GradientTransformation:
+    """Clips the gradient of every parameter array by its own norm, as the released code does."""
+
+    def clip(gradient: jax.Array) -> jax.Array:
+        norm = jnp.sqrt(jnp.sum(jnp.square(gradient)))
+        return gradient * (limit / jnp.maximum(norm, limit))
+
+    return optax.stateless(lambda gradients, _: jax.tree.map(clip, gradients))
+
+
+def _leaky_loss(method: kl_control.Method, q_tm1: jax.Array, transition: Transition) -> jax.Array:
+    """`kl_control.squared_loss` whose target lets the gradient through."""
+    return jnp.square(method.target(transition) - q_tm1[transition.a_tm1])
+
+
+def _zero_totals() -> Totals:
+    return Totals(*(jnp.zeros(()) for _ in Totals._fields))

@@ -1,0 +1,68 @@
+"""The recurrent network of Sequence Tutor: prior, value network and target network are each one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from common.recurrent import NO_MASKS, Core, uniform
+
+Params = Any
+"""A model's parameters: nested dictionaries of arrays."""
+
+CoreFactory = Callable[[int, nnx.Rngs], Core]
+"""Makes a recurrent core for an input of the given width."""
+
+
+class SequenceModel(nnx.Module):
+    """One number for each possible next event of a sequence, from the events so far.
+
+    Events enter one-hot into a recurrent core; its output is mapped linearly to the numbers. In
+    the prior (the Note RNN of Jaques et al. 2017) they are logits, in a value network action values.
+    """
+
+    def __init__(
+        self, num_events: int, make_core: CoreFactory, *, initial_range: float, rngs: nnx.Rngs
+    ):
+        """Output weights start uniform in ± `initial_range`, output biases at 0."""
+        self.num_events = num_events
+        self.core = make_core(num_events, rngs)
+        shape = (self.core.output_size, num_events)
+        self.output_kernel = nnx.Param(uniform(rngs, shape, initial_range))
+        self.output_bias = nnx.Param(jnp.zeros(num_events))
+
+    def initial_state(self, batch_size: int) -> Any:
+        """The zero recurrent state of `batch_size` sequences."""
+        return self.core.initial_state(batch_size)
+
+    def step(self, state: Any, events: jax.Array) -> tuple[Any, jax.Array]:
+        """After one more event, int [batch]: the new state and a number per next event [batch, A]."""
+        x = jax.nn.one_hot(events, self.num_events)
+        state, output = self.core.transition(state, self.core.project(x, NO_MASKS), NO_MASKS)
+        return state, self.read_out(output)
+
+    def unroll(self, state: Any, events: jax.Array) -> tuple[Any, jax.Array]:
+        """After each of the events int [batch, time]: last state, numbers [batch, time, A]."""
+        state, outputs = self.core.unroll(state, jax.nn.one_hot(events.T, self.num_events))
+        return state, self.read_out(outputs).swapaxes(0, 1)
+
+    def read_out(self, output: jax.Array) -> jax.Array:
+        """The core's output [..., units] mapped to a number per event [..., A]."""
+        return output @ self.output_kernel[...] + self.output_bias[...]
+
+
+Graph = nnx.GraphDef[SequenceModel]
+"""The structure into which `nnx.merge` puts a model's parameters."""
+
+
+def make_model(
+    num_events: int, make_core: CoreFactory, key: jax.Array, *, initial_range: float
+) -> tuple[Graph, Params]:
+    """A model's structure, and its initial parameters drawn from a key."""
+    model = SequenceModel(
+        num_events, make_core, initial_range=initial_range, rngs=nnx.Rngs(params=key)
+    )
+    graph, params = nnx.split(model)
+    return graph, nnx.to_pure_dict(params)
