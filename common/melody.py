@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from common.error import DataError
+
 NOTE_OFF = 0
 """The sounding note ends: a rest."""
 NO_EVENT = 1
@@ -28,6 +30,14 @@ HIGHEST_PITCH = NUM_EVENTS - 1 + PITCH_OFFSET
 
 Events = npt.NDArray[np.int32]
 Time = int | float | Fraction
+
+
+class NoMelody(DataError):
+    """A file or a tune in it gives no melody."""
+
+    def __init__(self, reason: str, name: str, detail: str):
+        super().__init__(f"{name}: {reason}: {detail}.")
+        self.reason = reason  # a word or two, to be counted
 
 
 class Note(NamedTuple):
@@ -119,16 +129,18 @@ def quantise(spans: Iterable[Span]) -> list[Note] | None:
     return notes
 
 
-def fit_range(notes: Sequence[Note]) -> list[Note] | None:
-    """Transpose notes by the fewest semitones that bring all of them into 48..83.
+def fit_range(notes: Sequence[Note], step: int = 1) -> list[Note] | None:
+    """Transpose notes by the fewest steps, of so many semitones, that bring all into 48..83.
 
-    Returns None if they span more than that range.
+    Returns None if no number of steps does.
     """
     if not notes:
         return []
     lowest = min(note.pitch for note in notes)
     highest = max(note.pitch for note in notes)
-    if highest - lowest > HIGHEST_PITCH - LOWEST_PITCH:
+    up = math.ceil(max(LOWEST_PITCH - lowest, 0) / step) * step
+    down = math.ceil(max(highest - HIGHEST_PITCH, 0) / step) * step
+    shift = up - down
+    if not LOWEST_PITCH <= lowest + shift <= highest + shift <= HIGHEST_PITCH:
         return None
-    shift = max(LOWEST_PITCH - lowest, 0) + min(HIGHEST_PITCH - highest, 0)
     return [note._replace(pitch=note.pitch + shift) for note in notes]

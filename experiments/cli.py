@@ -303,7 +303,8 @@ def _data(options: argparse.Namespace) -> None:
     for name in options.names or DATASETS:
         found = datasets.status(name, data_dir=options.data_dir)
         by_hand = options.data_dir is not None and found.state == "ready"  # loading checks it
-        if (
+        unasked = DATASETS[name].any_folder and not options.names  # the folder may be for another
+        if not unasked and (
             found.state in ("preparable", "ships")
             or by_hand
             or (found.state == "missing" and options.names)
@@ -314,7 +315,7 @@ def _data(options: argparse.Namespace) -> None:
                 failed.append(str(error))
             found = datasets.status(name, data_dir=options.data_dir)
         if found.state == "ready":
-            failed += datasets.verify(name).damaged
+            failed += datasets.verify(name, data_dir=options.data_dir).damaged
         if found.state == "damaged":
             failed.append(found.advice)
         row = {"name": name, "state": found.state, "advice": found.advice}

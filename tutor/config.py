@@ -38,6 +38,40 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class PriorConfig:
+    """Maximum likelihood; the defaults are the paper's and the released code's."""
+
+    iterations: PositiveInt = 30_000
+    """Updates."""
+    batch_size: PositiveInt = 128
+    steps: PositiveInt = 64
+    """Events predicted in a window, the masked ones included."""
+    masked: NonNegativeInt = 32
+    """First predictions of a window (and of a melody, in evaluation) that don't count: 32 in the
+    released code, 8 in the paper."""
+    learning_rate: PositiveFloat = 0.5
+    """Of Adam (Kingma & Ba 2015)."""
+    learning_rate_decay: PositiveFloat = 0.85
+    """Factor of the rate every `decay_every` updates."""
+    decay_every: PositiveInt = 1000
+    learning_rate_floor: NonNegativeFloat = 2e-4
+    clip_norm: PositiveFloat = 5.0
+    """Largest global norm of the gradient."""
+    weight_decay: NonNegativeFloat = 2.5e-5
+    """Adds 0.5 · weight_decay · Σw² over all parameters to the loss."""
+    report_every: PositiveInt = 100
+    evaluate_every: PositiveInt = 1000
+    """Updates between two looks at the validation melodies."""
+
+    def __post_init__(self):
+        """Raises ConfigError where nothing would be left to learn from."""
+        if self.masked >= self.steps:
+            raise ConfigError(
+                f"prior.masked={self.masked} masks all of prior.steps={self.steps} predictions."
+            )
+
+
+@dataclass(frozen=True)
 class LearnConfig:
     """KL-controlled Q-learning; the defaults are the paper's and the released code's."""
 

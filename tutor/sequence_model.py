@@ -39,8 +39,9 @@ class SequenceModel(nnx.Module):
 
     def step(self, state: Any, events: jax.Array) -> tuple[Any, jax.Array]:
         """After one more event, int [batch]: the new state and a number per next event [batch, A]."""
-        x = jax.nn.one_hot(events, self.num_events)
-        state, output = self.core.transition(state, self.core.project(x, NO_MASKS), NO_MASKS)
+        # The barrier keeps XLA from fusing the look-up into the gates: its loop isn't vectorised.
+        projected = jax.lax.optimization_barrier(self.core.look_up(events))
+        state, output = self.core.transition(state, projected, NO_MASKS)
         return state, self.read_out(output)
 
     def unroll(self, state: Any, events: jax.Array) -> tuple[Any, jax.Array]:

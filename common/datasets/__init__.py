@@ -14,7 +14,7 @@ from common.error import ConfigError
 
 if TYPE_CHECKING:
     from common.datasets.builder import Builder
-    from common.datasets.corpus import ChoraleSet, Corpus
+    from common.datasets.corpus import ChoraleSet, Corpus, MelodySet
 
 __all__ = [
     "DATASETS",
@@ -22,6 +22,7 @@ __all__ = [
     "Corpus",
     "DatasetInfo",
     "DatasetStatus",
+    "MelodySet",
     "Verification",
     "default_cache_dir",
     "load",
@@ -31,8 +32,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Return `Corpus` or `ChoraleSet`, importing NumPy only when one of them is asked for."""
-    if name in ("Corpus", "ChoraleSet"):
+    """Return `Corpus`, `ChoraleSet` or `MelodySet`, importing NumPy only when one is asked for."""
+    if name in ("Corpus", "ChoraleSet", "MelodySet"):
         return getattr(importlib.import_module("common.datasets.corpus"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -54,7 +55,7 @@ def load(
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
     download: bool = True,
-) -> "Corpus | ChoraleSet":
+) -> "Corpus | ChoraleSet | MelodySet":
     """Load a dataset, preparing it first if this machine hasn't yet.
 
     Args:
@@ -88,16 +89,22 @@ def status(name: str, data_dir: Path | None = None, cache_dir: Path | None = Non
     return store.status(builder, _path(data_dir), _path(cache_dir) or default_cache_dir())
 
 
-def verify(name: str, cache_dir: Path | None = None) -> Verification:
+def verify(name: str, cache_dir: Path | None = None, data_dir: Path | None = None) -> Verification:
     """Check every file of the prepared dataset against the checksums taken when it was built.
+
+    Args:
+      name: a key of `DATASETS`.
+      cache_dir: as for `load`.
+      data_dir: the folder a dataset was made from, if it is one made from any folder.
 
     Raises:
       ConfigError: there is no such dataset.
+      DataError: it is made from any folder, and none is given.
     """
     builder = _builder(name)
     from common.datasets import store
 
-    return store.verify(builder, _path(cache_dir) or default_cache_dir())
+    return store.verify(builder, _path(cache_dir) or default_cache_dir(), _path(data_dir))
 
 
 def _path(value: Path | str | None) -> Path | None:

@@ -78,6 +78,11 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC):
         return locate(cls.SOURCES, data_dir, download_dir)
 
     @classmethod
+    def describe(cls, folder: Path) -> str:
+        """Say in a line what prepared data hold, for people; "" if their size says it all."""
+        return ""
+
+    @classmethod
     def check_by_hand(cls, data_dir: Path) -> None:
         """Raise DataError if a source file in `data_dir` isn't the expected one."""
         check_by_hand(cls.SOURCES, data_dir)

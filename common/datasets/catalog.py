@@ -15,6 +15,7 @@ class DatasetInfo:
     ships: bool  # whether the source comes with this package
     how_to_get: str  # one or two plain lines
     builder: str  # "module:class" of its TFDS builder
+    any_folder: bool = False  # whether it is made from whichever folder the user names
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,31 @@ _ENTRIES = (
         ships=True,
         how_to_get="Comes with the package.",
         builder="common.datasets.tiny_shakespeare:TinyShakespeare",
+    ),
+    DatasetInfo(
+        name="folk_melodies",
+        title="Folk melodies, 11,832 tunes from music21's corpus, one of 38 events a sixteenth",
+        source_files=(),
+        ships=False,
+        how_to_get='Comes with music21: pip install "highway-tutor[music]".',
+        builder="common.datasets.folk_melodies:FolkMelodies",
+    ),
+    DatasetInfo(
+        name="chorale_melodies",
+        title="Chorale melodies, the soprano of the JSB Chorales, one of 38 events a sixteenth",
+        source_files=(),
+        ships=True,
+        how_to_get="Comes with the package.",
+        builder="common.datasets.chorale_melodies:ChoraleMelodies",
+    ),
+    DatasetInfo(
+        name="midi_melodies",
+        title="The melodies of your own MIDI files, one of 38 events a sixteenth",
+        source_files=("*.mid", "*.midi"),
+        ships=False,
+        how_to_get="Name a folder with MIDI files: --data-dir FOLDER (subfolders are searched).",
+        builder="common.datasets.midi_melodies:MidiMelodies",
+        any_folder=True,
     ),
 )
 

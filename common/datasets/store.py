@@ -54,7 +54,10 @@ def load(
 
 
 def status(builder: type[Builder], data_dir: Path | None, cache_dir: Path) -> DatasetStatus:
-    """Say where a dataset stands, from names and sizes alone."""
+    """Say where a dataset stands, from names and sizes alone.
+
+    Only a folder that may hold anything is read, to know whether it was prepared before.
+    """
     location = builder.locate(data_dir, cache_dir / "downloads")
     try:
         folder = _folder(builder, _root(builder, data_dir, cache_dir))
@@ -65,7 +68,9 @@ def status(builder: type[Builder], data_dir: Path | None, cache_dir: Path) -> Da
     _, damaged = _check(folder, contents=False)
     if damaged:
         return DatasetStatus(builder.name, "damaged", folder, _repair(folder, damaged))
-    return DatasetStatus(builder.name, "ready", folder, f"prepared in {folder}")
+    described = builder.describe(folder)
+    advice = f"prepared in {folder}" + (f": {described}" if described else "")
+    return DatasetStatus(builder.name, "ready", folder, advice)
 
 
 def verify(builder: type[Builder], cache_dir: Path, data_dir: Path | None = None) -> Verification:

@@ -255,6 +255,7 @@ def test_devices_says_what_is_there(capsys):
 
 def test_data_prepares_what_ships_and_says_how_to_get_the_rest(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("HIGHWAY_TUTOR_CACHE", str(tmp_path))
+    monkeypatch.setattr("common.datasets.folk_melodies.corpus_folder", lambda: None)  # no music21
     code, out, _ = run(capsys, "data")
     assert code == 0
     states = {line.split()[0]: line.split()[1] for line in out.splitlines() if line[0] != " "}
@@ -264,5 +265,9 @@ def test_data_prepares_what_ships_and_says_how_to_get_the_rest(capsys, tmp_path,
         "text8": "missing",
         "jsb_chorales": "ready",
         "tiny_shakespeare": "ready",
+        "folk_melodies": "missing",
+        "chorale_melodies": "ready",
+        "midi_melodies": "missing",
     }
+    assert 'pip install "highway-tutor[music]"' in out
     assert "--data-dir" in out

@@ -1,0 +1,198 @@
+"""TFDS builder of melodies, and how tunes become splits that share none of them."""
+
+import abc
+import hashlib
+import itertools
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from common.datasets.builder import SPLITS, Builder
+from common.datasets.corpus import MelodySet
+from common.error import DataError
+from common.melody import NoMelody, Note, encode_notes
+
+Content = TypeVar("Content")
+_HELD_OUT = 0.05  # share of the groups of tunes that valid gets, and test
+_FEW = 3  # names in a line
+_PASSAGE = 16  # steps that tunes of different splits may not have in common
+Passage = tuple[tuple[int, ...], tuple[int, ...]]  # distances in time, intervals in semitones
+
+
+class Melodies(NamedTuple):
+    """Prepared melodies: for each split a list of events, uint8 [sixteenths], and the report."""
+
+    splits: Mapping[str, list[np.ndarray]]
+    counts: dict[str, int]
+    skipped: Sequence[str] = ()  # "name: reason" of what gave no melody
+
+
+def make_melodies(
+    tunes: Iterable[tuple[str, Content]], read: Callable[[str, Content], Sequence[Note]]
+) -> Melodies:
+    """Read tunes, leave out what can't be a melody and what was there before, and split the rest.
+
+    Counted are: "found", each reason of `NoMelody`, "repeated" (the same notes again), "kept", and
+    the groups of unrelated tunes among those (`group_tunes`) as "unrelated groups".
+
+    Args:
+      tunes: name and content of each.
+      read: turns a name and content into notes, or raises NoMelody.
+
+    Raises:
+      DataError: no tune can be used; says how many are left out for which reason.
+    """
+    counts: Counter[str] = Counter()
+    kept: dict[tuple[Note, ...], None] = {}
+    skipped = []
+    for name, content in tunes:
+        counts["found"] += 1
+        try:
+            notes = tuple(read(name, content))
+        except NoMelody as error:
+            counts[error.reason] += 1
+            skipped.append(f"{name}: {error.reason}")
+            continue
+        counts["repeated" if notes in kept else "kept"] += 1
+        kept[notes] = None
+    if not kept:
+        first = "; ".join(skipped[:_FEW]) + ("; ..." if len(skipped) > _FEW else "")
+        raise DataError(f"no melody found: {summary(counts)} ({first})")
+    splits, groups = split_tunes(list(kept))
+    return Melodies(splits, {**counts, "unrelated groups": groups}, skipped)
+
+
+def summary(counts: Mapping[str, int]) -> str:
+    """Say counts in a line."""
+    return ", ".join(f"{number:,} {what}" for what, number in counts.items())
+
+
+def tune_passages(notes: Sequence[Note]) -> list[Passage]:
+    """Cut a tune into its overlapping passages of 16 steps; a shorter tune is one passage.
+
+    A step is the distance between the beginnings of two notes, in units of the passage's common
+    divisor, and the interval between their pitches. So transposing a tune, starting it later,
+    shortening notes for rests or writing it in notes twice as long doesn't change its passages.
+    """
+    distances = [later.start - note.start for note, later in itertools.pairwise(notes)]
+    intervals = [later.pitch - note.pitch for note, later in itertools.pairwise(notes)]
+    passages = []
+    for start in range(max(len(distances) - _PASSAGE, 0) + 1):
+        part = distances[start : start + _PASSAGE]
+        unit = math.gcd(*part) or 1
+        scaled = tuple(distance // unit for distance in part)
+        passages.append((scaled, tuple(intervals[start : start + _PASSAGE])))
+    return passages
+
+
+def group_tunes(tunes: Sequence[Sequence[Note]]) -> list[list[int]]:
+    """Group tunes, by number, that have one of `tune_passages` in common.
+
+    Groups are joined where a tune belongs to two. They come in the order of a hash of what is
+    played, which is as good as chance and the same everywhere.
+    """
+    parent = list(range(len(tunes)))
+
+    def find(number: int) -> int:
+        while parent[number] != number:
+            parent[number] = parent[parent[number]]
+            number = parent[number]
+        return number
+
+    first_with: dict[Passage, int] = {}
+    hashes = []
+    for number, notes in enumerate(tunes):
+        passages = tune_passages(notes)
+        hashes.append(hashlib.sha256(repr(passages).encode()).digest())
+        for passage in passages:
+            parent[find(number)] = find(first_with.setdefault(passage, number))
+    groups: dict[int, list[int]] = {}
+    for number in range(len(tunes)):
+        groups.setdefault(find(number), []).append(number)
+    return sorted(groups.values(), key=lambda group: min(hashes[number] for number in group))
+
+
+def split_tunes(tunes: Sequence[Sequence[Note]]) -> tuple[dict[str, list[np.ndarray]], int]:
+    """Divide tunes 90 : 5 : 5 so that no group of `group_tunes` is in two splits.
+
+    The first groups go to test, the next to valid. With three groups or more no split is empty;
+    with fewer, all are for training.
+
+    Returns:
+      The events of each split, uint8 [sixteenths], and the number of groups.
+    """
+    groups = group_tunes(tunes)
+    held_out = max(round(len(groups) * _HELD_OUT), 1) if len(groups) >= len(SPLITS) else 0
+    parts = {
+        "train": groups[2 * held_out :],
+        "valid": groups[held_out : 2 * held_out],
+        "test": groups[:held_out],
+    }
+    splits = {
+        split: [
+            encode_notes(tunes[number], tunes[number][-1].end).astype(np.uint8)
+            for group in parts[split]
+            for number in group
+        ]
+        for split in SPLITS
+    }
+    return splits, len(groups)
+
+
+class MelodyBuilder(Builder):
+    """Melodies in three splits, with the count of what was left out."""
+
+    _FEATURE = "events"
+
+    @abc.abstractmethod
+    def preprocess(self, files: Mapping[str, bytes]) -> Melodies:
+        """Turn the content of the source files into melodies."""
+
+    @classmethod
+    def describe(cls, folder: Path) -> str:
+        """Tell the counts, and the first few source files that gave no melody."""
+        try:
+            metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # damaged: `verify` will say so
+            return ""
+        told = summary(metadata["counts"])
+        if skipped := metadata["skipped"]:
+            told += f"; left out {', '.join(skipped[:_FEW])}" + (", ..." * (len(skipped) > _FEW))
+        return told
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        events = tfds.features.Tensor(shape=(None,), dtype=np.uint8, encoding="bytes")
+        return self._dataset_info({"number": np.int64, "events": events})
+
+    def _examples_of(self, prepared: Melodies) -> dict[str, Any]:
+        self.info.metadata["counts"] = prepared.counts
+        self.info.metadata["skipped"] = list(prepared.skipped)
+        # TFDS can't write a split without records: an empty one is a melody without events.
+        nothing = [np.zeros(0, np.uint8)]
+        return {
+            split: self._generate_examples(prepared.splits[split] or nothing) for split in SPLITS
+        }
+
+    def read(self) -> MelodySet:
+        """Load the prepared data into memory, events as int32."""
+        metadata = self.info.metadata
+        return MelodySet(
+            name=self.name,
+            version=str(self.version),
+            checksums=dict(metadata["checksums"]),
+            counts=dict(metadata["counts"]),
+            skipped=tuple(metadata["skipped"]),
+            **{split: self._melodies(split) for split in SPLITS},
+        )
+
+    def _melodies(self, split: str) -> tuple[np.ndarray, ...]:
+        melodies = [array.astype(np.int32) for array in self._arrays(split) if len(array)]
+        for melody in melodies:
+            melody.flags.writeable = False
+        return tuple(melodies)

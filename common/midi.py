@@ -1,0 +1,229 @@
+"""Melodies as MIDI files and sound: writing them, and finding the melody in any MIDI file."""
+
+import io
+import re
+import warnings
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pretty_midi
+import scipy.io.wavfile
+
+from common.error import ConfigError, DataError
+from common.melody import (
+    HIGHEST_PITCH,
+    LOWEST_PITCH,
+    NOTE_OFF,
+    Events,
+    NoMelody,
+    Note,
+    Span,
+    canonical,
+    decode_events,
+    encode_notes,
+    fit_range,
+    quantise,
+)
+
+SAMPLE_RATE = 22_050  # of WAV files, in Hz
+LONGEST = 300_000  # sixteenths; pretty_midi reads no file of more than 10^7 ticks
+_TICKS = 120  # in a quarter note
+_VELOCITY = 100
+_LEAD_NAMES = ("melody", "vocal", "lead")
+# What notes can't say: how long the silence at the end is, and NOTE_OFF in silence.
+_TEXT = re.compile(r"highway-tutor melody, (\d+) sixteenths(?:; silent already at ([\d ]+))?")
+
+
+def write_melody(
+    events: Sequence[int] | np.ndarray, path: Path, beats_per_minute: float = 120
+) -> None:
+    """Write events as a MIDI file of one piano track; the same events always give the same bytes.
+
+    The notes are the music. A text event beside them says the length and where NOTE_OFF stands in
+    silence, so that `read_melody` returns these very events.
+
+    Raises:
+      ConfigError: the tempo is not in 4..1000.
+      ValueError: an event is outside 0..37, or there are more than 300,000.
+    """
+    score = _score(decode_events(events), beats_per_minute)
+    if len(events) > LONGEST:
+        raise ValueError(f"{len(events):,} events: a MIDI file holds no more than {LONGEST:,}")
+    text = f"highway-tutor melody, {len(events)} sixteenths"
+    silent = np.flatnonzero(np.asarray(events) != canonical(events))
+    if len(silent):
+        text += f"; silent already at {' '.join(map(str, silent))}"
+    score.text_events.append(pretty_midi.Text(text, 0.0))
+    content = io.BytesIO()
+    score.write(content)
+    path.write_bytes(content.getvalue())
+
+
+def write_wav(
+    events: Sequence[int] | np.ndarray, path: Path, beats_per_minute: float = 120
+) -> None:
+    """Write events as sound: sine tones, 16 bits, one channel, 22,050 Hz.
+
+    Raises:
+      ConfigError: the tempo is not in 4..1000.
+      ValueError: an event is outside 0..37.
+    """
+    notes = decode_events(events)
+    score = _score(notes, beats_per_minute)
+    sound = np.zeros(round(len(events) * 15 / beats_per_minute * SAMPLE_RATE))
+    if notes:
+        tones = score.synthesize(fs=SAMPLE_RATE)[: len(sound)]
+        sound[: len(tones)] = tones
+    loudest = np.iinfo(np.int16).max
+    scipy.io.wavfile.write(path, SAMPLE_RATE, np.round(sound * loudest).astype(np.int16))
+
+
+def read_melody(path: Path) -> Events:
+    """Read the melody of a MIDI file, transposed if need be; see `find_melody`.
+
+    Raises:
+      DataError: the file can't be read or has no melody; names it.
+    """
+    return find_melody(_read(path), str(path))
+
+
+def read_primer(path: Path) -> Events:
+    """Read the melody of a MIDI file as it is, for a composition to go on from.
+
+    Raises:
+      DataError: the file can't be read or has no melody, or a pitch is outside 48..83; names it.
+    """
+    return find_melody(_read(path), str(path), transpose=False)
+
+
+def find_melody(content: bytes, name: str, transpose: bool = True) -> Events:
+    """Find the melody in the content of a MIDI file.
+
+    It is the track that plays one note at a time and is no drum: of several one that is called
+    melody, vocal or lead, else one that lies mostly in 48..83, else the one with most notes.
+    Overlaps of less than half a sixteenth are legato, and trimmed. Times are moved to the nearest
+    sixteenth of the quarter notes that the file counts in. A file that `write_melody` wrote gives
+    the events that it was written from, unless its notes have been edited since.
+
+    Args:
+      content: the file's bytes.
+      name: what errors call the file.
+      transpose: whether to move all notes by the fewest semitones into 48..83 if they aren't there.
+
+    Raises:
+      NoMelody: the file is unreadable, without notes, polyphonic, off the grid (two notes fall
+        into one sixteenth), out of range or wider than the range.
+    """
+    score = _parse(content, name)
+    notes = quantise(_melody_line(score, name))
+    if notes is None:
+        raise NoMelody("off the grid", name, "two notes begin in one sixteenth; quantise it first")
+    if (events := _written_by_us(score, notes)) is not None:
+        return events
+    if not notes:
+        raise NoMelody("without notes", name, "no track but drums has any")
+    if notes[-1].end > LONGEST:
+        raise NoMelody("too long", name, f"more than {LONGEST:,} sixteenths")
+    if transpose:
+        notes = fit_range(notes)
+        if notes is None:
+            raise NoMelody("wider than the range", name, "its notes span more than three octaves")
+    for note in notes:
+        if not LOWEST_PITCH <= note.pitch <= HIGHEST_PITCH:
+            pitch = pretty_midi.note_number_to_name(note.pitch)
+            raise NoMelody(
+                "out of range",
+                name,
+                f"{pitch} (MIDI {note.pitch}) at sixteenth {note.start} is not in"
+                f" C3..B5 ({LOWEST_PITCH}..{HIGHEST_PITCH}); transpose the file",
+            )
+    return encode_notes(notes, notes[-1].end)
+
+
+def _score(notes: Sequence[Note], beats_per_minute: float) -> Any:
+    if not 4 <= beats_per_minute <= 1000:
+        raise ConfigError(f"{beats_per_minute} beats per minute: choose from 4 to 1000")
+    score = pretty_midi.PrettyMIDI(resolution=_TICKS, initial_tempo=beats_per_minute)
+    piano = pretty_midi.Instrument(program=0, name="melody")
+    second = 15 / beats_per_minute  # of a sixteenth
+    for note in notes:
+        piano.notes.append(
+            pretty_midi.Note(_VELOCITY, note.pitch, note.start * second, note.end * second)
+        )
+    score.instruments.append(piano)
+    return score
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _parse(content: bytes, name: str) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            score = pretty_midi.PrettyMIDI(io.BytesIO(content))
+    except Exception as error:  # the parsers let through whatever a damaged file leads them to
+        raise NoMelody("unreadable", name, f"not a MIDI file, or damaged ({error})") from error
+    if score.resolution <= 0:
+        raise NoMelody("unreadable", name, "it counts in frames, not in quarter notes")
+    return score
+
+
+def _melody_line(score: Any, name: str) -> list[Span]:
+    """Return the notes of the track that has the melody; none if no track has any."""
+    tracks = [track for track in score.instruments if track.notes and not track.is_drum]
+    lines = [(track.name.lower(), line) for track in tracks if (line := _line(score, track))]
+    if not lines:
+        if tracks:
+            raise NoMelody("polyphonic", name, "no track plays one note at a time")
+        return []
+
+    def merit(named_line: tuple[str, list[Span]]) -> tuple[bool, bool, int]:
+        called, line = named_line
+        inside = sum(LOWEST_PITCH <= span.pitch <= HIGHEST_PITCH for span in line)
+        return any(lead in called for lead in _LEAD_NAMES), 2 * inside > len(line), len(line)
+
+    return max(lines, key=merit)[1]
+
+
+def _line(score: Any, track: Any) -> list[Span] | None:
+    """Return the notes of a track in order, times in sixteenths; None if it is polyphonic."""
+
+    def sixteenth(seconds: float) -> Fraction:
+        return Fraction(4 * int(score.time_to_tick(seconds)), score.resolution)
+
+    spans: list[Span] = []
+    for span in sorted(
+        Span(sixteenth(note.start), sixteenth(note.end), note.pitch) for note in track.notes
+    ):
+        before = spans[-1] if spans else None
+        if before is not None and before.end > span.start:
+            if before.start == span.start or before.end - span.start >= Fraction(1, 2):
+                return None
+            spans[-1] = before._replace(end=span.start)
+        spans.append(span)
+    return spans
+
+
+def _written_by_us(score: Any, notes: Sequence[Note]) -> Events | None:
+    """Return the events that a text event tells, if there is one and its notes are these."""
+    for text_event in score.text_events:
+        match = _TEXT.fullmatch(text_event.text)
+        if match is None or (length := int(match[1])) > LONGEST:
+            continue
+        silent = [int(position) for position in (match[2] or "").split()]
+        try:
+            events = encode_notes(notes, length)
+            events[silent] = NOTE_OFF
+        except (ValueError, IndexError):  # the notes have been edited
+            continue
+        if decode_events(events) == list(notes):
+            return events
+    return None
