@@ -105,6 +105,14 @@ class Checkpoints:
             )
         return None
 
+    def latest_notes(self) -> dict[str, Any]:
+        """The notes of the newest checkpoint, without its arrays. Raises DataError if there is
+        none, or it is damaged."""
+        numbers = self._numbers()
+        if not numbers:
+            raise DataError(f"{self.directory}: no checkpoint here.")
+        return self._metadata(numbers[-1])["notes"]
+
     def restore_best(self, abstract_state: State, score: float) -> State:
         """The state that was saved with this score, the lowest of the run.
 

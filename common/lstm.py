@@ -50,10 +50,6 @@ class LSTM(Core):
         """W x + b, [..., batch, 4, units]."""
         return masked_product(x, self.input_kernel[...], masks.input) + self.bias[...]
 
-    def look_up(self, indices: jax.Array) -> jax.Array:
-        """W's rows + b, [..., batch, 4, units]."""
-        return self.input_kernel[...][indices] + self.bias[...]
-
     def transition(
         self, state: LSTMState, projected: jax.Array, masks: Masks
     ) -> tuple[LSTMState, jax.Array]:

@@ -51,13 +51,6 @@ class Core(nnx.Module):
         """
 
     @abc.abstractmethod
-    def look_up(self, indices: jax.Array) -> Any:
-        """`project` of one-hot inputs given by their indices, int [..., batch], without masks.
-
-        A table look-up in place of a matrix product: several times as fast for small batches.
-        """
-
-    @abc.abstractmethod
     def transition(self, state: State, projected: Any, masks: Masks) -> tuple[State, jax.Array]:
         """One time step from `project`'s result: new state and output [batch, output_size]."""
 

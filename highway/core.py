@@ -42,10 +42,6 @@ class RHN(Core):
         """W x, [..., batch, gates, units]."""
         return masked_product(x, self.input_kernel[...], masks.input)
 
-    def look_up(self, indices: jax.Array) -> jax.Array:
-        """W's rows, [..., batch, gates, units]."""
-        return self.input_kernel[...][indices]
-
     def transition(
         self, state: jax.Array, projected: jax.Array, masks: Masks
     ) -> tuple[jax.Array, jax.Array]:
@@ -91,11 +87,6 @@ class DeepTransitionRNN(Core):
         if not self.shortcut:
             return first, None
         return first, masked_product(x, self.input_shortcut[...], masks.input)[..., 0, :]
-
-    def look_up(self, indices: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        """Rows of W, and with shortcuts of the input's shortcut, [..., units]."""
-        first = self.input_kernel[...][indices][..., 0, :]
-        return first, self.input_shortcut[...][indices][..., 0, :] if self.shortcut else None
 
     def transition(
         self, state: jax.Array, projected: tuple[jax.Array, jax.Array | None], masks: Masks

@@ -1,6 +1,6 @@
 """Settings of the Note RNN and of its tuning by KL-controlled Q-learning."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from common.config import (
@@ -116,6 +116,5 @@ class LearnConfig:
             )
         if self.replay_capacity < self.batch_size:
             raise ConfigError(
-                f"learn.replay_capacity={self.replay_capacity} holds no batch of "
-                f"{self.batch_size}."
+                f"learn.replay_capacity={self.replay_capacity} holds no batch of {self.batch_size}."
             )

@@ -21,11 +21,11 @@ EVALUATION_BATCH = 256
 class Windows(NamedTuple):
     """Sequences end to end, from which windows of `steps` + 1 events are cut."""
 
-    events: jax.Array
+    events: Any
     """int32 [n], sequence after sequence, then as many zeros as a window may overhang."""
-    first: jax.Array
+    first: Any
     """For each event of the sequences, where the window that it stands for begins, int32."""
-    end: jax.Array
+    end: Any
     """For each event of the sequences, where its sequence ends, int32."""
 
 
@@ -263,7 +263,7 @@ def evaluate(
         sums += np.asarray(_evaluate(graph, params, events, counted), np.float64)
         tick()
     loss, correct, count = sums
-    return Score(loss / count, correct / count, int(count))
+    return Score(float(loss / count), float(correct / count), int(count))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -34,7 +34,9 @@ def make_replay(example: Any, capacity: int, width: int) -> Replay:
             f"a replay memory of {capacity} can't be filled {width} rows at a time: choose a "
             "multiple."
         )
-    return Replay(jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), example))
+    return Replay(
+        jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), example)
+    )
 
 
 def store(replay: Replay, rows: Any, stored: jax.Array) -> Replay:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from common.recurrent import NO_MASKS, Core, uniform
+from common.recurrent import Core, uniform
 
 Params = Any
 """A model's parameters: nested dictionaries of arrays."""
@@ -20,7 +20,7 @@ class SequenceModel(nnx.Module):
     """One number for each possible next event of a sequence, from the events so far.
 
     Events enter one-hot into a recurrent core; its output is mapped linearly to the numbers. In
-    the prior (the Note RNN of Jaques et al. 2017) they are logits, in a value network action values.
+    the prior (the Note RNN of Jaques et al. 2017) they are logits, in a value network values.
     """
 
     def __init__(
@@ -38,10 +38,8 @@ class SequenceModel(nnx.Module):
         return self.core.initial_state(batch_size)
 
     def step(self, state: Any, events: jax.Array) -> tuple[Any, jax.Array]:
-        """After one more event, int [batch]: the new state and a number per next event [batch, A]."""
-        # The barrier keeps XLA from fusing the look-up into the gates: its loop isn't vectorised.
-        projected = jax.lax.optimization_barrier(self.core.look_up(events))
-        state, output = self.core.transition(state, projected, NO_MASKS)
+        """After one more event, int [batch]: new state and a number per next event [batch, A]."""
+        state, output = self.core.step(state, jax.nn.one_hot(events, self.num_events))
         return state, self.read_out(output)
 
     def unroll(self, state: Any, events: jax.Array) -> tuple[Any, jax.Array]:
