@@ -2,9 +2,10 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
+from flax import nnx
 
 from common.checkpoint import Checkpoints, abstract
 from common.config import differences, from_dict
