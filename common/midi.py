@@ -38,18 +38,25 @@ _TEXT = re.compile(r"highway-tutor melody, (\d+) sixteenths(?:; silent already a
 
 
 def write_melody(
-    events: Sequence[int] | np.ndarray, path: Path, beats_per_minute: float = 120
+    events: Sequence[int] | np.ndarray,
+    path: Path,
+    beats_per_minute: float = 120,
+    *,
+    transpose: int = 0,
 ) -> None:
     """Write events as a MIDI file of one piano track; the same events always give the same bytes.
 
     The notes are the music. A text event beside them says the length and where NOTE_OFF stands in
-    silence, so that `read_melody` returns these very events.
+    silence, so that `read_melody` returns these very events (if they aren't transposed).
+
+    Args:
+      transpose: how many semitones higher than its event says each note is written.
 
     Raises:
       ConfigError: the tempo is not in 4..1000.
       ValueError: an event is outside 0..37, or there are more than 300,000.
     """
-    score = _score(decode_events(events), beats_per_minute)
+    score = _score(_transposed(events, transpose), beats_per_minute)
     if len(events) > LONGEST:
         raise ValueError(f"{len(events):,} events: a MIDI file holds no more than {LONGEST:,}")
     text = f"highway-tutor melody, {len(events)} sixteenths"
@@ -63,15 +70,22 @@ def write_melody(
 
 
 def write_wav(
-    events: Sequence[int] | np.ndarray, path: Path, beats_per_minute: float = 120
+    events: Sequence[int] | np.ndarray,
+    path: Path,
+    beats_per_minute: float = 120,
+    *,
+    transpose: int = 0,
 ) -> None:
     """Write events as sound: sine tones, 16 bits, one channel, 22,050 Hz.
+
+    Args:
+      transpose: how many semitones higher than its event says each note sounds.
 
     Raises:
       ConfigError: the tempo is not in 4..1000.
       ValueError: an event is outside 0..37.
     """
-    notes = decode_events(events)
+    notes = _transposed(events, transpose)
     score = _score(notes, beats_per_minute)
     sound = np.zeros(round(len(events) * 15 / beats_per_minute * SAMPLE_RATE))
     if notes:
@@ -141,6 +155,10 @@ def find_melody(content: bytes, name: str, transpose: bool = True) -> Events:
                 f" C3..B5 ({LOWEST_PITCH}..{HIGHEST_PITCH}); transpose the file",
             )
     return encode_notes(notes, notes[-1].end)
+
+
+def _transposed(events: Sequence[int] | np.ndarray, semitones: int) -> list[Note]:
+    return [note._replace(pitch=note.pitch + semitones) for note in decode_events(events)]
 
 
 def _score(notes: Sequence[Note], beats_per_minute: float) -> Any:

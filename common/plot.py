@@ -1,8 +1,8 @@
-"""Pictures of training: learning curves as small PNG files, the same bytes for the same numbers."""
+"""Pictures as small PNG files, the same bytes for the same numbers; learning curves."""
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,6 +56,29 @@ def learning_curves(
 
     Raises DataError where the picture would exceed LARGEST_BYTES.
     """
+
+    def draw(figure: Any) -> None:
+        axes = figure.add_axes((0.085, 0.115, 0.70, 0.775))
+        _style(axes, x_label, y_label, title, log_y)
+        ends = _draw_series(axes, _usable(series, log_y))
+        ends += _draw_references(axes, _usable_lines(reference or {}, log_y))
+        _label_ends(axes, ends)
+        if not ends:
+            axes.text(0.5, 0.5, "no finite values", transform=axes.transAxes, ha="center")
+
+    return save_picture(path, (WIDTH, HEIGHT), draw)
+
+
+def save_picture(path: Path, size: tuple[float, float], draw: Callable[[Any], None]) -> Path:
+    """Writes what `draw` puts on a figure into a PNG file and returns its path.
+
+    Args:
+      path: the file, overwritten; its folder is created.
+      size: width and height in units of 100 dots.
+      draw: draws on the empty matplotlib figure that it's given.
+
+    Raises DataError where the picture would exceed LARGEST_BYTES.
+    """
     from matplotlib import rc_context, rcdefaults
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -64,14 +87,8 @@ def learning_curves(
     # The user's own matplotlibrc must not change committed pictures.
     with rc_context():
         rcdefaults()
-        figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DOTS_PER_INCH)
-        axes = figure.add_axes((0.085, 0.115, 0.70, 0.775))
-        _style(axes, x_label, y_label, title, log_y)
-        ends = _draw_series(axes, _usable(series, log_y))
-        ends += _draw_references(axes, _usable_lines(reference or {}, log_y))
-        _label_ends(axes, ends)
-        if not ends:
-            axes.text(0.5, 0.5, "no finite values", transform=axes.transAxes, ha="center")
+        figure = Figure(figsize=size, dpi=DOTS_PER_INCH)
+        draw(figure)
         # Without the default metadata, which names the matplotlib version.
         FigureCanvasAgg(figure).print_png(picture, metadata={"Software": None})
     if len(picture.getvalue()) > LARGEST_BYTES:
@@ -79,6 +96,11 @@ def learning_curves(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(picture.getvalue())
     return path
+
+
+def plain(text: str) -> str:
+    """The text as it is: a dollar sign begins no formula."""
+    return text.replace("$", r"\$")
 
 
 def _usable(series: Mapping[str, Series], log_y: bool) -> dict[str, list[tuple[float, float]]]:
@@ -102,9 +124,9 @@ def _usable_lines(reference: Mapping[str, float], log_y: bool) -> dict[str, floa
 def _style(axes: Any, x_label: str, y_label: str, title: str, log_y: bool) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    axes.set_title(_plain(title), loc="left", fontsize=14, color=INK, pad=14)
-    axes.set_xlabel(_plain(x_label), fontsize=11.5, color=INK)
-    axes.set_ylabel(_plain(y_label), fontsize=11.5, color=INK)
+    axes.set_title(plain(title), loc="left", fontsize=14, color=INK, pad=14)
+    axes.set_xlabel(plain(x_label), fontsize=11.5, color=INK)
+    axes.set_ylabel(plain(y_label), fontsize=11.5, color=INK)
     if log_y:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
@@ -149,7 +171,7 @@ def _label_ends(axes: Any, ends: list[_End]) -> None:
     left, right = axes.get_xlim()
     axes.get_ylim()  # settles the limits, which the transformation below depends on
     ends = sorted(ends, key=lambda end: end.y)
-    texts = [_wrap(_plain(end.label)) for end in ends]
+    texts = [_wrap(plain(end.label)) for end in ends]
     heights = [0.038 * (text.count("\n") + 1) + 0.008 for text in texts]
     to_axes = axes.transData + axes.transAxes.inverted()
     wanted = [float(to_axes.transform((left, end.y))[1]) for end in ends]
@@ -202,8 +224,3 @@ def _wrap(label: str) -> str:
     import textwrap
 
     return "\n".join(textwrap.wrap(label, 25, max_lines=3, placeholder=" …")) or label
-
-
-def _plain(text: str) -> str:
-    """The text as it is: a dollar sign begins no formula."""
-    return text.replace("$", r"\$")

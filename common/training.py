@@ -43,6 +43,8 @@ class Schedule:
     items_per_update: int
     """Tokens or environment steps, for the speed shown."""
     item: str
+    multiple: int = 1
+    """Updates that the learner does at once: the times above are multiples of it."""
 
     def boundary_after(self, step: int) -> int:
         """The next update at which a row is due."""
@@ -66,7 +68,7 @@ class Training:
         learner: Learner,
         schedule: Schedule,
         *,
-        evaluate: Callable[[Any, Tick], tuple[dict[str, float], float]],
+        evaluate: Callable[[Any, Tick], tuple[dict[str, float], float | None]],
         describe: Callable[[dict[str, float]], str],
         label: str,
         folder: str = "",
@@ -75,8 +77,9 @@ class Training:
         """A training whose files lie in the run's directory, or in a folder of it.
 
         evaluate(state, tick) returns metrics on held-out data and the score, to be lowered, by
-        which the best checkpoint is chosen. describe(row) puts a row of metrics in a few words, for
-        the progress line, which begins with `label`. sink(row) gets every row of metrics as well.
+        which the best checkpoint is chosen; or None for a score, where the last state is the result
+        and an evaluation is no occasion for a checkpoint. describe(row) puts a row of metrics in a
+        few words, for the progress line, which begins with `label`. sink(row) gets every row too.
         """
         self.run, self.learner, self.schedule = run, learner, schedule
         self.evaluate, self.describe, self.sink = evaluate, describe, sink
@@ -92,8 +95,8 @@ class Training:
     def fit(self, initial: Any, interrupt: Interrupt) -> tuple[Any, float]:
         """Trains from `initial`, or from the newest checkpoint, to the end of the schedule.
 
-        Returns the state that scored best, and the seconds that training and evaluation took in all
-        sessions. Raises InterruptedRun after saving if a signal came, and DivergedError, naming the
+        Returns the state that scored best (the last one, without scores), and the seconds that
+        training and evaluation took in all sessions. Raises InterruptedRun after saving if a signal came, and DivergedError, naming the
         update, if cost, gradient or score stopped being finite.
         """
         structure = abstract(initial)
@@ -105,6 +108,9 @@ class Training:
                 if step and self._due(step):
                     self._evaluate(step, interrupt)
                 if step >= self.schedule.total:
+                    if self.notes["best"] is None:
+                        self._save()
+                        return self.state, self.notes["seconds"]
                     best = self.checkpoints.restore_best(structure, self.notes["best"])
                     return best, self.notes["seconds"]
                 self._advance(step, self.schedule.boundary_after(step), interrupt)
@@ -137,7 +143,7 @@ class Training:
             interrupt.check()
             if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
                 self._save()
-            stop = min(boundary, step + self._stride)
+            stop = min(boundary, step + self._stride * self.schedule.multiple)
             if not self._compiled:
                 self.progress.show(f"step {step}/{self.schedule.total}  compiling")
             begin = time.monotonic()
@@ -148,7 +154,8 @@ class Training:
             self.notes["seconds"] += seconds
             if self._compiled:  # the first call's speed says nothing of the next
                 self._show(stop, (stop - step) / max(seconds, 1e-9))
-                self._stride = _adapt(self._stride, stop - step, seconds)
+                done = (stop - step) // self.schedule.multiple
+                self._stride = _adapt(self._stride, done, seconds)
             self._compiled = True
             step = stop
         self.state, metrics = self.learner.collect(self.state)
@@ -159,18 +166,20 @@ class Training:
         begin = time.monotonic()
         metrics, score = self.evaluate(self.state, interrupt.check)
         self.notes["seconds"] += time.monotonic() - begin
-        if not math.isfinite(score):
+        if score is not None and not math.isfinite(score):
             raise DivergedError(self._diverged(f"validation after update {step}"))
         self.notes["evaluated"] = step
-        self.notes["best"] = min(
-            score, math.inf if self.notes["best"] is None else self.notes["best"]
-        )
+        if score is not None:
+            self.notes["best"] = min(
+                score, math.inf if self.notes["best"] is None else self.notes["best"]
+            )
         self._write(metrics)
         self.progress.note(
             f"epoch {self._epoch(step):g}  {self.describe(metrics)}  "
             f"{duration(self.notes['seconds'])}"
         )
-        self._save(score)
+        if score is not None:
+            self._save(score)
 
     def _write(self, metrics: dict[str, float]) -> None:
         step = int(self.state.step)
@@ -199,7 +208,7 @@ class Training:
         kept = "; the last good checkpoint is kept" if self.notes["evaluated"] else ""
         return (
             f"{self.run.path}: {what} is not finite (infinite or NaN){kept}.\n"
-            "Lower train.learning_rate or train.clip_norm."
+            "Lower the learning rate or the clip norm."
         )
 
 

@@ -128,6 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--data-dir", type=Path, help="folder with files brought by hand")
     data.add_argument("--json", action="store_true", help="machine-readable")
 
+    compose = add("compose", _compose, "compose melodies with a finished run's model")
+    _add_compose_options(compose)
+
     devices = add("devices", _devices, "say which devices JAX sees, their precision and memory")
     _add_platform(devices)
     devices.add_argument("--json", action="store_true", help="machine-readable")
@@ -152,9 +155,23 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--tensorboard", action="store_true", help="write TensorBoard files as well")
 
 
+def _add_compose_options(compose: argparse.ArgumentParser) -> None:
+    compose.add_argument(
+        "trained", type=Path, metavar="RUN", help="run directory of note_rnn or tutor_melodies"
+    )
+    compose.add_argument("-n", type=_count, default=8, dest="count", help="how many (%(default)s)")
+    compose.add_argument("--primer", type=Path, metavar="FILE.mid", help="a melody to go on from")
+    compose.add_argument("--wav", action="store_true", help="write sound beside the MIDI files")
+    compose.add_argument("--seed", type=_seed, default=0, metavar="N", help="(%(default)s)")
+    compose.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="where to write (RUN/compositions)"
+    )
+    _add_platform(compose)
+
+
 def _add_preset(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--preset", metavar="|".join(PRESETS), help="size of the experiment (its default: see show)"
+        "--preset", metavar="|".join(PRESETS), help="size of the experiment (its own: see show)"
     )
 
 
@@ -182,6 +199,12 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"'{text}': choose a number from 1 to 100")
+    return int(text)
+
+
 def _list(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps([_listed(one) for one in experiments().values()], indent=1))
@@ -196,7 +219,7 @@ def _list(options: argparse.Namespace) -> None:
             mark = "*" if name == one.default_preset else " "
             about = "about " if preset.estimated else ""
             print(
-                f"   {mark}{name:6s} {about}{preset.hours:g} h on {preset.device}, "
+                f"   {mark}{name:10s} {about}{preset.hours:g} h on {preset.device}, "
                 f"data: {', '.join(preset.data)}"
             )
     print("\n* default preset. Hours with 'about' are estimates, never measured.")
@@ -226,17 +249,17 @@ def _listed(one: Experiment) -> dict[str, Any]:
 
 def _show(options: argparse.Namespace) -> None:
     experiment = find(options.name)
-    name = options.preset or experiment.default_preset
+    name = experiment.preset_name(options.preset or experiment.default_preset)
     config = override(experiment.preset(name).config, options.overrides)
     print(experiment.docstring)
-    print(f"\nPreset {name} (of {', '.join(experiment.presets)}):")
+    print(f"\nPreset {name} (of {', '.join((*experiment.presets, *experiment.aliases))}):")
     for key, value in flatten(to_dict(config)).items():
         print(f"  {key}={json.dumps(value)}")
 
 
 def _run(options: argparse.Namespace) -> None:
     experiment = find(options.name)
-    preset = options.preset or experiment.default_preset
+    preset = experiment.preset_name(options.preset or experiment.default_preset)
     override(experiment.preset(preset).config, options.overrides)  # refuse before JAX starts
     if options.data_dir is not None and not options.data_dir.is_dir():
         raise DataError(f"--data-dir {options.data_dir}: there is no such folder.")
@@ -331,6 +354,22 @@ def _data(options: argparse.Namespace) -> None:
                 print("".join(f"    {line}\n" for line in row["how_to_get"].splitlines()), end="")
     if failed:
         raise DataError("\n".join(failed))
+
+
+def _compose(options: argparse.Namespace) -> None:
+    _configure(options.platform)
+    from experiments.compose import compose
+
+    composed = compose(
+        options.trained,
+        options.out or options.trained / "compositions",
+        count=options.count,
+        seed=options.seed,
+        primer=options.primer,
+        wav=options.wav,
+    )
+    print(composed.table().render())
+    print(f"\nPictures: {' '.join(map(str, composed.pictures))}")
 
 
 def _devices(options: argparse.Namespace) -> None:

@@ -2,13 +2,13 @@
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from common.config import suggestion
 from common.error import ConfigError
 
-PRESETS = ("smoke", "cpu", "paper")
+PRESETS = ("smoke", "cpu", "vectorised", "paper")
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Published:
     metric: str
     value: float
     source: str
+    better: Literal["lower", "higher", "toward zero"] = "lower"
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,30 @@ class Experiment:
     data: tuple[str, ...]
     """Datasets of the paper; a preset that reads others runs on a stand-in."""
     metrics: tuple[str, ...]
-    """What its results table shows, in order; lower is better in all of them."""
+    """What its results table shows besides the published metrics, in order."""
     published: tuple[Published, ...]
     paper_parameters: int | None
     """Trainable parameters of the `paper` preset, where it has one model of a published size."""
     runner: str
     """`module:function`, imported only when it runs; see experiments.run.Runner."""
+    aliases: dict[str, str] = field(default_factory=dict)
+    """Other names of presets."""
+    seeds_together: bool = False
+    """Whether the runner takes several seeds at once."""
 
-    def preset(self, name: str) -> Preset:
-        """The preset of that name. Raises ConfigError where there is none."""
+    def preset_name(self, name: str) -> str:
+        """The name of a preset given that or an alias. Raises ConfigError where there is none."""
+        name = self.aliases.get(name, name)
         if name not in self.presets:
             raise ConfigError(
-                f"{self.name} has no preset '{name}'.{suggestion(name, self.presets)}"
+                f"{self.name} has no preset '{name}'."
+                f"{suggestion(name, (*self.presets, *self.aliases))}"
             )
-        return self.presets[name]
+        return name
+
+    def preset(self, name: str) -> Preset:
+        """The preset of that name or alias. Raises ConfigError where there is none."""
+        return self.presets[self.preset_name(name)]
 
     def load_runner(self) -> Callable[..., Any]:
         """Imports the function that runs it."""
@@ -72,7 +83,7 @@ class Experiment:
         return getattr(importlib.import_module(module), function)
 
 
-MODULES = ("experiments.quickstart", "experiments.language_modeling")
+MODULES = ("experiments.quickstart", "experiments.language_modeling", "experiments.melody")
 """Modules with a tuple EXPERIMENTS, in the order of `list`."""
 
 

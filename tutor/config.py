@@ -1,6 +1,6 @@
 """Settings of the Note RNN and of its tuning by KL-controlled Q-learning."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from common.config import (
@@ -11,6 +11,20 @@ from common.config import (
     PositiveInt,
 )
 from common.error import ConfigError
+
+Method = Literal["q", "psi", "g", "rl_only"]
+"""Names of tutor.kl_control.METHODS."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which melodies, and how many of them."""
+
+    name: str = "folk_melodies"
+    train_melodies: NonNegativeInt = 0
+    """Only the first so many training melodies; 0 for all of them."""
+    evaluation_melodies: NonNegativeInt = 0
+    """Only the first so many validation and test melodies; 0 for all of them."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +53,17 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class PriorConfig:
-    """Maximum likelihood; the defaults are the paper's and the released code's."""
+    """Maximum likelihood; the defaults are the paper's, the floor of the rate the code's."""
 
     iterations: PositiveInt = 30_000
     """Updates."""
     batch_size: PositiveInt = 128
-    steps: PositiveInt = 64
-    """Events predicted in a window, the masked ones included."""
-    masked: NonNegativeInt = 32
-    """First predictions of a window (and of a melody, in evaluation) that don't count: 32 in the
-    released code, 8 in the paper."""
+    steps: PositiveInt = 40
+    """Events predicted in a window, the masked ones included. The paper doesn't say; these are 8
+    masked ones and as many as a composition has."""
+    masked: NonNegativeInt = 8
+    """First predictions of a window (and of a melody, in evaluation) that don't count: 8 in the
+    paper, 32 in the released code."""
     learning_rate: PositiveFloat = 0.5
     """Of Adam (Kingma & Ba 2015)."""
     learning_rate_decay: PositiveFloat = 0.85
@@ -75,7 +90,7 @@ class PriorConfig:
 class LearnConfig:
     """KL-controlled Q-learning; the defaults are the paper's and the released code's."""
 
-    method: Literal["q", "psi", "g", "rl_only"] = "q"
+    method: Method = "q"
     iterations: PositiveInt = 1_000_000
     """Environment steps in all."""
     environments: PositiveInt = 1
@@ -117,4 +132,62 @@ class LearnConfig:
         if self.replay_capacity < self.batch_size:
             raise ConfigError(
                 f"learn.replay_capacity={self.replay_capacity} holds no batch of {self.batch_size}."
+            )
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What is composed and counted."""
+
+    every: PositiveInt = 100_000
+    """Environment steps between two looks at the policy."""
+    compositions: PositiveInt = 100
+    """Compositions at each look."""
+    final_compositions: PositiveInt = 100_000
+    """Compositions behind the statistics of Table 1."""
+
+
+@dataclass(frozen=True)
+class NoteRNNConfig:
+    """The Note RNN: a model of melodies, learned from data alone."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    final_compositions: PositiveInt = 100_000
+    """Compositions behind the statistics of Table 1."""
+    original_quirks: bool = False
+    """Rests and holds swap their events in the data, as in the released code: what was a hold then
+    counts as a rest for the reward."""
+
+
+@dataclass(frozen=True)
+class NoteRNNRun:
+    """Which Note RNN is tuned."""
+
+    preset: str = "paper"
+    """Preset of the experiment note_rnn; it is run first if it hasn't been."""
+    seed: NonNegativeInt = 0
+    run: str = ""
+    """Directory of a finished run of note_rnn to take instead, whatever its settings."""
+
+
+@dataclass(frozen=True)
+class TutorConfig:
+    """A Note RNN tuned by KL-controlled Q-learning on the music-theory reward."""
+
+    note_rnn: NoteRNNRun = field(default_factory=NoteRNNRun)
+    learn: LearnConfig = field(default_factory=LearnConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    original_quirks: bool = False
+    """The oddities of the released code: the best action is stored in Boltzmann exploration, G
+    trains its prior, a look at the policy counts only each piece's last reward; and the Note RNN
+    has to be one with `original_quirks`."""
+
+    def __post_init__(self):
+        """Raises ConfigError where an evaluation would fall between two rounds."""
+        if self.learn.iterations % self.evaluation.every:
+            raise ConfigError(
+                f"learn.iterations={self.learn.iterations} is no multiple of "
+                f"evaluation.every={self.evaluation.every}."
             )

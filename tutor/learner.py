@@ -77,9 +77,11 @@ class Totals(NamedTuple):
     loss: jax.Array
     """Mean squared error of a batch, over updates."""
     kl: jax.Array
-    """KL(π ‖ p), mean over a batch of replayed states, over updates."""
+    """KL(π ‖ p), mean over a batch of replayed states, over rounds."""
     entropy: jax.Array
     """H(π), likewise."""
+    looks: jax.Array
+    """Rounds."""
     reward: jax.Array
     """The environment's reward over c, over environment steps."""
     log_prior: jax.Array
@@ -111,6 +113,12 @@ class LearnState(NamedTuple):
     step: jax.Array
     """Environment steps of each seed, int32 scalar."""
     seeds: Seed
+
+    @property
+    def diverged_at(self) -> jax.Array:
+        """The step at which the last seed diverged, or −1 while one goes on; int32 scalar."""
+        each = self.seeds.diverged_at
+        return jnp.where(jnp.all(each >= 0), jnp.max(each), -1)
 
 
 class Draws(NamedTuple):
@@ -187,6 +195,28 @@ class Learner:
         """
         return self._advance(state, jnp.asarray(stop, jnp.int32))
 
+    def collect(self, state: LearnState) -> tuple[LearnState, list[dict[str, float]]]:
+        """Each seed's metrics over the time since the last call, and the state to go on with.
+
+        Reward (the environment's) and log p(a|s) are means over the events of behaviour, with its
+        exploration; KL and entropy of the policy are exact in each of a batch of replayed states.
+        """
+        totals = jax.device_get(state.seeds.totals)
+        each = []
+        for seed in range(len(totals.steps)):
+            of = {name: float(total[seed]) for name, total in totals._asdict().items()}
+            metrics = {
+                "train/reward": of["reward"] / of["steps"] * self.config.c,
+                "train/log_prior": of["log_prior"] / of["steps"],
+                "train/kl_policy_prior": of["kl"] / of["looks"],
+                "train/entropy": of["entropy"] / of["looks"],
+            }
+            if of["updates"]:
+                metrics["train/loss"] = of["loss"] / of["updates"]
+            each.append(metrics)
+        zeros = jax.tree.map(jnp.zeros_like, state.seeds.totals)
+        return state._replace(seeds=state.seeds._replace(totals=zeros)), each
+
     def _initial_seed(self, prior: Params, seed: int) -> Seed:
         reset_key, key = jax.random.split(jax.random.key(seed))
         width = self.config.environments
@@ -240,6 +270,7 @@ class Learner:
         draws = self._draw(jax.random.fold_in(seed.key, step // self.round_steps), step)
         begun = step + jnp.arange(self.blocks, dtype=jnp.int32) * self._block_size
         done, _ = jax.lax.scan(self._block, seed, (begun, draws))
+        done = done._replace(totals=self._look_at_policy(done, draws.places[-1, -1]))
         finite = jnp.isfinite(done.totals.loss)
         good = finite & (seed.diverged_at < 0)
         return done._replace(
@@ -249,6 +280,17 @@ class Learner:
                 for kept in [getattr(seed, name)]
             },
             diverged_at=jnp.where(finite | (seed.diverged_at >= 0), seed.diverged_at, step),
+        )
+
+    def _look_at_policy(self, seed: Seed, places: jax.Array) -> Totals:
+        rows = replay.read(seed.replay, places)
+        _, q = self._model(seed.params).step(rows.policy_before, rows.observation)
+        log_policy = kl_control.log_policy(self.method, q, rows.log_prior)
+        kl = kl_control.kl_policy_prior(log_policy, rows.log_prior)
+        return seed.totals._replace(
+            kl=seed.totals.kl + jnp.mean(kl),
+            entropy=seed.totals.entropy + jnp.mean(kl_control.entropy(log_policy)),
+            looks=seed.totals.looks + 1,
         )
 
     @property

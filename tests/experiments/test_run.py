@@ -265,7 +265,7 @@ def test_divergence_is_recorded_and_exits_with_4(tmp_path, capsys):
         assert run(tmp_path, *arguments) == 4
     error = capsys.readouterr().err
     assert "is not finite" in error
-    assert "Lower train.learning_rate" in error
+    assert "Lower the learning rate" in error
     made = record(tmp_path)
     assert made.status == "diverged"
     assert made.metrics == {}

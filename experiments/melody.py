@@ -1,0 +1,172 @@
+"""The melody experiments of the second paper: the Note RNN, and its tuning by Q, Ψ, G, RL only."""
+
+from dataclasses import replace
+
+from experiments.registry import Experiment, Preset, Published
+from tutor.config import (
+    DataConfig,
+    EvaluationConfig,
+    LearnConfig,
+    Method,
+    ModelConfig,
+    NoteRNNConfig,
+    NoteRNNRun,
+    TutorConfig,
+)
+
+TWO_CORES = "2 CPU cores"
+FOLK, CHORALES = "folk_melodies", "chorale_melodies"
+PAPER_DATA = "30,000 MIDI songs, never released"
+TEXT, TABLE = "ICML 2017 paper, section 4", "ICML 2017 paper, Table 1"
+
+# Statistic → (Note RNN, Q, Ψ, G), as printed; PAPERS.md, section 2. The paper prints G's
+# autocorrelation of lag 3 as "17".
+TABLE_1 = {
+    "notes_excessively_repeated": (63.3, 0.0, 0.02, 0.03),
+    "mean_autocorrelation1": (-0.16, -0.11, -0.10, 0.55),
+    "mean_autocorrelation2": (0.14, 0.03, -0.01, 0.31),
+    "mean_autocorrelation3": (-0.13, 0.03, 0.01, 0.17),
+    "notes_not_in_key": (0.1, 1.00, 0.60, 28.7),
+    "compositions_starting_with_tonic": (0.9, 28.8, 28.7, 0.0),
+    "leaps_resolved": (77.2, 91.1, 90.0, 52.2),
+    "compositions_with_unique_high": (64.7, 56.4, 59.4, 37.1),
+    "compositions_with_unique_low": (49.4, 51.9, 58.3, 56.5),
+    "notes_in_motif": (5.9, 75.7, 73.8, 69.3),
+    "notes_in_repeated_motif": (0.007, 0.11, 0.09, 0.01),
+}
+TOWARD_ZERO = tuple(TABLE_1)[:5]
+"""Statistics that should approach 0; the others should grow."""
+COLUMNS = {"note_rnn": 0, "tutor_melodies_q": 1, "tutor_melodies_psi": 2, "tutor_melodies_g": 3}
+"""Experiment → its column of Table 1."""
+
+TITLES: dict[Method, str] = {
+    "q": "Q-learning",
+    "psi": "Ψ-learning",
+    "g": "G-learning",
+    "rl_only": "Q-learning on the reward alone",
+}
+
+
+def _published(name: str) -> tuple[Published, ...]:
+    column = COLUMNS.get(name)
+    if column is None:
+        return ()
+    return tuple(
+        Published(
+            f"composed/{statistic}",
+            values[column],
+            TABLE,
+            better="toward zero" if statistic in TOWARD_ZERO else "higher",
+        )
+        for statistic, values in TABLE_1.items()
+    )
+
+
+def _note_rnn() -> Experiment:
+    paper = NoteRNNConfig()
+    cpu = replace(
+        paper,
+        prior=replace(paper.prior, iterations=4_000, learning_rate=0.01, decay_every=250),
+    )
+    smoke = replace(
+        paper,
+        data=DataConfig(CHORALES, train_melodies=40, evaluation_melodies=10),
+        model=ModelConfig(units=16),
+        prior=replace(
+            cpu.prior, iterations=60, batch_size=16, steps=24, report_every=20, evaluate_every=30
+        ),
+        final_compositions=200,
+    )
+    title = "Note RNN: an LSTM of melodies, the prior of Sequence Tutor"
+    return Experiment(
+        name="note_rnn",
+        title=title,
+        row="Jaques et al. 2017, the Note RNN and its column of Table 1",
+        docstring=f"""{title}.
+
+Reproduces: Jaques et al. 2017, section 4: validation accuracy 92 %, log perplexity 0.2536; and
+            the first column of Table 1, from 100,000 compositions.
+Command:    python -m experiments run note_rnn --preset paper
+Hours:      about 0.6 on {TWO_CORES} for `paper`, about 0.05 for `cpu`, seconds for `smoke`.
+The paper's {PAPER_DATA}; folk tunes (music21's corpus) stand in for them, so its accuracy can't be
+expected. `--set model.core=rhn model.depth=3` puts a recurrent highway network in the LSTM's
+place; `--set data.name=midi_melodies --data-dir FOLDER` learns from MIDI files.""",
+        presets={
+            "smoke": Preset(smoke, 0.01, TWO_CORES, (CHORALES,)),
+            "cpu": Preset(cpu, 0.05, TWO_CORES, (FOLK,), estimated=True),
+            "paper": Preset(paper, 0.6, TWO_CORES, (FOLK,), estimated=True),
+        },
+        default_preset="cpu",
+        data=(PAPER_DATA,),
+        metrics=("valid/accuracy", "valid/log_perplexity"),
+        published=(
+            Published("valid/accuracy", 0.92, TEXT, better="higher"),
+            Published("valid/log_perplexity", 0.2536, TEXT),
+            *_published("note_rnn"),
+        ),
+        paper_parameters=None,
+        runner="experiments.note_rnn_run:run",
+    )
+
+
+def _tutor(method: Method) -> Experiment:
+    name = f"tutor_melodies_{method}"
+    paper = TutorConfig(learn=LearnConfig(method=method))
+    vectorised = replace(paper, learn=replace(paper.learn, environments=40))
+    cpu = TutorConfig(
+        note_rnn=NoteRNNRun(preset="cpu"),
+        learn=replace(
+            vectorised.learn, iterations=200_000, epsilon_iterations=100_000, report_every=10_000
+        ),
+        evaluation=EvaluationConfig(every=20_000, final_compositions=10_000),
+    )
+    smoke = TutorConfig(
+        note_rnn=NoteRNNRun(preset="smoke"),
+        learn=replace(
+            vectorised.learn,
+            iterations=2_000,
+            replay_capacity=1_000,
+            epsilon_iterations=1_000,
+            report_every=500,
+        ),
+        evaluation=EvaluationConfig(every=1_000, final_compositions=200),
+    )
+    title = f"Note RNN tuned by {TITLES[method]} on the rules of music theory"
+    goal = (
+        "the course of reward and log p(a|s) in Figure 2"
+        if method == "rl_only"
+        else f"column {TITLES[method]} of Table 1, and Figure 2"
+    )
+    return Experiment(
+        name=name,
+        title=title,
+        row=f"Jaques et al. 2017, melodies, {goal}",
+        docstring=f"""{title}.
+
+Reproduces: Jaques et al. 2017, section 4, {goal}.
+Command:    python -m experiments run {name} --preset paper --seeds 0 1 2
+Hours:      about 0.04 a seed on {TWO_CORES} for `paper` (after the Note RNN's own 0.6),
+            0.01 for `cpu`, seconds for `smoke`.
+`paper` is the released code's loop: one composition at a time, a gradient step every 5 events,
+1,000,000 events in all (`--preset original` is another name of it). `vectorised` grows 40
+compositions at once, with as many events and gradient steps. The Note RNN of the same preset
+(`paper` for both of these) is trained first if it hasn't been; `--set note_rnn.run=DIR` takes
+another.""",
+        presets={
+            "smoke": Preset(smoke, 0.01, TWO_CORES, (CHORALES,)),
+            "cpu": Preset(cpu, 0.01, TWO_CORES, (FOLK,), estimated=True),
+            "paper": Preset(paper, 0.04, TWO_CORES, (FOLK,), estimated=True),
+            "vectorised": Preset(vectorised, 0.03, TWO_CORES, (FOLK,), estimated=True),
+        },
+        aliases={"original": "paper"},
+        default_preset="cpu",
+        data=(PAPER_DATA,),
+        metrics=("composed/reward", "composed/log_prior", "composed/kl_policy_prior"),
+        published=_published(name),
+        paper_parameters=None,
+        runner="experiments.tutor_melodies_run:run",
+        seeds_together=True,
+    )
+
+
+EXPERIMENTS = (_note_rnn(), *(_tutor(method) for method in TITLES))

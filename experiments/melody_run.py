@@ -1,0 +1,30 @@
+"""What runs of the melody experiments share: the environment, and Table 1."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tutor import music_theory
+from tutor.learner import Environment
+from tutor.music_statistics import count_statistics, summarize_counts
+
+ENVIRONMENT = Environment(music_theory.reset, music_theory.step_env, music_theory.DEFAULT)
+LENGTH = music_theory.DEFAULT.length
+"""Events of a composition."""
+
+
+def table_1(events: Any) -> dict[str, float]:
+    """Table 1 of compositions int [N, T], as metrics of a record.
+
+    `composed/NAME` with the ends of its 95 % interval over compositions, `composed_low/NAME` and
+    `composed_high/NAME`. What is undefined (leaps resolved, where there is no leap) is left out.
+    """
+    metrics = {}
+    for name, estimate in summarize_counts(count_statistics(np.asarray(events))).items():
+        for split, value in zip(
+            ("composed", "composed_low", "composed_high"), estimate, strict=True
+        ):
+            if not math.isnan(value):
+                metrics[f"{split}/{name}"] = float(value)
+    return metrics

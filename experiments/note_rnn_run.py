@@ -1,0 +1,170 @@
+"""Trains the Note RNN in a run directory, and counts what it composes."""
+
+import time
+from dataclasses import replace
+
+import jax
+import numpy as np
+
+from common.datasets import MelodySet, load
+from common.error import ConfigError, DataError, DivergedError, InterruptedRun
+from common.interrupt import Interrupt
+from common.melody import NO_EVENT, NOTE_OFF, NUM_EVENTS
+from common.plot import learning_curves
+from common.record import DataUsed
+from common.training import Schedule, Tick, Training
+from experiments import policy
+from experiments.melody_run import ENVIRONMENT, LENGTH, table_1
+from experiments.run import Context, DivergedRun, Outcome
+from tutor.config import DataConfig, NoteRNNConfig
+from tutor.evaluation import Composer, Policy
+from tutor.prior import PriorLearner, PriorState, Score, evaluate
+
+
+def run(context: Context) -> Outcome:
+    """Maximum likelihood on melodies, then 100,000 compositions and their statistics."""
+    config: NoteRNNConfig = context.config
+    melodies = load_melodies(context, config.data, swapped=config.original_quirks)
+    model = config.model
+    learner = PriorLearner(
+        config.prior,
+        NUM_EVENTS,
+        policy.core_factory(model),
+        melodies.train,
+        initial_range=model.initial_range,
+    )
+    initial = learner.initial_state(context.seed)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(initial.params))
+
+    def score(params: object, split: str, tick: Tick) -> Score:
+        sequences = getattr(melodies, split)
+        return evaluate(learner.graph, params, sequences, masked=config.prior.masked, tick=tick)
+
+    def validate(state: PriorState, tick: Tick) -> tuple[dict[str, float], float]:
+        found = score(state.params, "valid", tick)
+        return found.metrics("valid"), found.loss
+
+    training = Training(
+        context.run,
+        learner,
+        Schedule(
+            total=config.prior.iterations,
+            report_every=config.prior.report_every,
+            evaluate_every=config.prior.evaluate_every,
+            items_per_update=config.prior.batch_size * config.prior.steps,
+            item="events",
+        ),
+        evaluate=validate,
+        describe=_describe,
+        label=context.experiment.name,
+        sink=context.sink(""),
+    )
+
+    def outcome(metrics: dict[str, float], seconds: dict[str, float]) -> Outcome:
+        rows = training.run.read_metrics(training.metrics_file)
+        curve = [row for row in rows if "valid/log_perplexity" in row]
+        used = data_used(context, melodies)
+        return Outcome(parameters, metrics, curve, [used], seconds)
+
+    with Interrupt() as interrupt:
+        try:
+            best, seconds = training.fit(initial, interrupt)
+        except DivergedError as error:
+            raise DivergedRun(str(error), outcome({}, {})) from None
+        begin = time.monotonic()
+        try:
+            metrics: dict[str, float] = {}
+            for split in ("valid", "test"):
+                metrics |= score(best.params, split, interrupt.check).metrics(split)
+            made = Composer(learner.graph, "q", ENVIRONMENT, LENGTH).compose(
+                # As logits the prior's numbers are the scores of a softmax policy: itself.
+                Policy(best.params, best.params),
+                jax.random.key(context.seed),
+                config.final_compositions,
+                tick=interrupt.check,
+            )
+            metrics |= {"composed/reward": made.metrics("composed")["composed/reward"]}
+            metrics |= table_1(made.events)
+        except InterruptedRun as stop:
+            raise InterruptedRun(
+                f"{stop} in the final evaluation; the training is saved in {context.run.path}.\n"
+                "The same command evaluates it.",
+                stop.signal_number,
+            ) from None
+    policy.keep(
+        context.run.path,
+        Policy(best.params, best.params),
+        model,
+        method="q",
+        swapped_specials=config.original_quirks,
+    )
+    done = outcome(metrics, {"training": seconds, "evaluation": time.monotonic() - begin})
+    _draw(context, done)
+    return done
+
+
+def load_melodies(context: Context, config: DataConfig, *, swapped: bool) -> MelodySet:
+    """The configured melodies, cut to the configured numbers.
+
+    `swapped` exchanges rests and holds. Raises ConfigError where the dataset isn't one of melodies
+    and DataError as loading does, or where a split is empty.
+    """
+    melodies = load(config.name, data_dir=context.options.data_dir)
+    if not isinstance(melodies, MelodySet):
+        raise ConfigError(f"data.name={config.name}: the Note RNN needs a dataset of melodies.")
+    cut = {
+        "train": config.train_melodies,
+        "valid": config.evaluation_melodies,
+        "test": config.evaluation_melodies,
+    }
+    splits = {split: getattr(melodies, split)[: count or None] for split, count in cut.items()}
+    for split, sequences in splits.items():
+        if not sequences:
+            raise DataError(
+                f"{config.name}: the {split} split is empty: bring more melodies "
+                f"({sum(map(len, splits.values()))} here)."
+            )
+    if swapped:
+        splits = {
+            split: tuple(swap_specials(sequence) for sequence in sequences)
+            for split, sequences in splits.items()
+        }
+    return replace(melodies, **splits)
+
+
+def swap_specials(events: np.ndarray) -> np.ndarray:
+    """Events of any shape with rests and holds exchanged: the released code's encoder."""
+    swapped = np.array(events)
+    swapped[events == NOTE_OFF] = NO_EVENT
+    swapped[events == NO_EVENT] = NOTE_OFF
+    return swapped
+
+
+def data_used(context: Context, melodies: MelodySet) -> DataUsed:
+    """What the record says of the data."""
+    return DataUsed(
+        name=melodies.name,
+        version=melodies.version,
+        stand_in_for=context.experiment.data[0],
+        tokens={
+            split: sum(map(len, getattr(melodies, split))) for split in ("train", "valid", "test")
+        },
+        checksums=melodies.checksums,
+    )
+
+
+def _describe(row: dict[str, float]) -> str:
+    split = "train" if "train/accuracy" in row else "valid"
+    accuracy, loss = row[f"{split}/accuracy"], row[f"{split}/log_perplexity"]
+    return f"{split} accuracy {100 * accuracy:.1f} %  log perplexity {loss:.4f}"
+
+
+def _draw(context: Context, outcome: Outcome) -> None:
+    points = [(row["step"], row["valid/log_perplexity"]) for row in outcome.curve]
+    learning_curves(
+        {"Note RNN": points},
+        context.run.path / "learning_curve.png",
+        x_label="update",
+        y_label="validation log perplexity",
+        title=context.experiment.title,
+    )
