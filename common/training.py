@@ -44,7 +44,8 @@ class Schedule:
     """Tokens or environment steps, for the speed shown."""
     item: str
     multiple: int = 1
-    """Updates that the learner does at once: the times above are multiples of it."""
+    """Updates that the learner does at once; `total` is a multiple of it, and what is due on the
+    way follows the first update at which the learner stands."""
 
     def boundary_after(self, step: int) -> int:
         """The next update at which a row is due."""
@@ -96,8 +97,8 @@ class Training:
         """Trains from `initial`, or from the newest checkpoint, to the end of the schedule.
 
         Returns the state that scored best (the last one, without scores), and the seconds that
-        training and evaluation took in all sessions. Raises InterruptedRun after saving if a signal came, and DivergedError, naming the
-        update, if cost, gradient or score stopped being finite.
+        training and evaluation took in all sessions. Raises InterruptedRun after saving if a signal
+        came, and DivergedError, naming the update, if cost, gradient or score stopped being finite.
         """
         structure = abstract(initial)
         self._restore_or(initial, structure)
@@ -135,8 +136,9 @@ class Training:
 
     def _due(self, step: int) -> bool:
         """Whether the score of the state after `step` updates is still to be measured."""
-        last = step == self.schedule.total
-        return (step % self.schedule.evaluate_every == 0 or last) and self.notes["evaluated"] < step
+        evaluated, every = self.notes["evaluated"], self.schedule.evaluate_every
+        last = step == self.schedule.total and evaluated < step
+        return last or step // every > evaluated // every
 
     def _advance(self, step: int, boundary: int, interrupt: Interrupt) -> None:
         while step < boundary:

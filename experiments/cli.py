@@ -19,6 +19,7 @@ from experiments.registry import PRESETS, Experiment, experiments, find
 
 EXIT_CODES = """exit codes: 0 done · 2 usage or configuration error · 3 data missing, corrupt or not
 writable · 4 diverged · 130, 143 interrupted (SIGINT, SIGTERM) after saving"""
+BENCHMARKS = ("tutor",)
 RESULTS = Path("results")
 
 
@@ -131,6 +132,14 @@ def _parser() -> argparse.ArgumentParser:
     compose = add("compose", _compose, "compose melodies with a finished run's model")
     _add_compose_options(compose)
 
+    bench = add("bench", _bench, "measure speed and memory on this machine")
+    bench.add_argument("name", metavar="NAME", choices=BENCHMARKS, help=", ".join(BENCHMARKS))
+    bench.add_argument(
+        "--seconds", type=_seconds, default=2.0, help="length of a measurement (%(default)s)"
+    )
+    _add_platform(bench)
+    bench.add_argument("--json", action="store_true", help="machine-readable")
+
     devices = add("devices", _devices, "say which devices JAX sees, their precision and memory")
     _add_platform(devices)
     devices.add_argument("--json", action="store_true", help="machine-readable")
@@ -203,6 +212,16 @@ def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 100:
         raise argparse.ArgumentTypeError(f"'{text}': choose a number from 1 to 100")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 3600:
+        raise argparse.ArgumentTypeError(f"'{text}': seconds lie between 0 and 3600")
+    return value
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -360,16 +379,29 @@ def _compose(options: argparse.Namespace) -> None:
     _configure(options.platform)
     from experiments.compose import compose
 
+    folder = options.out or options.trained / "compositions"
     composed = compose(
         options.trained,
-        options.out or options.trained / "compositions",
+        folder,
         count=options.count,
         seed=options.seed,
         primer=options.primer,
         wav=options.wav,
     )
     print(composed.table().render())
-    print(f"\nPictures: {' '.join(map(str, composed.pictures))}")
+    print(f"These, and {', '.join(path.name for path in composed.pictures)}: {folder}")
+
+
+def _bench(options: argparse.Namespace) -> None:
+    _configure(options.platform)
+    from experiments import bench
+
+    measured = bench.BENCHMARKS[options.name](options.seconds)
+    if options.json:
+        print(json.dumps(measured, indent=1))
+        return
+    for name, value in measured.items():
+        print(f"{name:36s} {value:,.4g}" if value < 100 else f"{name:36s} {value:,.0f}")
 
 
 def _devices(options: argparse.Namespace) -> None:

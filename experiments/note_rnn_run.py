@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,7 +15,7 @@ from common.plot import learning_curves
 from common.record import DataUsed
 from common.training import Schedule, Tick, Training
 from experiments import policy
-from experiments.melody_run import ENVIRONMENT, LENGTH, table_1
+from experiments.melody_run import ENVIRONMENT, LENGTH, table_1, write_compositions
 from experiments.run import Context, DivergedRun, Outcome
 from tutor.config import DataConfig, NoteRNNConfig
 from tutor.evaluation import Composer, Policy
@@ -22,8 +23,13 @@ from tutor.prior import PriorLearner, PriorState, Score, evaluate
 
 
 def run(context: Context) -> Outcome:
-    """Maximum likelihood on melodies, then 100,000 compositions and their statistics."""
-    config: NoteRNNConfig = context.config
+    """Maximum likelihood on melodies, then compositions and their statistics."""
+    return train(context, context.config)
+
+
+def train(context: Context, config: NoteRNNConfig, folder: str = "") -> Outcome:
+    """Trains a Note RNN in `folder` of the run's directory, and measures it."""
+    path = context.run.path / folder
     melodies = load_melodies(context, config.data, swapped=config.original_quirks)
     model = config.model
     learner = PriorLearner(
@@ -56,8 +62,9 @@ def run(context: Context) -> Outcome:
         ),
         evaluate=validate,
         describe=_describe,
-        label=context.experiment.name,
-        sink=context.sink(""),
+        label=folder or context.experiment.name,
+        folder=folder,
+        sink=context.sink(folder),
     )
 
     def outcome(metrics: dict[str, float], seconds: dict[str, float]) -> Outcome:
@@ -92,14 +99,15 @@ def run(context: Context) -> Outcome:
                 stop.signal_number,
             ) from None
     policy.keep(
-        context.run.path,
+        path,
         Policy(best.params, best.params),
         model,
         method="q",
         swapped_specials=config.original_quirks,
     )
     done = outcome(metrics, {"training": seconds, "evaluation": time.monotonic() - begin})
-    _draw(context, done)
+    write_compositions(made.events, path)
+    _draw(context, path, done)
     return done
 
 
@@ -142,10 +150,11 @@ def swap_specials(events: np.ndarray) -> np.ndarray:
 
 def data_used(context: Context, melodies: MelodySet) -> DataUsed:
     """What the record says of the data."""
+    paper_data = context.experiment.data
     return DataUsed(
         name=melodies.name,
         version=melodies.version,
-        stand_in_for=context.experiment.data[0],
+        stand_in_for=None if melodies.name in paper_data else paper_data[0],
         tokens={
             split: sum(map(len, getattr(melodies, split))) for split in ("train", "valid", "test")
         },
@@ -159,11 +168,11 @@ def _describe(row: dict[str, float]) -> str:
     return f"{split} accuracy {100 * accuracy:.1f} %  log perplexity {loss:.4f}"
 
 
-def _draw(context: Context, outcome: Outcome) -> None:
+def _draw(context: Context, path: Path, outcome: Outcome) -> None:
     points = [(row["step"], row["valid/log_perplexity"]) for row in outcome.curve]
     learning_curves(
         {"Note RNN": points},
-        context.run.path / "learning_curve.png",
+        path / "learning_curve.png",
         x_label="update",
         y_label="validation log perplexity",
         title=context.experiment.title,

@@ -1,4 +1,4 @@
-"""The quickstart: a small RHN and an equal-sized LSTM on Shakespeare, in about two minutes."""
+"""The quickstart: a small model of each paper, on data that ship with the package."""
 
 from dataclasses import dataclass, replace
 
@@ -12,20 +12,27 @@ from highway.config import (
     TrainConfig,
 )
 from highway.size import parameter_count, units_for_budget
+from tutor.config import DataConfig as MelodyDataConfig
+from tutor.config import EvaluationConfig as LookConfig
+from tutor.config import LearnConfig, NoteRNNConfig, PriorConfig, TutorConfig
+from tutor.config import ModelConfig as MelodyModelConfig
 
 VOCABULARY = 65
 """Characters of tiny Shakespeare."""
+DATA = ("tiny_shakespeare", "chorale_melodies")
 
 
 @dataclass(frozen=True)
 class QuickstartConfig:
-    """Two language models, trained alike on the same text."""
+    """Two language models, trained alike on the same text; a Note RNN, and its tuning."""
 
     data: DataConfig
     rhn: ModelConfig
     lstm: ModelConfig
     train: TrainConfig
     evaluation: EvaluationConfig
+    note_rnn: NoteRNNConfig
+    tutor: TutorConfig
 
     def model(self, name: str) -> LanguageModelConfig:
         """The settings of the model of that name."""
@@ -54,20 +61,57 @@ _TRAIN = TrainConfig(
     weight_decay=0.0,
     report_every=50,
 )
+_NOTE_RNN = NoteRNNConfig(
+    data=MelodyDataConfig("chorale_melodies"),
+    model=MelodyModelConfig(units=64),
+    prior=PriorConfig(
+        iterations=600,
+        batch_size=64,
+        learning_rate=0.01,
+        decay_every=50,
+        report_every=50,
+        evaluate_every=200,
+    ),
+    final_compositions=5_000,
+)
+_TUTOR = TutorConfig(
+    learn=LearnConfig(
+        method="psi",
+        iterations=120_000,
+        environments=40,
+        replay_capacity=20_000,
+        epsilon_iterations=60_000,
+    ),
+    evaluation=LookConfig(every=20_000, final_compositions=5_000),
+)
 _CPU = QuickstartConfig(
     data=DataConfig("tiny_shakespeare"),
     **_models(depth=4, units=128),
     train=_TRAIN,
     evaluation=EvaluationConfig(sample_tokens=400),
+    note_rnn=_NOTE_RNN,
+    tutor=_TUTOR,
 )
 _SMOKE = QuickstartConfig(
     data=DataConfig("tiny_shakespeare", train_tokens=12_000, evaluation_tokens=1_500),
     **_models(depth=3, units=24),
     train=replace(_TRAIN, epochs=2, batch_size=10, steps=20, report_every=10),
     evaluation=EvaluationConfig(sample_tokens=80),
+    note_rnn=replace(
+        _NOTE_RNN,
+        data=MelodyDataConfig("chorale_melodies", train_melodies=40, evaluation_melodies=10),
+        model=MelodyModelConfig(units=16),
+        prior=replace(_NOTE_RNN.prior, iterations=40, batch_size=16, evaluate_every=20),
+        final_compositions=200,
+    ),
+    tutor=replace(
+        _TUTOR,
+        learn=replace(_TUTOR.learn, iterations=2_000, replay_capacity=1_000, report_every=1_000),
+        evaluation=LookConfig(every=1_000, final_compositions=200),
+    ),
 )
 
-_TITLE = "RHN against an LSTM of the same size on Shakespeare's characters"
+_TITLE = "RHN against an LSTM on Shakespeare; a Note RNN on chorales, before and after tuning"
 
 EXPERIMENTS = (
     Experiment(
@@ -76,21 +120,29 @@ EXPERIMENTS = (
         row="no row of a paper",
         docstring=f"""{_TITLE}.
 
-Reproduces: no row of a paper; shows the first paper's subject at a size that anyone can watch.
+Reproduces: no row of a paper; shows both papers' subjects at a size that anyone can watch.
 Command:    python -m experiments run quickstart
-Hours:      0.04 (about two minutes) on {TWO_CORES}.
-Trains both on the Shakespeare corpus that ships with the package, evaluates both under the batched
-and the full protocol, samples a few lines from each, and draws their learning curves.""",
+Hours:      0.05 (about three minutes) on {TWO_CORES}.
+Trains an RHN and an LSTM of the same size on the Shakespeare corpus that ships with the package,
+evaluates both under the batched and the full protocol, samples a few lines from each, and draws
+their learning curves. Then a small Note RNN learns the melodies of Bach's chorales, and Ψ-learning
+tunes it to the rules of music theory: one table of what it composes before and after, and
+before.mid and after.mid to hear.""",
         presets={
-            "smoke": Preset(_SMOKE, 0.01, TWO_CORES, ("tiny_shakespeare",)),
-            "cpu": Preset(_CPU, 0.04, TWO_CORES, ("tiny_shakespeare",)),
+            "smoke": Preset(_SMOKE, 0.01, TWO_CORES, DATA),
+            "cpu": Preset(_CPU, 0.05, TWO_CORES, DATA),
         },
         default_preset="cpu",
-        data=("tiny_shakespeare",),
+        data=DATA,
         metrics=tuple(
             f"{model}/{split}/bits_per_character"
             for model in ("rhn", "lstm")
             for split in ("valid", "test_full")
+        )
+        + tuple(
+            f"{model}/composed/{measure}"
+            for measure in ("reward", "notes_in_motif")
+            for model in ("note_rnn", "tutor")
         ),
         published=(),
         paper_parameters=None,

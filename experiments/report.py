@@ -11,13 +11,13 @@ from common.error import DataError
 from common.plot import LARGEST_BYTES
 from common.record import FILE_NAME, Record, find_records, read_record, write_atomically
 from common.table import Cell, Summary, Table
-from experiments import registry
+from experiments import melody_table, registry
 from experiments.registry import Experiment
 from experiments.row import Row, result_rows
 from experiments.verdict import RULES, MetricName
 
 COMMAND = "python -m experiments report"
-ARTEFACTS = ("*.png", "*.txt")
+ARTEFACTS = ("*.png", "*.txt", "*.mid")
 DECIMALS = {"perplexity": 2, "bits_per_character": 3, "loss": 4}
 
 HEADER = f"""\
@@ -161,6 +161,8 @@ def write_report(
     Raises DataError where `result_rows` does.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
+    records = list(records)
+    melody_table.draw_figures(records, out.parent)
     write_atomically(out, report_text(records, experiments, out.parent))
 
 
@@ -168,6 +170,7 @@ def report_text(
     records: Iterable[Record], experiments: Mapping[str, Experiment], folder: Path
 ) -> str:
     """The text of RESULTS.md in `folder`; see `write_report`."""
+    records = list(records)
     sections: dict[str, list[Row]] = {}
     for row in result_rows(records, experiments):
         sections.setdefault(_family(experiments[row.experiment]), []).append(row)
@@ -178,7 +181,7 @@ def report_text(
         missing = [row for row in rows if row.verdict.kind == "not run"]
         parts += [*_run_part(run, folder)] if run else []
         parts += ["Not run:\n", _not_run_table(missing).markdown()] if missing else []
-    return "\n".join(parts)
+    return "\n".join([*parts, *melody_table.section(records, folder)])
 
 
 def _family(experiment: Experiment) -> str:

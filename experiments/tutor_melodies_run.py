@@ -10,29 +10,37 @@ import jax
 import numpy as np
 
 from common.checkpoint import digest
+from common.config import differences, from_dict, to_dict
 from common.error import ConfigError, DivergedError, InterruptedRun
 from common.interrupt import Interrupt
 from common.melody import NUM_EVENTS
-from common.midi import write_melody
 from common.plot import learning_curves
 from common.record import FILE_NAME, DataUsed, read_record
 from common.training import Schedule, Tick, Training
 from experiments import policy, registry
-from experiments.melody_run import ENVIRONMENT, LENGTH, table_1
+from experiments.melody_run import ENVIRONMENT, LENGTH, table_1, write_compositions
 from experiments.run import Context, DivergedRun, Outcome, seed_path
 from experiments.run import run as run_experiment
 from tutor.config import TutorConfig
-from tutor.evaluation import Composer, Compositions, Policy
+from tutor.evaluation import Composer, Policy
 from tutor.learner import Learner, LearnState, Quirks
 
-MIDI_FILES = 3
-"""Compositions of each seed that are written as MIDI files."""
+_SAME_QUIRKS = (
+    "Train one with the same setting into another --out, and give it with --set note_rnn.run=DIR."
+)
 
 
 def run(context: Context) -> dict[int, Outcome | DivergedRun]:
     """Q-learning from the Note RNN's weights, then compositions and their statistics."""
-    config: TutorConfig = context.config
     note_rnn, data = find_note_rnn(context)
+    return tune(context, context.config, note_rnn, data)
+
+
+def tune(
+    context: Context, config: TutorConfig, note_rnn: policy.Kept, data: DataUsed, folder: str = ""
+) -> dict[int, Outcome | DivergedRun]:
+    """Tunes a Note RNN that learned from `data`, in `folder` of the run's directory, and measures
+    what the seeds compose."""
     prior = note_rnn.policy.prior
     quirks = Quirks(True, config.learn.method == "g") if config.original_quirks else Quirks()
     learner = Learner(config.learn, note_rnn.graph, NUM_EVENTS, ENVIRONMENT, quirks)
@@ -63,8 +71,9 @@ def run(context: Context) -> dict[int, Outcome | DivergedRun]:
         ),
         evaluate=look,
         describe=_describe,
-        label=context.experiment.name,
-        sink=context.sink(""),
+        label=folder or context.experiment.name,
+        folder=folder,
+        sink=context.sink(folder),
     )
     parameters = sum(leaf.size for leaf in jax.tree.leaves(prior))
     outcome = partial(_outcome, context, training, parameters, data)
@@ -77,15 +86,18 @@ def run(context: Context) -> dict[int, Outcome | DivergedRun]:
         for place, seed in enumerate(context.seeds):
             begin = time.monotonic()
             kept = note_rnn._replace(policy=_policy(state, place), method=config.learn.method)
-            metrics = _final_metrics(context, composer, kept, seed, interrupt.check)
+            path = context.seed_path(seed) / folder
+            number = config.evaluation.final_compositions
+            metrics = _final_metrics(path, composer, kept, seed, number, interrupt.check)
             share = {"training": round(seconds / len(context.seeds), 3)}
             share["evaluation"] = round(time.monotonic() - begin, 3)
             outcomes[seed] = outcome(seed, metrics, share)
             if (diverged := int(state.seeds.diverged_at[place])) >= 0:
-                message = f"{context.seed_path(seed)}: diverged at environment step {diverged}."
+                message = f"{path}: diverged at environment step {diverged}."
                 outcomes[seed] = DivergedRun(message, outcome(seed, {}, share))
     for seed in context.seeds:
-        _draw(context, seed, _rows(training, seed))
+        path = context.seed_path(seed) / folder
+        _draw(path, config.learn.method, context.experiment.title, _rows(training, seed))
     return outcomes
 
 
@@ -114,34 +126,51 @@ class SeedLearner:
 def find_note_rnn(context: Context) -> tuple[policy.Kept, DataUsed]:
     """The Note RNN to tune, run first where it hasn't been, and the data that it learned from.
 
-    Raises ConfigError where its quirks aren't those of the configuration, DataError where the
-    directory given isn't a finished run of it.
+    Raises ConfigError where its quirks aren't those of the configuration or another one lies where
+    the preset's would, DataError where the directory given isn't a finished run of it.
     """
     config: TutorConfig = context.config
-    wanted = config.note_rnn
-    path = Path(wanted.run)
-    if not wanted.run:
-        experiment = registry.find("note_rnn")
-        options = replace(
-            context.options,
-            preset=experiment.preset_name(wanted.preset),
-            overrides=(),
-            seeds=(wanted.seed,),
-            fresh=False,
-        )
-        path = seed_path(experiment, options, wanted.seed)
-        if not (path / FILE_NAME).exists():
-            run_experiment(experiment, options, say=lambda text: None)
+    path = Path(config.note_rnn.run) if config.note_rnn.run else _run_note_rnn(context)
     kept = policy.find(path)
     if kept.swapped_specials != config.original_quirks:
         raise ConfigError(
             f"{path}: this Note RNN has original_quirks={str(kept.swapped_specials).lower()}, and "
-            f"this experiment {str(config.original_quirks).lower()}.\nTrain one with the same "
-            "setting into another --out, and give it with --set note_rnn.run=DIR."
+            f"this experiment {str(config.original_quirks).lower()}.\n{_SAME_QUIRKS}"
         )
     (used,) = read_record(path / FILE_NAME).data
     checksums = {**used.checksums, "Note RNN": digest(kept.policy.prior)}
     return kept, replace(used, checksums=checksums)
+
+
+def _run_note_rnn(context: Context) -> Path:
+    """The directory of the preset's Note RNN, run first where it hasn't been."""
+    config: TutorConfig = context.config
+    experiment = registry.find("note_rnn")
+    name = experiment.preset_name(config.note_rnn.preset)
+    preset = experiment.presets[name].config
+    if config.original_quirks != preset.original_quirks:  # told before hours of training
+        raise ConfigError(
+            f"original_quirks=true, but the Note RNN of preset {name} is without.\n{_SAME_QUIRKS}"
+        )
+    seed = config.note_rnn.seed
+    options = replace(context.options, preset=name, overrides=(), seeds=(seed,), fresh=False)
+    path = seed_path(experiment, options, seed)
+    if (path / FILE_NAME).exists():
+        made = read_record(path / FILE_NAME)
+    else:
+        (made,) = run_experiment(experiment, options, say=lambda text: None)
+    found = to_dict(from_dict(type(preset), made.config))
+    if changed := differences(to_dict(preset), found):
+        raise ConfigError(
+            f"{path}: this Note RNN isn't that of preset {name} ({'; '.join(changed[:3])}).\n"
+            f"To tune it all the same: --set note_rnn.run={path}; otherwise choose another --out."
+        )
+    if made.status == "diverged":
+        raise DivergedError(
+            f"{path}: the Note RNN diverged, there is nothing to tune.\nTrain another, and give it "
+            "with --set note_rnn.run=DIR."
+        )
+    return path
 
 
 def _policy(state: LearnState, place: int) -> Policy:
@@ -154,11 +183,9 @@ def _policy(state: LearnState, place: int) -> Policy:
 
 
 def _final_metrics(
-    context: Context, composer: Composer, kept: policy.Kept, seed: int, tick: Tick
+    path: Path, composer: Composer, kept: policy.Kept, seed: int, number: int, tick: Tick
 ) -> dict[str, float]:
     """Writes what a seed composes with, some compositions, and measures many."""
-    config: TutorConfig = context.config
-    path = context.seed_path(seed)
     policy.keep(
         path,
         kept.policy,
@@ -167,16 +194,13 @@ def _final_metrics(
         swapped_specials=kept.swapped_specials,
     )
     try:
-        made: Compositions = composer.compose(
-            kept.policy, jax.random.key(seed), config.evaluation.final_compositions, tick=tick
-        )
+        made = composer.compose(kept.policy, jax.random.key(seed), number, tick=tick)
     except InterruptedRun as stop:
         raise InterruptedRun(
             f"{stop} in the final evaluation of {path}.\nThe same command evaluates it.",
             stop.signal_number,
         ) from None
-    for number in range(MIDI_FILES):
-        write_melody(np.asarray(made.events[number]), path / f"composition{number + 1}.mid")
+    write_compositions(made.events, path)
     return made.metrics("composed") | table_1(made.events)
 
 
@@ -215,14 +239,14 @@ def _describe(row: dict[str, float]) -> str:
     return "  ".join(f"{name} {np.mean(values):.3f}" for name, values in found.items())
 
 
-def _draw(context: Context, seed: int, rows: list[dict[str, Any]]) -> None:
+def _draw(path: Path, method: str, title: str, rows: list[dict[str, Any]]) -> None:
     """The course of reward and log p(a|s), as in the paper's Figure 2."""
     for name, label in (("reward", "music-theory reward"), ("log_prior", "log p(a|s)")):
         looks = [(row["step"], row[f"eval/{name}"]) for row in rows if f"eval/{name}" in row]
         learning_curves(
-            {context.experiment.name.removeprefix("tutor_melodies_"): looks},
-            context.seed_path(seed) / f"{name}.png",
+            {method: looks},
+            path / f"{name}.png",
             x_label="environment steps",
             y_label=f"{label}, mean over events",
-            title=context.experiment.title,
+            title=title,
         )

@@ -98,8 +98,9 @@ def draw_piano_roll(
     """
     scores = jax.device_get(score_composition(events, params))
     violations = find_violations({rule.name: scores[rule.name] for rule in params.rules})
-    shown = np.zeros(0, np.int32) if primer is None else np.asarray(primer)[-SHOWN_PRIMER:]
-    notes = [decode_events([*shown, *composition]) for composition in events]
+    lead = [] if primer is None else list(primer)
+    shown = min(len(lead), SHOWN_PRIMER)
+    notes = [_notes_from(-shown, lead, composition) for composition in events]
     columns = 1 if len(events) == 1 else 2
     rows = -(-len(events) // columns)
     width, height = TWO_WIDE if columns == 2 else ONE_WIDE, HEAD + rows * PANEL_HEIGHT + FOOT
@@ -112,11 +113,11 @@ def draw_piano_roll(
             axes = figure.add_axes(_place(k, columns, width, height))
             total = f"{np.sum(scores['total'][k]):.1f}".replace("-", "−")
             axes.set_title(f"{first + k}: reward {total}", loc="left", fontsize=10.5, color=INK)
-            axes.set_xlim(-len(shown), len(composition))
+            axes.set_xlim(-shown, len(composition))
             if k + columns >= len(events):
                 axes.set_xlabel("sixteenths", fontsize=9.5, color=INK, labelpad=2)
             _draw_grid(axes, low, high, params.key)
-            _draw_notes(axes, notes[k], len(shown))
+            _draw_notes(axes, notes[k])
             broken = {name: where[k] for name, where in violations.items()}
             _draw_marks(axes, broken, find_heights(composition, params))
 
@@ -132,6 +133,13 @@ def _place(k: int, columns: int, width: float, height: float) -> tuple[float, fl
         1 / columns - (LEFT + RIGHT) / width,
         (PANEL_HEIGHT - TOP - BOTTOM) / height,
     )
+
+
+def _notes_from(start: int, primer: list[int], composition: Events) -> list[Note]:
+    """The notes that sound at `start` or later, where 0 is the composition's beginning."""
+    notes = decode_events([*primer, *composition])
+    moved = [note._replace(start=note.start - len(primer)) for note in notes]
+    return [note for note in moved if note.end > start]
 
 
 def _head(figure: Any, title: str, violations: Mapping[str, np.ndarray]) -> None:
@@ -216,29 +224,33 @@ def _draw_grid(axes: Any, low: int, high: int, key: Key) -> None:
     axes.tick_params(colors="#555555", labelsize=8, length=0)
 
 
-def _draw_notes(axes: Any, notes: list[Note], primed: int) -> None:
-    """Draws notes as bars; what lies within the first `primed` sixteenths is grey."""
+def _draw_notes(axes: Any, notes: list[Note]) -> None:
+    """Draws notes as bars; what lies before 0 is grey."""
     low, high = axes.get_ylim()
     thick = max(1, THINNEST * (high - low))
-    for start, duration, pitch in notes:
-        start, end = start - primed, start + duration - primed
-        for left, right, colour in ((start, min(end, 0), PRIMED), (max(start, 0), end, PLAYED)):
-            if left < right:
-                axes.barh(
-                    pitch,
-                    right - left,
-                    left=left,
-                    height=thick,
-                    color=colour,
-                    edgecolor="white",
-                    linewidth=0.6,
-                    zorder=2,
-                )
-        # A stroke where a note begins tells a struck note from a held one.
-        edge = "#777777" if start < 0 else COLOURS[0]
-        axes.vlines(
-            start + 0.08, pitch - thick / 2, pitch + thick / 2, color=edge, linewidth=2, zorder=3
+    before = [(note.start, min(note.end, 0), note.pitch) for note in notes if note.start < 0]
+    after = [(max(note.start, 0), note.end, note.pitch) for note in notes if note.end > 0]
+    for bars, colour in ((before, PRIMED), (after, PLAYED)):
+        left, right, pitch = np.array(bars).reshape(-1, 3).T
+        axes.barh(
+            pitch,
+            right - left,
+            left=left,
+            height=thick,
+            color=colour,
+            edgecolor="white",
+            linewidth=0.6,
+            zorder=2,
         )
+    # A stroke where a note begins tells a struck note from a held one.
+    axes.vlines(
+        [note.start + 0.08 for note in notes],
+        [note.pitch - thick / 2 for note in notes],
+        [note.pitch + thick / 2 for note in notes],
+        color=["#777777" if note.start < 0 else COLOURS[0] for note in notes],
+        linewidth=2,
+        zorder=3,
+    )
 
 
 def _draw_marks(axes: Any, broken: Mapping[str, np.ndarray], heights: np.ndarray) -> None:

@@ -250,6 +250,7 @@ def evaluate(
     """Predicts every event of whole sequences, each int [length], beyond the first `masked` ones.
 
     The state is zero at each sequence's start. `tick` is called between batches and may raise.
+    Raises DataError if no prediction counts.
     """
     ordered = sorted(sequences, key=len)
     sums = np.zeros(3)
@@ -263,6 +264,11 @@ def evaluate(
         sums += np.asarray(_evaluate(graph, params, events, counted), np.float64)
         tick()
     loss, correct, count = sums
+    if not count:
+        raise DataError(
+            f"no melody has more than {masked + 1} events: with prior.masked={masked} nothing is "
+            "left to predict."
+        )
     return Score(float(loss / count), float(correct / count), int(count))
 
 

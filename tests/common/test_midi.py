@@ -46,6 +46,18 @@ def test_there_and_back(tmp_path, events, tempo):
     assert path.read_bytes() == first
 
 
+def test_transposed_files_sound_like_higher_events(tmp_path):
+    high, low = tmp_path / "high", tmp_path / "low"
+    events = np.array([14, 1, 0, 16, 35])
+    write_melody(events, low, transpose=2)
+    assert read_melody(low).tolist() == [16, 1, 0, 18, 37]
+    write_melody([37], low, transpose=2)  # beyond the events' range
+    assert pretty_midi.PrettyMIDI(str(low)).instruments[0].notes[0].pitch == 85
+    write_wav(events, low, transpose=2)
+    write_wav(np.where(events > 1, events + 2, events), high)
+    assert low.read_bytes() == high.read_bytes()
+
+
 def test_the_notes_are_the_events(tmp_path):
     path = tmp_path / "melody.mid"
     write_melody([1, 2, 1, 0, 0, 37, 37, 1], path, 60)

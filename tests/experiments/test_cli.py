@@ -31,7 +31,9 @@ def assert_plain(error: str) -> None:
     assert "Traceback" not in error
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["show", PTB_ROW], ["run", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list"], ["show", PTB_ROW], ["run", "--help"], ["compose", "-h"]]
+)
 def test_answers_without_importing_jax(arguments):
     code = (
         "import sys; from experiments.cli import main\n"

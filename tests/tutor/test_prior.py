@@ -1,0 +1,401 @@
+"""Learning the Note RNN: windows, loss, optimiser and evaluation against NumPy, and the bits."""
+
+import math
+import warnings
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from common.checkpoint import Checkpoints, abstract, digest
+from common.error import DataError
+from experiments.policy import core_factory
+from tutor import prior
+from tutor.config import ModelConfig, PriorConfig
+from tutor.prior import (
+    PriorLearner,
+    draw_windows,
+    evaluate,
+    learning_rate,
+    make_optimizer,
+    make_windows,
+    sum_losses,
+)
+from tutor.sequence_model import make_model
+
+EVENTS = 9
+LSTM = ModelConfig(units=6)
+RHN = ModelConfig(core="rhn", units=6, depth=2)
+BOTH = pytest.mark.parametrize("model", [LSTM, RHN], ids=["lstm", "rhn"])
+CONFIG = PriorConfig(
+    iterations=40, batch_size=5, steps=7, masked=2, learning_rate=0.01, decay_every=10
+)
+
+
+def sequences(seed=0, lengths=(12, 3, 9, 8, 30, 2, 1, 7)):
+    """Random ones; of the lengths some are longer than a window, some have nothing to learn."""
+    random = np.random.default_rng(seed)
+    return [random.integers(0, EVENTS, length).astype(np.int32) for length in lengths]
+
+
+def melodies(count=12, length=40):
+    """Each repeats its own way through three events, so that memory tells what comes next."""
+    random = np.random.default_rng(5)
+    motifs = [random.permutation(EVENTS)[:3] for _ in range(count)]
+    return [np.resize(motif, length).astype(np.int32) for motif in motifs]
+
+
+def make_learner(config=CONFIG, model=LSTM, data=None, bound=0.1):
+    data = sequences() if data is None else data
+    return PriorLearner(config, EVENTS, core_factory(model), data, initial_range=bound)
+
+
+def make_params(model=LSTM, seed=0, bound=1.0):
+    """Structure and parameters, wide enough that nothing is nearly uniform."""
+    return make_model(EVENTS, core_factory(model), jax.random.key(seed), initial_range=bound)
+
+
+# ---------------------------------------------------------------------------- NumPy's own opinion
+
+
+def plain_logits(params, events):
+    """What an LSTM says after each event of one sequence, int [time]: [time, A], in float64."""
+    core = {name: np.asarray(value, np.float64) for name, value in params["core"].items()}
+    kernel, bias = (np.asarray(params[f"output_{name}"], np.float64) for name in ("kernel", "bias"))
+    cell = output = np.zeros(kernel.shape[0])
+    logits = []
+    for event in events:
+        gates = core["input_kernel"][event] + core["bias"]
+        gates = gates + np.einsum("n,ngm->gm", output, core["kernel"])
+        i, f, o = 1 / (1 + np.exp(-gates[:3]))
+        cell = f * cell + i * np.tanh(gates[3])
+        output = o * np.tanh(cell)
+        logits.append(output @ kernel + bias)
+    return np.array(logits).reshape(-1, kernel.shape[1])
+
+
+def plain_losses(params, events):
+    """Cross entropy of each prediction of one sequence, and whether it was right."""
+    logits = plain_logits(params, events[:-1])
+    log_p = logits - np.log(np.sum(np.exp(logits), axis=1, keepdims=True))
+    return -log_p[np.arange(len(log_p)), events[1:]], np.argmax(logits, axis=1) == events[1:]
+
+
+# ---------------------------------------------------------------------------------------- windows
+
+
+def test_windows_lie_within_their_sequences():
+    """The last ones of a sequence end with it; a short sequence has one window, filled up."""
+    data = [np.arange(10, 20), np.arange(30, 33), np.arange(50, 55)]
+    windows = make_windows(data, steps=4, masked=1)
+    assert windows.events.tolist() == [*range(10, 20), *range(30, 33), *range(50, 55), *[0] * 5]
+    starts = windows.events[windows.first]
+    assert starts.tolist() == [*range(10, 15), *[15] * 5, *[30] * 3, *[50] * 5]
+    assert windows.end.tolist() == [10] * 10 + [13] * 3 + [18] * 5
+    assert all(array.dtype == np.int32 for array in windows)
+
+
+@pytest.mark.parametrize("masked", [0, 2, 6])
+def test_drawn_windows_and_what_counts_in_them(masked):
+    """Every sequence has its own events here, so a window that strays would show."""
+    lengths = (12, 3, 9, 8, 30, 7)
+    data = [np.arange(40 * n + 1, 40 * n + 1 + length) for n, length in enumerate(lengths)]
+    config = replace(CONFIG, batch_size=500, masked=masked)
+    windows = make_windows(data, config.steps, masked)
+    inputs, targets, counted = jax.device_get(draw_windows(jax.random.key(3), windows, config))
+    assert inputs.shape == targets.shape == counted.shape == (500, 7)
+    assert not counted[:, :masked].any()
+    for x, y, counts in zip(inputs, targets, counted, strict=True):
+        sequence = (x[0] - 1) // 40
+        length = lengths[sequence]
+        predictions = min(7, length - 1)
+        assert np.array_equal(x[:predictions], x[0] + np.arange(predictions))
+        assert np.array_equal(y[:predictions], x[:predictions] + 1)
+        assert np.array_equal(counts, (np.arange(7) >= masked) & (np.arange(7) < predictions))
+        assert counts.any()
+    drawn = {(first - 1) // 40 for first in inputs[:, 0]}
+    assert drawn == {n for n, length in enumerate(lengths) if length > masked + 1}
+
+
+def test_sequences_without_a_counted_prediction_are_left_out():
+    windows = make_windows(sequences(lengths=(4, 3, 2, 1, 0, 4)), steps=5, masked=2)
+    assert len(windows.first) == 8
+    assert len(windows.events) == 8 + 6
+
+
+def test_nothing_to_learn_from_is_told():
+    with pytest.raises(DataError, match=r"no melody has more than 3 events.*prior\.masked=2"):
+        make_windows(sequences(lengths=(3, 2, 1)), steps=5, masked=2)
+    with pytest.raises(DataError, match="no melody"):
+        make_learner(data=[])
+
+
+def test_every_event_is_as_likely_to_choose_the_window():
+    data = [np.arange(0, 11), np.arange(20, 24), np.arange(30, 39)]
+    config = replace(CONFIG, batch_size=24_000, masked=1)
+    windows = make_windows(data, config.steps, config.masked)
+    inputs, _, _ = draw_windows(jax.random.key(0), windows, config)
+    found = np.bincount(inputs[:, 0], minlength=40)
+    expected = np.bincount(windows.events[windows.first], minlength=40) * 1000
+    assert not found[expected == 0].any()
+    found, expected = found[expected > 0], expected[expected > 0]
+    chi_square = np.sum((found - expected) ** 2 / expected)
+    assert chi_square < 22.5  # 6 degrees of freedom: 1 in 1000
+
+
+def test_the_windows_of_an_update_depend_on_seed_and_update_only():
+    windows = make_windows(sequences(), CONFIG.steps, CONFIG.masked)
+
+    def drawn(seed, update):
+        key = jax.random.fold_in(make_learner().initial_state(seed).key, update)
+        return np.asarray(draw_windows(key, windows, replace(CONFIG, batch_size=50))[0])
+
+    assert np.array_equal(drawn(0, 3), drawn(0, 3))
+    assert not np.array_equal(drawn(0, 3), drawn(0, 4))
+    assert not np.array_equal(drawn(0, 3), drawn(1, 3))
+
+
+# ------------------------------------------------------------------------------------------- loss
+
+
+def test_the_sums_behind_a_loss_by_hand():
+    logits = jnp.log(jnp.array([[0.5, 0.25, 0.25], [0.1, 0.6, 0.3], [0.2, 0.2, 0.6]]))
+    targets = jnp.array([0, 2, 0])
+    loss, correct, count = sum_losses(logits, targets, jnp.array([True, True, False]))
+    assert float(loss) == pytest.approx(-math.log(0.5) - math.log(0.3), rel=1e-6)
+    assert (float(correct), float(count)) == (1.0, 2.0)
+
+
+def test_loss_and_metrics_are_those_of_numpy():
+    """The mean cross entropy of what counts and 0.5 · weight decay · Σw² over all parameters."""
+    config = replace(CONFIG, weight_decay=0.01, batch_size=20)
+    learner = make_learner(config, bound=1.0)
+    state = learner.initial_state(4)
+    batch = draw_windows(jax.random.fold_in(state.key, 0), learner.windows, config)
+    inputs, targets, counted = map(np.asarray, batch)
+    params = jax.device_get(state.params)
+
+    losses, right = [], []
+    for x, y, counts in zip(inputs, targets, counted, strict=True):
+        each, correct = plain_losses(params, np.append(x, y[-1]))
+        losses += each[counts].tolist()
+        right += correct[counts].tolist()
+    assert not counted.all()  # some windows are short
+    squares = sum(np.sum(np.square(leaf, dtype=np.float64)) for leaf in jax.tree.leaves(params))
+    loss, _ = learner._loss(state.params, *batch)
+    assert float(loss) == pytest.approx(np.mean(losses) + 0.5 * 0.01 * squares, rel=1e-5)
+
+    _, metrics = learner.collect(learner.advance(state, 1))
+    assert metrics["train/log_perplexity"] == pytest.approx(np.mean(losses), rel=1e-5)
+    assert metrics["train/accuracy"] == pytest.approx(np.mean(right), rel=1e-5)
+    assert metrics["train/learning_rate"] == pytest.approx(0.01)
+
+
+def test_the_penalty_is_all_the_gradient_where_nothing_else_pulls():
+    """Without data's share, the gradient is weight decay times the weight."""
+    learner = make_learner(replace(CONFIG, weight_decay=0.5))
+    state = learner.initial_state(0)
+    x, y, counted = draw_windows(state.key, learner.windows, learner.config)
+    gradient = jax.grad(lambda p: learner._loss(p, x, y, jnp.zeros_like(counted))[0])(state.params)
+    jax.tree.map(
+        lambda g, w: np.testing.assert_allclose(g, 0.5 * w, rtol=1e-6), gradient, state.params
+    )
+
+
+def test_totals_are_collected_over_updates_and_then_begin_again():
+    learner = make_learner()
+    state, first = learner.collect(learner.advance(learner.initial_state(0), 1))
+    state, second = learner.collect(learner.advance(state, 2))
+    assert not any(np.asarray(total) for total in state.totals)
+    _, both = learner.collect(learner.advance(learner.initial_state(0), 2))
+    assert both["train/gradient_norm"] == pytest.approx(
+        (first["train/gradient_norm"] + second["train/gradient_norm"]) / 2, rel=1e-5
+    )
+    low, high = sorted(metrics["train/log_perplexity"] for metrics in (first, second))
+    assert low < both["train/log_perplexity"] < high
+
+
+# -------------------------------------------------------------------------------------- optimiser
+
+
+def test_the_learning_rate_of_the_paper():
+    """0.5 · 0.85^⌊k / 1000⌋, and the released code's floor of 2e-4."""
+    config = PriorConfig()
+    for step in (0, 1, 999, 1000, 1999, 2000, 10_000, 29_999, 48_000, 49_000, 10**6):
+        expected = max(0.5 * 0.85 ** (step // 1000), 2e-4)
+        assert float(learning_rate(config, step)) == pytest.approx(expected, rel=1e-4)
+        assert float(jax.jit(lambda k: learning_rate(config, k))(step)) == pytest.approx(
+            expected, rel=1e-4
+        )
+    assert 0.5 * 0.85**48 > 2e-4 > 0.5 * 0.85**49  # the floor is reached among them
+
+
+def test_the_rate_reaches_the_parameters():
+    """Adam's first change of a parameter is the rate itself, whatever the gradient; and with its
+    memory emptied, so is that of update 10, after a decay."""
+    optimizer = make_optimizer(CONFIG)
+    params = {"w": jnp.array([1.0, -2.0, 3.0])}
+    gradient = {"w": jnp.array([0.3, -0.2, 1.0])}
+    for update, rate in ((0, 0.01), (9, 0.01), (10, 0.0085), (20, 0.007225)):
+        state = jax.tree.map(
+            lambda leaf, update=update: (
+                jnp.full_like(leaf, update) if leaf.dtype == jnp.int32 else leaf
+            ),
+            optimizer.init(params),
+        )
+        moments = 1 - 0.9 ** (update + 1), 1 - 0.999 ** (update + 1)
+        expected = rate * (0.1 / moments[0]) / math.sqrt(0.001 / moments[1])
+        changes, _ = optimizer.update(gradient, state, params)
+        np.testing.assert_allclose(np.abs(changes["w"]), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("limit", "clipped"), [(0.05, True), (100.0, False)])
+def test_the_gradient_is_clipped_by_its_global_norm(limit, clipped):
+    learner = make_learner(replace(CONFIG, clip_norm=limit))
+    state, metrics = learner.collect(learner.advance(learner.initial_state(0), 1))
+    (moments,) = [part.mu for part in jax.tree.leaves(
+        state.optimizer, is_leaf=lambda part: hasattr(part, "mu")
+    ) if hasattr(part, "mu")]  # fmt: skip
+    squares = sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(moments))
+    norm = math.sqrt(squares) / 0.1  # of the gradient that Adam was given
+    assert (metrics["train/gradient_norm"] > limit) == clipped
+    assert norm == pytest.approx(min(limit, metrics["train/gradient_norm"]), rel=1e-4)
+
+
+def test_an_update_that_is_not_finite_is_not_applied():
+    learner = make_learner(replace(CONFIG, learning_rate=1e30))
+    one = jax.device_get(learner.advance(learner.initial_state(0), 1)._replace(key=None))
+    state = learner.advance(learner.initial_state(0), 40)
+    assert (int(state.step), int(state.diverged_at)) == (1, 1)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(one.params))
+    for name in ("params", "optimizer", "totals"):
+        assert digest(getattr(state, name)) == digest(getattr(one, name)), name
+    again = learner.advance(state, 40)  # it stays where it is
+    assert (int(again.step), int(again.diverged_at)) == (1, 1)
+
+
+# ------------------------------------------------------------------------------------- evaluation
+
+
+@pytest.mark.parametrize("masked", [0, 3])
+@pytest.mark.parametrize("batch", [3, 256])
+def test_evaluation_is_a_plain_loop_over_whole_sequences(monkeypatch, masked, batch):
+    monkeypatch.setattr(prior, "EVALUATION_BATCH", batch)
+    data = [*sequences(), *sequences(1, (130, 129, 128))]  # events are padded to multiples of 128
+    graph, params = make_params()
+    losses, right = [], []
+    for sequence in data:
+        each, correct = plain_losses(params, sequence)
+        losses += each[masked:].tolist()
+        right += correct[masked:].tolist()
+    ticks = []
+    score = evaluate(graph, params, data, masked=masked, tick=lambda: ticks.append(1))
+    assert score.predictions == len(losses) == sum(max(len(s) - 1 - masked, 0) for s in data)
+    assert score.loss == pytest.approx(np.mean(losses), rel=1e-5)
+    assert score.accuracy == pytest.approx(np.mean(right), rel=1e-9)
+    assert len(ticks) == math.ceil(len(data) / batch)
+    assert score.metrics("valid") == {
+        "valid/log_perplexity": score.loss,
+        "valid/accuracy": score.accuracy,
+    }
+
+
+def test_evaluation_does_not_depend_on_the_order():
+    graph, params = make_params(RHN)
+    one, other = (
+        evaluate(graph, params, data, masked=1) for data in (sequences(), sequences()[::-1])
+    )
+    assert one.loss == pytest.approx(other.loss, rel=1e-6)
+    assert (one.accuracy, one.predictions) == (other.accuracy, other.predictions)
+
+
+def test_a_model_without_opinions_scores_as_chance():
+    graph, params = make_params()
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    score = evaluate(graph, nothing, sequences(), masked=0)
+    assert score.loss == pytest.approx(math.log(EVENTS), rel=1e-6)
+
+
+def test_evaluation_can_be_stopped_between_batches(monkeypatch):
+    monkeypatch.setattr(prior, "EVALUATION_BATCH", 3)
+    ticks = []
+
+    def tick():
+        ticks.append(1)
+        if len(ticks) == 2:
+            raise InterruptedError
+
+    graph, params = make_params()
+    with pytest.raises(InterruptedError):
+        evaluate(graph, params, sequences(), masked=0, tick=tick)
+
+
+def test_nothing_to_evaluate_is_told():
+    graph, params = make_params()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for data in (sequences(lengths=(3, 4)), sequences(lengths=(0,)), []):
+            with pytest.raises(DataError, match="no melody has more than 4 events"):
+                evaluate(graph, params, data, masked=3)
+
+
+# --------------------------------------------------------------------------------------- learning
+
+
+@BOTH
+def test_it_learns_and_every_parameter_moves(model):
+    """From chance, 2.2 nats, to what only knowing the melody's own motif allows."""
+    config = replace(
+        CONFIG, batch_size=16, steps=12, masked=3, learning_rate=0.03, decay_every=100,
+        weight_decay=1e-5,
+    )  # fmt: skip
+    data = melodies()
+    learner = make_learner(config, replace(model, units=16), data)
+    state = learner.initial_state(0)
+    start = jax.device_get(state.params)
+    before = evaluate(learner.graph, state.params, data, masked=3)
+    state = learner.advance(state, 150)
+    after = evaluate(learner.graph, state.params, data, masked=3)
+    assert int(state.diverged_at) == -1
+    assert before.loss == pytest.approx(math.log(EVENTS), abs=0.15)
+    assert before.accuracy < 0.35
+    assert after.loss < 0.3
+    assert after.accuracy > 0.9
+    jax.tree.map_with_path(
+        lambda path, old, new: np.testing.assert_array_equal(
+            old != new, np.ones_like(old, bool), err_msg=jax.tree_util.keystr(path)
+        ),
+        start,
+        jax.device_get(state.params),
+    )
+
+
+@BOTH
+def test_updates_divided_by_a_checkpoint_on_disk_are_the_same_to_the_bit(model, tmp_path):
+    learner = make_learner(model=model)
+    whole = digest(learner.advance(learner.initial_state(0), 40))
+    assert digest(learner.advance(learner.initial_state(0), 40)) == whole
+
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(learner.advance(learner.initial_state(0), 17), {"notes": 1})
+    checkpoints.close()
+    fresh = make_learner(model=model)  # as another session would
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    state, notes = checkpoints.restore_latest(abstract(fresh.initial_state(0)), pytest.fail)
+    checkpoints.close()
+    assert (int(state.step), notes) == (17, {"notes": 1})
+    for stop in (18, 29, 40):
+        state = fresh.advance(state, stop)
+    assert digest(state) == whole
+
+
+def test_another_seed_is_another_training():
+    learner = make_learner()
+    one, other = (learner.initial_state(seed) for seed in (0, 1))
+    for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(other.params), strict=True):
+        assert not np.array_equal(a, b) or not np.asarray(a).any()  # output biases begin at 0
+    swapped = one._replace(key=other.key)  # the same weights, other windows
+    ends = [learner.advance(state, 5) for state in (other, swapped, learner.initial_state(0))]
+    assert len({digest(end.params) for end in ends}) == 3
