@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from common.checkpoint import Checkpoints, abstract
@@ -112,4 +113,7 @@ def find(run: Path, expected: ModelConfig | None = None) -> Kept:
         checkpoints.close()
     if restored is None:
         raise DataError(f"{run / FOLDER}: no checkpoint here.")
-    return Kept(graph, Policy(**restored[0]), model, notes["method"], notes["swapped_specials"])
+    # Restored arrays are bound to their device, which would have what mixes them with new ones
+    # compiled twice; copies are not.
+    policy = Policy(**jax.tree.map(jnp.asarray, jax.device_get(restored[0])))
+    return Kept(graph, policy, model, notes["method"], notes["swapped_specials"])

@@ -13,6 +13,8 @@ from experiments.registry import PRESETS, Experiment, Published
 from experiments.verdict import Departure, MetricName, Verdict, depart, judge, material, parameters
 
 COMMIT_DIGITS = 8
+MELODY_MEASURES = ("accuracy", "log_perplexity")
+"""Measured on whole melodies, from a zero state at each one's start."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,12 @@ def _protocol(name: MetricName, config: Mapping[str, Any]) -> str:
     if name.split.endswith("_mc"):
         passes = _find(config, "evaluation.mc_passes", name.model)
         return f"MC dropout, {passes} passes" if passes is not None else "MC dropout"
+    if name.split == "composed":
+        number = _find(config, "evaluation.final_compositions", name.model)
+        number = number or _find(config, "final_compositions", name.model)
+        return f"{number:,} compositions" if number else ""
+    if name.measure in MELODY_MEASURES:
+        return "whole melodies"
     return "batched" if name.split in ("valid", "test") else ""
 
 

@@ -125,7 +125,7 @@ class PriorLearner:
             "train/gradient_norm": float(totals.gradient_norm / totals.updates),
             "train/learning_rate": float(learning_rate(self.config, int(state.step) - 1)),
         }
-        return state._replace(totals=_zero_totals()), metrics
+        return state._replace(totals=jax.tree.map(jnp.zeros_like, state.totals)), metrics
 
     def update(self, state: PriorState, windows: Windows) -> PriorState:
         """One update on windows drawn for `state.step`; pure, to be traced by jit."""

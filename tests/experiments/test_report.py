@@ -22,6 +22,7 @@ from experiments.report import (
 from experiments.row import result_rows
 from experiments.verdict import AMOUNTS, IMMATERIAL, IMMATERIAL_BUT_FOR, PREFIXES, MetricName
 from highway.config import DataConfig, EvaluationConfig, LanguageModelConfig
+from tutor.config import NoteRNNConfig, TutorConfig
 
 REPOSITORY = Path(__file__).parents[2]
 TEST, VALID, MC = "test_full/perplexity", "valid/perplexity", "test_mc/perplexity"
@@ -339,7 +340,8 @@ def test_metric_names():
 
 
 def test_the_settings_named_exist():
-    known = flatten(to_dict(LanguageModelConfig())).keys()
+    configs = (LanguageModelConfig(), NoteRNNConfig(), TutorConfig())
+    known = {key for config in configs for key in flatten(to_dict(config))}
     assert known >= {*IMMATERIAL, *IMMATERIAL_BUT_FOR, *AMOUNTS, *PREFIXES}
 
 
@@ -447,7 +449,8 @@ def test_the_table_as_json():
         "high": 68.0,
         "values": [66.0, 66.5, 68.0],
     }
-    assert row["published"] == [{"metric": TEST, "value": 66.0, "source": "source of 66.0"}]
+    published = {"metric": TEST, "value": 66.0, "source": "source of 66.0", "better": "lower"}
+    assert row["published"] == [published]
     assert row["verdict"] == {"kind": "matched", "text": "matched"}
     assert len(row["commands"]) == 3
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -127,11 +128,6 @@ def make_block_learner(graph, environment, *, quirks=NO_QUIRKS, **settings):
     return learner
 
 
-def of_seed(tree, place=0):
-    """What one seed of a LearnState's `seeds`, or of a part of it, has."""
-    return jax.tree.map(lambda leaf: leaf[place], tree)
-
-
 def snapshot(tree):
     """A copy in host memory, keys as their numbers: the original may be consumed."""
 
@@ -141,6 +137,11 @@ def snapshot(tree):
         return np.array(leaf)
 
     return jax.tree.map(copy, tree)
+
+
+def of_seed(tree, place=0):
+    """A copy in host memory of what one seed of a LearnState's `seeds`, or a part of it, has."""
+    return jax.tree.map(lambda leaf: leaf[place], snapshot(tree))
 
 
 def assert_same_bits(one, other):
@@ -153,6 +154,14 @@ def assert_same_bits(one, other):
         np.testing.assert_array_equal(a, b, err_msg=name)
 
 
+@partial(jax.jit, static_argnums=0)
 def step_with(graph, params, state, events):
     """One step of a network, outside the learner."""
-    return jax.jit(lambda params: nnx.merge(graph, params).step(state, events))(params)
+    return nnx.merge(graph, params).step(state, events)
+
+
+@partial(jax.jit, static_argnums=0)
+def unroll_with(graph, params, events):
+    """What a network says after each of the events [N, T], from a zero state."""
+    model = nnx.merge(graph, params)
+    return model.unroll(model.initial_state(events.shape[0]), events)[1]

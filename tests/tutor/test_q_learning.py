@@ -40,15 +40,15 @@ ALL_METHODS = ("q", "psi", "g", "rl_only")
 # jitter of Adam's steps. A wrong target (no prior, a wrong sign, another c) is off by 0.3 and more.
 LEARNT = 0.03
 
-STEPS = 32_000
-TABLES = 3
+STEPS = 24_000
+TABLES = 2
 """Processes with random rewards; after them one without, one with c → ∞ and one with c → 0."""
 NOTHING, LARGE_C, SMALL_C = TABLES, TABLES + 1, TABLES + 2
-SCALE = 20.0
+SCALE = 12.0
 
 
 def rewards():
-    """Of six walks, [process, event before, event]."""
+    """Of five walks, [process, event before, event]."""
     normal = np.random.default_rng(7).normal(size=(TABLES, EVENTS, EVENTS))
     others = [np.zeros((EVENTS, EVENTS)), 1e-6 * normal[0], SCALE * normal[0]]
     return np.concatenate([normal, others])
@@ -89,6 +89,7 @@ def rest(method, double=False):
     return np.stack(found), metrics, snapshot(state.seeds.replay.rows)
 
 
+@cache
 def log_prior():
     return log_softmax(table_of(make_table()[1]))
 
@@ -171,13 +172,11 @@ def test_with_a_small_c_only_the_reward_counts(method):
     found = rest(method)[0][SMALL_C]
     bound = np.abs(log_prior()).max() / (1 - DISCOUNT)
     assert np.abs(found - alone).max() < bound + LEARNT
-    assert bound < 0.1 * np.abs(alone).max()
+    assert bound < 0.2 * np.abs(alone).max()
     np.testing.assert_array_equal(found.argmax(axis=1), alone.argmax(axis=1))
 
 
-@pytest.mark.parametrize(
-    ("method", "bootstrap"), [("q", False), ("g", False), ("psi", False), ("psi", True)]
-)
+@pytest.mark.parametrize(("method", "bootstrap"), [("q", False), ("g", False), ("psi", True)])
 def test_ends_count_only_if_they_are_to(method, bootstrap):
     environment = walk(3, ends=True)
     graph, prior = make_table()
@@ -245,8 +244,14 @@ UPDATE = {
 
 @pytest.mark.parametrize(
     ("method", "double", "leaks"),
-    [(method, False, False) for method in ALL_METHODS]
-    + [("q", True, False), ("rl_only", True, False), ("g", False, True)],
+    [
+        ("q", False, False),
+        ("psi", False, False),
+        ("g", False, False),
+        ("g", False, True),
+        ("q", True, False),
+        ("rl_only", True, False),
+    ],
 )
 def test_an_update_is_adams_step_on_the_squared_error(method, double, leaks):
     """From three different networks; the batch is the whole memory, so that it is known.
@@ -265,15 +270,14 @@ def test_an_update_is_adams_step_on_the_squared_error(method, double, leaks):
     config = learner.config
     state = learner.initial_state(prior, (4,))
     others = {name: make_lstm(seed=seed)[1] for name, seed in (("params", 2), ("target", 3))}
-    others = jax.tree.map(lambda leaf: leaf[None], others)
-    state = learner.advance(state._replace(seeds=state.seeds._replace(**others)), 5)
-    before = snapshot(of_seed(state.seeds))
+    begun = jax.tree.map(lambda leaf: leaf[None], others)
+    state = learner.advance(state._replace(seeds=state.seeds._replace(**begun)), 5)
+    before = of_seed(state.seeds)
     networks = {name: getattr(before, name) for name in ("params", "target", "prior")}
     assert before.totals.updates == 0  # 5 of 10 transitions
-    assert_same_bits(networks["params"], of_seed(others["params"]))
-    assert_same_bits(networks["target"], of_seed(others["target"]))
+    assert_same_bits(networks, others | {"prior": prior})
 
-    after = snapshot(of_seed(learner.advance(state, 10).seeds))
+    after = of_seed(learner.advance(state, 10).seeds)
     rows = jax.tree.map(jnp.asarray, after.replay.rows)
     trained = {name: networks[name] for name in (("params", "prior") if leaks else ("params",))}
 
@@ -354,9 +358,7 @@ def test_a_seed_that_diverges_keeps_what_it_had_and_others_go_on():
     assert int(state.diverged_at) == -1
     assert int(state.step) == 5 * size
     for name in kept:
-        assert_same_bits(
-            of_seed(getattr(state.seeds, name)), of_seed(getattr(before.seeds, name))
-        )
+        assert_same_bits(of_seed(getattr(state.seeds, name)), of_seed(getattr(before.seeds, name)))
         assert_same_bits(
             of_seed(getattr(state.seeds, name), 1), of_seed(getattr(sound.seeds, name), 1)
         )
@@ -368,7 +370,28 @@ def test_a_seed_that_diverges_keeps_what_it_had_and_others_go_on():
     assert int(state.step) == 3 * size  # no round after the last has diverged
 
 
-# -------------------------------------------------------------------- melodies: bits, seeds, learning
+def test_metrics_go_on_when_a_seed_has_diverged():
+    """It has none of its own any more, which is no reason for the others' to end."""
+    graph, prior = make_table()
+    learner = make_learner(
+        graph, walk(), iterations=2000, replay_capacity=32, batch_size=32, learning_rate=0.01
+    )
+    state = learner.initial_state(prior, (1, 2))
+    actor = state.seeds.actor
+    when = jnp.array([[10], [-1]], jnp.int32)
+    actor = actor._replace(environment=actor.environment._replace(breaks_at=when))
+    state = state._replace(seeds=state.seeds._replace(actor=actor))
+    state = learner.advance(state, 2 * learner.round_steps)
+    assert state.seeds.diverged_at.tolist() == [0, -1]
+    state, (_, sound) = learner.collect(state)
+    assert sound.keys() >= {"train/reward", "train/loss"}
+    assert np.isfinite(list(sound.values())).all()
+    state = learner.advance(state, 4 * learner.round_steps)
+    _, (_, sound) = learner.collect(state)
+    assert np.isfinite(list(sound.values())).all()
+
+
+# ------------------------------------------------------------- melodies: bits, seeds, learning
 
 SEEDS = (3, 5)
 MUSIC = Environment(music_theory.reset, music_theory.step_env, music_theory.DEFAULT)
@@ -390,16 +413,15 @@ def music():
         replay_capacity=2000,
         learning_rate=5e-3,
         target_rate=0.05,
-        epsilon_iterations=4000,
-        epsilon_end=0.05,
+        exploration="boltzmann",
     )
     return learner, prior
 
 
 @cache
-def first_steps(seeds):
+def first_steps(seeds, stop=1200):
     learner, prior = music()
-    return snapshot(learner.advance(learner.initial_state(prior, seeds), 1200))
+    return snapshot(learner.advance(learner.initial_state(prior, seeds), stop))
 
 
 def test_the_bits_do_not_depend_on_how_learning_is_divided(tmp_path):
@@ -435,16 +457,15 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
 
 
 def test_a_seed_among_others_is_the_seed_alone():
-    """Sums round differently in a batch of seeds: after 300 updates values still agree to 1e-3,
-    and the events, which ε-greedy chooses from them, in all of the first 1200 steps."""
-    among, alone = of_seed(first_steps(SEEDS).seeds), of_seed(first_steps((SEEDS[0],)).seeds)
+    """Sums round differently in a batch of seeds: after 92 updates the weights, moved by 0.3, still
+    agree to 1e-3, and so do the events that are drawn with the same numbers, all 400."""
+    among = of_seed(first_steps(SEEDS, 400).seeds)
+    alone = of_seed(first_steps(SEEDS[:1], 400).seeds)
     for name in ("observation", "action", "next_observation", "reward", "discount"):
-        pair = [getattr(seed.replay.rows, name)[:1200] for seed in (among, alone)]
+        pair = [getattr(seed.replay.rows, name) for seed in (among, alone)]
         np.testing.assert_array_equal(*pair, err_msg=name)
-    assert among.replay.rows.action[:1200].any()
-    np.testing.assert_allclose(
-        among.replay.rows.log_prior, alone.replay.rows.log_prior, atol=1e-5
-    )
+    assert len(np.unique(alone.replay.rows.action[:400])) > 30
+    np.testing.assert_allclose(among.replay.rows.log_prior, alone.replay.rows.log_prior, atol=1e-5)
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-3), among.params, alone.params)
     assert_same_bits(among.key, alone.key)
 
@@ -458,17 +479,16 @@ def test_every_parameter_of_the_value_network_learns_and_no_other():
 
 
 def test_tuning_learns_melodies():
-    """The reward of an event rises, for either seed, from that of a network that knows nothing."""
+    """The reward of an event rises by 1 and more, from that of nearly uniform events, −0.4."""
     learner, prior = music()
     state, first = learner.collect(learner.advance(learner.initial_state(prior, SEEDS), 800))
-    state = learner.advance(state, 11_000)
-    state, _ = learner.collect(state)
+    state, _ = learner.collect(learner.advance(state, 10_000))
     state, last = learner.collect(learner.advance(state, 12_000))
-    print(first, last)
     for begun, done in zip(first, last, strict=True):
         assert done["train/reward"] > begun["train/reward"] + 1.0
-        assert done["train/kl_policy_prior"] > 0.1
-        assert all(np.isfinite(list(done.values())))
+        assert done["train/reward"] > 1.0
+        assert done["train/kl_policy_prior"] > 0.5
+        assert done["train/entropy"] < begun["train/entropy"]
 
 
 # ------------------------------------------------------------------------------------ settings
