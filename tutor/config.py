@@ -129,6 +129,11 @@ class LearnConfig:
             raise ConfigError(
                 f"learn.double=true is for methods with a maximum (q, rl_only), not {self.method}."
             )
+        if self.replay_capacity % self.environments:
+            raise ConfigError(
+                f"learn.replay_capacity={self.replay_capacity} is no multiple of "
+                f"learn.environments={self.environments}."
+            )
         if self.replay_capacity < self.batch_size:
             raise ConfigError(
                 f"learn.replay_capacity={self.replay_capacity} holds no batch of {self.batch_size}."

@@ -25,7 +25,8 @@ class Environment(NamedTuple):
     """Sequences that grow event by event for a reward; functions in gymnax's conventions."""
 
     reset: Callable[..., Any]
-    """(key, params) → (observation, state)."""
+    """(key, params) → (observation, state). Sequences begin empty: only the observation may depend
+    on the key."""
     step: Callable[..., Any]
     """(key, state, action, params) → (observation, state, reward, done, info); no reset."""
     params: Any
@@ -128,8 +129,8 @@ class Draws(NamedTuple):
     """Uniform in [0, 1), [n, E]."""
     action: jax.Array
     """Uniform events, int32 [n, E]; of Boltzmann exploration Gumbel noise [n, E, A]."""
-    reset: jax.Array
-    """Keys [n, E]."""
+    first: jax.Array
+    """Observations with which sequences begin, int32 [n, E]."""
     places: jax.Array
     """Places in the replay memory, int32 [m, batch]."""
 
@@ -158,7 +159,9 @@ class Learner:
         environment: Environment,
         quirks: Quirks = Quirks(),  # noqa: B008 - immutable
     ):
-        """Raises ConfigError where the iterations or the replay memory don't fit the blocks."""
+        """Raises ConfigError where the iterations don't fit the blocks, or a quirk the method."""
+        if quirks.trains_prior and not METHODS[config.method].tilts_prior:
+            raise ConfigError(f"only G's target can train the prior, not that of {config.method}.")
         self.config, self.graph, self.environment, self.quirks = config, graph, environment, quirks
         self.method = METHODS[config.method]
         width = config.environments
@@ -198,13 +201,17 @@ class Learner:
     def collect(self, state: LearnState) -> tuple[LearnState, list[dict[str, float]]]:
         """Each seed's metrics over the time since the last call, and the state to go on with.
 
-        Reward (the environment's) and log p(a|s) are means over the events of behaviour, with its
-        exploration; KL and entropy of the policy are exact in each of a batch of replayed states.
+        A seed that diverged before then has none. Reward (the environment's) and log p(a|s) are
+        means over the events of behaviour, with its exploration; KL and entropy of the policy are
+        exact in each of a batch of replayed states.
         """
         totals = jax.device_get(state.seeds.totals)
-        each = []
+        each: list[dict[str, float]] = []
         for seed in range(len(totals.steps)):
             of = {name: float(total[seed]) for name, total in totals._asdict().items()}
+            if not of["steps"]:
+                each.append({})
+                continue
             metrics = {
                 "train/reward": of["reward"] / of["steps"] * self.config.c,
                 "train/log_prior": of["log_prior"] / of["steps"],
@@ -228,7 +235,7 @@ class Learner:
         actor = Actor(
             observation, environment, model.initial_state(width), model.initial_state(width)
         )
-        _, row = jax.eval_shape(
+        _, row, _ = jax.eval_shape(
             lambda: self._step(prior, prior, actor, self._example_draw(), jnp.zeros((), jnp.int32))
         )
         rows = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), row)
@@ -303,17 +310,17 @@ class Learner:
         def act(carry: tuple[Actor, Replay, Totals], xs: Any) -> tuple[Any, None]:
             actor, memory, totals = carry
             step, draw = xs
-            actor, row = self._step(seed.params, seed.prior, actor, draw, step)
+            actor, row, action = self._step(seed.params, seed.prior, actor, draw, step)
+            taken = jnp.take_along_axis(row.log_prior, action[:, None], 1)
             totals = totals._replace(
                 reward=totals.reward + jnp.sum(row.reward),
-                log_prior=totals.log_prior
-                + jnp.sum(jnp.take_along_axis(row.log_prior, row.action[:, None], 1)),
+                log_prior=totals.log_prior + jnp.sum(taken),
                 steps=totals.steps + self.config.environments,
             )
             return (actor, replay.store(memory, row, step), totals), None
 
         steps = begun + self.config.environments * jnp.arange(self.steps_per_block, dtype=jnp.int32)
-        per_step = (draws.explore, draws.action, draws.reset)
+        per_step = (draws.explore, draws.action, draws.first)
         (actor, memory, totals), _ = jax.lax.scan(
             act, (seed.actor, seed.replay, seed.totals), (steps, per_step)
         )
@@ -342,8 +349,9 @@ class Learner:
         actor: Actor,
         draw: tuple[Any, Any, Any],
         step: jax.Array,
-    ) -> tuple[Actor, Row]:
-        """One event in every environment, and the transitions [E] that it makes."""
+    ) -> tuple[Actor, Row, jax.Array]:
+        """One event in every environment, the transitions [E] that it makes, and the actions [E]
+        behind them."""
         config, environment = self.config, self.environment
         explore, noise, first = draw
         policy, q = self._model(params).step(actor.policy, actor.observation)
@@ -383,7 +391,7 @@ class Learner:
             policy=jax.tree.map(begin, zero, policy),
             prior=jax.tree.map(begin, zero, prior_state),
         )
-        return actor, row
+        return actor, row, action
 
     def _look_ahead(self, seed: Seed, rows: Row) -> Future:
         """What target network and prior say of where transitions led; all that stays the same
@@ -458,13 +466,13 @@ class Learner:
         return Draws(
             explore=jax.random.uniform(keys[0], steps),
             action=action,
-            reset=first.reshape(steps),
+            first=first.reshape(steps),
             places=places.reshape(self.blocks, self.updates_per_block, -1),
         )
 
     def _example_draw(self) -> tuple[jax.Array, jax.Array, jax.Array]:
         draws = self._draw(jax.random.key(0), jnp.zeros((), jnp.int32))
-        return draws.explore[0, 0], draws.action[0, 0], draws.reset[0, 0]
+        return draws.explore[0, 0], draws.action[0, 0], draws.first[0, 0]
 
     def _model(self, params: Params) -> SequenceModel:
         return nnx.merge(self.graph, params)

@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from experiments import bench
 from experiments.cli import main
 
@@ -26,8 +28,6 @@ def test_the_tutor_benchmark_prints_one_flat_object_of_numbers(monkeypatch, caps
 
 def test_bench_refuses_what_it_does_not_know(capsys):
     for arguments in (["bench", "tuter"], ["bench", "tutor", "--seconds", "-1"]):
-        try:
+        with pytest.raises(SystemExit, match="2"):
             main(arguments)
-        except SystemExit as stop:
-            assert stop.code == 2
         assert "error:" in capsys.readouterr().err

@@ -500,10 +500,10 @@ def test_settings_that_exclude_each_other():
             LearnConfig(method=method, double=True)
     with pytest.raises(ConfigError, match="holds no batch"):
         LearnConfig(replay_capacity=31)
-    graph, prior = make_table()
+    with pytest.raises(ConfigError, match="no multiple of learn.environments=3"):
+        LearnConfig(environments=3, replay_capacity=100)
+    graph, _ = make_table()
     with pytest.raises(ConfigError, match="no multiple of 15"):
-        make_learner(graph, walk(), iterations=100, environments=3)
-    with pytest.raises(ConfigError, match="multiple"):
-        make_learner(
-            graph, walk(), iterations=150, environments=3, replay_capacity=100
-        ).initial_state(prior, (0,))
+        make_learner(graph, walk(), iterations=100, environments=3, replay_capacity=99)
+    with pytest.raises(ConfigError, match="only G's target"):
+        make_learner(graph, walk(), method="psi", quirks=Quirks(trains_prior=True))
