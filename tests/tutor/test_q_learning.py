@@ -500,7 +500,7 @@ def test_settings_that_exclude_each_other():
             LearnConfig(method=method, double=True)
     with pytest.raises(ConfigError, match="holds no batch"):
         LearnConfig(replay_capacity=31)
-    with pytest.raises(ConfigError, match="no multiple of learn.environments=3"):
+    with pytest.raises(ConfigError, match=r"no multiple of learn\.environments=3"):
         LearnConfig(environments=3, replay_capacity=100)
     graph, _ = make_table()
     with pytest.raises(ConfigError, match="no multiple of 15"):
