@@ -8,24 +8,19 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Any
 
 from common.config import flatten, override, to_dict
 from common.datasets import DATASETS, default_cache_dir
 from common.error import ConfigError, DataError, DivergedError, UserError
-from experiments.registry import PRESETS, Experiment, experiments, find
-
-EXIT_CODES = """exit codes: 0 done · 2 usage or configuration error · 3 data missing, corrupt or not
-writable · 4 diverged · 130, 143 interrupted (SIGINT, SIGTERM) after saving"""
-BENCHMARKS = ("tutor",)
-RESULTS = Path("results")
+from experiments.arguments import make_parser
+from experiments.registry import Experiment, experiments, find
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the process's exit code."""
-    options = _parser().parse_args(arguments)
+    options = make_parser(COMMANDS).parse_args(arguments)
     try:
         options.command(options)
         sys.stdout.flush()
@@ -59,169 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
     words = ("RESOURCE_EXHAUSTED", "Out of memory", "out of memory")
     return isinstance(error, MemoryError) or any(word in str(error) for word in words)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in a line, and where to read on."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"error: {message}. See {self.prog} --help", file=sys.stderr)
-        sys.exit(ConfigError.exit_code)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m experiments",
-        description="Recurrent Highway Networks and Sequence Tutor: run experiments, read results.",
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    def add(name: str, function: Callable[[argparse.Namespace], None], text: str) -> Any:
-        command = commands.add_parser(name, help=text, description=text, epilog=EXIT_CODES)
-        command.set_defaults(command=function)
-        # Accepted behind the command too, without overriding what stood before it.
-        command.add_argument(
-            "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
-        )
-        return command
-
-    listing = add("list", _list, "list all experiments")
-    listing.add_argument("--json", action="store_true", help="machine-readable")
-
-    show = add("show", _show, "show an experiment's docstring and resolved configuration")
-    show.add_argument("name", metavar="NAME")
-    _add_preset(show)
-    _add_overrides(show)
-
-    run = add("run", _run, "run an experiment; the same command continues a run that was stopped")
-    _add_run_options(run)
-
-    table = add("table", _table, "print the results table of the runs here and the committed ones")
-    table.add_argument("names", nargs="*", metavar="NAME", help="experiments; all if none is named")
-    table.add_argument("--json", action="store_true", help="machine-readable")
-    table.add_argument(
-        "--out", type=Path, default=Path("runs"), help="where runs lie (%(default)s)"
-    )
-    table.add_argument(
-        "--results", type=Path, default=RESULTS, help="committed records (%(default)s)"
-    )
-
-    report = add("report", _report, "write RESULTS.md from the committed records")
-    report.add_argument(
-        "--results", type=Path, default=RESULTS, help="the records' folder (%(default)s)"
-    )
-    report.add_argument(
-        "--add",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="RUN",
-        help="finished run directories to copy record and pictures from, first",
-    )
-
-    data = add(
-        "data", _data, "prepare and verify datasets, or say what is missing and how to get it"
-    )
-    data.add_argument("names", nargs="*", metavar="NAME", help="datasets; all if none is named")
-    data.add_argument("--data-dir", type=Path, help="folder with files brought by hand")
-    data.add_argument("--json", action="store_true", help="machine-readable")
-
-    compose = add("compose", _compose, "compose melodies with a finished run's model")
-    _add_compose_options(compose)
-
-    bench = add("bench", _bench, "measure speed and memory on this machine")
-    bench.add_argument("name", metavar="NAME", choices=BENCHMARKS, help=", ".join(BENCHMARKS))
-    bench.add_argument(
-        "--seconds", type=_seconds, default=2.0, help="length of a measurement (%(default)s)"
-    )
-    _add_platform(bench)
-    bench.add_argument("--json", action="store_true", help="machine-readable")
-
-    devices = add("devices", _devices, "say which devices JAX sees, their precision and memory")
-    _add_platform(devices)
-    devices.add_argument("--json", action="store_true", help="machine-readable")
-    return parser
-
-
-def _add_run_options(run: argparse.ArgumentParser) -> None:
-    run.add_argument("name", metavar="NAME", help="see `list`")
-    _add_preset(run)
-    run.add_argument(
-        "--seeds", type=_seed, nargs="+", default=[0], metavar="N", help="one run each (0)"
-    )
-    _add_platform(run)
-    _add_overrides(run)
-    run.add_argument("--out", type=Path, default=Path("runs"), help="where runs lie (%(default)s)")
-    run.add_argument("--data-dir", type=Path, help="folder with files brought by hand")
-    again = run.add_mutually_exclusive_group()
-    again.add_argument(
-        "--resume", action="store_true", help="continue what is there, or start (the default)"
-    )
-    again.add_argument("--fresh", action="store_true", help="delete what is there and start over")
-    run.add_argument("--tensorboard", action="store_true", help="write TensorBoard files as well")
-
-
-def _add_compose_options(compose: argparse.ArgumentParser) -> None:
-    compose.add_argument(
-        "trained", type=Path, metavar="RUN", help="run directory of note_rnn or tutor_melodies"
-    )
-    compose.add_argument("-n", type=_count, default=8, dest="count", help="how many (%(default)s)")
-    compose.add_argument("--primer", type=Path, metavar="FILE.mid", help="a melody to go on from")
-    compose.add_argument("--wav", action="store_true", help="write sound beside the MIDI files")
-    compose.add_argument("--seed", type=_seed, default=0, metavar="N", help="(%(default)s)")
-    compose.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="where to write (RUN/compositions)"
-    )
-    _add_platform(compose)
-
-
-def _add_preset(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--preset", metavar="|".join(PRESETS), help="size of the experiment (its own: see show)"
-    )
-
-
-def _add_platform(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--platform", choices=("auto", "cpu", "gpu", "tpu"), default="auto", help="(%(default)s)"
-    )
-
-
-def _add_overrides(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="settings to change, as in model.depth=3",
-    )
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"'{text}': a seed is a number from 0 to 2³² − 1")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 100:
-        raise argparse.ArgumentTypeError(f"'{text}': choose a number from 1 to 100")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 3600:
-        raise argparse.ArgumentTypeError(f"'{text}': seconds lie between 0 and 3600")
-    return value
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -423,3 +255,16 @@ def _configure(platform: str) -> None:
 
     cache = default_cache_dir() / "compiled"
     device.configure(platform, None if os.environ.get("HIGHWAY_TUTOR_NO_COMPILE_CACHE") else cache)
+
+
+COMMANDS = {
+    "list": _list,
+    "show": _show,
+    "run": _run,
+    "table": _table,
+    "report": _report,
+    "data": _data,
+    "compose": _compose,
+    "bench": _bench,
+    "devices": _devices,
+}

@@ -13,10 +13,9 @@ from common.melody import NO_EVENT, NOTE_OFF, Events
 from common.midi import read_primer, write_melody, write_wav
 from common.table import Cell, Table
 from experiments import policy
+from experiments.melody_run import ENVIRONMENT, LENGTH
 from experiments.policy import Kept
-from tutor import music_theory
 from tutor.evaluation import Composer
-from tutor.learner import Environment
 from tutor.music_theory import DEFAULT, score_composition
 from tutor.piano_roll import MARKS, draw_piano_roll, find_violations
 
@@ -128,8 +127,7 @@ def _read_primer(path: Path, folder: Path) -> Events:
 
 def _draw_events(kept: Kept, seed: int, primer: Events | None) -> Events:
     """The compositions of a seed, int32 [MOST, T]."""
-    environment = Environment(music_theory.reset, music_theory.step_env, DEFAULT)
-    composer = Composer(kept.graph, kept.method, environment, DEFAULT.length)
+    composer = Composer(kept.graph, kept.method, ENVIRONMENT, LENGTH)
     made = composer.compose(kept.policy, jax.random.key(seed), MOST, primer=primer)
     return np.asarray(made.events)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from common.midi import write_melody
 from tutor import music_theory
-from tutor.learner import Environment
+from tutor.learn_state import Environment
 from tutor.music_statistics import count_statistics, summarize_counts
 
 ENVIRONMENT = Environment(music_theory.reset, music_theory.step_env, music_theory.DEFAULT)

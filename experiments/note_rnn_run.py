@@ -1,7 +1,9 @@
 """Trains the Note RNN in a run directory, and counts what it composes."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -20,6 +22,7 @@ from experiments.run import Context, DivergedRun, Outcome
 from tutor.config import DataConfig, NoteRNNConfig
 from tutor.evaluation import Composer, Policy
 from tutor.prior import PriorLearner, PriorState, Score, evaluate
+from tutor.sequence_model import Graph, Params
 
 
 def run(context: Context) -> Outcome:
@@ -42,9 +45,8 @@ def train(context: Context, config: NoteRNNConfig, folder: str = "") -> Outcome:
     initial = learner.initial_state(context.seed)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(initial.params))
 
-    def score(params: object, split: str, tick: Tick) -> Score:
-        sequences = getattr(melodies, split)
-        return evaluate(learner.graph, params, sequences, masked=config.prior.masked, tick=tick)
+    score = partial(_score, learner.graph, melodies, config.prior.masked)
+    measure = partial(_measure, learner.graph, score, config.final_compositions, context.seed)
 
     def validate(state: PriorState, tick: Tick) -> tuple[dict[str, float], float]:
         found = score(state.params, "valid", tick)
@@ -80,18 +82,7 @@ def train(context: Context, config: NoteRNNConfig, folder: str = "") -> Outcome:
             raise DivergedRun(str(error), outcome({}, {})) from None
         begin = time.monotonic()
         try:
-            metrics: dict[str, float] = {}
-            for split in ("valid", "test"):
-                metrics |= score(best.params, split, interrupt.check).metrics(split)
-            made = Composer(learner.graph, "q", ENVIRONMENT, LENGTH).compose(
-                # As logits the prior's numbers are the scores of a softmax policy: itself.
-                Policy(best.params, best.params),
-                jax.random.key(context.seed),
-                config.final_compositions,
-                tick=interrupt.check,
-            )
-            metrics |= {"composed/reward": made.metrics("composed")["composed/reward"]}
-            metrics |= table_1(made.events)
+            metrics, events = measure(best.params, interrupt.check)
         except InterruptedRun as stop:
             raise InterruptedRun(
                 f"{stop} in the final evaluation; the training is saved in {context.run.path}.\n"
@@ -106,9 +97,28 @@ def train(context: Context, config: NoteRNNConfig, folder: str = "") -> Outcome:
         swapped_specials=config.original_quirks,
     )
     done = outcome(metrics, {"training": seconds, "evaluation": time.monotonic() - begin})
-    write_compositions(made.events, path)
+    write_compositions(events, path)
     _draw(context, path, done)
     return done
+
+
+def _score(
+    graph: Graph, melodies: MelodySet, masked: int, params: Params, split: str, tick: Tick
+) -> Score:
+    return evaluate(graph, params, getattr(melodies, split), masked=masked, tick=tick)
+
+
+def _measure(
+    graph: Graph, score: Callable[..., Score], count: int, seed: int, params: Params, tick: Tick
+) -> tuple[dict[str, float], np.ndarray]:
+    """Metrics of both held-out splits and of `count` compositions, and these, int [count, T]."""
+    metrics: dict[str, float] = {}
+    for split in ("valid", "test"):
+        metrics |= score(params, split, tick).metrics(split)
+    # A prior's logits are the scores of a softmax policy, itself: as Q-learning's values are.
+    composer = Composer(graph, "q", ENVIRONMENT, LENGTH)
+    made = composer.compose(Policy(params, params), jax.random.key(seed), count, tick=tick)
+    return metrics | made.metrics("composed") | table_1(made.events), made.events
 
 
 def load_melodies(context: Context, config: DataConfig, *, swapped: bool) -> MelodySet:

@@ -23,7 +23,8 @@ from experiments.run import Context, DivergedRun, Outcome, seed_path
 from experiments.run import run as run_experiment
 from tutor.config import TutorConfig
 from tutor.evaluation import Composer, Policy
-from tutor.learner import Learner, LearnState, Quirks
+from tutor.learn_state import LearnState
+from tutor.learner import Learner, Quirks
 
 _SAME_QUIRKS = (
     "Train one with the same setting into another --out, and give it with --set note_rnn.run=DIR."

@@ -11,7 +11,7 @@ from flax import nnx
 
 from tutor import kl_control
 from tutor.kl_control import METHODS
-from tutor.learner import Environment
+from tutor.learn_state import Environment
 from tutor.sequence_model import Graph, Params
 
 CHUNK = 1000

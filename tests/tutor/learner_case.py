@@ -14,7 +14,8 @@ from scipy.special import logsumexp
 from common.lstm import LSTM
 from common.recurrent import NO_MASKS, Core
 from tutor.config import LearnConfig
-from tutor.learner import Environment, Learner, Quirks
+from tutor.learn_state import Environment
+from tutor.learner import Learner, Quirks
 from tutor.sequence_model import make_model
 
 EVENTS = 4

@@ -23,7 +23,7 @@ from scipy.stats import chisquare
 from common.melody import NUM_EVENTS
 from tutor import evaluation, music_theory
 from tutor.evaluation import Composer, Policy
-from tutor.learner import Environment
+from tutor.learn_state import Environment
 from tutor.music_theory import DEFAULT, score_composition
 
 MUSIC = Environment(music_theory.reset, music_theory.step_env, DEFAULT)

@@ -29,7 +29,8 @@ from common.error import ConfigError
 from common.melody import NUM_EVENTS
 from tutor import music_theory
 from tutor.config import LearnConfig
-from tutor.learner import Environment, Quirks, clip_each_by_norm
+from tutor.learn_state import Environment
+from tutor.learner import Quirks, clip_each_by_norm
 
 DISCOUNT, C = 0.5, 0.5
 ALL_METHODS = ("q", "psi", "g", "rl_only")
