@@ -108,10 +108,12 @@ class Checkpoints:
     def latest_notes(self) -> dict[str, Any]:
         """The notes of the newest checkpoint, without its arrays. Raises DataError if there is
         none, or it is damaged."""
-        numbers = self._numbers()
-        if not numbers:
-            raise DataError(f"{self.directory}: no checkpoint here.")
-        return self._metadata(numbers[-1])["notes"]
+        return self._metadata(self._latest())["notes"]
+
+    def read_latest(self, abstract_state: State) -> State:
+        """The newest state, for a finished run: nothing is set aside. Raises DataError if there is
+        none, or it is damaged."""
+        return self._read(self._latest(), abstract_state).state
 
     def restore_best(self, abstract_state: State, score: float) -> State:
         """The state that was saved with this score, the lowest of the run.
@@ -133,6 +135,12 @@ class Checkpoints:
         except Exception:
             if not self._failed:  # the failed save was told already
                 raise
+
+    def _latest(self) -> int:
+        numbers = self._numbers()
+        if not numbers:
+            raise DataError(f"{self.directory}: no checkpoint here.")
+        return numbers[-1]
 
     def _numbers(self) -> list[int]:
         return [checkpoint.step for checkpoint in self._checkpointer.checkpoints]

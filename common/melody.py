@@ -103,6 +103,12 @@ def decode_events(events: Iterable[int] | np.ndarray) -> list[Note]:
     return notes
 
 
+def swap_specials(events: np.ndarray) -> np.ndarray:
+    """The events with NO_EVENT for NOTE_OFF and the other way round; any shape."""
+    swapped = np.where(events == NOTE_OFF, NO_EVENT, events)
+    return np.where(events == NO_EVENT, NOTE_OFF, swapped)
+
+
 def canonical(events: Sequence[int] | np.ndarray) -> Events:
     """Return the events that say the same with NO_EVENT for every NOTE_OFF in silence."""
     return encode_notes(decode_events(events), len(events))

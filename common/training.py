@@ -43,6 +43,8 @@ class Schedule:
     items_per_update: int
     """Tokens or environment steps, for the speed shown."""
     item: str
+    stage: str = "epoch"
+    """What ends with an evaluation."""
     multiple: int = 1
     """Updates that the learner does at once; `total` is a multiple of it, and what is due on the
     way follows the first update at which the learner stands."""
@@ -177,7 +179,7 @@ class Training:
             )
         self._write(metrics)
         self.progress.note(
-            f"epoch {self._epoch(step):g}  {self.describe(metrics)}  "
+            f"{self.schedule.stage} {self._epoch(step):g}  {self.describe(metrics)}  "
             f"{duration(self.notes['seconds'])}"
         )
         if score is not None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from common.error import ConfigError
-from experiments.registry import PRESETS
 
 EXIT_CODES = """exit codes: 0 done · 2 usage or configuration error · 3 data missing, corrupt or not
 writable · 4 diverged · 130, 143 interrupted (SIGINT, SIGTERM) after saving"""
@@ -139,7 +138,7 @@ def _add_compose_options(compose: argparse.ArgumentParser) -> None:
 
 def _add_preset(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--preset", metavar="|".join(PRESETS), help="size of the experiment (its own: see show)"
+        "--preset", help="size of the experiment: smoke, cpu, paper; see show for others"
     )
 
 

@@ -9,22 +9,20 @@ import jax
 import numpy as np
 
 from common.error import ConfigError, DataError
-from common.melody import NO_EVENT, NOTE_OFF, Events
-from common.midi import read_primer, write_melody, write_wav
+from common.melody import Events, swap_specials
+from common.midi import read_primer
 from common.table import Cell, Table
 from experiments import policy
-from experiments.melody_run import ENVIRONMENT, LENGTH
+from experiments.melody_run import ENVIRONMENT, LENGTH, PARAMS, SHARP, write_composition
 from experiments.policy import Kept
 from tutor.evaluation import Composer
-from tutor.music_theory import DEFAULT, score_composition
+from tutor.music_theory import score_composition
 from tutor.piano_roll import MARKS, draw_piano_roll, find_violations
 
 MOST = 100
 """Compositions of a seed; however many are asked for, they are the first of these."""
 LONGEST_PRIMER = 4096  # sixteenths
 TO_A_PICTURE = 8
-SHARP = 2
-"""Semitones by which the released code's MIDI files are too high."""
 _OURS = re.compile(r"composition\d+\.(mid|wav)|piano_roll\d*\.png")
 
 
@@ -98,16 +96,10 @@ def compose(
     title = f"{Path(*run.resolve().parts[-3:])}, compositions of seed {seed}"
     return Composed(
         events,
-        jax.device_get(score_composition(events, DEFAULT)),
+        jax.device_get(score_composition(events, PARAMS)),
         _write(kept, events, seen, folder, wav),
         _draw_pictures(kept, events, seen, folder, title),
     )
-
-
-def swap_specials(events: Events) -> Events:
-    """The events with NO_EVENT for NOTE_OFF and the other way round; any shape."""
-    swapped = np.where(events == NOTE_OFF, NO_EVENT, events)
-    return np.where(events == NO_EVENT, NOTE_OFF, swapped)
 
 
 def _read_primer(path: Path, folder: Path) -> Events:
@@ -138,14 +130,9 @@ def _write(
     """Writes compositions [N, T] behind their primer; returns the MIDI files."""
     paths = []
     for number, composition in enumerate(events, start=1):
-        path = folder / f"composition{number}.mid"
         heard = composition if primer is None else np.concatenate([primer, composition])
-        if kept.swapped_specials:
-            heard = swap_specials(heard)
-        transpose = SHARP if kept.swapped_specials else 0
-        write_melody(heard, path, transpose=transpose)
-        if wav:
-            write_wav(heard, path.with_suffix(".wav"), transpose=transpose)
+        path = folder / f"composition{number}.mid"
+        write_composition(heard, path, swapped_specials=kept.swapped_specials, wav=wav)
         paths.append(path)
     return paths
 
@@ -169,6 +156,7 @@ def _draw_pictures(
         draw_piano_roll(
             events[start : start + TO_A_PICTURE],
             path,
+            PARAMS,
             primer=primer,
             title=title,
             caption=" ".join(captions),

@@ -12,8 +12,9 @@ import numpy as np
 from common.datasets import MelodySet, load
 from common.error import ConfigError, DataError, DivergedError, InterruptedRun
 from common.interrupt import Interrupt
-from common.melody import NO_EVENT, NOTE_OFF, NUM_EVENTS
+from common.melody import NUM_EVENTS, swap_specials
 from common.plot import learning_curves
+from common.progress import Progress
 from common.record import DataUsed
 from common.training import Schedule, Tick, Training
 from experiments import policy
@@ -23,6 +24,9 @@ from tutor.config import DataConfig, NoteRNNConfig
 from tutor.evaluation import Composer, Policy
 from tutor.prior import PriorLearner, PriorState, Score, evaluate
 from tutor.sequence_model import Graph, Params
+
+MOST_NAMED = 20
+"""Skipped files that are named; all are counted."""
 
 
 def run(context: Context) -> Outcome:
@@ -61,6 +65,7 @@ def train(context: Context, config: NoteRNNConfig, folder: str = "") -> Outcome:
             evaluate_every=config.prior.evaluate_every,
             items_per_update=config.prior.batch_size * config.prior.steps,
             item="events",
+            stage="look",
         ),
         evaluate=validate,
         describe=_describe,
@@ -97,7 +102,7 @@ def train(context: Context, config: NoteRNNConfig, folder: str = "") -> Outcome:
         swapped_specials=config.original_quirks,
     )
     done = outcome(metrics, {"training": seconds, "evaluation": time.monotonic() - begin})
-    write_compositions(events, path)
+    write_compositions(events, path, swapped_specials=config.original_quirks)
     _draw(context, path, done)
     return done
 
@@ -130,6 +135,7 @@ def load_melodies(context: Context, config: DataConfig, *, swapped: bool) -> Mel
     melodies = load(config.name, data_dir=context.options.data_dir)
     if not isinstance(melodies, MelodySet):
         raise ConfigError(f"data.name={config.name}: the Note RNN needs a dataset of melodies.")
+    _tell_skipped(melodies)
     cut = {
         "train": config.train_melodies,
         "valid": config.evaluation_melodies,
@@ -150,12 +156,12 @@ def load_melodies(context: Context, config: DataConfig, *, swapped: bool) -> Mel
     return replace(melodies, **splits)
 
 
-def swap_specials(events: np.ndarray) -> np.ndarray:
-    """Events of any shape with rests and holds exchanged: the released code's encoder."""
-    swapped = np.array(events)
-    swapped[events == NOTE_OFF] = NO_EVENT
-    swapped[events == NO_EVENT] = NOTE_OFF
-    return swapped
+def _tell_skipped(melodies: MelodySet) -> None:
+    """Names source files that gave no melody, and counts what was left out."""
+    progress = Progress(melodies.name)
+    for skipped in melodies.skipped[:MOST_NAMED]:
+        progress.note(f"skipped {skipped}")
+    progress.note(", ".join(f"{count:,} {what}" for what, count in melodies.counts.items()))
 
 
 def data_used(context: Context, melodies: MelodySet) -> DataUsed:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from common.checkpoint import Checkpoints, abstract
-from common.config import differences, from_dict
+from common.config import from_dict
 from common.error import ConfigError, DataError
 from common.lstm import LSTM
 from common.melody import NUM_EVENTS
@@ -82,11 +82,11 @@ def keep(
     checkpoints.close()
 
 
-def find(run: Path, expected: ModelConfig | None = None) -> Kept:
+def find(run: Path) -> Kept:
     """Reads what a run composes with.
 
-    Raises DataError where there is none, ConfigError where it is of another vocabulary, or not of
-    the expected model.
+    Raises DataError where there is none or it is damaged, ConfigError where it is of another
+    vocabulary.
     """
     if not (run / FOLDER).is_dir():
         raise DataError(
@@ -101,19 +101,12 @@ def find(run: Path, expected: ModelConfig | None = None) -> Kept:
                 f"{run}: its model knows {notes['num_events']} events; melodies have {NUM_EVENTS}."
             )
         model = from_dict(ModelConfig, notes["model"])
-        if expected is not None and (changed := differences(notes["model"], asdict(expected))):
-            raise ConfigError(
-                f"{run}: its model isn't the configured one ({'; '.join(changed)}).\n"
-                "Choose another run, or the same model.* settings."
-            )
         graph, params = make_graph(model)
         state = abstract(Policy(params, params)._asdict())
-        restored = checkpoints.restore_latest(state, warn=lambda text: None)
+        restored = checkpoints.read_latest(state)
     finally:
         checkpoints.close()
-    if restored is None:
-        raise DataError(f"{run / FOLDER}: no checkpoint here.")
     # Restored arrays are bound to their device, which would have what mixes them with new ones
     # compiled twice; copies are not.
-    policy = Policy(**jax.tree.map(jnp.asarray, jax.device_get(restored[0])))
+    policy = Policy(**jax.tree.map(jnp.asarray, jax.device_get(restored)))
     return Kept(graph, policy, model, notes["method"], notes["swapped_specials"])

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from common.config import suggestion
 from common.error import ConfigError
 
-PRESETS = ("smoke", "cpu", "vectorised", "paper")
+PRESETS = ("smoke", "cpu", "cpu_quirks", "cpu_unmasked", "vectorised", "paper")
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class Experiment:
     """Trainable parameters of the `paper` preset, where it has one model of a published size."""
     runner: str
     """`module:function`, imported only when it runs; see experiments.run.Runner."""
+    stand_in: str | None = None
+    """The dataset that stands in for the paper's, where nobody can have that."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Other names of presets."""
     seeds_together: bool = False

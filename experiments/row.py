@@ -87,7 +87,7 @@ def _rows(records: Sequence[Record], experiment: Experiment) -> list[Row]:
     runs.sort(key=lambda row: (places.get(row.preset, -1), row.changes, metrics.index(row.metric)))
     if "paper" not in experiment.presets:
         return runs
-    done = {row.metric for row in runs if row.as_published}
+    done = {row.metric for row in runs if row.as_published or row.verdict.kind == "other data"}
     published = dict.fromkeys(p.metric for p in experiment.published)
     return [_not_run(experiment, metric) for metric in published if metric not in done] + runs
 
@@ -187,7 +187,7 @@ def _published(experiment: Experiment, metric: str) -> tuple[Published, ...]:
 def _differences(
     ours: Summary | None, published: Sequence[Published], departure: Departure | None
 ) -> tuple[float, ...]:
-    if ours is None or (departure is not None and departure.other_data):
+    if ours is None or (departure and departure.other_data and not departure.only_in_data):
         return ()
     return tuple(ours.mean - value.value for value in published)
 

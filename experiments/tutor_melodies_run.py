@@ -55,7 +55,7 @@ def tune(
                 _policy(state, place), key, config.evaluation.compositions, tick=tick
             )
             if config.original_quirks:
-                made = made._replace(reward=made.reward[:, -1:])
+                made = made._replace(reward=made.reward[:, -1:], log_prior=made.log_prior[:, -1:])
             metrics |= {f"seed{seed}/{k}": v for k, v in made.metrics("eval").items()}
         return metrics, None
 
@@ -68,6 +68,7 @@ def tune(
             evaluate_every=config.evaluation.every,
             items_per_update=len(context.seeds),
             item="events",
+            stage="look",
             multiple=learner.round_steps,
         ),
         evaluate=look,
@@ -201,7 +202,7 @@ def _final_metrics(
             f"{stop} in the final evaluation of {path}.\nThe same command evaluates it.",
             stop.signal_number,
         ) from None
-    write_compositions(made.events, path)
+    write_compositions(made.events, path, swapped_specials=kept.swapped_specials)
     return made.metrics("composed") | table_1(made.events)
 
 

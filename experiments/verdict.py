@@ -43,18 +43,29 @@ AMOUNTS = {
 PREFIXES = {"data.train_tokens": "training", "data.evaluation_tokens": "evaluation"}
 """Settings that cut a corpus down to its first so many tokens; 0 is all of it."""
 
-Kind = Literal["matched", "better", "short", "scaled down", "other settings", "diverged", "not run"]
+Kind = Literal[
+    "matched",
+    "better",
+    "short",
+    "other data",
+    "scaled down",
+    "other settings",
+    "diverged",
+    "not run",
+]
 
 RULES = """\
 Lower is better, except in accuracies and in the last six statistics of Sequence Tutor's Table 1 \
 (leaps resolved to notes in repeated motif), where higher is, and in its first five, where nearer \
 to 0 is. A run is compared with a published value only if every setting that matters to the \
-metric, its number of parameters and its data are those of the `paper` preset.
+metric and its number of parameters are those of the `paper` preset.
 
 - **matched**: the published value lies in the 95 % interval, or the mean is within 1 % of it.
 - **better**, **short**: not matched; the mean is on the better, or the worse, side of the \
 published value. Where two values are published for one metric and the verdicts differ, both are \
 given.
+- **other data**: all as in the paper but for the data, where the paper's can't be had; says what \
+stands in for them, and on which side of the published value the mean falls: no more than a hint.
 - **scaled down**: a smaller model, less training or less or other data than the paper's; says by \
 how much. The difference is left out where the data are a stand-in or a part of the corpus.
 - **other settings**: of the paper's size, but with settings that are not the paper's.
@@ -99,8 +110,17 @@ class Departure:
     """Whether it saw a stand-in, or another part of the corpus."""
     settings: tuple[str, ...]
     """All differing settings, as `key: paper's → the run's`."""
+    stand_in: tuple[str, ...]
+    """What stands in for the paper's data, in words; also among the amounts."""
+    unavoidable: bool
+    """Whether the paper's data can't be had, and this is the experiment's stand-in for them."""
     others: int
     """How many of the settings the amounts don't speak of."""
+
+    @property
+    def only_in_data(self) -> bool:
+        """Whether all is as in the paper but for the data, which nobody can have."""
+        return self.unavoidable and self.amounts == self.stand_in and not self.settings
 
     def __bool__(self) -> bool:
         """Whether there is any."""
@@ -139,11 +159,14 @@ def depart(record: Record, experiment: Experiment, metric: str) -> Departure | N
         amounts += words
         smaller = smaller or less
     stand_in = _stand_in(record, experiment)
+    unavoidable = {used.name for used in record.data} == {experiment.stand_in}
     return Departure(
         amounts=(*amounts, *stand_in),
-        smaller=smaller or bool(stand_in),
+        smaller=smaller or (bool(stand_in) and not unavoidable),
         other_data=bool(stand_in) or any(_setting(k).startswith("data.") for k in changed),
         settings=tuple(differences(paper, ours)),
+        stand_in=tuple(stand_in),
+        unavoidable=unavoidable,
         others=sum(_setting(k) not in {*AMOUNTS, *PREFIXES, "data.name"} for k in changed),
     )
 
@@ -170,17 +193,28 @@ def judge(
         return Verdict("diverged", f"diverged: {diverged} of {seeds} seeds{scale}")
     if departure is None:
         return Verdict("", tail.removeprefix("; "))
-    if departure:
+    if departure and not departure.only_in_data:
         verdict = _departed(departure)
         return Verdict(verdict.kind, verdict.text + tail)
+    compared = _compare_all(ours, published)
+    if departure.only_in_data:
+        side = f"; {compared.text}" if published else ""
+        return Verdict("other data", f"other data: {', '.join(departure.stand_in)}{side}{tail}")
     if not published:
         return Verdict("", tail.removeprefix("; "))
+    return Verdict(compared.kind, compared.text + tail)
+
+
+def _compare_all(ours: Summary, published: Sequence[Published]) -> Verdict:
+    """On which side of the nearest published value the mean lies; empty where there is none."""
+    if not published:
+        return Verdict("", "")
     kinds = [_compare(ours, value) for value in published]
     nearest = min(range(len(kinds)), key=lambda k: abs(ours.mean - published[k].value))
     text: str = kinds[0]
     if len(set(kinds)) > 1:
         text = ", ".join(f"{k} ({p.value})" for k, p in zip(kinds, published, strict=True))
-    return Verdict(kinds[nearest], text + tail)
+    return Verdict(kinds[nearest], text)
 
 
 def _compare(ours: Summary, published: Published) -> Literal["matched", "better", "short"]:

@@ -106,7 +106,8 @@ class LearnConfig:
     discount: NonNegativeFloat = 0.5
     """γ."""
     target_rate: PositiveFloat = 0.01
-    """η: the target network's share of the new weights after each gradient step."""
+    """η: the target network's share of the new weights after a gradient step. It moves after each
+    block, so with one environment after each step; after k steps at once by 1 − (1 − η)^k."""
     c: PositiveFloat = 0.5
     """The reward is divided by this; the larger, the nearer the policy stays to the prior."""
     exploration: Literal["epsilon_greedy", "boltzmann"] = "epsilon_greedy"

@@ -175,7 +175,8 @@ class Learner:
         begun = step + jnp.arange(self.blocks, dtype=jnp.int32) * self._block_size
         done, _ = jax.lax.scan(self._block, seed, (begun, draws))
         done = done._replace(totals=self._look_at_policy(done, draws.places[-1, -1]))
-        finite = jnp.isfinite(done.totals.loss)
+        leaves = jax.tree.leaves((done.totals.loss, done.params, done.prior))
+        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
         good = finite & (seed.diverged_at < 0)
         return done._replace(
             **{

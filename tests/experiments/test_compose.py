@@ -10,12 +10,12 @@ import pytest
 import scipy.io.wavfile
 
 from common.error import ConfigError, DataError
-from common.melody import decode_events
+from common.melody import decode_events, swap_specials
 from common.midi import read_melody, write_melody
 from common.plot import LARGEST_BYTES
 from experiments import policy
 from experiments.cli import main
-from experiments.compose import compose, swap_specials
+from experiments.compose import compose
 from tutor.config import ModelConfig
 from tutor.evaluation import Policy
 from tutor.music_theory import score_composition

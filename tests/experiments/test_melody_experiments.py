@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 
 from common.checkpoint import Checkpoints
-from common.melody import NO_EVENT, NOTE_OFF
+from common.melody import NO_EVENT, NOTE_OFF, swap_specials
 from common.midi import write_melody
 from common.record import Record, read_record, write_record
 from common.table import summarize
 from experiments import policy, tutor_melodies_run
 from experiments.cli import main
-from experiments.note_rnn_run import swap_specials
 from experiments.registry import Published, find
 from experiments.verdict import Departure, judge
 from tutor.evaluation import Composer
