@@ -41,7 +41,8 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
             "Percentages are of notes (events) or compositions, as the row says. *paper*: as "
             "printed, from models of data never released. *ours*: one value a seed, or from three "
             "seeds on their mean with its 95 % interval (percentile bootstrap over seeds). "
-            "Intervals over compositions are in the records (`composed_low`, `composed_high`).\n"
+            "Intervals over compositions are in the records (`composed_low`, `composed_high`). The paper "
+            "prints 17 for G's autocorrelation of lag 3; 0.17 is meant, we think.\n"
         )
         links = [
             f"[{label}]({path.name})"
@@ -82,8 +83,8 @@ def _figure(folder: Path, name: str, preset: str) -> Path:
 
 
 def _by_experiment(records: Iterable[Record], preset: str) -> dict[str, list[Record]]:
-    """The finished records of a preset without overrides, in the order of NAMES; a Note RNN of
-    that preset or, where there is none, of the paper's."""
+    """The finished records of a preset without overrides, in the order of NAMES; the Note RNN is
+    that of its preset `paper`, from which both are tuned."""
     done = [one for one in records if one.status == "done" and not one.overrides]
     found = {}
     for name in NAMES:

@@ -187,7 +187,7 @@ class TutorConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     original_quirks: bool = False
     """The oddities of the released code: the best action is stored in Boltzmann exploration, G
-    trains its prior, a look at the policy counts only each piece's last reward; and the Note RNN
+    trains its prior, a look at the policy counts only each piece's last event; and the Note RNN
     has to be one with `original_quirks`."""
 
     def __post_init__(self):
