@@ -41,8 +41,8 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
             "Percentages are of notes (events) or compositions, as the row says. *paper*: as "
             "printed, from models of data never released. *ours*: one value a seed, or from three "
             "seeds on their mean with its 95 % interval (percentile bootstrap over seeds). "
-            "Intervals over compositions are in the records (`composed_low`, `composed_high`). The paper "
-            "prints 17 for G's autocorrelation of lag 3; 0.17 is meant, we think.\n"
+            "Intervals over compositions are in the records (`composed_low`, `composed_high`). "
+            "The paper prints 17 for G's autocorrelation of lag 3; 0.17 is meant, we think.\n"
         )
         links = [
             f"[{label}]({path.name})"

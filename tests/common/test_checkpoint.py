@@ -152,3 +152,26 @@ def test_a_full_disk_is_named_and_the_checkpoints_before_stay(small_disk):
     again = Checkpoints(small_disk / "checkpoints")
     restored, notes = again.restore_latest(abstract(make_state(0)), pytest.fail)
     assert (digest(restored), notes) == (digest(make_state(1)), {"step": 1})
+
+
+def test_reading_a_finished_runs_checkpoint_moves_nothing(tmp_path):
+    with pytest.raises(DataError, match="no checkpoint here"):
+        Checkpoints(tmp_path / "none").read_latest({"w": jnp.zeros(3)})
+    folder = tmp_path / "kept"
+    kept = Checkpoints(folder)
+    kept.save({"w": jnp.arange(3.0)}, {"name": "last"})
+    kept.close()
+    again = Checkpoints(folder)
+    assert again.latest_notes() == {"name": "last"}
+    state = again.read_latest(abstract({"w": jnp.zeros(3)}))
+    np.testing.assert_array_equal(state["w"], [0, 1, 2])
+    again.close()
+    for path in folder.rglob("d/*"):
+        if path.is_file():
+            path.write_bytes(b"\0" * path.stat().st_size)
+    before = sorted(str(path) for path in tmp_path.rglob("*"))
+    damaged = Checkpoints(folder)
+    with pytest.raises(DataError, match="this checkpoint"):
+        damaged.read_latest(abstract({"w": jnp.zeros(3)}))
+    damaged.close()
+    assert sorted(str(path) for path in tmp_path.rglob("*")) == before

@@ -10,17 +10,19 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pretty_midi
 import pytest
 
 from common.checkpoint import Checkpoints
-from common.melody import NO_EVENT, NOTE_OFF, swap_specials
+from common.melody import NO_EVENT, NOTE_OFF, decode_events, swap_specials
 from common.midi import write_melody
 from common.record import Record, read_record, write_record
 from common.table import summarize
 from experiments import policy, tutor_melodies_run
 from experiments.cli import main
+from experiments.melody_run import SHARP
 from experiments.registry import Published, find
-from experiments.verdict import Departure, judge
+from experiments.verdict import Departure, Verdict, judge
 from tutor.evaluation import Composer
 
 Q = "tutor_melodies_q"
@@ -333,7 +335,15 @@ def test_quirks_of_the_released_code(tmp_path, quirky, note_rnn, monkeypatch):
     for row, look in zip(made.curve, looks[:2], strict=True):
         assert row["eval/reward"] == pytest.approx(np.mean(look.reward[:, -1]))
         assert row["eval/reward"] != pytest.approx(np.mean(look.reward))
+        assert row["eval/log_prior"] == pytest.approx(np.mean(look.log_prior[:, -1]))
     assert made.metrics["composed/reward"] == pytest.approx(np.mean(looks[2].reward))
+    midi = folder(tmp_path, "tutor_melodies_g") / "composition1.mid"
+    heard = [
+        note._replace(pitch=note.pitch + SHARP)
+        for note in decode_events(swap_specials(looks[2].events[0]))
+    ]
+    played = pretty_midi.PrettyMIDI(str(midi)).instruments
+    assert [note.pitch for part in played for note in part.notes] == [n.pitch for n in heard]
 
 
 # ----------------------------------------------------------------------------------------- errors
@@ -457,6 +467,9 @@ def test_a_folder_of_midi_files_with_an_unreadable_one(tmp_path, capsys):
     assert (
         run(tmp_path / "runs", "note_rnn", "--data-dir", str(tmp_path / "enough"), *settings) == 0
     )
+    told = capsys.readouterr().err
+    assert "skipped broken.mid" in told
+    assert "5 found, 1 unreadable, 4 kept" in told
     made = record(tmp_path / "runs", "note_rnn")
     (data,) = made.data
     assert data.name == "midi_melodies"
@@ -486,7 +499,9 @@ def test_presets_as_they_are_shown(capsys):
     assert "Did you mean 'original'?" in capsys.readouterr().err
 
 
-SAME = Departure((), smaller=False, other_data=False, settings=(), others=0)
+SAME = Departure(
+    (), smaller=False, other_data=False, settings=(), stand_in=(), unavoidable=False, others=0
+)
 
 
 @pytest.mark.parametrize(
@@ -511,6 +526,15 @@ def test_which_side_of_a_published_value_is_the_better(better, published, ours, 
     value = Published("composed/thing", published, "a table", better=better)
     verdict = judge(summarize([ours]), [value], SAME, seeds=1, diverged=0)
     assert (verdict.kind, verdict.text) == (kind, kind)
+
+
+def test_other_data_where_nobody_has_the_papers_is_told_and_compared():
+    other = dataclasses.replace(SAME, amounts=("a for b",), stand_in=("a for b",), unavoidable=True)
+    value = Published("composed/thing", 0.5, "a table", better="higher")
+    verdict = judge(summarize([0.7]), [value], other, seeds=1, diverged=0)
+    assert verdict == Verdict("other data", "other data: a for b; better")
+    smaller = dataclasses.replace(other, settings=("learn.iterations: 2 → 1",), smaller=True)
+    assert judge(summarize([0.7]), [value], smaller, seeds=1, diverged=0).kind == "scaled down"
 
 
 def test_the_better_side_of_each_published_statistic():
