@@ -9,7 +9,7 @@ quickstart: setup
 	$(BIN)/python -m experiments run quickstart
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
