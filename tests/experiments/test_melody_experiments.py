@@ -412,10 +412,16 @@ def test_a_note_rnn_of_another_vocabulary(tmp_path, capsys, note_rnn):
     ("settings", "words"),
     [
         (["learn.iterations=1300"], ["learn.iterations=1300", "evaluation.every=600"]),
-        (["learn.environments=28"], ["learn.iterations=1200", "28 environments", "140"]),
-        (["learn.replay_capacity=410"], ["410", "40 rows", "multiple"]),
+        (
+            ["learn.environments=28", "learn.replay_capacity=420"],
+            ["learn.iterations=1200", "28 environments", "140"],
+        ),
+        (["learn.replay_capacity=410"], ["replay_capacity=410", "multiple", "environments=40"]),
         (["learn.double=true", "learn.method=psi"], ["learn.double=true", "q, rl_only"]),
-        (["learn.replay_capacity=20"], ["learn.replay_capacity=20", "32"]),
+        (
+            ["learn.replay_capacity=20", "learn.environments=20"],
+            ["learn.replay_capacity=20", "32"],
+        ),
     ],
 )
 def test_settings_that_do_not_fit(tmp_path, note_rnn, capsys, settings, words):
