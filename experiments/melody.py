@@ -154,8 +154,8 @@ def _tutor(method: Method) -> Experiment:
 
 Reproduces: Jaques et al. 2017, section 4, {goal}.
 Command:    python -m experiments run {name} --preset paper --seeds 0 1 2
-Hours:      0.03 a seed, three side by side, on {TWO_CORES} for `paper` (after the Note RNN's own 0.75),
-            0.01 for `cpu`, seconds for `smoke`.
+Hours:      0.03 a seed, three side by side, on {TWO_CORES} for `paper` (after the Note RNN's own
+            0.75), 0.01 for `cpu`, seconds for `smoke`.
 `paper` is the released code's loop: one composition at a time, a gradient step every 5 events,
 1,000,000 events in all (`--preset original` is another name of it). `vectorised` grows 40
 compositions at once, with as many events and gradient steps. The Note RNN of the same preset
