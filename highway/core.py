@@ -1,4 +1,4 @@
-"""The recurrent cores of the first paper behind one protocol: RHN, DT-RNN, DT(S)-RNN and LSTM."""
+"""The recurrent cores of the first paper, RHN, DT-RNN and DT(S)-RNN, and any core by its name."""
 
 import jax
 import jax.numpy as jnp

@@ -224,7 +224,7 @@ class Learner:
         )
         seed = seed._replace(actor=actor, replay=memory, totals=totals)
 
-        rows = jax.lax.optimization_barrier(replay.read(memory, draws.places.reshape(-1)))
+        rows = replay.read(memory, draws.places.reshape(-1))
         futures = self._look_ahead(seed, rows)
         batches = jax.tree.map(
             lambda leaf: leaf.reshape(self.updates_per_block, -1, *leaf.shape[1:]), (rows, futures)
