@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from common.melody import NUM_EVENTS
-from experiments.melody_run import ENVIRONMENT, LENGTH, table_1
-from experiments.policy import make_graph
+from experiments.melodies.domain import ENVIRONMENT, LENGTH, table_1
 from experiments.registry import find
+from experiments.trained import make_graph
 from tutor.config import LearnConfig, ModelConfig, TutorConfig
 from tutor.evaluation import Composer, Policy
 from tutor.learner import Learner

@@ -132,7 +132,7 @@ def _run(options: argparse.Namespace) -> None:
         say=lambda text: print(text, file=sys.stderr),
     )
     from common.record import write_atomically
-    from experiments import report
+    from experiments.results import report
 
     folder = options.out / experiment.name / preset
     for record in records:
@@ -149,7 +149,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _table(options: argparse.Namespace) -> None:
-    from experiments import report
+    from experiments.results import report
 
     names = [find(name).name for name in options.names]
     records = report.load_records([options.out, options.results])
@@ -158,7 +158,7 @@ def _table(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from experiments import report
+    from experiments.results import report
 
     for run in options.add:
         report.add_run(run, options.results)
@@ -209,7 +209,7 @@ def _data(options: argparse.Namespace) -> None:
 
 def _compose(options: argparse.Namespace) -> None:
     _configure(options.platform)
-    from experiments.compose import compose
+    from experiments.melodies.compose import compose
 
     folder = options.out or options.trained / "compositions"
     composed = compose(

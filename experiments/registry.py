@@ -58,6 +58,8 @@ class Experiment:
     """Trainable parameters of the `paper` preset, where it has one model of a published size."""
     runner: str
     """`module:function`, imported only when it runs; see experiments.run.Runner."""
+    section: str
+    """Its kind, in the heading of its part of the report."""
     stand_in: str | None = None
     """The dataset that stands in for the paper's, where nobody can have that."""
     aliases: dict[str, str] = field(default_factory=dict)
@@ -85,7 +87,11 @@ class Experiment:
         return getattr(importlib.import_module(module), function)
 
 
-MODULES = ("experiments.quickstart", "experiments.language_modeling", "experiments.melody")
+MODULES = (
+    "experiments.quickstart.catalogue",
+    "experiments.language.catalogue",
+    "experiments.melodies.catalogue",
+)
 """Modules with a tuple EXPERIMENTS, in the order of `list`."""
 
 

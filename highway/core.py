@@ -7,7 +7,7 @@ from flax import nnx
 from common.lstm import LSTM
 from common.recurrent import Core, Masks, Stack, masked_product, uniform
 from highway.config import ModelConfig
-from highway.transition import HighwayLayer
+from highway.layer import HighwayLayer
 
 
 class RHN(Core):

@@ -13,12 +13,12 @@ from common.error import ConfigError, DataError
 from common.melody import decode_events, swap_specials
 from common.midi import read_melody, write_melody
 from common.plot import LARGEST_BYTES
-from experiments import policy
+from experiments import trained
 from experiments.cli import main
-from experiments.compose import compose
+from experiments.melodies.compose import compose
 from tutor.config import ModelConfig
 from tutor.evaluation import Policy
-from tutor.music_theory import score_composition
+from tutor.music.theory import score_composition
 
 MODEL = ModelConfig(units=8, initial_range=1.0)
 PRIMER = [14, 1, 16, 0, 18, 1, 0, 21]
@@ -42,10 +42,10 @@ def primer(tmp_path) -> Path:
 
 def keep(run: Path, swapped_specials: bool = False) -> Path:
     """A run that has finished, its model as it was initialised."""
-    _, params = policy.make_graph(MODEL)
+    _, params = trained.make_graph(MODEL)
     # Held notes and rests likelier than by chance, so that compositions have both.
     params["output_bias"] = params["output_bias"].at[:2].set(3.0)
-    policy.keep(run, Policy(params, params), MODEL, method="q", swapped_specials=swapped_specials)
+    trained.keep(run, Policy(params, params), MODEL, method="q", swapped_specials=swapped_specials)
     return run
 
 

@@ -5,8 +5,9 @@ import pytest
 from common.config import to_dict
 from common.plot import LARGEST_BYTES
 from common.record import DataUsed, Record
-from experiments import melody_table, registry
-from experiments.melody import TABLE_1
+from experiments import registry
+from experiments.melodies import table as melody_table
+from experiments.melodies.catalogue import TABLE_1
 
 
 def made(name, seed, value, preset="paper", overrides=()):

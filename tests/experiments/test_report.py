@@ -9,9 +9,10 @@ from common.config import flatten, override, to_dict
 from common.error import ConfigError, DataError
 from common.plot import LARGEST_BYTES
 from common.record import DataUsed, Record, find_records, read_record, write_record
-from experiments import registry, report
+from experiments import registry
 from experiments.registry import Experiment, Preset, Published
-from experiments.report import (
+from experiments.results import report
+from experiments.results.report import (
     add_run,
     as_json,
     as_text,
@@ -19,8 +20,14 @@ from experiments.report import (
     report_text,
     write_report,
 )
-from experiments.row import result_rows
-from experiments.verdict import AMOUNTS, IMMATERIAL, IMMATERIAL_BUT_FOR, PREFIXES, MetricName
+from experiments.results.row import result_rows
+from experiments.results.verdict import (
+    AMOUNTS,
+    IMMATERIAL,
+    IMMATERIAL_BUT_FOR,
+    PREFIXES,
+    MetricName,
+)
 from highway.config import DataConfig, EvaluationConfig, LanguageModelConfig
 from tutor.config import NoteRNNConfig, TutorConfig
 
@@ -55,7 +62,8 @@ def words(name="words", published=((TEST, 66.0),), passes=0, **changes):
         "metrics": (VALID, TEST),
         "published": tuple(Published(m, v, f"source of {v}") for m, v in published),
         "paper_parameters": 21_000_000,
-        "runner": "somewhere.word_model_run:run",
+        "runner": "somewhere.word_model:run",
+        "section": "Word model",
     }
     return Experiment(**(fields | changes))
 
@@ -309,6 +317,7 @@ def pair():
         data=("play",),
         paper_parameters=None,
         runner="somewhere.pair:run",
+        section="Pair",
     )
 
 
@@ -530,7 +539,7 @@ def test_a_failure_while_adding_leaves_the_old_run(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("experiments.report.shutil.copyfile", fail)
+    monkeypatch.setattr("experiments.results.report.shutil.copyfile", fail)
     with pytest.raises(OSError, match="disk full"):
         add_run(run, tmp_path / "results")
     assert [path.name for path in target.parent.iterdir()] == ["seed3"]

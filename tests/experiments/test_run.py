@@ -142,7 +142,7 @@ def test_smoke_presets_run_on_what_ships(tmp_path, name):
 
 
 def test_quickstart_models_have_the_same_size():
-    from experiments.quickstart import VOCABULARY
+    from experiments.quickstart.catalogue import VOCABULARY
     from highway.size import parameter_count
 
     config = find("quickstart").presets["cpu"].config
@@ -198,7 +198,7 @@ def test_40_updates_are_17_and_a_stop_and_23_more(tmp_path, monkeypatch):
 
     monkeypatch.setattr(training, "CALL_SECONDS", 0.0)
     assert run(tmp_path / "whole", "--set", *forty) == 0
-    monkeypatch.setattr("experiments.language_model_run.Interrupt", StopAt17)
+    monkeypatch.setattr("experiments.language.run.Interrupt", StopAt17)
     assert run(tmp_path / "cut", "--set", *forty) == 143
     assert json.loads(last_line(tmp_path / "cut"))["step"] == 16
     monkeypatch.undo()
@@ -328,7 +328,7 @@ def test_a_record_names_the_code_of_every_session(tmp_path, monkeypatch):
 
     monkeypatch.setattr("experiments.run.git_state", git_state)
     with monkeypatch.context() as patch:
-        patch.setattr("experiments.language_model_run.Interrupt", StopAtOnce)
+        patch.setattr("experiments.language.run.Interrupt", StopAtOnce)
         assert run(tmp_path, "--set", *SMALL) == 143
     assert run(tmp_path, "--set", *SMALL) == 0
     made = record(tmp_path)

@@ -14,7 +14,7 @@ from highway import evaluation
 from highway.config import ModelConfig
 from highway.core import RHN, make_core
 from highway.language_model import LanguageModel
-from highway.transition import HighwayLayer
+from highway.layer import HighwayLayer
 
 BATCH, TIME, UNITS, INPUTS = 2, 3, 5, 4
 

@@ -21,12 +21,13 @@ from scipy.special import rel_entr
 from scipy.stats import chisquare
 
 from common.melody import NUM_EVENTS
-from tutor import evaluation, music_theory
+from tutor import evaluation
 from tutor.evaluation import Composer, Policy
 from tutor.learn_state import Environment
-from tutor.music_theory import DEFAULT, score_composition
+from tutor.music import theory
+from tutor.music.theory import DEFAULT, score_composition
 
-MUSIC = Environment(music_theory.reset, music_theory.step_env, DEFAULT)
+MUSIC = Environment(theory.reset, theory.step_env, DEFAULT)
 PRIMER = np.array([14, 1, 16, 0, 19], np.int32)
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}  # a network compiled in two ways rounds differently
 

@@ -11,7 +11,7 @@ import pytest
 
 from common.checkpoint import Checkpoints, abstract, digest
 from common.error import DataError
-from experiments.policy import core_factory
+from experiments.trained import core_factory
 from tutor import prior
 from tutor.config import ModelConfig, PriorConfig
 from tutor.prior import (

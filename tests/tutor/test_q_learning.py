@@ -27,10 +27,10 @@ from scipy.stats import chisquare
 from common.checkpoint import Checkpoints, abstract
 from common.error import ConfigError
 from common.melody import NUM_EVENTS
-from tutor import music_theory
 from tutor.config import LearnConfig
 from tutor.learn_state import Environment
 from tutor.learner import Quirks, clip_each_by_norm
+from tutor.music import theory
 
 DISCOUNT, C = 0.5, 0.5
 ALL_METHODS = ("q", "psi", "g", "rl_only")
@@ -395,7 +395,7 @@ def test_metrics_go_on_when_a_seed_has_diverged():
 # ------------------------------------------------------------- melodies: bits, seeds, learning
 
 SEEDS = (3, 5)
-MUSIC = Environment(music_theory.reset, music_theory.step_env, music_theory.DEFAULT)
+MUSIC = Environment(theory.reset, theory.step_env, theory.DEFAULT)
 UNITS = 8
 
 

@@ -12,7 +12,7 @@ from highway.config import (
 )
 from highway.size import parameter_count, units_for_budget
 
-RUNNER = "experiments.language_model_run:run"
+RUNNER = "experiments.language.run:run"
 README = "authors' README, depth study"
 PAPER = "ICML 2017 paper"
 HEADLINE = "authors' headline results"
@@ -207,6 +207,7 @@ Settings that the paper doesn't give for this row are those of the authors' best
         published=published,
         paper_parameters=parameter_count(paper.model, vocabulary),
         runner=RUNNER,
+        section="Language model",
     )
 
 

@@ -10,8 +10,8 @@ import pretty_midi
 
 from common.melody import FIRST_NOTE, PITCH_OFFSET, Events, Note, decode_events
 from common.plot import COLOURS, FAINT, INK, plain, save_picture
-from tutor.music_key import OCTAVE, Key
-from tutor.music_theory import DEFAULT, MusicParams, score_composition
+from tutor.music.key import OCTAVE, Key
+from tutor.music.theory import DEFAULT, MusicParams, score_composition
 
 BAR, BEAT = 16, 4  # sixteenths
 SHOWN_PRIMER = 16

@@ -12,12 +12,12 @@ from common.error import ConfigError, DataError
 from common.melody import Events, swap_specials
 from common.midi import read_primer
 from common.table import Cell, Table
-from experiments import policy
-from experiments.melody_run import ENVIRONMENT, LENGTH, PARAMS, SHARP, write_composition
-from experiments.policy import Kept
+from experiments import trained
+from experiments.melodies.domain import ENVIRONMENT, LENGTH, PARAMS, SHARP, write_composition
+from experiments.trained import Kept
 from tutor.evaluation import Composer
-from tutor.music_theory import score_composition
-from tutor.piano_roll import MARKS, draw_piano_roll, find_violations
+from tutor.music.piano_roll import MARKS, draw_piano_roll, find_violations
+from tutor.music.theory import score_composition
 
 MOST = 100
 """Compositions of a seed; however many are asked for, they are the first of these."""
@@ -70,7 +70,7 @@ def compose(
     high. The pictures, like the reward, take its events for what they are elsewhere.
 
     Args:
-      run: a run directory with what `experiments.policy.keep` wrote.
+      run: a run directory with what `experiments.trained.keep` wrote.
       folder: where to write; made if it isn't there.
       count: how many, 1 to 100.
       seed: 0 to 2³² − 1.
@@ -85,7 +85,7 @@ def compose(
     """
     if not 1 <= count <= MOST:
         raise ConfigError(f"{count} compositions: choose from 1 to {MOST}.")
-    kept = policy.find(run)
+    kept = trained.find(run)
     lead = None if primer is None else _read_primer(primer, folder)
     seen = swap_specials(lead) if lead is not None and kept.swapped_specials else lead
     events = _draw_events(kept, seed, seen)[:count]

@@ -4,7 +4,7 @@ import jax
 import music_compositions
 import pytest
 
-from tutor.music_theory import score_composition
+from tutor.music.theory import score_composition
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,11 @@ from common.error import DataError
 from common.plot import LARGEST_BYTES
 from common.record import FILE_NAME, Record, find_records, read_record, write_atomically
 from common.table import Cell, Summary, Table
-from experiments import melody_table, registry
+from experiments import registry
+from experiments.melodies import table as melody_table
 from experiments.registry import Experiment
-from experiments.row import Row, result_rows
-from experiments.verdict import RULES, MetricName
+from experiments.results.row import Row, result_rows
+from experiments.results.verdict import RULES, MetricName
 
 COMMAND = "python -m experiments report"
 ARTEFACTS = ("*.png", "*.txt", "*.mid")
@@ -188,10 +189,8 @@ def report_text(
 
 
 def _family(experiment: Experiment) -> str:
-    """The section of an experiment: its kind, from its runner's module, and the paper's data."""
-    module = experiment.runner.partition(":")[0].rpartition(".")[2]
-    kind = module.removesuffix("_run").replace("_", " ").capitalize()
-    return f"{kind}: {' + '.join(experiment.data)}"
+    """The section of an experiment: its kind, and the paper's data."""
+    return f"{experiment.section}: {' + '.join(experiment.data)}"
 
 
 def _run_part(rows: Sequence[Row], folder: Path) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from common.melody import NO_EVENT
-from tutor.music_theory import score_composition
+from tutor.music.theory import score_composition
 
 
 def reward(rule, events, at=-1):

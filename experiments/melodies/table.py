@@ -6,7 +6,7 @@ from pathlib import Path
 from common.plot import learning_curves
 from common.record import Record
 from common.table import Cell, Table, summarize
-from experiments.melody import COLUMNS, TABLE_1
+from experiments.melodies.catalogue import COLUMNS, TABLE_1
 
 NAMES: Mapping[str, str] = {
     "note_rnn": "Note RNN",

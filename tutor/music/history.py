@@ -2,7 +2,7 @@
 
 A history is a small pytree of fixed-size arrays for one composition (vmap for many). Adding an
 event costs a few vector operations of the composition's length, whatever came before; no rule walks
-back over the events. The rules that read it are in `tutor.music_theory`.
+back over the events. The rules that read it are in `tutor.music.theory`.
 """
 
 from typing import NamedTuple

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutor import music_theory
-from tutor.music_history import MAX_LENGTH, autocorrelation, extend_history, start_history
-from tutor.music_theory import DEFAULT, MusicParams, score_composition
+from tutor.music import theory
+from tutor.music.history import MAX_LENGTH, autocorrelation, extend_history, start_history
+from tutor.music.theory import DEFAULT, MusicParams, score_composition
 
 TOLERANCE = dict.fromkeys(music_plain.components([], 0), 0.0) | {
     "motif": 5e-7,
@@ -66,7 +66,7 @@ def walk(params, pieces, step):
 
 def test_all_actions_after_every_beginning_equal_plain_python():
     pieces = music_compositions.everything(seed=2, n=480)[::16]
-    env_step = partial(music_theory.step_env, jax.random.key(0), params=DEFAULT)
+    env_step = partial(theory.step_env, jax.random.key(0), params=DEFAULT)
 
     def try_all(state, action):
         _, _, reward, _, info = jax.vmap(env_step, (None, 0))(state, jnp.arange(38))
@@ -90,7 +90,7 @@ def test_all_actions_after_every_beginning_equal_plain_python():
 
 
 def test_stepwise_environment_and_whole_composition_agree_to_the_bit(pieces, scores):
-    step = partial(music_theory.step, jax.random.key(0), params=DEFAULT)
+    step = partial(theory.step, jax.random.key(0), params=DEFAULT)
     _, rewards, done, info = walk(DEFAULT, pieces, step)
     found = {**info["components"], "total": rewards}
     assert found.keys() == scores.keys()
@@ -103,7 +103,7 @@ def test_without_jit_the_rewards_are_the_same(pieces, scores):
     state, last = start_history(32), len(pieces) - 1
     for t in range(10):
         action = int(pieces[last, t])
-        obs, state, reward, done, info = music_theory.step_env(jax.random.key(0), state, action)
+        obs, state, reward, done, info = theory.step_env(jax.random.key(0), state, action)
         found = {**info["components"], "total": reward}
         assert (obs, done) == (action, False)
         for name, value in found.items():

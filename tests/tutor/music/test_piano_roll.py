@@ -8,9 +8,9 @@ import pytest
 
 from common.melody import NO_EVENT, NOTE_OFF
 from common.plot import LARGEST_BYTES
-from tutor import piano_roll
-from tutor.music_theory import DEFAULT, score_composition
-from tutor.piano_roll import MARKS, draw_piano_roll, find_heights, find_violations
+from tutor.music import piano_roll
+from tutor.music.piano_roll import MARKS, draw_piano_roll, find_heights, find_violations
+from tutor.music.theory import DEFAULT, score_composition
 
 
 def marked(events, rule: str) -> list[int]:

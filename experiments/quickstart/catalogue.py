@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from experiments.language_modeling import TWO_CORES
+from experiments.language.catalogue import TWO_CORES
 from experiments.registry import Experiment, Preset
 from highway.config import (
     DataConfig,
@@ -146,6 +146,7 @@ before.mid and after.mid to hear.""",
         ),
         published=(),
         paper_parameters=None,
-        runner="experiments.quickstart_run:run",
+        runner="experiments.quickstart.run:run",
+        section="Quickstart",
     ),
 )

@@ -114,7 +114,8 @@ place; `--set data.name=midi_melodies --data-dir FOLDER` learns from MIDI files.
             *_published("note_rnn"),
         ),
         paper_parameters=None,
-        runner="experiments.note_rnn_run:run",
+        runner="experiments.melodies.note_rnn:run",
+        section="Note rnn",
     )
 
 
@@ -174,7 +175,8 @@ another.""",
         metrics=("composed/reward", "composed/log_prior", "composed/kl_policy_prior"),
         published=_published(name),
         paper_parameters=None,
-        runner="experiments.tutor_melodies_run:run",
+        runner="experiments.melodies.tutor:run",
+        section="Tutor melodies",
         seeds_together=True,
     )
 

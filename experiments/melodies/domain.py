@@ -8,13 +8,13 @@ import numpy as np
 
 from common.melody import Events, swap_specials
 from common.midi import write_melody, write_wav
-from tutor import music_theory
 from tutor.learn_state import Environment
-from tutor.music_statistics import count_statistics, summarize_counts
+from tutor.music import theory
+from tutor.music.statistics import count_statistics, summarize_counts
 
-PARAMS = music_theory.DEFAULT
+PARAMS = theory.DEFAULT
 """Key, length, rules and weights for which models are tuned, and by which they are judged."""
-ENVIRONMENT = Environment(music_theory.reset, music_theory.step_env, PARAMS)
+ENVIRONMENT = Environment(theory.reset, theory.step_env, PARAMS)
 LENGTH = PARAMS.length
 """Events of a composition."""
 

@@ -17,8 +17,8 @@ from common.melody import NUM_EVENTS
 from common.plot import learning_curves
 from common.record import FILE_NAME, DataUsed, read_record
 from common.training import Schedule, Tick, Training
-from experiments import policy, registry
-from experiments.melody_run import ENVIRONMENT, LENGTH, table_1, write_compositions
+from experiments import registry, trained
+from experiments.melodies.domain import ENVIRONMENT, LENGTH, table_1, write_compositions
 from experiments.run import Context, DivergedRun, Outcome, seed_path
 from experiments.run import run as run_experiment
 from tutor.config import TutorConfig
@@ -38,7 +38,7 @@ def run(context: Context) -> dict[int, Outcome | DivergedRun]:
 
 
 def tune(
-    context: Context, config: TutorConfig, note_rnn: policy.Kept, data: DataUsed, folder: str = ""
+    context: Context, config: TutorConfig, note_rnn: trained.Kept, data: DataUsed, folder: str = ""
 ) -> dict[int, Outcome | DivergedRun]:
     """Tunes a Note RNN that learned from `data`, in `folder` of the run's directory, and measures
     what the seeds compose."""
@@ -125,7 +125,7 @@ class SeedLearner:
         return state, metrics
 
 
-def find_note_rnn(context: Context) -> tuple[policy.Kept, DataUsed]:
+def find_note_rnn(context: Context) -> tuple[trained.Kept, DataUsed]:
     """The Note RNN to tune, run first where it hasn't been, and the data that it learned from.
 
     Raises ConfigError where its quirks aren't those of the configuration or another one lies where
@@ -133,7 +133,7 @@ def find_note_rnn(context: Context) -> tuple[policy.Kept, DataUsed]:
     """
     config: TutorConfig = context.config
     path = Path(config.note_rnn.run) if config.note_rnn.run else _run_note_rnn(context)
-    kept = policy.find(path)
+    kept = trained.find(path)
     if kept.swapped_specials != config.original_quirks:
         raise ConfigError(
             f"{path}: this Note RNN has original_quirks={str(kept.swapped_specials).lower()}, and "
@@ -185,10 +185,10 @@ def _policy(state: LearnState, place: int) -> Policy:
 
 
 def _final_metrics(
-    path: Path, composer: Composer, kept: policy.Kept, seed: int, number: int, tick: Tick
+    path: Path, composer: Composer, kept: trained.Kept, seed: int, number: int, tick: Tick
 ) -> dict[str, float]:
     """Writes what a seed composes with, some compositions, and measures many."""
-    policy.keep(
+    trained.keep(
         path,
         kept.policy,
         kept.model,

@@ -10,7 +10,15 @@ from common.error import DataError
 from common.record import Record
 from common.table import Summary, summarize
 from experiments.registry import PRESETS, Experiment, Published
-from experiments.verdict import Departure, MetricName, Verdict, depart, judge, material, parameters
+from experiments.results.verdict import (
+    Departure,
+    MetricName,
+    Verdict,
+    depart,
+    judge,
+    material,
+    parameters,
+)
 
 COMMIT_DIGITS = 8
 MELODY_MEASURES = ("accuracy", "log_perplexity")

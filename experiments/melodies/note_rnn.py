@@ -17,8 +17,8 @@ from common.plot import learning_curves
 from common.progress import Progress
 from common.record import DataUsed
 from common.training import Schedule, Tick, Training
-from experiments import policy
-from experiments.melody_run import ENVIRONMENT, LENGTH, table_1, write_compositions
+from experiments import trained
+from experiments.melodies.domain import ENVIRONMENT, LENGTH, table_1, write_compositions
 from experiments.run import Context, DivergedRun, Outcome
 from tutor.config import DataConfig, NoteRNNConfig
 from tutor.evaluation import Composer, Policy
@@ -42,7 +42,7 @@ def train(context: Context, config: NoteRNNConfig, folder: str = "") -> Outcome:
     learner = PriorLearner(
         config.prior,
         NUM_EVENTS,
-        policy.core_factory(model),
+        trained.core_factory(model),
         melodies.train,
         initial_range=model.initial_range,
     )
@@ -94,7 +94,7 @@ def train(context: Context, config: NoteRNNConfig, folder: str = "") -> Outcome:
                 "The same command evaluates it.",
                 stop.signal_number,
             ) from None
-    policy.keep(
+    trained.keep(
         path,
         Policy(best.params, best.params),
         model,

@@ -9,13 +9,13 @@ import pytest
 
 from common.error import ConfigError
 from common.melody import FIRST_NOTE, NOTE_OFF
-from tutor import music_theory
-from tutor.music_key import Key
-from tutor.music_theory import DEFAULT, MusicParams, Rule, score_composition
+from tutor.music import theory
+from tutor.music.key import Key
+from tutor.music.theory import DEFAULT, MusicParams, Rule, score_composition
 
 
 def no_long_rest(move, params):
-    """The rule that the docstring of `tutor.music_theory` shows."""
+    """The rule that the docstring of `tutor.music.theory` shows."""
     return jnp.where((move.action == NOTE_OFF) & (move.before.events[0] == NOTE_OFF), -1.0, 0.0)
 
 
@@ -124,19 +124,19 @@ def test_compositions_that_make_no_sense():
 
 def test_reset_draws_primers_uniformly_and_starts_empty():
     keys = jax.random.split(jax.random.key(0), 4000)
-    obs, state = jax.jit(jax.vmap(music_theory.reset, (0, None)))(keys, DEFAULT)
+    obs, state = jax.jit(jax.vmap(theory.reset, (0, None)))(keys, DEFAULT)
     counts = np.bincount(np.asarray(obs), minlength=38)
     assert counts[37] == 0
     assert 60 < counts[:37].min() <= counts.max() < 160  # 108 expected
     assert not state.beat.any()
     few = MusicParams(primers=1)
-    assert music_theory.reset(keys[0], few)[0] == 0
+    assert theory.reset(keys[0], few)[0] == 0
 
 
 def test_environment_begins_anew_after_the_last_event():
     """Batched, scanned over three compositions, each environment with keys of its own."""
     actions = np.random.default_rng(7).integers(0, 38, (96, 5)).astype(np.int32)
-    reset, step = jax.vmap(music_theory.reset), jax.vmap(music_theory.step)
+    reset, step = jax.vmap(theory.reset), jax.vmap(theory.step)
 
     def advance(state, step_and_action):
         number, action = step_and_action

@@ -14,7 +14,7 @@ the weights, so they can be traced and vmapped; a change of the rest compiles an
 
 **A rule of your own** is a pure function of a `Move` (one event in its place) and the settings; it
 returns the move's reward, a scalar. The move's `before` and `after` are histories
-(`tutor.music_history`) without and with the event. This one frowns on a second rest in a row:
+(`tutor.music.history`) without and with the event. This one frowns on a second rest in a row:
 
     def no_long_rest(move, params):
         return jnp.where((move.action == NOTE_OFF) & (move.before.events[0] == NOTE_OFF), -1.0, 0.0)
@@ -31,7 +31,7 @@ import jax.numpy as jnp
 
 from common.error import ConfigError
 from common.melody import FIRST_NOTE, NO_EVENT, NOTE_OFF, NUM_EVENTS
-from tutor.music_history import (
+from tutor.music.history import (
     MAX_LENGTH,
     MOTIF_LENGTH,
     History,
@@ -39,7 +39,7 @@ from tutor.music_history import (
     extend_history,
     start_history,
 )
-from tutor.music_key import Key, in_key_table, interval_reward_table, interval_table
+from tutor.music.key import Key, in_key_table, interval_reward_table, interval_table
 
 MOTIF_NOTES = 3
 """Least number of distinct notes in a motif."""
@@ -98,7 +98,7 @@ def is_repeated_motif(move: Move) -> jax.Array:
 
 
 def interval_code(move: Move, key: Key) -> jax.Array:
-    """The interval from the last note to the event, as `tutor.music_key.name_interval`; float32."""
+    """The interval from the last note to the event, as `tutor.music.key.name_interval`; float32."""
     return jnp.asarray(interval_table(key))[move.before.run.note, move.action]
 
 
@@ -172,7 +172,7 @@ def preferred_intervals_rule(move: Move, params: "MusicParams") -> jax.Array:
 
 
 def leap_up_back_rule(move: Move, params: "MusicParams") -> jax.Array:
-    """+5 where the event resolves a leap, −5 where it leaps on: `tutor.music_history.Leap`."""
+    """+5 where the event resolves a leap, −5 where it leaps on: `tutor.music.history.Leap`."""
     return 5.0 * move.after.leap.outcome
 
 
@@ -320,7 +320,7 @@ def step_env(
     Returns (observation, state, reward, done, info): the event itself, the new state, the total
     reward (float32), whether the composition is complete (then the state is to be reset), and
     info with "components", the rewards by rule, and "leap_outcome", +1, −1 or 0 as in
-    `tutor.music_history.Leap`. The key isn't used.
+    `tutor.music.history.Leap`. The key isn't used.
     """
     del key
     move = make_move(state, action)

@@ -4,8 +4,8 @@ import shutil
 from collections.abc import Mapping
 
 from common.table import Cell, Table
-from experiments import note_rnn_run, policy, tutor_melodies_run
-from experiments.language_model_run import (
+from experiments import trained
+from experiments.language.run import (
     DivergedModel,
     Trained,
     draw_curves,
@@ -13,7 +13,8 @@ from experiments.language_model_run import (
     outcome,
     train,
 )
-from experiments.quickstart import QuickstartConfig
+from experiments.melodies import note_rnn, tutor
+from experiments.quickstart.catalogue import QuickstartConfig
 from experiments.run import Context, DivergedRun, Outcome
 
 SHOWN = {
@@ -53,13 +54,13 @@ def run(context: Context) -> Outcome:
 
 
 def _train_note_rnn(context: Context, parts: Mapping[str, Outcome]) -> Outcome:
-    return note_rnn_run.train(context, context.config.note_rnn, "note_rnn")
+    return note_rnn.train(context, context.config.note_rnn, "note_rnn")
 
 
 def _tune(context: Context, parts: Mapping[str, Outcome]) -> Outcome:
-    kept = policy.find(context.run.path / "note_rnn")
+    kept = trained.find(context.run.path / "note_rnn")
     (data,) = parts["note_rnn"].data
-    tuned = tutor_melodies_run.tune(context, context.config.tutor, kept, data, "tutor")
+    tuned = tutor.tune(context, context.config.tutor, kept, data, "tutor")
     done = tuned[context.seed]
     if isinstance(done, DivergedRun):
         raise done

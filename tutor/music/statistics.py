@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from common.table import CONFIDENCE
-from tutor.music_history import LAGS, History, autocorrelation, start_history
-from tutor.music_key import OCTAVE
-from tutor.music_theory import (
+from tutor.music.history import LAGS, History, autocorrelation, start_history
+from tutor.music.key import OCTAVE
+from tutor.music.theory import (
     DEFAULT,
     Move,
     MusicParams,
@@ -48,7 +48,7 @@ INTERVAL_CODES = {
     "num_sevenths": 11,
     "num_in_key_preferred_intervals": -5,
 }
-"""Counters of intervals, and the code (`tutor.music_key.name_interval`) that each counts."""
+"""Counters of intervals, and the code (`tutor.music.key.name_interval`) that each counts."""
 
 
 class Estimate(NamedTuple):

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from tutor.music_key import Key
-from tutor.music_statistics import (
+from tutor.music.key import Key
+from tutor.music.statistics import (
     CHUNK,
     count_statistics,
     estimate_mean,
     estimate_share,
     summarize_counts,
 )
-from tutor.music_theory import MusicParams
+from tutor.music.theory import MusicParams
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Language models on words and characters: the first paper's main results."""

@@ -1,0 +1,1 @@
+"""Melodies: the Note RNN and its tuning, the second paper's main results."""

@@ -1,0 +1,1 @@
+"""Records of runs, read and shown: verdicts, rows, tables, the report."""
