@@ -198,7 +198,7 @@ def test_40_updates_are_17_and_a_stop_and_23_more(tmp_path, monkeypatch):
 
     monkeypatch.setattr(training, "CALL_SECONDS", 0.0)
     assert run(tmp_path / "whole", "--set", *forty) == 0
-    monkeypatch.setattr("experiments.language.run.Interrupt", StopAt17)
+    monkeypatch.setattr("experiments.train.Interrupt", StopAt17)
     assert run(tmp_path / "cut", "--set", *forty) == 143
     assert json.loads(last_line(tmp_path / "cut"))["step"] == 16
     monkeypatch.undo()
@@ -328,7 +328,7 @@ def test_a_record_names_the_code_of_every_session(tmp_path, monkeypatch):
 
     monkeypatch.setattr("experiments.run.git_state", git_state)
     with monkeypatch.context() as patch:
-        patch.setattr("experiments.language.run.Interrupt", StopAtOnce)
+        patch.setattr("experiments.train.Interrupt", StopAtOnce)
         assert run(tmp_path, "--set", *SMALL) == 143
     assert run(tmp_path, "--set", *SMALL) == 0
     made = record(tmp_path)
