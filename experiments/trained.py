@@ -121,6 +121,8 @@ def _domain(path: Path, notes: Mapping[str, Any]) -> Domain:
     for domain in known:
         if notes["num_events"] == domain.num_events and notes.get("domain") in (None, domain.name):
             return domain
+    if (name := notes.get("domain")) not in (None, *(domain.name for domain in known)):
+        raise ConfigError(f"{path}: its model is one of {name}, a domain that isn't known here.")
     sizes = ", ".join(f"{domain.name} have {domain.num_events}" for domain in known)
     raise ConfigError(f"{path}: its model knows {notes['num_events']} events; {sizes}.")
 

@@ -22,6 +22,7 @@ from experiments import trained
 from experiments.cli import main
 from experiments.melodies import tutor
 from experiments.melodies.domain import SHARP
+from experiments.melodies.note_rnn import compose as compose_alone
 from experiments.registry import Published, find
 from experiments.results.verdict import Departure, Verdict, judge
 from tutor.evaluation import Composer
@@ -234,6 +235,40 @@ def test_a_look_between_two_rounds_is_taken_at_the_next(tmp_path, note_rnn):
     settings = ["learn.iterations=1000", "evaluation.every=500", "learn.epsilon_iterations=600"]
     assert tune(tmp_path, "q", note_rnn, *settings) == 0
     assert [row["step"] for row in record(tmp_path, Q).curve] == [600, 1000]
+
+
+def test_each_evaluation_draws_anew(tmp_path, note_rnn):
+    """Of a policy that stays as it is, so that only the random keys differ."""
+    assert tune(tmp_path, "q", note_rnn, "learn.learning_rate=1e-30") == 0
+    policy = trained.load(folder(tmp_path, Q)).policy
+    jax.tree.map(np.testing.assert_array_equal, policy.params, policy.prior)
+    first, second = record(tmp_path, Q).curve
+    assert first["eval/reward"] != second["eval/reward"]
+    assert first["eval/reward"] == pytest.approx(second["eval/reward"], rel=0.3)
+
+
+def test_a_note_rnn_composes_with_the_keys_of_its_seed(note_rnn):
+    model = trained.load(note_rnn)
+    made = [
+        compose_alone(model.graph, model.policy.prior, seed, 3, lambda: None).events
+        for seed in (0, 0, 1)
+    ]
+    assert np.array_equal(made[0], made[1])
+    assert not np.array_equal(made[0], made[2])
+
+
+def test_seeds_of_a_note_rnn_compose_with_different_keys(tmp_path, monkeypatch):
+    drawn = []
+
+    class Watched(Composer):
+        def compose(self, policy, key, *arguments, **keywords):
+            drawn.append(jax.random.key_data(key).tolist())
+            return super().compose(policy, key, *arguments, **keywords)
+
+    monkeypatch.setattr("experiments.melodies.note_rnn.Composer", Watched)
+    settings = ["--set", "prior.iterations=2", "prior.report_every=1"]
+    assert run(tmp_path, "note_rnn", "--seeds", "0", "1", *settings) == 0
+    assert drawn == [jax.random.key_data(jax.random.key(seed)).tolist() for seed in (0, 1)]
 
 
 # --------------------------------------------------------------------------------------- resuming
