@@ -21,7 +21,8 @@ from common.window import make_windows
 from experiments.run import Context, DivergedRun, Outcome
 from highway import evaluation, sampling
 from highway.config import DataConfig, LanguageModelConfig
-from highway.learner import Learner, Params, TrainState
+from highway.language_model import Params
+from highway.learner import LanguageModelLearner, TrainState
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def train(
     windows = make_windows(corpus.train, size, steps, split="train")
     for split in ("valid", "test"):  # too short a split must not be found out after an epoch
         make_windows(getattr(corpus, split), size, steps, split=split)
-    learner = Learner(config, len(corpus.vocabulary), windows)
+    learner = LanguageModelLearner(config, len(corpus.vocabulary), windows)
     initial = learner.initial_state(context.seed)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(initial.params))
     words = corpus.level == "word"
@@ -100,7 +101,9 @@ def train(
         score = batched("valid", corpus.valid, state.params, tick)
         return score.metrics("valid", word_level=words), score.loss
 
-    def batched(split: str, tokens: np.ndarray, params: Params, tick: Tick) -> evaluation.Score:
+    def batched(
+        split: str, tokens: np.ndarray, params: Params, tick: Tick
+    ) -> evaluation.StreamScore:
         return evaluation.batched(
             learner.graph, params, tokens, size, steps, split=split, tick=tick
         )
@@ -152,9 +155,9 @@ def train(
 def _final_metrics(
     config: LanguageModelConfig,
     corpus: Corpus,
-    learner: Learner,
+    learner: LanguageModelLearner,
     params: Params,
-    batched: Callable[..., evaluation.Score],
+    batched: Callable[..., evaluation.StreamScore],
     label: str,
     seed: int,
     check: Tick,
@@ -164,7 +167,7 @@ def _final_metrics(
     splits = {"valid": corpus.valid, "test": corpus.test}
     graph = learner.graph
 
-    def add(name: str, score: Callable[[], evaluation.Score]) -> None:
+    def add(name: str, score: Callable[[], evaluation.StreamScore]) -> None:
         progress.show(f"evaluates {name}")
         metrics.update(score().metrics(name, word_level=corpus.level == "word"))
 
@@ -194,7 +197,7 @@ def _sample(
     context: Context,
     config: LanguageModelConfig,
     corpus: Corpus,
-    learner: Learner,
+    learner: LanguageModelLearner,
     params: Params,
 ) -> str:
     count = config.evaluation.sample_tokens
@@ -213,7 +216,7 @@ def curve(training: Training, *, words: bool) -> list[dict[str, float]]:
             loss += row["train/loss"] * row["train/tokens"]
             tokens += row["train/tokens"]
         else:
-            trained = evaluation.Score(loss / tokens, int(tokens)).metrics(
+            trained = evaluation.StreamScore(loss / tokens, int(tokens)).metrics(
                 "train", word_level=words
             )
             rows.append({**row, **trained})
@@ -225,7 +228,7 @@ def describe(row: dict[str, float], *, words: bool) -> str:
     """The loss of a row of metrics in the unit of its level, for the progress line."""
     split = "train" if "train/loss" in row else "valid"
     loss = row[f"{split}/loss"]
-    score = evaluation.Score(loss, 1).metrics(split, word_level=words)
+    score = evaluation.StreamScore(loss, 1).metrics(split, word_level=words)
     unit, metric = ("perplexity", "perplexity") if words else ("BPC", "bits_per_character")
     return f"{split} loss {loss:.4f}  {unit} {score.get(f'{split}/{metric}', math.inf):.4g}"
 
