@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from common.table import Table
+from tutor.actor import Environment
 from tutor.evaluation import Compositions
-from tutor.learn_state import Environment
 
 Notes = Mapping[str, Any]
 """What a domain wants to know again of a trained model: JSON values, kept with it."""

@@ -19,7 +19,8 @@ from experiments.run import Context
 from experiments.train import Outcomes, Row, data_used, train
 from highway import evaluation, sampling
 from highway.config import DataConfig, LanguageModelConfig
-from highway.learner import Learner, Params, TrainState
+from highway.language_model import Params
+from highway.learner import LanguageModelLearner, TrainState
 
 SAMPLE = "sample.txt"
 CURVE = "learning_curve.png"
@@ -33,12 +34,12 @@ def run(context: Context) -> Outcomes:
     for split in ("valid", "test"):  # too short a split must not be found out after an epoch
         make_windows(getattr(corpus, split), size, steps, split=split)
     windows = make_windows(corpus.train, size, steps, split="train")
-    learner = Learner(config, len(corpus.vocabulary), windows)
+    learner = LanguageModelLearner(config, len(corpus.vocabulary), windows)
     (seed,) = context.seeds
     initial = learner.initial_state(seed)
     path = context.place.path
 
-    def batched(split: str, params: Params, tick: Tick) -> evaluation.Score:
+    def batched(split: str, params: Params, tick: Tick) -> evaluation.StreamScore:
         tokens = getattr(corpus, split)
         return evaluation.batched(
             learner.graph, params, tokens, size, steps, split=split, tick=tick
@@ -114,11 +115,11 @@ def load_corpus(config: DataConfig, data_dir: Path | None) -> Corpus:
 def _protocols(
     config: LanguageModelConfig,
     corpus: Corpus,
-    learner: Learner,
+    learner: LanguageModelLearner,
     params: Params,
     seed: int,
-    batched: Callable[..., evaluation.Score],
-) -> Iterator[tuple[str, Callable[..., evaluation.Score]]]:
+    batched: Callable[..., evaluation.StreamScore],
+) -> Iterator[tuple[str, Callable[..., evaluation.StreamScore]]]:
     """What is measured in the end: the name of each score and the function that gives it."""
     for split in ("valid", "test"):
         yield split, partial(batched, split, params)
@@ -140,7 +141,9 @@ def _protocols(
         )
 
 
-def _sample(learner: Learner, params: Params, seed: int, corpus: Corpus, count: int) -> str:
+def _sample(
+    learner: LanguageModelLearner, params: Params, seed: int, corpus: Corpus, count: int
+) -> str:
     """Text of `count` tokens, which goes on from the test split's first."""
     if not count:
         return ""
@@ -156,7 +159,7 @@ def _curve(rows: list[Row], *, words: bool) -> list[dict[str, float]]:
             loss += row["train/loss"] * row["train/tokens"]
             tokens += row["train/tokens"]
         else:
-            score = evaluation.Score(loss / tokens, int(tokens))
+            score = evaluation.StreamScore(loss / tokens, int(tokens))
             kept.append({**row, **score.metrics("train", word_level=words)})
             loss = tokens = 0.0
     return kept
@@ -166,7 +169,7 @@ def _describe(row: Row, *, words: bool) -> str:
     """The loss of a row of metrics, also in the unit of its level."""
     split = "train" if "train/loss" in row else "valid"
     loss = row[f"{split}/loss"]
-    score = evaluation.Score(loss, 1).metrics(split, word_level=words)
+    score = evaluation.StreamScore(loss, 1).metrics(split, word_level=words)
     unit, metric = ("perplexity", "perplexity") if words else ("BPC", "bits_per_character")
     return f"{split} loss {loss:.4f}  {unit} {score.get(f'{split}/{metric}', math.inf):.4g}"
 

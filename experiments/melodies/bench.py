@@ -6,14 +6,14 @@ from functools import partial
 
 import jax
 
+from common.population import Population
 from experiments import bench
 from experiments.melodies.domain import MELODIES
-from experiments.melodies.together import Together as Population
 from experiments.registry import find
 from experiments.trained import make_graph
 from tutor.config import LearnConfig, ModelConfig, TutorConfig
 from tutor.evaluation import Composer, Policy
-from tutor.learner import Learner as TutorLearner
+from tutor.learner import TutorLearner
 
 SEEDS = 3
 COMPOSITIONS = 20_000

@@ -13,8 +13,8 @@ from common.melody import NUM_EVENTS, Events, swap_specials
 from common.midi import read_primer, write_melody, write_wav
 from common.table import Cell, Table
 from experiments.domain import Composed, Domain, Notes
+from tutor.actor import Environment
 from tutor.evaluation import Compositions
-from tutor.learn_state import Environment
 from tutor.music import theory
 from tutor.music.piano_roll import MARKS, draw_piano_roll, find_violations
 from tutor.music.statistics import count_statistics, summarize_counts

@@ -18,7 +18,7 @@ from experiments.train import Outcomes, Row, data_used, train
 from experiments.trained import Trained
 from tutor.config import DataConfig, NoteRNNConfig
 from tutor.evaluation import Composer, Compositions, Policy
-from tutor.prior import PriorLearner, PriorState, Score, evaluate
+from tutor.prior import PriorLearner, PriorState, SequenceScore, evaluate
 from tutor.sequence_model import Graph, Params
 
 MOST_NAMED = 20
@@ -42,7 +42,7 @@ def run(context: Context) -> Outcomes:
     sizes = {s: sum(map(len, getattr(melodies, s))) for s in ("train", "valid", "test")}
     data = data_used(melodies, sizes, context.experiment.data)
 
-    def score(params: Params, split: str, tick: Tick) -> Score:
+    def score(params: Params, split: str, tick: Tick) -> SequenceScore:
         sequences, masked = getattr(melodies, split), config.prior.masked
         return evaluate(learner.graph, params, sequences, masked=masked, tick=tick)
 

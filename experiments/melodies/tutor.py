@@ -10,20 +10,19 @@ from common.checkpoint import digest
 from common.config import differences, from_dict, to_dict
 from common.error import ConfigError, DivergedError
 from common.plot import learning_curves
+from common.population import Population
 from common.record import FILE_NAME, read_record
 from common.training import Schedule, Tick
 from experiments import registry, trained
 from experiments.melodies.domain import SWAPPED
-from experiments.melodies.together import Together as Population
 from experiments.run import Context, Options, seed_path
 from experiments.run import run as run_experiment
 from experiments.train import Outcomes, Row, train
 from experiments.trained import Trained
 from tutor.config import NoteRNNRun, TutorConfig
 from tutor.evaluation import Composer, Policy
-from tutor.learn_state import Seed as LearnState
-from tutor.learner import Learner as TutorLearner
-from tutor.learner import Quirks
+from tutor.learn_state import LearnState
+from tutor.learner import Quirks, TutorLearner
 
 _SAME_QUIRKS = (
     "Train one with the same setting into another --out, and give it with --set note_rnn.run=DIR."
@@ -54,9 +53,7 @@ def run(context: Context) -> Outcomes:
             config.evaluation.compositions,
             tick=tick,
         )
-        if config.original_quirks:
-            made = made._replace(reward=made.reward[:, -1:], log_prior=made.log_prior[:, -1:])
-        return made.metrics("eval"), None
+        return made.metrics("eval", last_only=config.original_quirks), None
 
     def measure(state: LearnState, seed: int, tick: Tick) -> dict[str, float]:
         tuned = note_rnn._replace(policy=policy_of(state), method=config.learn.method, data=data)

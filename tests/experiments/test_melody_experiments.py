@@ -276,14 +276,14 @@ def test_seeds_of_a_note_rnn_compose_with_different_keys(tmp_path, monkeypatch):
 STOPPED = """
 import os, sys
 from common import training
-from tutor.learner import Learner
+from common.population import Population
 training.CALL_SECONDS = training.CHECKPOINT_SECONDS = 0.0
-advance = Learner.advance
+advance = Population.advance
 def stopped(self, state, stop):
     if stop > 600:
         os.kill(os.getpid(), int(sys.argv[1]))
     return advance(self, state, stop)
-Learner.advance = stopped
+Population.advance = stopped
 from experiments.cli import main
 sys.exit(main(sys.argv[2:]))
 """
@@ -473,7 +473,7 @@ def test_settings_that_do_not_fit(tmp_path, note_rnn, capsys, settings, words):
         (["data.name=chorale_melody"], 2, ["unknown dataset", "Did you mean 'chorale_melodies'"]),
         (["data.name=midi_melodies"], 3, ["midi_melodies needs a folder", "--data-dir FOLDER"]),
         (["prior.masked=24"], 2, ["prior.masked=24", "prior.steps=24"]),
-        (["prior.masked=2000", "prior.steps=3000"], 3, ["prior.masked=2000", "no melody"]),
+        (["prior.masked=2000", "prior.steps=3000"], 3, ["prior.masked=2000", "no sequence"]),
         (["model.depth=2"], 2, ["model.core=lstm", "model.core=rhn"]),
     ],
 )
