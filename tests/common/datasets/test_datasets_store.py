@@ -20,7 +20,7 @@ from common.datasets.source import Archive, SourceFile, Sources
 from common.datasets.text8 import Text8
 from common.error import DataError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def sources(**files: bytes) -> Sources:
