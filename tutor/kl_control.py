@@ -16,7 +16,7 @@ A method is added by writing its target and naming it in `METHODS`.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -141,6 +141,15 @@ def _expected(log_policy: jax.Array, values: jax.Array) -> jax.Array:
     """π · values, 0 where π is 0 even if the value is infinite."""
     policy = jnp.exp(log_policy)
     return jnp.where(policy > 0, policy * values, 0.0)
+
+
+def soft_update(target: Any, online: Any, rate: float | jax.Array) -> Any:
+    """θ⁻ ← (1 − η) · θ⁻ + η · θ for two pytrees of the same structure; η is `rate`.
+
+    `optax.incremental_update` adds the two terms the other way round, which compilers round
+    differently: trainings would not go on to the same bits.
+    """
+    return jax.tree.map(lambda old, new: (1 - rate) * old + rate * new, target, online)
 
 
 def _check_shapes(q_tm1: jax.Array, transition: Transition) -> None:

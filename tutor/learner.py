@@ -97,9 +97,6 @@ class TutorLearner:
         self.optimizer = make_optimizer(config)
         self.num_events = num_events
         self.keeps_prior_state = self.method.tilts_prior
-        self.epsilon = optax.linear_schedule(
-            config.epsilon_start, config.epsilon_end, config.epsilon_iterations
-        )
 
     def initial_state(self, prior: Params, seed: int) -> LearnState:
         """Value and target networks as copies of the prior, an empty memory, sequences begun."""
@@ -129,6 +126,12 @@ class TutorLearner:
             diverged_at=jnp.full((), -1, jnp.int32),
             totals=zero_totals(LearnTotals),
         )
+
+    def epsilon(self, step: jax.Array) -> jax.Array:
+        """Share of uniform events after `step` environment steps."""
+        config = self.config
+        passed = jnp.minimum(step / config.epsilon_iterations, 1.0)
+        return config.epsilon_start + (config.epsilon_end - config.epsilon_start) * passed
 
     def metrics(self, totals: LearnTotals, step: int) -> dict[str, float]:
         """Metrics of totals (NumPy scalars); {} where they are of no steps.
@@ -217,7 +220,7 @@ class TutorLearner:
         updates = jnp.where(stored >= self.config.batch_size, self.updates_per_block, 0)
         state = jax.lax.fori_loop(0, updates, learn, state)
         rate = 1.0 - (1.0 - self.config.target_rate) ** updates
-        target = optax.incremental_update(state.params, state.target, rate)
+        target = kl_control.soft_update(state.target, state.params, rate)
         return state._replace(target=target), None
 
     def _step(

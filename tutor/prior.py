@@ -312,13 +312,10 @@ def draw_windows(
 
 def learning_rate(config: PriorConfig) -> optax.Schedule:
     """The rate by update: decayed every `decay_every` updates, never below the floor."""
-    return optax.exponential_decay(
-        config.learning_rate,
-        config.decay_every,
-        config.learning_rate_decay,
-        staircase=True,
-        end_value=config.learning_rate_floor,
+    decayed = optax.exponential_decay(
+        config.learning_rate, config.decay_every, config.learning_rate_decay, staircase=True
     )
+    return lambda step: jnp.maximum(decayed(step), config.learning_rate_floor)
 
 
 def make_optimizer(config: PriorConfig) -> optax.GradientTransformation:

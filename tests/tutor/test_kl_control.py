@@ -15,6 +15,7 @@ from tutor.kl_control import (
     kl_policy_prior,
     log_policy,
     policy_scores,
+    soft_update,
     squared_loss,
     td_error,
 )
@@ -265,3 +266,14 @@ def test_wrong_use_is_named():
         td_error(METHODS["q"], jnp.zeros(3), transition(a_tm1=jnp.float32(1)))
     with pytest.raises(ValueError, match="differ in shape"):
         log_policy(METHODS["q"], jnp.zeros((5, 3)), jnp.zeros(3))
+
+
+def test_soft_update_moves_the_target_by_its_rate():
+    target, online = {"a": jnp.zeros(2), "b": (jnp.ones(()),)}, {"a": jnp.ones(2), "b": (4.0,)}
+    moved = soft_update(target, online, 0.25)
+    np.testing.assert_allclose(moved["a"], 0.25)
+    assert moved["b"][0] == 1.75
+    assert jax.tree.structure(moved) == jax.tree.structure(target)
+    np.testing.assert_array_equal(soft_update(target, online, 1.0)["a"], online["a"])
+    with pytest.raises(ValueError, match="a"):
+        soft_update(target, {"a": jnp.ones(2)}, 0.25)
