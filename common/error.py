@@ -1,18 +1,18 @@
-"""Errors meant for the person at the keyboard, each kind with its process exit code.
+"""Errors that the user can put right, each kind with its process exit code.
 
 A message says what is wrong, where, and what to do, in one or two plain lines; the command line
-prints it without a traceback. Everything that isn't one of these is a bug and keeps its traceback.
+prints it without a traceback. Any other exception is a bug and keeps its traceback.
 """
 
 
 class UserError(Exception):
-    """Something the user can put right. Base of all errors below."""
+    """Something the user can put right: the base of all errors below."""
 
     exit_code = 2
 
 
 class ConfigError(UserError):
-    """An unknown name, a value of the wrong type, a platform that isn't there, a run in the way."""
+    """An unknown name, a wrong value, a platform that isn't there, a run that is in the way."""
 
     exit_code = 2
 
@@ -33,6 +33,7 @@ class InterruptedRun(UserError):
     """A run was asked to stop (SIGINT, SIGTERM) and has saved its state."""
 
     def __init__(self, message: str, signal_number: int):
+        """Make the message; the exit code is 128 + `signal_number`, as in a shell."""
         super().__init__(message)
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number

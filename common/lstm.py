@@ -20,6 +20,12 @@ class LSTM(Core):
     """Long short-term memory with forget gates and no peepholes (Gers et al. 2000).
 
     i, f, o = σ(·), g = tanh(·) of W x + R y + b; cell' = f · cell + i · g; y' = o · tanh(cell').
+
+    Parameters (gates in the order i, f, o, g):
+
+    - `input_kernel` [input, 4, units]: W.
+    - `kernel` [units, 4, units]: R, [from, gate, to].
+    - `bias` [4, units]
     """
 
     gates = 4

@@ -1,9 +1,9 @@
-"""The 38 events of a melody, one per sixteenth: a rest begins, nothing changes, or a note begins.
+"""The 38 events of a melody, one per sixteenth: a note ends, nothing changes, or a note begins.
 
 Event k from 2 on begins the note of MIDI pitch k + 46: 2 is C3 (48), 14 middle C (60), 37 B5 (83).
-A melody begins in silence. NOTE_OFF in silence changes nothing, just as NO_EVENT there: the
-sequences 0 0 and 0 1 denote the same music. Of all that denote the same, `canonical` gives the one
-in which NOTE_OFF only ever ends a note.
+A melody begins in silence. In silence NOTE_OFF changes nothing, like NO_EVENT, so different
+sequences can denote the same music. `canonical` returns the one of them in which every NOTE_OFF
+ends a note.
 """
 
 import math
@@ -17,52 +17,73 @@ import numpy.typing as npt
 from common.error import DataError
 
 NOTE_OFF = 0
-"""The sounding note ends: a rest."""
+"""A rest: the note that sounds ends."""
 NO_EVENT = 1
-"""Whatever sounds goes on: a hold."""
+"""A hold: nothing changes."""
 FIRST_NOTE = 2
-"""The event of the lowest note. Events from here on "sound"."""
+"""The event of the lowest note. Events from here on sound."""
 NUM_EVENTS = 38
 PITCH_OFFSET = 46
 """MIDI pitch of a note minus its event."""
 LOWEST_PITCH = FIRST_NOTE + PITCH_OFFSET
+"""MIDI 48."""
 HIGHEST_PITCH = NUM_EVENTS - 1 + PITCH_OFFSET
+"""MIDI 83."""
 
 Events = npt.NDArray[np.int32]
 Time = int | float | Fraction
+"""In sixteenths."""
 
 
 class NoMelody(DataError):
-    """A file or a tune in it gives no melody."""
+    """A file, or a tune in it, can't be read as a melody."""
 
     def __init__(self, reason: str, name: str, detail: str):
+        """Make the message.
+
+        Args:
+          reason: a word or two, by which such errors are counted.
+          name: of the file or tune.
+          detail: the rest of the message.
+        """
         super().__init__(f"{name}: {reason}: {detail}.")
-        self.reason = reason  # a word or two, to be counted
+        self.reason = reason
 
 
 class Note(NamedTuple):
     """A note of a melody; it sounds in the sixteenths start, ..., start + duration - 1."""
 
     start: int
-    duration: int  # sixteenths, at least 1
-    pitch: int  # MIDI
+    """Sixteenths from the beginning."""
+    duration: int
+    """Sixteenths, at least 1."""
+    pitch: int
+    """MIDI."""
 
     @property
     def end(self) -> int:
-        """The first sixteenth in which it doesn't sound."""
+        """The first sixteenth after it."""
         return self.start + self.duration
 
 
 class Span(NamedTuple):
-    """A note not yet on the grid, its times in sixteenths."""
+    """A note that isn't on the grid yet."""
 
     start: Time
     end: Time
-    pitch: int  # MIDI
+    pitch: int
+    """MIDI."""
 
 
 def encode_notes(notes: Iterable[Note], length: int) -> Events:
-    """Write notes, ordered in time, as canonical events, int32 [length].
+    """Write notes as canonical events.
+
+    Args:
+      notes: ordered in time.
+      length: of the melody, in sixteenths.
+
+    Returns:
+      Events, int32 [length].
 
     Raises:
       ValueError: a pitch is outside 48..83, or a note is empty, begins before the one before it
@@ -83,7 +104,13 @@ def encode_notes(notes: Iterable[Note], length: int) -> Events:
 
 
 def decode_events(events: Iterable[int] | np.ndarray) -> list[Note]:
-    """Read the notes, ordered in time; the last one may sound to the end of the events.
+    """Read notes from events.
+
+    Args:
+      events: integers in 0..37, [length].
+
+    Returns:
+      The notes, ordered in time; the last one may sound to the end of the events.
 
     Raises:
       ValueError: an event is outside 0..37; names it and its position.
@@ -104,21 +131,25 @@ def decode_events(events: Iterable[int] | np.ndarray) -> list[Note]:
 
 
 def swap_specials(events: np.ndarray) -> np.ndarray:
-    """The events with NO_EVENT for NOTE_OFF and the other way round; any shape."""
+    """Exchange NOTE_OFF and NO_EVENT in events of any shape."""
     swapped = np.where(events == NOTE_OFF, NO_EVENT, events)
     return np.where(events == NO_EVENT, NOTE_OFF, swapped)
 
 
 def canonical(events: Sequence[int] | np.ndarray) -> Events:
-    """Return the events that say the same with NO_EVENT for every NOTE_OFF in silence."""
+    """Replace each NOTE_OFF in silence by NO_EVENT: the same music, [length]."""
     return encode_notes(decode_events(events), len(events))
 
 
 def quantise(spans: Iterable[Span]) -> list[Note] | None:
-    """Move notes, ordered in time and not overlapping, to the nearest sixteenths; half goes up.
+    """Move notes to the nearest sixteenths; half a sixteenth goes up.
 
-    A note that would get no time at all lasts a sixteenth. Returns None if two notes would begin
-    together: such a tune is off the grid.
+    Args:
+      spans: notes ordered in time, without overlaps.
+
+    Returns:
+      The notes, each at least a sixteenth long; None if two would begin together, which means
+      that the tune is off the grid.
     """
     rounded = [
         (math.floor(span.start + Fraction(1, 2)), math.floor(span.end + Fraction(1, 2)), span.pitch)
@@ -136,9 +167,14 @@ def quantise(spans: Iterable[Span]) -> list[Note] | None:
 
 
 def fit_range(notes: Sequence[Note], step: int = 1) -> list[Note] | None:
-    """Transpose notes by the fewest steps, of so many semitones, that bring all into 48..83.
+    """Transpose notes into MIDI 48..83.
 
-    Returns None if no number of steps does.
+    Args:
+      notes: in any order.
+      step: transpose by multiples of so many semitones.
+
+    Returns:
+      The notes moved as little as possible; None if no multiple brings all into the range.
     """
     if not notes:
         return []

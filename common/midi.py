@@ -28,12 +28,14 @@ from common.melody import (
     quantise,
 )
 
-SAMPLE_RATE = 22_050  # of WAV files, in Hz
-LONGEST = 300_000  # sixteenths; pretty_midi reads no file of more than 10^7 ticks
+SAMPLE_RATE = 22_050
+"""Of WAV files, in Hz."""
+LONGEST = 300_000
+"""Sixteenths in a file; pretty_midi reads none of more than 10^7 ticks."""
 _TICKS = 120  # in a quarter note
 _VELOCITY = 100
 _LEAD_NAMES = ("melody", "vocal", "lead")
-# What notes can't say: how long the silence at the end is, and NOTE_OFF in silence.
+# What notes can't tell: how long the silence at the end is, and NOTE_OFF in silence.
 _TEXT = re.compile(r"highway-tutor melody, (\d+) sixteenths(?:; silent already at ([\d ]+))?")
 
 
@@ -44,13 +46,16 @@ def write_melody(
     *,
     transpose: int = 0,
 ) -> None:
-    """Write events as a MIDI file of one piano track; the same events always give the same bytes.
+    """Write events as a MIDI file of one piano track; equal events make equal bytes.
 
-    The notes are the music. A text event beside them says the length and where NOTE_OFF stands in
-    silence, so that `read_melody` returns these very events (if they aren't transposed).
+    A text event beside the notes has the length and the places of NOTE_OFF in silence, so that
+    `read_melody` returns the same events (unless they are transposed).
 
     Args:
-      transpose: how many semitones higher than its event says each note is written.
+      events: integers in 0..37, [length]; at most 300,000.
+      path: the file, overwritten.
+      beats_per_minute: the tempo, in quarter notes.
+      transpose: semitones by which each note is written higher than its event.
 
     Raises:
       ConfigError: the tempo is not in 4..1000.
@@ -76,10 +81,13 @@ def write_wav(
     *,
     transpose: int = 0,
 ) -> None:
-    """Write events as sound: sine tones, 16 bits, one channel, 22,050 Hz.
+    """Write events as a WAV file: sine tones, 16 bits, one channel, 22,050 Hz.
 
     Args:
-      transpose: how many semitones higher than its event says each note sounds.
+      events: integers in 0..37, [length].
+      path: the file, overwritten.
+      beats_per_minute: the tempo, in quarter notes.
+      transpose: semitones by which each note sounds higher than its event.
 
     Raises:
       ConfigError: the tempo is not in 4..1000.
@@ -96,7 +104,10 @@ def write_wav(
 
 
 def read_melody(path: Path) -> Events:
-    """Read the melody of a MIDI file, transposed if need be; see `find_melody`.
+    """Read the melody of a MIDI file, transposed into the range if need be; see `find_melody`.
+
+    Returns:
+      Events, int32 [length].
 
     Raises:
       DataError: the file can't be read or has no melody; names it.
@@ -105,7 +116,10 @@ def read_melody(path: Path) -> Events:
 
 
 def read_primer(path: Path) -> Events:
-    """Read the melody of a MIDI file as it is, for a composition to go on from.
+    """Read the melody of a MIDI file without transposing it, for a composition to continue.
+
+    Returns:
+      Events, int32 [length].
 
     Raises:
       DataError: the file can't be read or has no melody, or a pitch is outside 48..83; names it.
@@ -116,16 +130,20 @@ def read_primer(path: Path) -> Events:
 def find_melody(content: bytes, name: str, transpose: bool = True) -> Events:
     """Find the melody in the content of a MIDI file.
 
-    It is the track that plays one note at a time and is no drum: of several one that is called
-    melody, vocal or lead, else one that lies mostly in 48..83, else the one with most notes.
-    Overlaps of less than half a sixteenth are legato, and trimmed. Times are moved to the nearest
-    sixteenth of the quarter notes that the file counts in. A file that `write_melody` wrote gives
-    the events that it was written from, unless its notes have been edited since.
+    It is a track that plays one note at a time and is no drum. Of several such tracks, those called
+    melody, vocal or lead come first, then those that lie mostly in 48..83, then the one with most
+    notes. Overlaps of less than half a sixteenth count as legato and are trimmed. Times are moved
+    to the nearest sixteenth of the quarter notes that the file counts in. For a file of
+    `write_melody` the result is the events that it was written from, unless its notes have been
+    edited since.
 
     Args:
       content: the file's bytes.
       name: what errors call the file.
       transpose: whether to move all notes by the fewest semitones into 48..83 if they aren't there.
+
+    Returns:
+      Events, int32 [length].
 
     Raises:
       NoMelody: the file is unreadable, without notes, polyphonic, off the grid (two notes fall
@@ -195,7 +213,7 @@ def _parse(content: bytes, name: str) -> Any:
 
 
 def _melody_line(score: Any, name: str) -> list[Span]:
-    """Return the notes of the track that has the melody; none if no track has any."""
+    """Return the notes of the track that has the melody; [] if no track has notes."""
     tracks = [track for track in score.instruments if track.notes and not track.is_drum]
     lines = [(track.name.lower(), line) for track in tracks if (line := _line(score, track))]
     if not lines:
@@ -231,7 +249,7 @@ def _line(score: Any, track: Any) -> list[Span] | None:
 
 
 def _written_by_us(score: Any, notes: Sequence[Note]) -> Events | None:
-    """Return the events that a text event tells, if there is one and its notes are these."""
+    """Return the events that a text event describes, if there is one and its notes are these."""
     for text_event in score.text_events:
         match = _TEXT.fullmatch(text_event.text)
         if match is None or (length := int(match[1])) > LONGEST:

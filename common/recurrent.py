@@ -75,8 +75,8 @@ class Core(nnx.Module):
         self,
         key: jax.Array,
         batch_size: int,
-        input_rate: float,
-        state_rate: float,
+        input_rate: float | jax.Array,
+        state_rate: float | jax.Array,
         *,
         separate: bool,
     ) -> Masks:
@@ -120,8 +120,8 @@ class Stack(nnx.Module):
         self,
         key: jax.Array,
         batch_size: int,
-        input_rate: float,
-        state_rate: float,
+        input_rate: float | jax.Array,
+        state_rate: float | jax.Array,
         *,
         separate: bool,
     ) -> tuple[Masks, ...]:
@@ -148,9 +148,15 @@ class Stack(nnx.Module):
         return tuple(new_states), xs
 
 
-def dropout_mask(key: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array | None:
-    """A mask of zeros with probability `rate` and 1 / (1 − rate) otherwise; None at rate 0."""
-    if rate == 0:
+def dropout_mask(
+    key: jax.Array, rate: float | jax.Array, shape: tuple[int, ...]
+) -> jax.Array | None:
+    """Draws a mask of zeros with probability `rate` and 1 / (1 − rate) otherwise.
+
+    None where the rate is the number 0. A rate that is an array, traced or not, always gives a
+    mask: whether it is 0 isn't known while a function is traced.
+    """
+    if not isinstance(rate, jax.Array) and rate == 0:
         return None
     keep = 1.0 - rate
     return jax.random.bernoulli(key, keep, shape) / jnp.asarray(keep, jnp.result_type(float))

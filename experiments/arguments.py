@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from common.error import ConfigError
+from experiments.registry import benchmarks
 
 EXIT_CODES = """exit codes: 0 done · 2 usage or configuration error · 3 data missing, corrupt or not
 writable · 4 diverged · 130, 143 interrupted (SIGINT, SIGTERM) after saving"""
-BENCHMARKS = ("tutor",)
 RESULTS = Path("results")
 
 
@@ -60,7 +60,9 @@ def make_parser(
     _add_compose_options(compose)
 
     bench = add("bench", "measure speed and memory on this machine")
-    bench.add_argument("name", metavar="NAME", choices=BENCHMARKS, help=", ".join(BENCHMARKS))
+    bench.add_argument(
+        "name", metavar="NAME", choices=tuple(benchmarks()), help=", ".join(benchmarks())
+    )
     bench.add_argument(
         "--seconds", type=_seconds, default=2.0, help="length of a measurement (%(default)s)"
     )

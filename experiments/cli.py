@@ -15,7 +15,7 @@ from common.config import flatten, override, to_dict
 from common.datasets import DATASETS, default_cache_dir
 from common.error import ConfigError, DataError, DivergedError, UserError
 from experiments.arguments import make_parser
-from experiments.registry import Experiment, experiments, find
+from experiments.registry import Experiment, benchmarks, experiments, find, load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,7 +129,7 @@ def _run(options: argparse.Namespace) -> None:
             fresh=options.fresh,
             tensorboard=options.tensorboard,
         ),
-        say=lambda text: print(text, file=sys.stderr),
+        report=lambda text: print(text, file=sys.stderr),
     )
     from common.record import write_atomically
     from experiments.results import report
@@ -209,7 +209,7 @@ def _data(options: argparse.Namespace) -> None:
 
 def _compose(options: argparse.Namespace) -> None:
     _configure(options.platform)
-    from experiments.melodies.compose import compose
+    from experiments.compose import compose
 
     folder = options.out or options.trained / "compositions"
     composed = compose(
@@ -220,15 +220,13 @@ def _compose(options: argparse.Namespace) -> None:
         primer=options.primer,
         wav=options.wav,
     )
-    print(composed.table().render())
+    print(composed.table.render())
     print(f"These, and {', '.join(path.name for path in composed.pictures)}: {folder}")
 
 
 def _bench(options: argparse.Namespace) -> None:
     _configure(options.platform)
-    from experiments import bench
-
-    measured = bench.BENCHMARKS[options.name](options.seconds)
+    measured = load(benchmarks()[options.name])(options.seconds)
     if options.json:
         print(json.dumps(measured, indent=1))
         return

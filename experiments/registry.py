@@ -113,3 +113,19 @@ def find(name: str) -> Experiment:
             "See all of them: python -m experiments list"
         )
     return known[name]
+
+
+def benchmarks() -> dict[str, str]:
+    """Name → `module:function` of all benchmarks."""
+    return {"tutor": "experiments.melodies.bench:tutor"}
+
+
+def domains() -> list[Any]:
+    """All domains of sequences (experiments.domain.Domain); imports JAX."""
+    return [load("experiments.melodies.domain:MELODIES")]
+
+
+def load(name: str) -> Any:
+    """Imports what a `module:attribute` names."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)

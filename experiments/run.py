@@ -1,21 +1,20 @@
 """Runs an experiment: for each seed a run directory, a manifest, the work itself, and a record."""
 
 import contextlib
-import dataclasses
 import datetime
 import shlex
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from common import device
 from common.config import override, to_dict
-from common.error import DivergedError
-from common.record import FILE_NAME, DataUsed, Record, read_record, write_record
+from common.record import FILE_NAME, Record, read_record, write_record
 from common.run_directory import RunDirectory
 from experiments.registry import Experiment
+from experiments.train import DivergedRun, Outcomes, Place
 
 
 @dataclass(frozen=True)
@@ -34,98 +33,64 @@ class Options:
 
 @dataclass(frozen=True)
 class Context:
-    """What a runner is given: one seed's run, or that of several seeds together."""
+    """What a runner is given: a run of one seed, or of several seeds together."""
 
     experiment: Experiment
     config: Any
     seeds: tuple[int, ...]
     """One, unless the experiment's `seeds_together`."""
-    run: RunDirectory
+    place: Place
     """Where the training lies."""
     options: Options
 
-    @property
-    def seed(self) -> int:
-        """The first seed."""
-        return self.seeds[0]
-
     def seed_path(self, seed: int) -> Path:
-        """The directory of one seed's record and artefacts."""
-        return seed_path(self.experiment, self.options, seed)
+        """The directory of what one seed leaves behind; the training's own if it is alone."""
+        return seed_path(self.experiment, self.options, seed) / self.place.folder
 
-    def sink(self, folder: str) -> Callable[[dict[str, Any]], None]:
-        """Where rows of metrics go besides metrics.jsonl: TensorBoard, if it was asked for."""
-        if not self.options.tensorboard:
-            return lambda row: None
-        from tensorboardX import SummaryWriter
-
-        writer = SummaryWriter(str(self.run.path / folder / "tensorboard"))
-
-        def write(row: dict[str, Any]) -> None:
-            for name, value in row.items():
-                if "/" in name:
-                    writer.add_scalar(name, value, row["step"])
-            writer.flush()
-
-        return write
+    def part(self, name: str, config: Any) -> "Context":
+        """The same run, for a runner that does one part of it in a folder of that name."""
+        return replace(self, config=config, place=self.place.part(name))
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a runner returns; the fields are those of a record."""
-
-    parameters: int | dict[str, int]
-    metrics: dict[str, float]
-    curve: list[dict[str, float]]
-    data: list[DataUsed]
-    seconds: dict[str, float]
+Runner = Callable[[Context], Outcomes]
+"""Does the work of one seed, or with `seeds_together` of several; named by `Experiment.runner`."""
 
 
-class DivergedRun(DivergedError):
-    """A run that diverged, with what is known of it."""
+def run(experiment: Experiment, options: Options, report: Callable[[str], None]) -> list[Record]:
+    """Runs the seeds one after the other, or together if the experiment is made for it.
 
-    def __init__(self, message: str, outcome: Outcome):
-        super().__init__(message)
-        self.outcome = outcome
+    A finished one is not run again. A seed that diverges is recorded as such, and the others are
+    run all the same; `report` is told of both.
 
-
-Runner = Callable[[Context], Outcome | dict[int, Outcome]]
-"""Does the work of one seed, or with `seeds_together` of several, then with an outcome for each;
-named by `Experiment.runner`. With several, a seed that diverged has its `DivergedRun` there."""
-
-
-def run(experiment: Experiment, options: Options, say: Callable[[str], None]) -> list[Record]:
-    """Runs the seeds one after the other, or together if the experiment is made for it; a finished
-    one is not run again. Returns their records.
-
-    A seed that diverges is told to `say` and recorded as such; the others are run all the same.
+    Returns:
+      The records, in the order of `options.seeds`.
     """
     config = override(experiment.preset(options.preset).config, options.overrides)
     records = {}
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         waiting: dict[int, RunDirectory] = {}
         for seed in options.seeds:
             path = seed_path(experiment, options, seed)
             directory = RunDirectory(path)
-            with contextlib.ExitStack() as here:
-                here.enter_context(directory)
+            with contextlib.ExitStack() as alone:
+                alone.enter_context(directory)
                 if options.fresh:
                     directory.clear()
                 directory.claim(to_dict(config))
                 if directory.finished:
                     records[seed] = read_record(path / FILE_NAME)
-                    say(f"{path}: {records[seed].status} before; --fresh runs it again.")
+                    report(f"{path}: {records[seed].status} before; --fresh runs it again.")
                 elif experiment.seeds_together:
                     waiting[seed] = directory
-                    held.push(here.pop_all())
+                    stack.push(alone.pop_all())
                 else:
-                    alone = {seed: directory}
-                    records |= _run_seeds(experiment, config, directory, alone, options, say)
+                    here = {seed: directory}
+                    records |= _run_seeds(experiment, config, directory, here, options, report)
         if waiting:
             first = next(iter(waiting.values()))
             if len(waiting) > 1:
-                first = held.enter_context(_joint_directory(experiment, options, waiting, config))
-            records |= _run_seeds(experiment, config, first, waiting, options, say)
+                first = stack.enter_context(_joint_directory(experiment, options, waiting, config))
+            records |= _run_seeds(experiment, config, first, waiting, options, report)
     return [records[seed] for seed in options.seeds]
 
 
@@ -152,7 +117,7 @@ def _run_seeds(
     training: RunDirectory,
     directories: Mapping[int, RunDirectory],
     options: Options,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> dict[int, Record]:
     """Runs seeds, one or several together, and writes a record for each."""
     seeds = tuple(directories)
@@ -167,29 +132,19 @@ def _run_seeds(
     for directory in directories.values():
         if directory is not training:
             directory.begin_session(started)
-    context = Context(experiment, config, seeds, training, options)
-    try:
-        outcomes = experiment.load_runner()(context)
-    except DivergedRun as error:
-        outcomes = error
-    if not isinstance(outcomes, dict):
-        outcomes = dict.fromkeys(seeds, outcomes)
+    place = Place(training, experiment.name, tensorboard=options.tensorboard)
+    context = Context(experiment, config, seeds, place, options)
+    outcomes: Outcomes = experiment.load_runner()(context)
     records = {}
     for seed, directory in directories.items():
         status: Literal["done", "diverged"] = "done"
         outcome = outcomes[seed]
         if isinstance(outcome, DivergedRun):
-            say(str(outcome))
+            report(str(outcome))
             status, outcome = "diverged", outcome.outcome
+        found = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
         records[seed] = Record(
-            **{
-                **session,
-                **{
-                    field.name: getattr(outcome, field.name)
-                    for field in dataclasses.fields(outcome)
-                },
-                "dirty": any(one["dirty"] for one in sessions),
-            },
+            **{**session, **found, "dirty": any(one["dirty"] for one in sessions)},
             experiment=experiment.name,
             preset=options.preset,
             seed=seed,

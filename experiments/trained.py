@@ -1,8 +1,9 @@
-"""Sequence models of finished runs: which core they have, and how they are kept and found again."""
+"""Sequence models: made from their settings, saved where they were trained, loaded again."""
 
-from dataclasses import asdict
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,10 @@ from common.checkpoint import Checkpoints, abstract
 from common.config import from_dict
 from common.error import ConfigError, DataError
 from common.lstm import LSTM
-from common.melody import NUM_EVENTS
+from common.record import FILE_NAME, DataUsed, read_record
 from common.recurrent import Core
+from experiments import registry
+from experiments.domain import Domain
 from highway.config import ModelConfig as HighwayConfig
 from highway.core import RHN
 from tutor.config import ModelConfig
@@ -21,23 +24,26 @@ from tutor.evaluation import Policy
 from tutor.sequence_model import CoreFactory, Graph, Params, make_model
 
 FOLDER = "policy"
-"""Where a run keeps what composes."""
+"""Where a run keeps its model."""
 
 
-class Kept(NamedTuple):
-    """What a run keeps to compose with."""
+class Trained(NamedTuple):
+    """A model that sequences can be drawn from."""
 
+    domain: Domain
     graph: Graph
     policy: Policy
     model: ModelConfig
     method: str
     """Which of tutor.kl_control.METHODS the policy is of; "q" for a prior alone."""
-    swapped_specials: bool
-    """Whether it learned from data in which rests and holds were swapped."""
+    data: DataUsed
+    """What the prior learned from."""
+    notes: Mapping[str, Any]
+    """The domain's own."""
 
 
 def core_factory(config: ModelConfig) -> CoreFactory:
-    """Makes the configured core; here the highway cores of the first paper meet the second."""
+    """A function that makes the configured core: an LSTM, or a recurrent highway network."""
 
     def make(input_size: int, rngs: nnx.Rngs) -> Core:
         if config.core == "rhn":
@@ -60,53 +66,70 @@ def core_factory(config: ModelConfig) -> CoreFactory:
     return make
 
 
-def make_graph(config: ModelConfig) -> tuple[Graph, Params]:
-    """Structure and initial parameters of a model of melodies."""
+def make_graph(config: ModelConfig, num_events: int) -> tuple[Graph, Params]:
+    """Structure and initial parameters of a model of sequences."""
     return make_model(
-        NUM_EVENTS, core_factory(config), jax.random.key(0), initial_range=config.initial_range
+        num_events, core_factory(config), jax.random.key(0), initial_range=config.initial_range
     )
 
 
-def keep(
-    run: Path, policy: Policy, model: ModelConfig, *, method: str, swapped_specials: bool
-) -> None:
-    """Writes what a finished run composes with."""
+def save(path: Path, trained: Trained) -> None:
+    """Saves a model in a run's directory, or in the folder of one of its trainings."""
     notes = {
-        "model": asdict(model),
-        "method": method,
-        "num_events": NUM_EVENTS,
-        "swapped_specials": swapped_specials,
+        **trained.notes,
+        "domain": trained.domain.name,
+        "model": dataclasses.asdict(trained.model),
+        "method": trained.method,
+        "num_events": trained.domain.num_events,
+        "data": dataclasses.asdict(trained.data),
     }
-    checkpoints = Checkpoints(run / FOLDER)
-    checkpoints.save(policy._asdict(), notes)
+    checkpoints = Checkpoints(path / FOLDER)
+    checkpoints.save(trained.policy._asdict(), notes)
     checkpoints.close()
 
 
-def find(run: Path) -> Kept:
-    """Reads what a run composes with.
+def load(path: Path) -> Trained:
+    """Loads the model that was saved there.
 
-    Raises DataError where there is none or it is damaged, ConfigError where it is of another
-    vocabulary.
+    Raises:
+      DataError: there is none, or it is damaged.
+      ConfigError: no domain has its vocabulary.
     """
-    if not (run / FOLDER).is_dir():
+    if not (path / FOLDER).is_dir():
         raise DataError(
-            f"{run}: no trained model of melodies here: not a run of note_rnn or tutor_melodies, "
-            "or not finished yet."
+            f"{path}: no trained sequence model here: not a run of an experiment that makes one "
+            "(note_rnn, tutor_melodies_*), or not finished yet."
         )
-    checkpoints = Checkpoints(run / FOLDER)
+    checkpoints = Checkpoints(path / FOLDER)
     try:
         notes = checkpoints.latest_notes()
-        if notes["num_events"] != NUM_EVENTS:
-            raise ConfigError(
-                f"{run}: its model knows {notes['num_events']} events; melodies have {NUM_EVENTS}."
-            )
+        domain = _domain(path, notes)
         model = from_dict(ModelConfig, notes["model"])
-        graph, params = make_graph(model)
-        state = abstract(Policy(params, params)._asdict())
-        restored = checkpoints.read_latest(state)
+        graph, params = make_graph(model, domain.num_events)
+        restored = checkpoints.read_latest(abstract(Policy(params, params)._asdict()))
     finally:
         checkpoints.close()
     # Restored arrays are bound to their device, which would have what mixes them with new ones
     # compiled twice; copies are not.
     policy = Policy(**jax.tree.map(jnp.asarray, jax.device_get(restored)))
-    return Kept(graph, policy, model, notes["method"], notes["swapped_specials"])
+    return Trained(domain, graph, policy, model, notes["method"], _data(path, notes), notes)
+
+
+def _domain(path: Path, notes: Mapping[str, Any]) -> Domain:
+    """The domain that a model is of; one saved without its name is known by its vocabulary."""
+    known = registry.domains()
+    for domain in known:
+        if notes["num_events"] == domain.num_events and notes.get("domain") in (None, domain.name):
+            return domain
+    if (name := notes.get("domain")) not in (None, *(domain.name for domain in known)):
+        raise ConfigError(f"{path}: its model is one of {name}, a domain that isn't known here.")
+    sizes = ", ".join(f"{domain.name} have {domain.num_events}" for domain in known)
+    raise ConfigError(f"{path}: its model knows {notes['num_events']} events; {sizes}.")
+
+
+def _data(path: Path, notes: Mapping[str, Any]) -> DataUsed:
+    """The data of a model; where they weren't saved with it, the record beside it has them."""
+    if "data" in notes:
+        return DataUsed(**notes["data"])
+    (data,) = read_record(path / FILE_NAME).data
+    return data

@@ -14,6 +14,12 @@ class RHN(Core):
     """Recurrent highway layer of any depth (Zilly et al. 2017, section 3).
 
     The state passes through `depth` highway layers at each time step; the input enters the first.
+
+    Parameters (gates in the order h, t and, where not coupled, c):
+
+    - `input_kernel` [input, gates, units]: W.
+    - `layers.l.kernel` [units, gates, units]: R of highway layer l = 0, 1, ...
+    - `layers.l.bias` [gates, units]
     """
 
     def __init__(self, input_size: int, config: ModelConfig, *, rngs: nnx.Rngs):
@@ -56,6 +62,14 @@ class DeepTransitionRNN(Core):
 
     With `shortcut` (DT(S)-RNN) the last layer also reads the state of the time step before and the
     input, past the layers between; at depth 1 there is nothing to pass by.
+
+    Parameters:
+
+    - `input_kernel` [input, 1, units]: into the first layer.
+    - `kernels.l` [units, 1, units]: of layer l = 0, 1, ...
+    - `biases.l` [1, units]
+    - `input_shortcut` [input, 1, units]: into the last layer; with shortcuts only.
+    - `state_shortcut` [units, 1, units]: likewise, from the state of the time step before.
     """
 
     gates = 1

@@ -11,17 +11,14 @@ import numpy as np
 from flax import nnx
 
 from common.window import make_windows
-from highway.language_model import DropoutMasks, LanguageModel
-from highway.learner import Params
+from highway.language_model import DropoutMasks, Graph, LanguageModel, Params
 
 LARGEST_EXPONENT = math.log(np.finfo(float).max)
 STREAM_STEPS = 256
 """Tokens of a stream that one call evaluates; a matter of speed only."""
 
-Graph = nnx.GraphDef[LanguageModel]
 
-
-class Score(NamedTuple):
+class StreamScore(NamedTuple):
     """Mean cross entropy of a stream."""
 
     loss: float
@@ -50,7 +47,7 @@ def batched(
     *,
     split: str,
     tick: Callable[[], None] = lambda: None,
-) -> Score:
+) -> StreamScore:
     """The protocol of model selection: tokens [n] in parallel slices, cut as for training.
 
     The state is zero at each slice's start and carried on from there; what fills no window isn't
@@ -63,14 +60,14 @@ def batched(
         state, losses = _losses(graph, params, state, inputs, targets)
         sums.append(jnp.sum(losses))
         _pace(sums, tick)
-    return Score(
+    return StreamScore(
         float(np.sum(np.asarray(sums, np.float64))) / windows.inputs.size, windows.inputs.size
     )
 
 
 def full(
     graph: Graph, params: Params, tokens: np.ndarray, *, tick: Callable[[], None] = lambda: None
-) -> Score:
+) -> StreamScore:
     """The published protocol: every token of the stream but the first is predicted, at batch 1."""
     state = nnx.merge(graph, params).initial_state(1)
     sums = []
@@ -78,7 +75,9 @@ def full(
         state, losses = _losses(graph, params, state, inputs[None], targets[None])
         sums.append(jnp.sum(losses[:, :count]))
         _pace(sums, tick)
-    return Score(float(np.sum(np.asarray(sums, np.float64))) / (len(tokens) - 1), len(tokens) - 1)
+    return StreamScore(
+        float(np.sum(np.asarray(sums, np.float64))) / (len(tokens) - 1), len(tokens) - 1
+    )
 
 
 def mc_dropout(
@@ -90,7 +89,7 @@ def mc_dropout(
     passes: int,
     batch_size: int,
     tick: Callable[[], None] = lambda: None,
-) -> Score:
+) -> StreamScore:
     """Monte-Carlo dropout (Gal & Ghahramani 2016): probabilities averaged over dropped networks.
 
     Pass n draws its masks from fold_in(key, n) and keeps them for the whole stream, at batch 1 as
@@ -111,7 +110,7 @@ def mc_dropout(
             _pace(pieces, tick)
         summed = np.concatenate([np.asarray(piece, np.float64) for piece in pieces])
         total = np.logaddexp(total, summed)
-    return Score(float(-np.mean(total - np.log(passes))), len(total))
+    return StreamScore(float(-np.mean(total - np.log(passes))), len(total))
 
 
 def _masks_of_passes(model: LanguageModel, key: jax.Array, passes: jax.Array) -> DropoutMasks:

@@ -8,8 +8,11 @@ import optax
 from flax import nnx
 
 from common.recurrent import Masks, dropout_mask, uniform
-from highway.config import ModelConfig
+from highway.config import LanguageModelConfig, ModelConfig
 from highway.core import make_stack
+
+Params = dict[str, Any]
+"""A language model's parameters as nested dictionaries of arrays; see `LanguageModel`."""
 
 
 class DropoutMasks(NamedTuple):
@@ -24,7 +27,17 @@ class DropoutMasks(NamedTuple):
 
 
 class LanguageModel(nnx.Module):
-    """Predicts each next token of sequences (Zilly et al. 2017, section 5.2)."""
+    """Predicts each next token of sequences (Zilly et al. 2017, section 5.2).
+
+    Its parameters, in the nested dictionaries of `Params`:
+
+    - `embedding` [vocabulary, width]: a row for each token; width is `config.embedding_size`.
+    - `core.cores.k`: of recurrent layer k = 0, 1, ..., as documented at `highway.core.RHN`,
+      `highway.core.DeepTransitionRNN` or `common.lstm.LSTM`.
+    - `softmax_kernel` [units, vocabulary]: absent where `config.tied`; the embedding's transpose
+      then stands in its place.
+    - `softmax_bias` [vocabulary]
+    """
 
     def __init__(self, vocabulary_size: int, config: ModelConfig, *, rngs: nnx.Rngs):
         """Every parameter but the gates' biases starts uniform in ± `config.initial_range`."""
@@ -82,3 +95,15 @@ class LanguageModel(nnx.Module):
         state, features = self.features(state, inputs, masks)
         losses = optax.softmax_cross_entropy_with_integer_labels(self.logits(features), targets.T)
         return state, losses.T
+
+
+Graph = nnx.GraphDef[LanguageModel]
+"""The structure into which `nnx.merge` puts a model's parameters."""
+
+
+def make_graph(config: LanguageModelConfig, vocabulary_size: int) -> Graph:
+    """Returns the structure of a model; allocates no parameters."""
+    model = nnx.eval_shape(
+        lambda: LanguageModel(vocabulary_size, config.model, rngs=nnx.Rngs(params=0))
+    )
+    return nnx.graphdef(model)

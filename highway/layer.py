@@ -25,6 +25,11 @@ class HighwayLayer(nnx.Module):
 
     h = tanh(u_h + R_h s + b_h), t = σ(u_t + R_t s + b_t), c = 1 − t or σ(u_c + R_c s + b_c),
     s' = h · t + s · c, where u is the input's share (zero but in the first layer of a recurrence).
+
+    Parameters (gates in the order h, t and, where not coupled, c):
+
+    - `kernel` [units, gates, units]: R, [from, gate, to].
+    - `bias` [gates, units]
     """
 
     def __init__(

@@ -7,15 +7,13 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from common.population import advance, keep_finite, zero_totals
 from common.window import Windows
 from highway.config import LanguageModelConfig, TrainConfig
-from highway.language_model import DropoutMasks, LanguageModel
-
-Params = dict[str, Any]
-"""A language model's parameters as nested dictionaries of arrays."""
+from highway.language_model import DropoutMasks, Graph, LanguageModel, Params, make_graph
 
 
-class Totals(NamedTuple):
+class LanguageModelTotals(NamedTuple):
     """Sums over the updates since they were last collected; scalars."""
 
     loss: jax.Array
@@ -38,14 +36,18 @@ class TrainState(NamedTuple):
     """Updates done, int32; also the position in the data."""
     diverged_at: jax.Array
     """The update at which cost or gradient was not finite, int32, or −1. It was not applied."""
-    totals: Totals
+    totals: LanguageModelTotals
 
 
-class Learner:
+class LanguageModelLearner:
     """The pure functions that train one language model on one set of windows.
 
-    Nothing in it changes: state goes in, state comes out.
+    Nothing in it changes: state goes in, state comes out. It trains one model by itself, or each
+    member of a `common.population.Population` whose data are its windows.
     """
+
+    round_steps = 1
+    """Updates of a round."""
 
     def __init__(self, config: LanguageModelConfig, vocabulary_size: int, windows: Windows):
         """Puts the windows on the device; epochs run through them in order."""
@@ -54,7 +56,7 @@ class Learner:
         self.windows = jax.device_put(windows)
         self.steps_per_epoch, self.batch_size, self.window_steps = windows.inputs.shape
         self.optimizer = make_optimizer(config.train, self.steps_per_epoch)
-        self.graph = graph(config, vocabulary_size)
+        self.graph = make_graph(config, vocabulary_size)
         self._advance = jax.jit(self._advance_until, donate_argnums=0)
 
     def initial_state(self, seed: int) -> TrainState:
@@ -71,7 +73,7 @@ class Learner:
             key=mask_key,
             step=jnp.zeros((), jnp.int32),
             diverged_at=jnp.full((), -1, jnp.int32),
-            totals=_zero_totals(),
+            totals=zero_totals(LanguageModelTotals),
         )
 
     def advance(self, state: TrainState, stop: int) -> TrainState:
@@ -83,67 +85,133 @@ class Learner:
 
     def collect(self, state: TrainState) -> tuple[TrainState, dict[str, float]]:
         """Metrics over the updates since the last call, and the state with its totals at zero."""
-        updates = float(state.totals.updates)
+        metrics = self.metrics(jax.device_get(state.totals), int(state.step))
+        return state._replace(totals=zero_totals(LanguageModelTotals)), metrics
+
+    def metrics(self, totals: LanguageModelTotals, step: int) -> dict[str, float]:
+        """Metrics of totals (NumPy scalars) after `step` updates; {} where they are of none."""
+        updates = float(totals.updates)
+        if not updates:
+            return {}
         tokens = updates * self.batch_size * self.window_steps
-        last = int(state.step) - 1
-        metrics = {
-            "train/loss": float(state.totals.loss) / tokens,
-            "train/gradient_norm": float(state.totals.gradient_norm) / updates,
-            "train/learning_rate": float(
-                learning_rate(self.config.train, last // self.steps_per_epoch)
-            ),
+        epoch = (step - 1) // self.steps_per_epoch
+        return {
+            "train/loss": float(totals.loss) / tokens,
+            "train/gradient_norm": float(totals.gradient_norm) / updates,
+            "train/learning_rate": float(learning_rate(self.config.train, epoch)),
             "train/tokens": tokens,
         }
-        return state._replace(totals=_zero_totals()), metrics
 
-    def update(self, state: TrainState, windows: Windows) -> TrainState:
-        """One update on the window that `state.step` points to; pure, to be traced by jit."""
-        position = state.step % self.steps_per_epoch
-        inputs, targets = windows.inputs[position], windows.targets[position]
+    def round(self, state: TrainState, step: jax.Array, windows: Windows) -> TrainState:
+        """Does update number `step` on its window; pure, to be traced by jit.
+
+        An update that isn't finite is not applied, and none is from there on.
+        """
+        position = step % self.steps_per_epoch
         model = nnx.merge(self.graph, state.params)
         recurrent = jax.tree.map(
             lambda new, old: jnp.where(position == 0, new, old),
             model.initial_state(self.batch_size),
             state.recurrent,
         )
-        masks = model.sample_masks(jax.random.fold_in(state.key, state.step), self.batch_size)
-
-        (value, (recurrent, loss)), gradient = jax.value_and_grad(cost, has_aux=True)(
-            state.params, self.graph, self.config.train, recurrent, inputs, targets, masks
+        masks = model.sample_masks(jax.random.fold_in(state.key, step), self.batch_size)
+        updated = update(
+            self.graph,
+            self.optimizer,
+            self.config.train,
+            state.params,
+            state.optimizer,
+            recurrent,
+            windows.inputs[position],
+            windows.targets[position],
+            masks,
         )
-        norm = optax.tree.norm(gradient)
-        finite = jnp.isfinite(value) & jnp.isfinite(norm)
-        updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.params)
+        totals = state.totals
         done = state._replace(
-            params=optax.apply_updates(state.params, updates),
-            optimizer=optimizer,
-            recurrent=recurrent,
-            step=state.step + 1,
-            totals=Totals(
-                loss=state.totals.loss + loss,
-                gradient_norm=state.totals.gradient_norm + norm,
-                updates=state.totals.updates + 1,
+            params=updated.params,
+            optimizer=updated.optimizer,
+            recurrent=updated.recurrent,
+            step=step + 1,
+            totals=LanguageModelTotals(
+                loss=totals.loss + updated.loss,
+                gradient_norm=totals.gradient_norm + updated.gradient_norm,
+                updates=totals.updates + 1,
             ),
         )
-        refused = state._replace(diverged_at=state.step)
-        return jax.tree.map(lambda new, old: _choose(finite, new, old), done, refused)
+        goes_on = state.diverged_at < 0
+        refused = state._replace(diverged_at=jnp.where(goes_on, step, state.diverged_at))
+        return keep_finite(updated.finite & goes_on, done, refused)
 
     def _advance_until(self, state: TrainState, windows: Windows, stop: jax.Array) -> TrainState:
-        return jax.lax.while_loop(
-            lambda state: (state.step < stop) & (state.diverged_at < 0),
-            lambda state: self.update(state, windows),
-            state,
-        )
+        return advance(lambda state: self.round(state, state.step, windows), state, stop)
+
+
+class Update(NamedTuple):
+    """What comes out of one update."""
+
+    params: Params
+    optimizer: optax.OptState
+    recurrent: Any
+    """The recurrent state after the window, under the parameters from before the update."""
+    loss: jax.Array
+    """Cross entropy in nats, summed over the window's tokens; scalar."""
+    gradient_norm: jax.Array
+    """Global norm of the gradient before the optimiser; scalar."""
+    finite: jax.Array
+    """Whether cost and gradient norm are finite, bool scalar. Nothing is held back if not."""
+
+
+def update(
+    graph: Graph,
+    optimizer: optax.GradientTransformation,
+    config: TrainConfig,
+    params: Params,
+    optimizer_state: optax.OptState,
+    recurrent: Any,
+    inputs: jax.Array,
+    targets: jax.Array,
+    masks: DropoutMasks | None,
+) -> Update:
+    """Computes one gradient step on one window; pure, to be traced by jit.
+
+    The learner's own updates are these, with `make_optimizer`'s optimiser and masks drawn by
+    `LanguageModel.sample_masks`.
+
+    Args:
+      graph: the model's structure, of `make_graph`.
+      optimizer: any optax optimiser; clipping is its business.
+      config: of these settings only `weight_decay` is used.
+      params: see `LanguageModel`.
+      optimizer_state: `optimizer.init(params)`, or that of the last update.
+      recurrent: the recurrent state before the window; `LanguageModel.initial_state`, or that of
+        the last update.
+      inputs: tokens, int32 [batch, steps].
+      targets: the tokens to predict, int32 [batch, steps].
+      masks: of dropout, or None to drop nothing.
+    """
+    (value, (recurrent, loss)), gradient = jax.value_and_grad(cost, has_aux=True)(
+        params, graph, config, recurrent, inputs, targets, masks
+    )
+    norm = optax.tree.norm(gradient)
+    changes, optimizer_state = optimizer.update(gradient, optimizer_state, params)
+    return Update(
+        params=optax.apply_updates(params, changes),
+        optimizer=optimizer_state,
+        recurrent=recurrent,
+        loss=loss,
+        gradient_norm=norm,
+        finite=jnp.isfinite(value) & jnp.isfinite(norm),
+    )
 
 
 def cost(
     params: Params,
-    graph: nnx.GraphDef[LanguageModel],
+    graph: Graph,
     config: TrainConfig,
     recurrent: Any,
     inputs: jax.Array,
     targets: jax.Array,
-    masks: DropoutMasks,
+    masks: DropoutMasks | None,
 ) -> tuple[jax.Array, tuple[Any, jax.Array]]:
     """What gradient descent lowers on a window [batch, steps], as in the authors' code.
 
@@ -171,21 +239,3 @@ def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> optax.GradientT
 
     optimizer = optax.sgd(rate) if config.optimizer == "sgd" else optax.adam(rate)
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
-
-
-def graph(config: LanguageModelConfig, vocabulary_size: int) -> nnx.GraphDef[LanguageModel]:
-    """The structure into which `nnx.merge` puts a model's parameters; allocates none."""
-    model = nnx.eval_shape(
-        lambda: LanguageModel(vocabulary_size, config.model, rngs=nnx.Rngs(params=0))
-    )
-    return nnx.graphdef(model)
-
-
-def _zero_totals() -> Totals:
-    return Totals(*(jnp.zeros(()) for _ in Totals._fields))
-
-
-def _choose(condition: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
-    if jnp.issubdtype(new.dtype, jax.dtypes.prng_key):
-        return new  # keys never change
-    return jnp.where(condition, new, old)

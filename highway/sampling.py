@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from highway.evaluation import Graph
-from highway.learner import Params
+from highway.language_model import Graph, Params
 
 
 @partial(jax.jit, static_argnums=(0, 4))

@@ -16,7 +16,7 @@ A method is added by writing its target and naming it in `METHODS`.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -141,11 +141,6 @@ def _expected(log_policy: jax.Array, values: jax.Array) -> jax.Array:
     """π · values, 0 where π is 0 even if the value is infinite."""
     policy = jnp.exp(log_policy)
     return jnp.where(policy > 0, policy * values, 0.0)
-
-
-def soft_update(target: Any, online: Any, rate: float | jax.Array) -> Any:
-    """θ⁻ ← (1 − η) · θ⁻ + η · θ for two pytrees of the same structure; η is `rate`."""
-    return jax.tree.map(lambda old, new: (1 - rate) * old + rate * new, target, online)
 
 
 def _check_shapes(q_tm1: jax.Array, transition: Transition) -> None:

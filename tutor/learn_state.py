@@ -1,40 +1,16 @@
-"""What the Q-learning loop reads and writes: environment, transitions, the state of each seed."""
+"""What the Q-learning loop reads and writes: transitions, random numbers, the state of a seed."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 
+from tutor.actor import Actor
 from tutor.replay import Replay
 from tutor.sequence_model import Params
 
 
-class Environment(NamedTuple):
-    """Sequences that grow event by event for a reward; functions in gymnax's conventions."""
-
-    reset: Callable[..., Any]
-    """(key, params) → (observation, state). Sequences begin empty: only the observation may depend
-    on the key."""
-    step: Callable[..., Any]
-    """(key, state, action, params) → (observation, state, reward, done, info); no reset."""
-    params: Any
-
-
-class Actor(NamedTuple):
-    """Sequences in the making, E of them."""
-
-    observation: jax.Array
-    """The latest event, int32 [E]."""
-    environment: Any
-    policy: Any
-    """Recurrent state of the value network before that event."""
-    prior: Any
-    """Recurrent state of the prior before that event."""
-
-
-class Row(NamedTuple):
+class StoredTransition(NamedTuple):
     """One transition in the replay memory, with the recurrent states of when it was made."""
 
     observation: jax.Array
@@ -53,16 +29,16 @@ class Row(NamedTuple):
     """log p(·|s), [A]."""
 
 
-class Future(NamedTuple):
+class BootstrapValues(NamedTuple):
     """What the networks say of the states that transitions led to."""
 
     q: jax.Array
     """Values of the target network, [..., A]."""
     log_prior: jax.Array | None
-    """log p(·|s'), [..., A]; None where it isn't asked for."""
+    """log p(·|s'), [..., A]; None where no target asks for it."""
 
 
-class Totals(NamedTuple):
+class LearnTotals(NamedTuple):
     """Sums since they were last collected; scalars."""
 
     loss: jax.Array
@@ -81,8 +57,11 @@ class Totals(NamedTuple):
     steps: jax.Array
 
 
-class Seed(NamedTuple):
-    """What one seed owns; its leaves have a leading axis [seeds] in a `LearnState`."""
+class LearnState(NamedTuple):
+    """Everything that learning with one seed reads and writes, but for the count of its steps.
+
+    That is the population's, which all its members share.
+    """
 
     params: Params
     target: Params
@@ -95,25 +74,11 @@ class Seed(NamedTuple):
     """Never changes: round n draws from fold_in(key, n)."""
     diverged_at: jax.Array
     """The step from which on updates were not finite, int32, or −1. None was applied since."""
-    totals: Totals
+    totals: LearnTotals
 
 
-class LearnState(NamedTuple):
-    """Everything that learning reads and writes; saved whole in a checkpoint."""
-
-    step: jax.Array
-    """Environment steps of each seed, int32 scalar."""
-    seeds: Seed
-
-    @property
-    def diverged_at(self) -> jax.Array:
-        """The step at which the last seed diverged, or −1 while one goes on; int32 scalar."""
-        each = self.seeds.diverged_at
-        return jnp.where(jnp.all(each >= 0), jnp.max(each), -1)
-
-
-class Draws(NamedTuple):
-    """The random numbers of one round: of n steps of E environments, and of m updates."""
+class StepDraws(NamedTuple):
+    """The random numbers of n steps of E environments."""
 
     explore: jax.Array
     """Uniform in [0, 1), [n, E]."""
@@ -121,10 +86,13 @@ class Draws(NamedTuple):
     """Uniform events, int32 [n, E]; of Boltzmann exploration Gumbel noise [n, E, A]."""
     first: jax.Array
     """Observations with which sequences begin, int32 [n, E]."""
+    environment: jax.Array
+    """Keys for the environments' steps, [n, E]."""
+
+
+class Draws(NamedTuple):
+    """The random numbers of one round, or of a block of it."""
+
+    steps: StepDraws
     places: jax.Array
-    """Places in the replay memory, int32 [m, batch]."""
-
-
-def zero_totals() -> Totals:
-    """Nothing yet."""
-    return Totals(*(jnp.zeros(()) for _ in Totals._fields))
+    """Places in the replay memory, int32 [m, batch] for m updates."""

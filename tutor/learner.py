@@ -1,7 +1,21 @@
-"""KL-controlled Q-learning: act, store, learn, as one jitted scan over many environment steps."""
+"""KL-controlled Q-learning: act, store, learn, as one jitted scan over many environment steps.
+
+**Blocks and rounds.** With E environments side by side, an update every U environment steps falls
+due in the middle of a step of all environments, unless steps are counted in *blocks*: the fewest
+environment steps that make a whole number of updates, the least common multiple of E and U. In a
+block all environments act lcm / E times; then lcm / U batches are drawn, what the target network
+says of them is computed in one go, the updates are made one after the other, and the target network
+moves once, by as much as after each of them. A *round* is some blocks, about `ROUND_STEPS` steps,
+whose random numbers are drawn at once; metrics of the policy are taken at its end, and a training
+stops, reports and resumes between rounds.
+
+For example, 40 environments with an update every 5 steps: a block is 40 steps (each environment
+acts once) and 8 updates on batches of 32, after which the target network moves by 1 − (1 − η)^8;
+5 blocks make a round of 200 steps. One environment: a block is 5 steps and one update, a round 40
+blocks.
+"""
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,29 +25,32 @@ import optax
 from flax import nnx
 
 from common.error import ConfigError
+from common.population import is_finite, keep_finite, zero_totals
 from tutor import kl_control, replay
+from tutor.actor import Actor, Environment, decide, take
 from tutor.config import LearnConfig
-from tutor.kl_control import METHODS, Transition
+from tutor.kl_control import METHODS, Method, Transition
 from tutor.learn_state import (
-    Actor,
+    BootstrapValues,
     Draws,
-    Environment,
-    Future,
     LearnState,
-    Row,
-    Seed,
-    Totals,
-    zero_totals,
+    LearnTotals,
+    StepDraws,
+    StoredTransition,
 )
 from tutor.replay import Replay
-from tutor.sequence_model import Graph, Params, SequenceModel
+from tutor.sequence_model import Graph, Params
 
 ROUND_STEPS = 200
 """About how many environment steps draw their random numbers at once."""
 
+_GUARDED = ("params", "target", "prior", "optimizer", "totals")
+"""What a round that isn't finite leaves as it was. The memory goes on: to hold back a copy of it
+would take longer than the round."""
+
 
 class Quirks(NamedTuple):
-    """Oddities of the released code, for whoever wants its very behaviour."""
+    """Departures from the paper that the released code makes; off by default."""
 
     stores_best_action: bool = False
     """Boltzmann exploration stores the best action; reward and next state are the drawn one's."""
@@ -41,11 +58,10 @@ class Quirks(NamedTuple):
     """G's target passes its gradient into the prior, which so drifts from the data."""
 
 
-class Learner:
-    """The pure functions that tune one model in one environment, several seeds side by side.
+class TutorLearner:
+    """The pure functions that tune one model in one environment; of a `Population`'s members.
 
-    Nothing in it changes: state goes in, state comes out. A block is the fewest environment steps
-    that make a whole number of updates; a round some blocks that draw their random numbers at once.
+    Nothing in it changes: state goes in, state comes out.
     """
 
     def __init__(
@@ -56,7 +72,11 @@ class Learner:
         environment: Environment,
         quirks: Quirks = Quirks(),  # noqa: B008 - immutable
     ):
-        """Raises ConfigError where the iterations don't fit the blocks, or a quirk the method."""
+        """Divides the training into blocks and rounds.
+
+        Raises:
+          ConfigError: the iterations don't fit the blocks, or a quirk the method.
+        """
         if quirks.trains_prior and not METHODS[config.method].tilts_prior:
             raise ConfigError(f"only G's target can train the prior, not that of {config.method}.")
         self.config, self.graph, self.environment, self.quirks = config, graph, environment, quirks
@@ -74,141 +94,102 @@ class Learner:
                 f"learn.iterations={config.iterations} is no multiple of {block}, which "
                 f"{width} environments with an update every {config.update_every} steps need."
             )
-        self.optimizer = optax.chain(
-            clip_each_by_norm(config.clip_norm), optax.adam(config.learning_rate)
-        )
+        self.optimizer = make_optimizer(config)
         self.num_events = num_events
         self.keeps_prior_state = self.method.tilts_prior
-        self._advance = jax.jit(self._advance_until, donate_argnums=0)
-
-    def initial_state(self, prior: Params, seeds: tuple[int, ...]) -> LearnState:
-        """Value and target networks as copies of the prior, an empty memory, sequences begun."""
-        each = [self._initial_seed(prior, seed) for seed in seeds]
-        return LearnState(
-            step=jnp.zeros((), jnp.int32), seeds=jax.tree.map(lambda *leaf: jnp.stack(leaf), *each)
+        self.epsilon = optax.linear_schedule(
+            config.epsilon_start, config.epsilon_end, config.epsilon_iterations
         )
 
-    def advance(self, state: LearnState, stop: int) -> LearnState:
-        """Rounds until `stop` environment steps are done in all. Consumes `state`.
-
-        How a training is divided into calls doesn't change its bits.
-        """
-        return self._advance(state, jnp.asarray(stop, jnp.int32))
-
-    def collect(self, state: LearnState) -> tuple[LearnState, list[dict[str, float]]]:
-        """Each seed's metrics over the time since the last call, and the state to go on with.
-
-        A seed that diverged before then has none. Reward (the environment's) and log p(a|s) are
-        means over the events of behaviour, with its exploration; KL and entropy of the policy are
-        exact in each of a batch of replayed states.
-        """
-        totals = jax.device_get(state.seeds.totals)
-        each: list[dict[str, float]] = []
-        for seed in range(len(totals.steps)):
-            of = {name: float(total[seed]) for name, total in totals._asdict().items()}
-            if not of["steps"]:
-                each.append({})
-                continue
-            metrics = {
-                "train/reward": of["reward"] / of["steps"] * self.config.c,
-                "train/log_prior": of["log_prior"] / of["steps"],
-                "train/kl_policy_prior": of["kl"] / of["looks"],
-                "train/entropy": of["entropy"] / of["looks"],
-            }
-            if of["updates"]:
-                metrics["train/loss"] = of["loss"] / of["updates"]
-            each.append(metrics)
-        zeros = jax.tree.map(jnp.zeros_like, state.seeds.totals)
-        return state._replace(seeds=state.seeds._replace(totals=zeros)), each
-
-    def _initial_seed(self, prior: Params, seed: int) -> Seed:
+    def initial_state(self, prior: Params, seed: int) -> LearnState:
+        """Value and target networks as copies of the prior, an empty memory, sequences begun."""
         reset_key, key = jax.random.split(jax.random.key(seed))
         width = self.config.environments
-        model = self._model(prior)
-        keys = jax.random.split(reset_key, width)
+        model = nnx.merge(self.graph, prior)
         observation, environment = jax.vmap(self.environment.reset, (0, None))(
-            keys, self.environment.params
+            jax.random.split(reset_key, width), self.environment.params
         )
         actor = Actor(
             observation, environment, model.initial_state(width), model.initial_state(width)
         )
-        _, row, _ = jax.eval_shape(
+        _, rows = jax.eval_shape(
             lambda: self._step(prior, prior, actor, self._example_draw(), jnp.zeros((), jnp.int32))
         )
-        rows = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), row)
+        row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), rows[0])
         copies = [jax.tree.map(jnp.copy, prior) for _ in range(3)]
         trained = (copies[0], copies[2]) if self.quirks.trains_prior else copies[0]
-        return Seed(
+        return LearnState(
             params=copies[0],
             target=copies[1],
             prior=copies[2],
             optimizer=self.optimizer.init(trained),
-            replay=replay.make_replay(rows, self.config.replay_capacity, width),
+            replay=replay.make_replay(row, self.config.replay_capacity, width),
             actor=actor,
             key=key,
             diverged_at=jnp.full((), -1, jnp.int32),
-            totals=zero_totals(),
+            totals=zero_totals(LearnTotals),
         )
 
-    def _advance_until(self, state: LearnState, stop: jax.Array) -> LearnState:
-        count = state.seeds.diverged_at.shape[0]
-        if count == 1:  # without vmap, which costs even at one
-            alone = LearnState(state.step, jax.tree.map(lambda leaf: leaf[0], state.seeds))
-            done = self._rounds(self._round, alone, stop)
-            return LearnState(done.step, jax.tree.map(lambda leaf: leaf[None], done.seeds))
-        return self._rounds(jax.vmap(self._round, in_axes=(0, None)), state, stop)
+    def metrics(self, totals: LearnTotals, step: int) -> dict[str, float]:
+        """Metrics of totals (NumPy scalars); {} where they are of no steps.
 
-    def _rounds(
-        self, one_round: Callable[[Seed, jax.Array], Seed], state: LearnState, stop: jax.Array
-    ) -> LearnState:
-        return jax.lax.while_loop(
-            lambda state: (state.step < stop) & jnp.any(state.seeds.diverged_at < 0),
-            lambda state: LearnState(
-                state.step + self.round_steps, one_round(state.seeds, state.step)
-            ),
-            state,
-        )
+        Reward (the environment's) and log p(a|s) are means over the events of behaviour, with its
+        exploration; KL and entropy of the policy are exact in each of a batch of replayed states.
+        """
+        sums = {name: float(total) for name, total in totals._asdict().items()}
+        if not sums["steps"]:
+            return {}
+        metrics = {
+            "train/reward": sums["reward"] / sums["steps"] * self.config.c,
+            "train/log_prior": sums["log_prior"] / sums["steps"],
+            "train/kl_policy_prior": sums["kl"] / sums["looks"],
+            "train/entropy": sums["entropy"] / sums["looks"],
+        }
+        if sums["updates"]:
+            metrics["train/loss"] = sums["loss"] / sums["updates"]
+        return metrics
 
-    def _round(self, seed: Seed, step: jax.Array) -> Seed:
-        """Blocks of acting and learning of one seed, from `step` environment steps on."""
-        draws = self._draw(jax.random.fold_in(seed.key, step // self.round_steps), step)
+    def round(self, state: LearnState, step: jax.Array) -> LearnState:
+        """Acts and learns for `round_steps` environment steps, from `step` (int32 scalar) on.
+
+        Pure, to be traced by jit and vmap. Where loss or weights aren't finite afterwards, what was
+        learned stays as it was and `diverged_at` is set.
+        """
+        draws = self._draw(jax.random.fold_in(state.key, step // self.round_steps), step)
         begun = step + jnp.arange(self.blocks, dtype=jnp.int32) * self._block_size
-        done, _ = jax.lax.scan(self._block, seed, (begun, draws))
-        done = done._replace(totals=self._look_at_policy(done, draws.places[-1, -1]))
-        leaves = jax.tree.leaves((done.totals.loss, done.params, done.prior))
-        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
-        good = finite & (seed.diverged_at < 0)
+        done, _ = jax.lax.scan(self._block, state, (begun, draws))
+        done = done._replace(totals=self._add_policy_statistics(done, draws.places[-1, -1]))
+        finite = is_finite((done.totals.loss, done.params, done.prior))
+        goes_on = state.diverged_at < 0
+        new, old = ({name: getattr(one, name) for name in _GUARDED} for one in (done, state))
         return done._replace(
-            **{
-                name: jax.tree.map(partial(jnp.where, good), getattr(done, name), kept)
-                for name in ("params", "target", "prior", "optimizer", "totals")
-                for kept in [getattr(seed, name)]
-            },
-            diverged_at=jnp.where(finite | (seed.diverged_at >= 0), seed.diverged_at, step),
+            **keep_finite(finite & goes_on, new, old),
+            diverged_at=jnp.where(finite | ~goes_on, state.diverged_at, step),
         )
 
-    def _look_at_policy(self, seed: Seed, places: jax.Array) -> Totals:
-        rows = replay.read(seed.replay, places)
-        _, q = self._model(seed.params).step(rows.policy_before, rows.observation)
+    def _add_policy_statistics(self, state: LearnState, places: jax.Array) -> LearnTotals:
+        """Totals with KL and entropy of the policy in the replayed states at some places."""
+        rows = replay.read(state.replay, places)
+        _, q = nnx.merge(self.graph, state.params).step(rows.policy_before, rows.observation)
         log_policy = kl_control.log_policy(self.method, q, rows.log_prior)
         kl = kl_control.kl_policy_prior(log_policy, rows.log_prior)
-        return seed.totals._replace(
-            kl=seed.totals.kl + jnp.mean(kl),
-            entropy=seed.totals.entropy + jnp.mean(kl_control.entropy(log_policy)),
-            looks=seed.totals.looks + 1,
+        return state.totals._replace(
+            kl=state.totals.kl + jnp.mean(kl),
+            entropy=state.totals.entropy + jnp.mean(kl_control.entropy(log_policy)),
+            looks=state.totals.looks + 1,
         )
 
     @property
     def _block_size(self) -> int:
         return self.steps_per_block * self.config.environments
 
-    def _block(self, seed: Seed, xs: tuple[jax.Array, Draws]) -> tuple[Seed, None]:
+    def _block(self, state: LearnState, xs: tuple[jax.Array, Draws]) -> tuple[LearnState, None]:
         begun, draws = xs
 
-        def act(carry: tuple[Actor, Replay, Totals], xs: Any) -> tuple[Any, None]:
+        def act(carry: tuple[Actor, Replay, LearnTotals], xs: Any) -> tuple[Any, None]:
             actor, memory, totals = carry
             step, draw = xs
-            actor, row, action = self._step(seed.params, seed.prior, actor, draw, step)
+            actor, (row, action) = self._step(state.params, state.prior, actor, draw, step)
             taken = jnp.take_along_axis(row.log_prior, action[:, None], 1)
             totals = totals._replace(
                 reward=totals.reward + jnp.sum(row.reward),
@@ -218,134 +199,103 @@ class Learner:
             return (actor, replay.store(memory, row, step), totals), None
 
         steps = begun + self.config.environments * jnp.arange(self.steps_per_block, dtype=jnp.int32)
-        per_step = (draws.explore, draws.action, draws.first)
         (actor, memory, totals), _ = jax.lax.scan(
-            act, (seed.actor, seed.replay, seed.totals), (steps, per_step)
+            act, (state.actor, state.replay, state.totals), (steps, draws.steps)
         )
-        seed = seed._replace(actor=actor, replay=memory, totals=totals)
+        state = state._replace(actor=actor, replay=memory, totals=totals)
 
         rows = replay.read(memory, draws.places.reshape(-1))
-        futures = self._look_ahead(seed, rows)
+        values = self._bootstrap_values(state, rows)
         batches = jax.tree.map(
-            lambda leaf: leaf.reshape(self.updates_per_block, -1, *leaf.shape[1:]), (rows, futures)
+            lambda leaf: leaf.reshape(self.updates_per_block, -1, *leaf.shape[1:]), (rows, values)
         )
 
-        def learn(number: jax.Array, seed: Seed) -> Seed:
-            return self._update(seed, *jax.tree.map(lambda leaf: leaf[number], batches))
+        def learn(number: jax.Array, state: LearnState) -> LearnState:
+            return self._learn(state, *jax.tree.map(lambda leaf: leaf[number], batches))
 
         stored = begun + self._block_size
         updates = jnp.where(stored >= self.config.batch_size, self.updates_per_block, 0)
-        seed = jax.lax.fori_loop(0, updates, learn, seed)
+        state = jax.lax.fori_loop(0, updates, learn, state)
         rate = 1.0 - (1.0 - self.config.target_rate) ** updates
-        target = kl_control.soft_update(seed.target, seed.params, rate)
-        return seed._replace(target=target), None
+        target = optax.incremental_update(state.params, state.target, rate)
+        return state._replace(target=target), None
 
     def _step(
-        self,
-        params: Params,
-        prior: Params,
-        actor: Actor,
-        draw: tuple[Any, Any, Any],
-        step: jax.Array,
-    ) -> tuple[Actor, Row, jax.Array]:
+        self, params: Params, prior: Params, actor: Actor, draw: StepDraws, step: jax.Array
+    ) -> tuple[Actor, tuple[StoredTransition, jax.Array]]:
         """One event in every environment, the transitions [E] that it makes, and the actions [E]
         behind them."""
-        config, environment = self.config, self.environment
-        explore, noise, first = draw
-        policy, q = self._model(params).step(actor.policy, actor.observation)
-        prior_state, logits = self._model(prior).step(actor.prior, actor.observation)
-        log_prior = jax.nn.log_softmax(logits)
-        scores = kl_control.policy_scores(self.method, q, log_prior)
-        best = jnp.argmax(scores, axis=-1).astype(jnp.int32)
+        config = self.config
+        decision = decide(self.method, self.graph, params, prior, actor)
+        best = jnp.argmax(decision.scores, axis=-1).astype(jnp.int32)
         if config.exploration == "boltzmann":
-            action = jnp.argmax(scores + noise, axis=-1).astype(jnp.int32)
+            action = jnp.argmax(decision.scores + draw.action, axis=-1).astype(jnp.int32)
         else:
-            action = jnp.where(explore < self.epsilon(step), noise, best)
-        next_observation, state, reward, done, _ = jax.vmap(environment.step, (None, 0, 0, None))(
-            None, actor.environment, action, environment.params
-        )
+            action = jnp.where(draw.explore < self.epsilon(step), draw.action, best)
+        after, reward, done = take(self.environment, draw.environment, actor, decision, action)
         ends = 1.0 if config.bootstrap_at_end else 1.0 - done
-        row = Row(
+        row = StoredTransition(
             observation=actor.observation,
             action=best if self.quirks.stores_best_action else action,
-            next_observation=next_observation,
+            next_observation=after.observation,
             reward=reward / config.c,
             discount=config.discount * jnp.ones_like(reward) * ends,
             policy_before=actor.policy,
-            policy_after=policy,
-            prior_after=prior_state if self.keeps_prior_state else None,
-            log_prior=log_prior,
+            policy_after=decision.policy,
+            prior_after=decision.prior if self.keeps_prior_state else None,
+            log_prior=decision.log_prior,
         )
-        _, start = environment.reset(jax.random.key(0), environment.params)
-        zero = self._model(prior).initial_state(1)
+        return self._begin_anew(after, done, draw.first, prior), (row, action)
+
+    def _begin_anew(self, actor: Actor, done: jax.Array, first: jax.Array, prior: Params) -> Actor:
+        """The sequences, where one is done an empty one that begins with an observation `first`."""
+        _, start = self.environment.reset(jax.random.key(0), self.environment.params)
+        zero = nnx.merge(self.graph, prior).initial_state(1)
 
         def begin(fresh: jax.Array, old: jax.Array) -> jax.Array:
             ended = done.reshape(done.shape + (1,) * (old.ndim - 1))
             return jnp.where(ended, fresh, old)
 
-        actor = Actor(
-            observation=begin(first, next_observation),
-            environment=jax.tree.map(begin, start, state),
-            policy=jax.tree.map(begin, zero, policy),
-            prior=jax.tree.map(begin, zero, prior_state),
+        return Actor(
+            observation=begin(first, actor.observation),
+            environment=jax.tree.map(begin, start, actor.environment),
+            policy=jax.tree.map(begin, zero, actor.policy),
+            prior=jax.tree.map(begin, zero, actor.prior),
         )
-        return actor, row, action
 
-    def _look_ahead(self, seed: Seed, rows: Row) -> Future:
-        """What target network and prior say of where transitions led; all that stays the same
-        during a block."""
-        _, q_t = self._model(seed.target).step(rows.policy_after, rows.next_observation)
+    def _bootstrap_values(self, state: LearnState, rows: StoredTransition) -> BootstrapValues:
+        """What target network and prior say of where transitions led: the same for all a block."""
+        target = nnx.merge(self.graph, state.target)
+        _, q_t = target.step(rows.policy_after, rows.next_observation)
         asked = self.keeps_prior_state and not self.quirks.trains_prior
-        return Future(q_t, self._log_prior_t(seed.prior, rows) if asked else None)
-
-    def _log_prior_t(self, prior: Params, rows: Row) -> jax.Array:
-        _, logits = self._model(prior).step(rows.prior_after, rows.next_observation)
-        return jax.nn.log_softmax(logits)
-
-    def _update(self, seed: Seed, rows: Row, future: Future) -> Seed:
-        """One gradient step on transitions [batch]."""
-        leaks = self.quirks.trains_prior
-
-        def loss(trained: Any) -> jax.Array:
-            params, prior = trained if leaks else (trained, seed.prior)
-            _, q_tm1 = self._model(params).step(rows.policy_before, rows.observation)
-            log_prior_t = rows.log_prior if future.log_prior is None else future.log_prior
-            selector = None
-            if leaks:
-                log_prior_t = self._log_prior_t(prior, rows)
-            if self.config.double:
-                _, selector = self._model(params).step(rows.policy_after, rows.next_observation)
-            transition = Transition(
-                a_tm1=rows.action,
-                r_t=rows.reward,
-                discount_t=rows.discount,
-                log_prior_tm1=rows.log_prior,
-                log_prior_t=log_prior_t,
-                q_t=future.q,
-                selector_t=selector,
-            )
-            error = _leaky_loss if leaks else kl_control.squared_loss
-            return jnp.mean(jax.vmap(partial(error, self.method))(q_tm1, transition))
-
-        trained = (seed.params, seed.prior) if leaks else seed.params
-        value, gradient = jax.value_and_grad(loss)(trained)
-        changes, optimizer = self.optimizer.update(gradient, seed.optimizer)
-        trained = optax.apply_updates(trained, changes)
-        params, prior = trained if leaks else (trained, seed.prior)
-        return seed._replace(
-            params=params,
-            prior=prior,
-            optimizer=optimizer,
-            totals=seed.totals._replace(
-                loss=seed.totals.loss + value, updates=seed.totals.updates + 1
-            ),
+        return BootstrapValues(
+            q_t, log_prior_after(self.graph, state.prior, rows) if asked else None
         )
 
-    def epsilon(self, step: jax.Array) -> jax.Array:
-        """Share of uniform events after `step` environment steps."""
-        config = self.config
-        passed = jnp.minimum(step / config.epsilon_iterations, 1.0)
-        return config.epsilon_start + (config.epsilon_end - config.epsilon_start) * passed
+    def _learn(
+        self, state: LearnState, rows: StoredTransition, values: BootstrapValues
+    ) -> LearnState:
+        """One gradient step on transitions [batch]."""
+        done = update(
+            self.graph,
+            self.method,
+            self.optimizer,
+            state.params,
+            state.optimizer,
+            rows,
+            values,
+            double=self.config.double,
+            drifting_prior=state.prior if self.quirks.trains_prior else None,
+        )
+        totals = state.totals._replace(
+            loss=state.totals.loss + done.loss, updates=state.totals.updates + 1
+        )
+        return state._replace(
+            params=done.params,
+            prior=state.prior if done.drifting_prior is None else done.drifting_prior,
+            optimizer=done.optimizer,
+            totals=totals,
+        )
 
     def _draw(self, key: jax.Array, step: jax.Array) -> Draws:
         """The random numbers of a round, its blocks first: leaves [blocks, per block, ...]."""
@@ -362,18 +312,100 @@ class Learner:
         sizes = jnp.minimum(jnp.repeat(stored, self.updates_per_block), self.config.replay_capacity)
         places = replay.draw_places(keys[3], sizes, self.config.batch_size)
         return Draws(
-            explore=jax.random.uniform(keys[0], steps),
-            action=action,
-            first=first.reshape(steps),
+            steps=StepDraws(
+                explore=jax.random.uniform(keys[0], steps),
+                action=action,
+                first=first.reshape(steps),
+                environment=jax.random.split(jax.random.fold_in(key, 4), steps),
+            ),
             places=places.reshape(self.blocks, self.updates_per_block, -1),
         )
 
-    def _example_draw(self) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def _example_draw(self) -> StepDraws:
         draws = self._draw(jax.random.key(0), jnp.zeros((), jnp.int32))
-        return draws.explore[0, 0], draws.action[0, 0], draws.first[0, 0]
+        return jax.tree.map(lambda leaf: leaf[0, 0], draws.steps)
 
-    def _model(self, params: Params) -> SequenceModel:
-        return nnx.merge(self.graph, params)
+
+class Update(NamedTuple):
+    """What comes out of one update."""
+
+    params: Params
+    drifting_prior: Params | None
+    optimizer: optax.OptState
+    loss: jax.Array
+    """Mean over the batch of (y − q(s, a))², before the update; scalar."""
+
+
+def update(
+    graph: Graph,
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    params: Params,
+    optimizer_state: optax.OptState,
+    batch: StoredTransition,
+    values: BootstrapValues,
+    *,
+    double: bool = False,
+    drifting_prior: Params | None = None,
+) -> Update:
+    """Computes one gradient step of the value network on a batch; pure, to be traced by jit.
+
+    The learner's own updates are these, with `make_optimizer`'s optimiser.
+
+    Args:
+      graph: the structure of all networks, of `tutor.sequence_model.make_model`.
+      method: one of `tutor.kl_control.METHODS`.
+      optimizer: any optax optimiser; clipping is its business.
+      params: the value network's, see `SequenceModel`.
+      optimizer_state: `optimizer.init(params)`, or that of the last update.
+      batch: transitions, leaves [batch, ...].
+      values: what target network and prior say of the states that they led to, [batch, A].
+      double: the value network itself chooses the action whose target value counts (double
+        Q-learning), for the methods with a maximum.
+      drifting_prior: the prior's parameters, to train them as well through G's target, which the
+        released code does; `optimizer_state` is then that of the pair (params, drifting_prior).
+    """
+    leaks = drifting_prior is not None
+
+    def loss(trained: Any) -> jax.Array:
+        params, prior = trained if leaks else (trained, None)
+        model = nnx.merge(graph, params)
+        _, q_tm1 = model.step(batch.policy_before, batch.observation)
+        log_prior_t = batch.log_prior if values.log_prior is None else values.log_prior
+        selector = None
+        if leaks:
+            log_prior_t = log_prior_after(graph, prior, batch)
+        if double:
+            _, selector = model.step(batch.policy_after, batch.next_observation)
+        transition = Transition(
+            a_tm1=batch.action,
+            r_t=batch.reward,
+            discount_t=batch.discount,
+            log_prior_tm1=batch.log_prior,
+            log_prior_t=log_prior_t,
+            q_t=values.q,
+            selector_t=selector,
+        )
+        error = _leaky_loss if leaks else kl_control.squared_loss
+        return jnp.mean(jax.vmap(partial(error, method))(q_tm1, transition))
+
+    trained = (params, drifting_prior) if leaks else params
+    value, gradient = jax.value_and_grad(loss)(trained)
+    changes, optimizer_state = optimizer.update(gradient, optimizer_state)
+    trained = optax.apply_updates(trained, changes)
+    params, drifting_prior = trained if leaks else (trained, None)
+    return Update(params, drifting_prior, optimizer_state, value)
+
+
+def log_prior_after(graph: Graph, prior: Params, batch: StoredTransition) -> jax.Array:
+    """log p(·|s') of the states that transitions [batch] led to, [batch, A]."""
+    _, logits = nnx.merge(graph, prior).step(batch.prior_after, batch.next_observation)
+    return jax.nn.log_softmax(logits)
+
+
+def make_optimizer(config: LearnConfig) -> optax.GradientTransformation:
+    """Clips each array's gradient by itself, then Adam."""
+    return optax.chain(clip_each_by_norm(config.clip_norm), optax.adam(config.learning_rate))
 
 
 def clip_each_by_norm(limit: float) -> optax.GradientTransformation:
@@ -386,6 +418,6 @@ def clip_each_by_norm(limit: float) -> optax.GradientTransformation:
     return optax.stateless(lambda gradients, _: jax.tree.map(clip, gradients))
 
 
-def _leaky_loss(method: kl_control.Method, q_tm1: jax.Array, transition: Transition) -> jax.Array:
+def _leaky_loss(method: Method, q_tm1: jax.Array, transition: Transition) -> jax.Array:
     """`kl_control.squared_loss` whose target lets the gradient through."""
     return jnp.square(method.target(transition) - q_tm1[transition.a_tm1])

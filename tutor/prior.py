@@ -11,6 +11,7 @@ import optax
 from flax import nnx
 
 from common.error import DataError
+from common.population import advance, keep_finite, zero_totals
 from tutor.config import PriorConfig
 from tutor.sequence_model import CoreFactory, Graph, Params, make_model
 
@@ -18,7 +19,7 @@ EVALUATION_BATCH = 256
 """Sequences evaluated side by side; a matter of speed only."""
 
 
-class Windows(NamedTuple):
+class PriorWindows(NamedTuple):
     """Sequences end to end, from which windows of `steps` + 1 events are cut."""
 
     events: Any
@@ -29,7 +30,7 @@ class Windows(NamedTuple):
     """For each event of the sequences, where its sequence ends, int32."""
 
 
-class Totals(NamedTuple):
+class PriorTotals(NamedTuple):
     """Sums over the updates since they were last collected; scalars."""
 
     loss: jax.Array
@@ -53,10 +54,10 @@ class PriorState(NamedTuple):
     """Updates done, int32."""
     diverged_at: jax.Array
     """The update at which loss or gradient was not finite, int32, or −1. It was not applied."""
-    totals: Totals
+    totals: PriorTotals
 
 
-class Score(NamedTuple):
+class SequenceScore(NamedTuple):
     """How well a model predicts sequences."""
 
     loss: float
@@ -73,8 +74,12 @@ class Score(NamedTuple):
 class PriorLearner:
     """The pure functions that train one model on one set of sequences.
 
-    Nothing in it changes: state goes in, state comes out.
+    Nothing in it changes: state goes in, state comes out. It trains one model by itself, or each
+    member of a `common.population.Population` whose data are its windows.
     """
+
+    round_steps = 1
+    """Updates of a round."""
 
     def __init__(
         self,
@@ -92,6 +97,7 @@ class PriorLearner:
         self.config = config
         self.windows = jax.device_put(make_windows(sequences, config.steps, config.masked))
         self.optimizer = make_optimizer(config)
+        self.learning_rate = learning_rate(config)
         self._make = partial(make_model, num_events, make_core, initial_range=initial_range)
         self.graph, _ = self._make(jax.random.key(0))
         self._advance = jax.jit(self._advance_until, donate_argnums=0)
@@ -106,7 +112,7 @@ class PriorLearner:
             key=key,
             step=jnp.zeros((), jnp.int32),
             diverged_at=jnp.full((), -1, jnp.int32),
-            totals=_zero_totals(),
+            totals=zero_totals(PriorTotals),
         )
 
     def advance(self, state: PriorState, stop: int) -> PriorState:
@@ -118,75 +124,155 @@ class PriorLearner:
 
     def collect(self, state: PriorState) -> tuple[PriorState, dict[str, float]]:
         """Metrics over the updates since the last call, and the state with its totals at zero."""
-        totals = jax.device_get(state.totals)
-        metrics = {
+        metrics = self.metrics(jax.device_get(state.totals), int(state.step))
+        return state._replace(totals=zero_totals(PriorTotals)), metrics
+
+    def metrics(self, totals: PriorTotals, step: int) -> dict[str, float]:
+        """Metrics of totals (NumPy scalars) after `step` updates; {} where they are of none."""
+        if not totals.updates:
+            return {}
+        return {
             "train/log_perplexity": float(totals.loss / totals.predictions),
             "train/accuracy": float(totals.correct / totals.predictions),
             "train/gradient_norm": float(totals.gradient_norm / totals.updates),
-            "train/learning_rate": float(learning_rate(self.config, int(state.step) - 1)),
+            "train/learning_rate": float(self.learning_rate(step - 1)),
         }
-        return state._replace(totals=jax.tree.map(jnp.zeros_like, state.totals)), metrics
 
-    def update(self, state: PriorState, windows: Windows) -> PriorState:
-        """One update on windows drawn for `state.step`; pure, to be traced by jit."""
-        config = self.config
+    def round(self, state: PriorState, step: jax.Array, windows: PriorWindows) -> PriorState:
+        """Does update number `step` on windows drawn for it; pure, to be traced by jit.
+
+        An update that isn't finite is not applied, and none is from there on.
+        """
         inputs, targets, counted = draw_windows(
-            jax.random.fold_in(state.key, state.step), windows, config
+            jax.random.fold_in(state.key, step), windows, self.config
         )
-        (_, sums), gradient = jax.value_and_grad(self._loss, has_aux=True)(
-            state.params, inputs, targets, counted
+        done = update(
+            self.graph,
+            self.optimizer,
+            self.config.weight_decay,
+            state.params,
+            state.optimizer,
+            inputs,
+            targets,
+            counted,
         )
-        norm = optax.tree.norm(gradient)
-        finite = jnp.isfinite(sums[0]) & jnp.isfinite(norm)
-        changes, optimizer = self.optimizer.update(gradient, state.optimizer, state.params)
-        new = (optax.apply_updates(state.params, changes), optimizer)
-        params, optimizer = jax.tree.map(
-            partial(jnp.where, finite), new, (state.params, state.optimizer)
+        new = state._replace(
+            params=done.params,
+            optimizer=done.optimizer,
+            step=step + 1,
+            totals=PriorTotals(
+                loss=state.totals.loss + done.sums.loss,
+                correct=state.totals.correct + done.sums.correct,
+                predictions=state.totals.predictions + done.sums.predictions,
+                gradient_norm=state.totals.gradient_norm + done.gradient_norm,
+                updates=state.totals.updates + 1,
+            ),
         )
-        totals = [old + more for old, more in zip(state.totals, (*sums, norm, 1.0), strict=True)]
-        return PriorState(
-            params=params,
-            optimizer=optimizer,
-            key=state.key,
-            step=state.step + finite,
-            diverged_at=jnp.where(finite, -1, state.step),
-            totals=jax.tree.map(partial(jnp.where, finite), Totals(*totals), state.totals),
-        )
+        goes_on = state.diverged_at < 0
+        refused = state._replace(diverged_at=jnp.where(goes_on, step, state.diverged_at))
+        return keep_finite(done.finite & goes_on, new, refused)
 
-    def _loss(
-        self, params: Params, inputs: jax.Array, targets: jax.Array, counted: jax.Array
-    ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-        """Mean cross entropy of what counts, plus the L2 penalty; and the sums of `Totals`."""
-        model = nnx.merge(self.graph, params)
-        _, logits = model.unroll(model.initial_state(inputs.shape[0]), inputs)
-        loss, correct, count = sum_losses(logits, targets, counted)
-        squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
-        penalty = 0.5 * self.config.weight_decay * squares
-        return loss / jnp.maximum(count, 1) + penalty, (loss, correct, count)
-
-    def _advance_until(self, state: PriorState, windows: Windows, stop: jax.Array) -> PriorState:
-        return jax.lax.while_loop(
-            lambda state: (state.step < stop) & (state.diverged_at < 0),
-            lambda state: self.update(state, windows),
-            state,
-        )
+    def _advance_until(
+        self, state: PriorState, windows: PriorWindows, stop: jax.Array
+    ) -> PriorState:
+        return advance(lambda state: self.round(state, state.step, windows), state, stop)
 
 
-def sum_losses(
-    logits: jax.Array, targets: jax.Array, counted: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+class LossSums(NamedTuple):
+    """Sums over predictions; scalars."""
+
+    loss: jax.Array
+    """Cross entropies in nats."""
+    correct: jax.Array
+    """Those whose most probable event was right."""
+    predictions: jax.Array
+    """How many there are."""
+
+
+class Update(NamedTuple):
+    """What comes out of one update."""
+
+    params: Params
+    optimizer: optax.OptState
+    sums: LossSums
+    """Of the batch, before the update."""
+    gradient_norm: jax.Array
+    """Global norm of the gradient before the optimiser; scalar."""
+    finite: jax.Array
+    """Whether loss and gradient norm are finite, bool scalar. Nothing is held back if not."""
+
+
+def update(
+    graph: Graph,
+    optimizer: optax.GradientTransformation,
+    weight_decay: float,
+    params: Params,
+    optimizer_state: optax.OptState,
+    inputs: jax.Array,
+    targets: jax.Array,
+    counted: jax.Array,
+) -> Update:
+    """Computes one gradient step on one batch of windows; pure, to be traced by jit.
+
+    The loss is the mean cross entropy of the predictions that count, plus
+    0.5 · weight_decay · Σw² over all parameters. The learner's own updates are these, with
+    `make_optimizer`'s optimiser and windows of `draw_windows`.
+
+    Args:
+      graph: the model's structure, of `tutor.sequence_model.make_model`.
+      optimizer: any optax optimiser; clipping is its business.
+      weight_decay: of the L2 penalty.
+      params: see `SequenceModel`.
+      optimizer_state: `optimizer.init(params)`, or that of the last update.
+      inputs: events, int32 [batch, steps].
+      targets: the events to predict, int32 [batch, steps].
+      counted: which predictions count, bool [batch, steps].
+    """
+
+    (_, sums), gradient = jax.value_and_grad(cost, has_aux=True)(
+        params, graph, weight_decay, inputs, targets, counted
+    )
+    norm = optax.tree.norm(gradient)
+    changes, optimizer_state = optimizer.update(gradient, optimizer_state, params)
+    return Update(
+        params=optax.apply_updates(params, changes),
+        optimizer=optimizer_state,
+        sums=sums,
+        gradient_norm=norm,
+        finite=jnp.isfinite(sums.loss) & jnp.isfinite(norm),
+    )
+
+
+def cost(
+    params: Params,
+    graph: Graph,
+    weight_decay: float,
+    inputs: jax.Array,
+    targets: jax.Array,
+    counted: jax.Array,
+) -> tuple[jax.Array, LossSums]:
+    """What gradient descent lowers on a batch of windows, and the sums behind it; see `update`."""
+    model = nnx.merge(graph, params)
+    _, logits = model.unroll(model.initial_state(inputs.shape[0]), inputs)
+    sums = sum_losses(logits, targets, counted)
+    squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
+    penalty = 0.5 * weight_decay * squares
+    return sums.loss / jnp.maximum(sums.predictions, 1) + penalty, sums
+
+
+def sum_losses(logits: jax.Array, targets: jax.Array, counted: jax.Array) -> LossSums:
     """Of predictions [..., A] of targets int [...], where `counted` (bool [...]): the sum of cross
     entropies in nats, how many have their maximum at the target, and how many there are."""
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
     right = jnp.argmax(logits, axis=-1) == targets
-    return (
-        jnp.sum(jnp.where(counted, losses, 0.0)),
-        jnp.sum(jnp.where(counted, right, 0.0)),
-        jnp.sum(counted.astype(losses.dtype)),
+    return LossSums(
+        loss=jnp.sum(jnp.where(counted, losses, 0.0)),
+        correct=jnp.sum(jnp.where(counted, right, 0.0)),
+        predictions=jnp.sum(counted.astype(losses.dtype)),
     )
 
 
-def make_windows(sequences: Sequence[np.ndarray], steps: int, masked: int) -> Windows:
+def make_windows(sequences: Sequence[np.ndarray], steps: int, masked: int) -> PriorWindows:
     """Puts sequences, each int [length], end to end.
 
     Every event stands for the window that begins there or, near its sequence's end, for the last
@@ -197,7 +283,7 @@ def make_windows(sequences: Sequence[np.ndarray], steps: int, masked: int) -> Wi
     long_enough = [sequence for sequence in sequences if len(sequence) > masked + 1]
     if not long_enough:
         raise DataError(
-            f"no melody has more than {masked + 1} events: with prior.masked={masked} nothing is "
+            f"no sequence has more than {masked + 1} events: with prior.masked={masked} nothing is "
             "left to learn from."
         )
     first, end, start = [], [], 0
@@ -206,7 +292,7 @@ def make_windows(sequences: Sequence[np.ndarray], steps: int, masked: int) -> Wi
         first.append(np.minimum(np.arange(start, start + len(sequence)), last))
         end.append(np.full(len(sequence), start + len(sequence)))
         start += len(sequence)
-    return Windows(
+    return PriorWindows(
         events=np.concatenate([*long_enough, np.zeros(steps + 1, np.int32)]).astype(np.int32),
         first=np.concatenate(first).astype(np.int32),
         end=np.concatenate(end).astype(np.int32),
@@ -214,7 +300,7 @@ def make_windows(sequences: Sequence[np.ndarray], steps: int, masked: int) -> Wi
 
 
 def draw_windows(
-    key: jax.Array, windows: Windows, config: PriorConfig
+    key: jax.Array, windows: PriorWindows, config: PriorConfig
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """A batch of windows: inputs and targets int32 [batch, steps], and which predictions count."""
     chosen = jax.random.randint(key, (config.batch_size,), 0, windows.first.shape[0], jnp.int32)
@@ -224,18 +310,21 @@ def draw_windows(
     return events[:, :-1], events[:, 1:], inside & (jnp.arange(config.steps) >= config.masked)
 
 
-def learning_rate(config: PriorConfig, step: Any) -> jax.Array:
-    """The rate of update `step`: decayed every `decay_every` updates, never below the floor."""
-    decayed = config.learning_rate * config.learning_rate_decay ** jnp.asarray(
-        step // config.decay_every, float
+def learning_rate(config: PriorConfig) -> optax.Schedule:
+    """The rate by update: decayed every `decay_every` updates, never below the floor."""
+    return optax.exponential_decay(
+        config.learning_rate,
+        config.decay_every,
+        config.learning_rate_decay,
+        staircase=True,
+        end_value=config.learning_rate_floor,
     )
-    return jnp.maximum(decayed, config.learning_rate_floor)
 
 
 def make_optimizer(config: PriorConfig) -> optax.GradientTransformation:
     """Clipping by global norm, then Adam with the decay of its rate."""
     return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm), optax.adam(partial(learning_rate, config))
+        optax.clip_by_global_norm(config.clip_norm), optax.adam(learning_rate(config))
     )
 
 
@@ -246,7 +335,7 @@ def evaluate(
     *,
     masked: int,
     tick: Callable[[], None] = lambda: None,
-) -> Score:
+) -> SequenceScore:
     """Predicts every event of whole sequences, each int [length], beyond the first `masked` ones.
 
     The state is zero at each sequence's start. `tick` is called between batches and may raise.
@@ -266,10 +355,10 @@ def evaluate(
     loss, correct, count = sums
     if not count:
         raise DataError(
-            f"no melody has more than {masked + 1} events: with prior.masked={masked} nothing is "
+            f"no sequence has more than {masked + 1} events: with prior.masked={masked} nothing is "
             "left to predict."
         )
-    return Score(float(loss / count), float(correct / count), int(count))
+    return SequenceScore(float(loss / count), float(correct / count), int(count))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -277,7 +366,3 @@ def _evaluate(graph: Graph, params: Params, events: jax.Array, counted: jax.Arra
     model = nnx.merge(graph, params)
     _, logits = model.unroll(model.initial_state(events.shape[0]), events[:, :-1])
     return jnp.stack(sum_losses(logits, events[:, 1:], counted))
-
-
-def _zero_totals() -> Totals:
-    return Totals(*(jnp.zeros(()) for _ in Totals._fields))

@@ -10,7 +10,7 @@ from flax import nnx
 from common.recurrent import Core, uniform
 
 Params = Any
-"""A model's parameters: nested dictionaries of arrays."""
+"""A model's parameters as nested dictionaries of arrays; see `SequenceModel`."""
 
 CoreFactory = Callable[[int, nnx.Rngs], Core]
 """Makes a recurrent core for an input of the given width."""
@@ -21,6 +21,13 @@ class SequenceModel(nnx.Module):
 
     Events enter one-hot into a recurrent core; its output is mapped linearly to the numbers. In
     the prior (the Note RNN of Jaques et al. 2017) they are logits, in a value network values.
+
+    Its parameters, in the nested dictionaries of `Params`:
+
+    - `core`: the recurrent core's, as documented at its class (`common.lstm.LSTM`,
+      `highway.core.RHN`); its input has a unit for each event.
+    - `output_kernel` [units, events]
+    - `output_bias` [events]
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The datasets by name: what each is, whether it is ready on this machine, loading and verifying.
+"""The datasets by name: describing, loading and verifying them.
 
 Importing this package is cheap on purpose (no TFDS, NumPy or JAX), so that `--help` stays fast;
 the heavy modules are imported by the first call that needs them.
@@ -76,9 +76,14 @@ def load(
 
 
 def status(name: str, data_dir: Path | None = None, cache_dir: Path | None = None) -> DatasetStatus:
-    """Say whether a dataset is ready, or what to do; quick, and missing data is not an error.
+    """Tell whether a dataset is ready, and what to do if it isn't. Missing data is no error.
 
-    Sizes are checked, contents are not: that is what `verify` and `load` do.
+    It is quick: sizes are checked, contents are not; `verify` and `load` check them.
+
+    Args:
+      name: a key of `DATASETS`.
+      data_dir: as for `load`.
+      cache_dir: as for `load`.
 
     Raises:
       ConfigError: there is no such dataset.
@@ -95,11 +100,11 @@ def verify(name: str, cache_dir: Path | None = None, data_dir: Path | None = Non
     Args:
       name: a key of `DATASETS`.
       cache_dir: as for `load`.
-      data_dir: the folder a dataset was made from, if it is one made from any folder.
+      data_dir: the folder that the dataset was made from, if it can be made from any.
 
     Raises:
       ConfigError: there is no such dataset.
-      DataError: it is made from any folder, and none is given.
+      DataError: the dataset can be made from any folder, and none is given.
     """
     builder = _builder(name)
     from common.datasets import store

@@ -14,12 +14,15 @@ _ENCRYPTED = 0x1
 
 
 def read_members(path: Path, limits: Mapping[str, int]) -> dict[str, bytes]:
-    """Return the wanted files that a zip holds, in whatever folder of it, by their base name.
+    """Read the wanted files of a zip, in whatever folder of it they are.
 
     Args:
       path: the zip file; only read.
-      limits: the wanted files, each with the most bytes it may have. No more than that is ever
-        unpacked, so a zip bomb costs nothing.
+      limits: base name of each wanted file → the most bytes it may have. No more than that is
+        unpacked, so a zip bomb does no harm.
+
+    Returns:
+      Base name → content, of those that the zip holds.
 
     Raises:
       DataError: the zip is damaged; any member has an unsafe path or is a symbolic link; a wanted

@@ -21,6 +21,7 @@ from common.datasets.stream import TokenStreams
 from common.error import DataError
 
 FILE_FORMAT = "array_record"
+"""The format of TFDS that needs no TensorFlow."""
 SPLITS = ("train", "valid", "test")
 _CHUNK = 1 << 22  # tokens in a record; a read costs ~64 us whatever its size
 
@@ -35,8 +36,11 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC):
     """
 
     SOURCES: ClassVar[Sources] = Sources(())
+    """The files it is built from."""
     TEXT: ClassVar[Mapping[str, str]]
-    _FEATURE: ClassVar[str]  # what an array is called in the examples of TFDS
+    """Description, homepage and citation, for TFDS."""
+    _FEATURE: ClassVar[str]
+    """What an array is called in the examples of TFDS."""
 
     def __init__(
         self,
@@ -74,23 +78,35 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC):
 
     @classmethod
     def locate(cls, data_dir: Path | None, download_dir: Path) -> Location:
-        """Say where the sources are, or how to get them, from names and sizes alone."""
+        """Find where the sources are, or how to get them, from names and sizes alone."""
         return locate(cls.SOURCES, data_dir, download_dir)
 
     @classmethod
     def describe(cls, folder: Path) -> str:
-        """Say in a line what prepared data hold, for people; "" if their size says it all."""
+        """Describe prepared data in a line; "" if there is nothing to add to the title."""
         return ""
 
     @classmethod
     def check_by_hand(cls, data_dir: Path) -> None:
-        """Raise DataError if a source file in `data_dir` isn't the expected one."""
+        """Check the source files in `data_dir`.
+
+        Raises:
+          DataError: one isn't the expected file.
+        """
         check_by_hand(cls.SOURCES, data_dir)
 
     def gather(
         self, data_dir: Path | None, download_dir: Path, download: bool
     ) -> tuple[Mapping[str, bytes], dict[str, str]]:
-        """Return the content of the source files by name, and the checksums to note.
+        """Read the source files.
+
+        Args:
+          data_dir: a folder with files brought by hand; None if there is none.
+          download_dir: where downloads are kept.
+          download: whether what is missing may be downloaded.
+
+        Returns:
+          Content of the files by name, and the checksums to be stored with the data.
 
         Raises:
           DataError: a source is missing, or not what it should be.
@@ -100,14 +116,21 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC):
 
     @abc.abstractmethod
     def preprocess(self, files: Mapping[str, bytes]) -> Any:
-        """Turn the content of the source files into arrays; raise DataError if it can't."""
+        """Turn the content of the source files into arrays.
+
+        Raises:
+          DataError: the content isn't what it should be.
+        """
 
     @abc.abstractmethod
     def read(self) -> Corpus | ChoraleSet | MelodySet:
         """Load the prepared data into memory."""
 
     def build(self, scratch_dir: Path) -> None:
-        """Prepare the data, silently. TFDS may litter `scratch_dir`.
+        """Prepare the data, without output.
+
+        Args:
+          scratch_dir: where TFDS may leave files of its own.
 
         Raises:
           DataError: a source is missing or not what it should be.
@@ -159,8 +182,9 @@ class CorpusBuilder(Builder):
 
     LEVEL: ClassVar[Level]
     TOKEN_DTYPE: ClassVar[type[np.unsignedinteger]] = np.uint8
-    # Published sizes that a build must arrive at: "vocabulary", "train", "valid", "test".
+    """Of the ids on disk."""
     SIZES: ClassVar[Mapping[str, int]] = {}
+    """Published sizes that a build must have: "vocabulary", "train", "valid", "test"."""
     _FEATURE = "tokens"
 
     @abc.abstractmethod
@@ -210,9 +234,10 @@ class CorpusBuilder(Builder):
 
 
 class ChoraleBuilder(Builder):
-    """Piano rolls in three splits; `preprocess` gives for each split a list of uint8 [T, 88]."""
+    """Piano rolls in three splits; `preprocess` returns for each a list of uint8 [steps, 88]."""
 
     KEYS = 88
+    """Of the piano."""
     _FEATURE = "roll"
 
     def _info(self) -> tfds.core.DatasetInfo:

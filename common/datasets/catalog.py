@@ -7,33 +7,38 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What the command line tells of a dataset without loading it."""
+    """What the command line shows of a dataset without loading it."""
 
     name: str
     title: str
-    source_files: tuple[str, ...]  # names accepted in --data-dir
-    ships: bool  # whether the source comes with this package
-    how_to_get: str  # one or two plain lines
-    builder: str  # "module:class" of its TFDS builder
-    any_folder: bool = False  # whether it is made from whichever folder the user names
+    """What it is, in a line."""
+    source_files: tuple[str, ...]
+    """Names accepted in --data-dir."""
+    ships: bool
+    """Whether the source comes with this package."""
+    how_to_get: str
+    """Where the source comes from, in one or two plain lines."""
+    builder: str
+    """`module:class` of its TFDS builder."""
+    any_folder: bool = False
+    """Whether it is made from whichever folder the user names."""
 
 
 @dataclass(frozen=True)
 class DatasetStatus:
-    """Where a dataset stands on this machine.
-
-    `state` is one of
-      ready: prepared in the cache;
-      preparable: the source files are in the data folder or already downloaded;
-      ships: the source comes with the package, the first load prepares it;
-      missing: the source must be downloaded or brought by hand;
-      damaged: a file in the cache or the data folder is not what it should be.
-    """
+    """Whether a dataset can be loaded on this machine, and what to do if it can't."""
 
     name: str
     state: Literal["ready", "preparable", "ships", "missing", "damaged"]
-    path: Path | None  # the prepared data, or the folder the sources were found in
-    advice: str  # one line: what is so, and what to do
+    """ready: prepared in the cache.
+    preparable: the source files are in the data folder or already downloaded.
+    ships: the source comes with the package, the first load prepares it.
+    missing: the source must be downloaded or brought by hand.
+    damaged: a file in the cache or the data folder is not what it should be."""
+    path: Path | None
+    """The prepared data, or the folder the sources were found in."""
+    advice: str
+    """What was found and what to do, in a line."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +46,18 @@ class Verification:
     """What a check of a prepared dataset found."""
 
     name: str
-    path: Path  # where the prepared data is, or would be
+    path: Path
+    """Where the prepared data is, or would be."""
     prepared: bool
-    checked: tuple[str, ...]  # names of the files that were checked
-    damaged: tuple[str, ...]  # one line for each file that is missing or changed
+    """Whether there is any."""
+    checked: tuple[str, ...]
+    """Names of the files that were checked."""
+    damaged: tuple[str, ...]
+    """A line for each file that is missing or changed."""
 
     @property
     def ok(self) -> bool:
-        """True if the dataset is prepared and every file is as it was built."""
+        """Whether the dataset is prepared and every file is as it was built."""
         return self.prepared and not self.damaged
 
 
@@ -124,3 +133,4 @@ _ENTRIES = (
 )
 
 DATASETS: dict[str, DatasetInfo] = {entry.name: entry for entry in _ENTRIES}
+"""All datasets by name."""

@@ -11,15 +11,17 @@ from common.datasets.jsb_chorales import LOWEST, JsbChorales, read_chorales
 from common.datasets.melody import Melodies, MelodyBuilder
 from common.melody import Note, encode_notes, fit_range
 
-STEP = 4  # sixteenths in a step of the piano rolls
-OCTAVE = 12  # semitones
+STEP = 4
+"""Sixteenths in a step of the piano rolls."""
+OCTAVE = 12
+"""Semitones."""
 
 
 def soprano(roll: np.ndarray) -> list[Note]:
     """Return the highest notes of a piano roll, uint8 [steps, 88], as notes of a quarter each.
 
-    The rolls don't say whether a pitch is held or struck again. Chorales have a syllable on nearly
-    every quarter: it is struck again.
+    The rolls don't tell a pitch that is held from one that is struck again. Chorales have a
+    syllable on nearly every quarter, so each is taken as struck.
     """
     return [
         Note(step * STEP, STEP, LOWEST + int(np.flatnonzero(keys)[-1]))

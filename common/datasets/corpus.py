@@ -30,20 +30,21 @@ _BYTE_OF_SYMBOL = {byte_symbol(byte): byte for byte in range(256)}
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """A token stream in three splits, and the vocabulary that its ids stand for.
-
-    `vocabulary[i]` is the symbol of id i: a word, a character, or for bytes the printable name
-    that `byte_symbol` gives. The arrays are read-only int32 of shape [tokens].
-    """
+    """A token stream in three splits, and the vocabulary that its ids stand for."""
 
     name: str
     version: str
     level: Level
     vocabulary: tuple[str, ...]
+    """The symbol of each id: a word, a character, or a byte's printable name by `byte_symbol`."""
     train: np.ndarray
+    """Ids, read-only int32 [tokens]."""
     valid: np.ndarray
+    """As `train`."""
     test: np.ndarray
-    checksums: dict[str, str]  # source file name -> sha256, as verified when it was prepared
+    """As `train`."""
+    checksums: dict[str, str]
+    """Source file → sha256, as checked when the data was prepared."""
 
     @cached_property
     def _id_of(self) -> dict[str, int]:
@@ -106,35 +107,39 @@ class Corpus:
 
 @dataclass(frozen=True, eq=False)
 class ChoraleSet:
-    """Polyphonic music in three splits, each a tuple of piano rolls.
-
-    A roll is a read-only uint8 array [steps, 88], 1 where the key sounds; key k is MIDI pitch
-    21 + k. A step without any key is a rest.
-    """
+    """Polyphonic music in three splits, each a tuple of piano rolls."""
 
     name: str
     version: str
     train: tuple[np.ndarray, ...]
+    """Piano rolls, read-only uint8 [steps, 88], 1 where the key sounds; key k is MIDI pitch
+    21 + k. A step without any key is a rest."""
     valid: tuple[np.ndarray, ...]
+    """As `train`."""
     test: tuple[np.ndarray, ...]
-    checksums: dict[str, str]  # source file name -> sha256, as verified when it was prepared
+    """As `train`."""
+    checksums: dict[str, str]
+    """Source file → sha256, as checked when the data was prepared."""
 
 
 @dataclass(frozen=True, eq=False)
 class MelodySet:
-    """Melodies in three splits, each a tuple of read-only int32 arrays of events, [sixteenths].
-
-    `common.melody` says what the 38 events mean. A split may be empty if there are few melodies.
-    """
+    """Melodies in three splits, each a tuple; a split is empty if there are too few of them."""
 
     name: str
     version: str
     train: tuple[np.ndarray, ...]
+    """Events as `common.melody` defines them, read-only int32 [sixteenths]."""
     valid: tuple[np.ndarray, ...]
+    """As `train`."""
     test: tuple[np.ndarray, ...]
-    checksums: dict[str, str]  # name of a source -> sha256
-    counts: dict[str, int]  # how many tunes were found, kept and left out, and why
-    skipped: tuple[str, ...] = ()  # "name: reason" of source files that gave no melody
+    """As `train`."""
+    checksums: dict[str, str]
+    """Source → sha256."""
+    counts: dict[str, int]
+    """How many tunes were found, kept, and left out for which reason."""
+    skipped: tuple[str, ...] = ()
+    """`name: reason` of each source that gave no melody."""
 
 
 def words(text: str) -> list[str]:

@@ -15,16 +15,20 @@ from common.error import DataError
 _BLOCK = 1 << 18
 # Some research servers turn away Python's own user agent.
 _HEADERS = {"User-Agent": "Mozilla/5.0 (compatible; highway-tutor)"}
-STALL_SECONDS = 30.0  # without a byte, or without a connection
-MIRROR_SECONDS = 1800.0  # for the whole file from one mirror
+STALL_SECONDS = 30.0
+"""Longest wait for a connection, and for the next byte."""
+MIRROR_SECONDS = 1800.0
+"""Longest time for the whole file from one mirror."""
 
 
 @dataclass(frozen=True)
 class Download:
-    """A file on the web: the same bytes at each of several addresses, tried in order."""
+    """A file on the web: the same bytes at each of several addresses."""
 
     mirrors: tuple[str, ...]
-    size: int  # bytes
+    """Addresses, tried in order."""
+    size: int
+    """Bytes."""
     sha256: str
 
 
@@ -37,7 +41,11 @@ def fetch(download: Download, destination: Path) -> None:
 
     TFDS's own download manager isn't used: it has no time limit and no mirrors. The file is
     written under another name and renamed when its size and sha256 are right, so `destination`
-    never holds anything else. Not for two processes at once: the caller holds a lock.
+    never holds anything else.
+
+    Args:
+      download: which bytes, and from where.
+      destination: the file, overwritten. The caller makes sure that no other process fetches it.
 
     Raises:
       DataError: no mirror gave the file; names each with its reason.

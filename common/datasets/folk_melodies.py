@@ -18,6 +18,7 @@ from common.error import DataError
 from common.melody import NoMelody, Note, Span, fit_range, quantise
 
 COLLECTIONS = ("essenFolksong", "oneills1850", "airdsAirs", "ryansMammoth")
+"""Folders of music21's corpus."""
 _INSTALL = 'install it: pip install "highway-tutor[music]"'
 # A tune begins at its reference number, at the beginning of a line.
 _TUNE = re.compile(r"^(?=[ \t]*X:)", re.MULTILINE)
@@ -32,9 +33,14 @@ def corpus_folder() -> Path | None:
 
 
 def split_abc(name: str, text: str) -> Iterator[tuple[str, str]]:
-    """Cut an ABC file into its tunes, each with a name; what stands before the first is left out.
+    """Cut an ABC file into its tunes; what stands before the first is left out.
 
-    The name is that of the file and the tune's number in it, from 1.
+    Args:
+      name: of the file.
+      text: its content.
+
+    Yields:
+      Each tune's name (the file's, with the tune's number from 1) and text.
     """
     for number, tune in enumerate(_TUNE.split(text)[1:], 1):
         yield f"{name} {number}", tune
@@ -104,7 +110,8 @@ def read_tune(name: str, text: str) -> list[Note]:
     """Read a tune onto the grid and into the range of the events.
 
     Raises:
-      NoMelody: it can't be a melody; says why.
+      NoMelody: the tune has no notes, is off the grid or spans more than the range, or as for
+        `read_abc`.
     """
     spans = read_abc(name, text)
     if not spans:
@@ -148,9 +155,12 @@ class FolkMelodies(MelodyBuilder):
     def gather(
         self, data_dir: Path | None, download_dir: Path, download: bool
     ) -> tuple[dict[str, bytes], dict[str, str]]:
-        """Read the ABC files of music21's corpus; the checksums are of whole collections.
+        """Read the ABC files of music21's corpus, with a checksum for each collection.
 
-        What music21 brings differs between its versions: the version is noted, not fixed.
+        The corpus differs between versions of music21, so the version is noted, and none demanded.
+
+        Raises:
+          DataError: music21 or its corpus isn't installed.
         """
         folder = corpus_folder()
         if folder is None:

@@ -11,14 +11,19 @@ from common.datasets.builder import SPLITS, ChoraleBuilder
 from common.datasets.source import SourceFile, Sources
 from common.error import DataError
 
-LOWEST, HIGHEST = 21, 108  # MIDI pitches of the piano's 88 keys
+LOWEST, HIGHEST = 21, 108
+"""MIDI pitches of the first and the last of the piano's 88 keys."""
 
 
 def read_chorales(content: bytes) -> dict[str, list[np.ndarray]]:
-    """Turn the JSON of all splits into piano rolls, uint8 [steps, 88].
+    """Turn the JSON of all splits into piano rolls.
 
-    The JSON is {"train": chorales, "valid": ..., "test": ...}; a chorale is a list of steps, a
-    step the list of MIDI pitches that sound. A step without pitches is kept, as a row of zeros.
+    Args:
+      content: {"train": chorales, "valid": ..., "test": ...}; a chorale is a list of steps, a step
+        the list of MIDI pitches that sound. A step without pitches is kept, as a row of zeros.
+
+    Returns:
+      Split → rolls, uint8 [steps, 88].
 
     Raises:
       DataError: it isn't such JSON, or a pitch is outside 21..108; says where.

@@ -1,4 +1,4 @@
-"""TFDS builder of melodies, and how tunes become splits that share none of them."""
+"""TFDS builder of melodies, and splits that have no tune in common."""
 
 import abc
 import hashlib
@@ -22,28 +22,33 @@ Content = TypeVar("Content")
 _HELD_OUT = 0.05  # share of the groups of tunes that valid gets, and test
 _FEW = 3  # names in a line
 _PASSAGE = 16  # steps that tunes of different splits may not have in common
-Passage = tuple[tuple[int, ...], tuple[int, ...]]  # distances in time, intervals in semitones
+Passage = tuple[tuple[int, ...], tuple[int, ...]]
+"""Distances in time and intervals in semitones, step by step; see `tune_passages`."""
 
 
 class Melodies(NamedTuple):
-    """Prepared melodies: for each split a list of events, uint8 [sixteenths], and the report."""
+    """Prepared melodies, and what was left out."""
 
     splits: Mapping[str, list[np.ndarray]]
+    """Split → events of each melody, uint8 [sixteenths]."""
     counts: dict[str, int]
-    skipped: Sequence[str] = ()  # "name: reason" of what gave no melody
+    """How many tunes were found, kept, and left out for which reason."""
+    skipped: Sequence[str] = ()
+    """`name: reason` of each source that gave no melody."""
 
 
 def make_melodies(
     tunes: Iterable[tuple[str, Content]], read: Callable[[str, Content], Sequence[Note]]
 ) -> Melodies:
-    """Read tunes, leave out what can't be a melody and what was there before, and split the rest.
-
-    Counted are: "found", each reason of `NoMelody`, "repeated" (the same notes again), "kept", and
-    the groups of unrelated tunes among those (`group_tunes`) as "unrelated groups".
+    """Read tunes, leave out those that are no melodies and those that repeat one, split the rest.
 
     Args:
       tunes: name and content of each.
       read: turns a name and content into notes, or raises NoMelody.
+
+    Returns:
+      The melodies. Counted are "found", each reason of `NoMelody`, "repeated" (the same notes
+      again), "kept", and as "unrelated groups" how many groups the kept ones form (`group_tunes`).
 
     Raises:
       DataError: no tune can be used; says how many are left out for which reason.
@@ -69,7 +74,7 @@ def make_melodies(
 
 
 def summary(counts: Mapping[str, int]) -> str:
-    """Say counts in a line."""
+    """Write counts in a line: 1,000 found, 990 kept."""
     return ", ".join(f"{number:,} {what}" for what, number in counts.items())
 
 
@@ -92,10 +97,11 @@ def tune_passages(notes: Sequence[Note]) -> list[Passage]:
 
 
 def group_tunes(tunes: Sequence[Sequence[Note]]) -> list[list[int]]:
-    """Group tunes, by number, that have one of `tune_passages` in common.
+    """Group tunes that have one of `tune_passages` in common, directly or through others.
 
-    Groups are joined where a tune belongs to two. They come in the order of a hash of what is
-    played, which is as good as chance and the same everywhere.
+    Returns:
+      Groups of positions in `tunes`. Their order is that of hashes of what is played: as good as
+      random, and the same on every machine.
     """
     parent = list(range(len(tunes)))
 
@@ -156,15 +162,15 @@ class MelodyBuilder(Builder):
 
     @classmethod
     def describe(cls, folder: Path) -> str:
-        """Tell the counts, and the first few source files that gave no melody."""
+        """Write the counts, and the first few sources that gave no melody, in a line."""
         try:
             metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):  # damaged: `verify` will say so
             return ""
-        told = summary(metadata["counts"])
+        line = summary(metadata["counts"])
         if skipped := metadata["skipped"]:
-            told += f"; left out {', '.join(skipped[:_FEW])}" + (", ..." * (len(skipped) > _FEW))
-        return told
+            line += f"; left out {', '.join(skipped[:_FEW])}" + (", ..." * (len(skipped) > _FEW))
+        return line
 
     def _info(self) -> tfds.core.DatasetInfo:
         events = tfds.features.Tensor(shape=(None,), dtype=np.uint8, encoding="bytes")

@@ -1,4 +1,4 @@
-"""The melodies of a folder of MIDI files, whichever the user names."""
+"""The melodies of a folder of MIDI files that the user names."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -18,10 +18,10 @@ _NEEDED = "needs a folder with MIDI files (*.mid, *.midi): --data-dir FOLDER"
 
 
 class MidiFiles(Mapping[str, bytes]):
-    """The MIDI files in a folder and its subfolders: path in the folder -> content.
+    """The MIDI files in a folder and its subfolders: path in the folder → content.
 
-    Each is read when it is asked for. A file that can't be read is empty: it is counted with
-    those that aren't MIDI.
+    Each is read when it is asked for. A file that can't be read counts as empty, and so with those
+    that aren't MIDI.
     """
 
     def __init__(self, folder: Path):
@@ -53,7 +53,11 @@ class MidiFiles(Mapping[str, bytes]):
 
 
 def find_files(folder: Path | None) -> MidiFiles:
-    """Return the MIDI files of a folder; DataError if there is no such folder, or it has none."""
+    """List the MIDI files of a folder.
+
+    Raises:
+      DataError: no folder is given, there is no such folder, or it has no MIDI files.
+    """
     if folder is None:
         raise DataError(f"midi_melodies {_NEEDED}")
     if not folder.is_dir():
@@ -67,7 +71,7 @@ def read_notes(name: str, content: bytes) -> list[Note]:
     """Find the melody of a MIDI file; whole bars (of 4/4) of silence before it are left out.
 
     Raises:
-      NoMelody: there is none; names the file.
+      NoMelody: the file has no melody; names it.
     """
     notes = decode_events(find_melody(content, name))
     if not notes:
@@ -111,7 +115,7 @@ class MidiMelodies(MelodyBuilder):
     def gather(
         self, data_dir: Path | None, download_dir: Path, download: bool
     ) -> tuple[MidiFiles, dict[str, str]]:
-        """Find the files; the checksum is one of the whole folder."""
+        """Find the files, with one checksum for the whole folder."""
         files = find_files(data_dir)
         return files, {"MIDI files": files.sha256()}
 

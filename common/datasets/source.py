@@ -20,10 +20,13 @@ class SourceFile:
     """One file that the preprocessing reads, known by the sha256 of its content."""
 
     name: str
-    size: int  # bytes
+    size: int
+    """Bytes."""
     sha256: str
-    mirrors: tuple[str, ...] = ()  # where the file itself can be downloaded
-    shipped: bool = False  # whether the package has it, as files/<name>.gz
+    mirrors: tuple[str, ...] = ()
+    """Addresses of the file itself."""
+    shipped: bool = False
+    """Whether the package has it, as files/<name>.gz."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Archive:
 
     name: str
     download: Download | None = None
+    """Where it can be downloaded."""
 
 
 @dataclass(frozen=True)
@@ -40,29 +44,41 @@ class Sources:
 
     files: tuple[SourceFile, ...]
     archive: Archive | None = None
+    """A zip that may hold them."""
 
     @property
     def accepted(self) -> tuple[str, ...]:
-        """Names that are looked for in a folder of files brought by hand."""
+        """Names of the files that the user can bring in a folder."""
         loose = tuple(file.name for file in self.files if not file.shipped)
         return loose + ((self.archive.name,) if self.archive else ())
 
 
 class Location(NamedTuple):
-    """Where the sources of a dataset are: the first part of `catalog.DatasetStatus`."""
+    """Where the sources of a dataset are; fields as in `catalog.DatasetStatus`."""
 
     state: Literal["preparable", "ships", "missing", "damaged"]
-    path: Path | None  # the folder they were found in
-    advice: str  # one line: what is so, and what to do
+    path: Path | None
+    """The folder they were found in."""
+    advice: str
+    """What was found and what to do, in a line."""
 
 
 def collect(
     sources: Sources, data_dir: Path | None, download_dir: Path, download: bool
 ) -> dict[str, bytes]:
-    """Return the content of every source file by name, each checked against its sha256.
+    """Read every source file, each checked against its sha256.
 
     A file comes from the package if it ships, else from `data_dir` (itself, then in the zip),
-    else from `download_dir`, where what is missing is downloaded to if `download` allows.
+    else from `download_dir`.
+
+    Args:
+      sources: which files.
+      data_dir: a folder with files brought by hand, only read; None if there is none.
+      download_dir: where downloads are kept.
+      download: whether what is missing may be downloaded.
+
+    Returns:
+      File name → content.
 
     Raises:
       DataError: a file is missing, can't be read or fetched, or is not the expected one; says
@@ -79,18 +95,20 @@ def collect(
 
 
 def check_by_hand(sources: Sources, folder: Path) -> None:
-    """Raise DataError if a source file in a folder of files brought by hand isn't the expected one.
+    """Check those source files that a folder of files brought by hand has.
 
-    Files that aren't there are not missed.
+    Raises:
+      DataError: one isn't the expected file.
     """
     wanted = [file for file in sources.files if not file.shipped]
     _from_folder(sources, wanted, folder)
 
 
 def find(sources: Sources, folder: Path) -> list[tuple[Path, int | None]]:
-    """Say from which paths in `folder` all sources could be read, with their expected sizes.
+    """Find by name from which files of a folder all sources could be read.
 
-    Looks at names only. Returns [] if some source is in none of them.
+    Returns:
+      Paths with their expected sizes in bytes (None for a zip); [] if some source is in none.
     """
     loose = [(folder / file.name, file.size) for file in sources.files]
     present = [(path, size) for path, size in loose if path.is_file()]
@@ -102,7 +120,7 @@ def find(sources: Sources, folder: Path) -> list[tuple[Path, int | None]]:
 
 
 def locate(sources: Sources, data_dir: Path | None, download_dir: Path) -> Location:
-    """Say where all sources could be read from; looks at names and sizes alone."""
+    """Find by names and sizes alone where all sources could be read from."""
     if all(file.shipped for file in sources.files):
         return Location("ships", None, "comes with the package; prepared on first use")
     for place in (data_dir, download_dir):
@@ -133,7 +151,7 @@ def _from_folder(sources: Sources, wanted: Iterable[SourceFile], folder: Path) -
     contents: dict[str, bytes] = {}
     zipped: list[SourceFile] = []
     for file in wanted:
-        # lexists: a dangling link is a mistake to be told, not an absent file.
+        # lexists: a link to nowhere is reported as an error, not taken for an absent file.
         if os.path.lexists(path := folder / file.name):
             contents[file.name] = _read_checked(path, file)
         else:
@@ -175,7 +193,7 @@ def _from_downloads(
 
 
 def _have(path: Path, download: Download, allowed: bool) -> bool:
-    """Make sure `path` is the wanted download, fetching it if allowed; False if it isn't there."""
+    """Fetch a download if it isn't at `path` and that is allowed; tell if it is there then."""
     if path.is_file() and sha256_of(path) == download.sha256:
         return True
     if allowed:

@@ -35,6 +35,12 @@ def load(
 ) -> Corpus | ChoraleSet | MelodySet:
     """Read a dataset, preparing it first if it isn't in the cache.
 
+    Args:
+      builder: of which dataset.
+      data_dir: a folder with source files brought by hand; None if there is none.
+      cache_dir: where downloads and prepared data live.
+      download: whether missing source files may be fetched.
+
     Raises:
       DataError: a source is missing or wrong; the prepared data is damaged (names the files);
         the cache can't be written.
@@ -42,7 +48,7 @@ def load(
     root = _root(builder, data_dir, cache_dir)
     folder = _folder(builder, root)
     if folder.exists():
-        if data_dir is not None:  # the user means these files: don't hide that one is damaged
+        if data_dir is not None:  # the user named these files: report one that is damaged
             builder.check_by_hand(data_dir)
     else:
         with _file_errors(cache_dir):
@@ -54,9 +60,10 @@ def load(
 
 
 def status(builder: type[Builder], data_dir: Path | None, cache_dir: Path) -> DatasetStatus:
-    """Say where a dataset stands, from names and sizes alone.
+    """Tell whether a dataset is ready, from names and sizes alone.
 
-    Only a folder that may hold anything is read, to know whether it was prepared before.
+    Of the sources, only those of a dataset made from any folder are read: their content says
+    whether it was prepared before.
     """
     location = builder.locate(data_dir, cache_dir / "downloads")
     try:
@@ -143,7 +150,7 @@ def _lock(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _file_errors(cache_dir: Path) -> Iterator[None]:
-    """Turn a full disk or a cache that can't be written into a DataError that says so."""
+    """Turn a full disk, or a cache that can't be written, into a DataError."""
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -173,7 +180,9 @@ def _check(folder: Path, contents: bool) -> tuple[list[str], list[str]]:
     """Compare files with the seal; return their names and a line for each that is damaged."""
     try:
         files = json.loads((folder / _SEAL).read_text(encoding="utf-8"))["files"]
-        expected = {name: (int(of["size"]), str(of["sha256"])) for name, of in files.items()}
+        expected = {
+            name: (int(entry["size"]), str(entry["sha256"])) for name, entry in files.items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return [_SEAL], [f"{folder / _SEAL}: missing or damaged"]
     damaged = []

@@ -1,4 +1,4 @@
-"""Token streams on their way into a dataset: numbered, narrow, and cut into splits."""
+"""Token streams as preprocessing makes them: ids of one or two bytes, cut into splits."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class TokenStreams:
-    """A preprocessed text: its vocabulary and the ids of each split, uint8 or uint16 [tokens]."""
+    """A preprocessed text."""
 
     vocabulary: tuple[str, ...]
+    """The symbol of each id."""
     train: np.ndarray
+    """Ids, uint8 or uint16 [tokens]."""
     valid: np.ndarray
+    """As `train`."""
     test: np.ndarray
+    """As `train`."""
 
 
 def split_90_5_5(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

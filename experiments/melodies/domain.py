@@ -1,62 +1,177 @@
-"""What runs of the melody experiments share: the environment, MIDI files, and Table 1."""
+"""Melodies as a domain: 38 events, music theory as reward, MIDI files and pictures."""
 
 import math
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+import jax
 import numpy as np
 
-from common.melody import Events, swap_specials
-from common.midi import write_melody, write_wav
-from tutor.learn_state import Environment
+from common.error import ConfigError, DataError
+from common.melody import NUM_EVENTS, Events, swap_specials
+from common.midi import read_primer, write_melody, write_wav
+from common.table import Cell, Table
+from experiments.domain import Composed, Domain, Notes
+from tutor.actor import Environment
+from tutor.evaluation import Compositions
 from tutor.music import theory
+from tutor.music.piano_roll import MARKS, draw_piano_roll, find_violations
 from tutor.music.statistics import count_statistics, summarize_counts
 
 PARAMS = theory.DEFAULT
 """Key, length, rules and weights for which models are tuned, and by which they are judged."""
-ENVIRONMENT = Environment(theory.reset, theory.step_env, PARAMS)
-LENGTH = PARAMS.length
-"""Events of a composition."""
 
-MIDI_FILES = 3
-"""Compositions that a run writes as MIDI files."""
+SWAPPED = "swapped_specials"
+"""In a model's notes: whether it learned from data in which rests and holds were swapped. Its
+compositions are written as the released code does: event 0 holds, 1 ends a note, and all sounds two
+semitones too high."""
 SHARP = 2
 """Semitones by which the released code's MIDI files are too high."""
+SHOWN = 3
+"""Compositions that a run writes as MIDI files."""
+TO_A_PICTURE = 8
+LONGEST_PRIMER = 4096  # sixteenths
+_OURS = re.compile(r"composition\d+\.(mid|wav)|piano_roll\d*\.png")
 
 
-def write_composition(
-    events: Events, path: Path, *, swapped_specials: bool, wav: bool = False
-) -> None:
-    """Writes a composition int [T] as a MIDI file, and if asked as sound beside it.
+def judge(made: Compositions) -> dict[str, float]:
+    """Measures Table 1 of compositions [N, T] as metrics of a record.
 
-    One of a model that learned from data with `swapped_specials` is written as the released code
-    does: event 0 holds, 1 ends a note, and all sounds two semitones too high.
-    """
-    heard = swap_specials(events) if swapped_specials else events
-    transpose = SHARP if swapped_specials else 0
-    write_melody(heard, path, transpose=transpose)
-    if wav:
-        write_wav(heard, path.with_suffix(".wav"), transpose=transpose)
-
-
-def write_compositions(events: Any, path: Path, *, swapped_specials: bool) -> None:
-    """Writes the first compositions of int [N, T] as composition<k>.mid."""
-    for number, composition in enumerate(np.asarray(events)[:MIDI_FILES], start=1):
-        file = path / f"composition{number}.mid"
-        write_composition(composition, file, swapped_specials=swapped_specials)
-
-
-def table_1(events: Any) -> dict[str, float]:
-    """Table 1 of compositions int [N, T], as metrics of a record.
-
-    `composed/NAME` with the ends of its 95 % interval over compositions, `composed_low/NAME` and
-    `composed_high/NAME`. What is undefined (leaps resolved, where there is no leap) is left out.
+    Returns:
+      `composed/NAME` with the ends of its 95 % interval over compositions, `composed_low/NAME` and
+      `composed_high/NAME`. What is undefined (leaps resolved, where there is no leap) is left out.
     """
     metrics = {}
-    for name, estimate in summarize_counts(count_statistics(np.asarray(events), PARAMS)).items():
+    counts = count_statistics(np.asarray(made.events), PARAMS)
+    for name, estimate in summarize_counts(counts).items():
         for split, value in zip(
             ("composed", "composed_low", "composed_high"), estimate, strict=True
         ):
             if not math.isnan(value):
                 metrics[f"{split}/{name}"] = float(value)
     return metrics
+
+
+def write(events: np.ndarray, folder: Path, notes: Notes) -> None:
+    """Writes the first compositions of int [N, T] as composition<k>.mid."""
+    for number, composition in enumerate(np.asarray(events)[:SHOWN], start=1):
+        _write(composition, folder / f"composition{number}.mid", notes)
+
+
+def read_lead(path: Path, folder: Path, notes: Notes) -> Events:
+    """Reads the melody of a MIDI file, as the model knows melodies: int32 [P], P ≥ 1.
+
+    Raises:
+      DataError: it can't be read, has no melody, is out of the range of notes or too long.
+      ConfigError: compositions written to the folder would overwrite it.
+    """
+    if path.resolve().parent == folder.resolve() and _OURS.fullmatch(path.name):
+        raise ConfigError(
+            f"{path}: the compositions would be written over their own primer. "
+            "Choose another folder with --out."
+        )
+    events = read_primer(path)
+    if not 1 <= len(events) <= LONGEST_PRIMER:
+        raise DataError(
+            f"{path}: a primer has 1 to {LONGEST_PRIMER:,} sixteenths, not {len(events):,}."
+        )
+    return swap_specials(events) if notes[SWAPPED] else events
+
+
+def render(
+    events: np.ndarray,
+    folder: Path,
+    notes: Notes,
+    primer: Events | None,
+    title: str,
+    *,
+    wav: bool = False,
+) -> Composed:
+    """Writes compositions int [N, T] as MIDI files, and piano rolls with broken rules marked.
+
+    The folder gets `composition1.mid`, `composition2.mid`, ... (and the same as `.wav`), and
+    `piano_roll.png`, with more than eight also `piano_roll2.png` and so on; files of these names
+    from before are deleted. A primer comes first in the MIDI files. The pictures, like the reward,
+    take swapped events for what they are elsewhere.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if _OURS.fullmatch(path.name):
+            path.unlink()
+    files = []
+    for number, composition in enumerate(events, start=1):
+        heard = composition if primer is None else np.concatenate([primer, composition])
+        files.append(folder / f"composition{number}.mid")
+        _write(heard, files[-1], notes, wav=wav)
+    scores = jax.device_get(theory.score_composition(events, PARAMS))
+    return Composed(
+        events=events,
+        scores=scores,
+        files=files,
+        pictures=_draw(events, folder, notes, primer, title),
+        table=_table(files, scores),
+    )
+
+
+def _write(events: np.ndarray, path: Path, notes: Notes, *, wav: bool = False) -> None:
+    """Writes a composition int [T] as a MIDI file, and if asked as sound beside it."""
+    heard = swap_specials(events) if notes[SWAPPED] else events
+    transpose = SHARP if notes[SWAPPED] else 0
+    write_melody(heard, path, transpose=transpose)
+    if wav:
+        write_wav(heard, path.with_suffix(".wav"), transpose=transpose)
+
+
+def _draw(
+    events: np.ndarray, folder: Path, notes: Notes, primer: Events | None, title: str
+) -> list[Path]:
+    """Draws compositions [N, T], a few to a picture; returns the pictures."""
+    captions = []
+    if primer is not None:
+        captions.append("Grey: the end of the primer.")
+    if notes[SWAPPED]:
+        captions.append(
+            "Drawn as the reward reads it. In the MIDI files rests and holds are swapped and all "
+            f"is {SHARP} semitones higher, as in the released code."
+        )
+    paths = []
+    for start in range(0, len(events), TO_A_PICTURE):
+        number = start // TO_A_PICTURE + 1
+        path = folder / f"piano_roll{number if start else ''}.png"
+        draw_piano_roll(
+            events[start : start + TO_A_PICTURE],
+            path,
+            PARAMS,
+            primer=primer,
+            title=title,
+            caption=" ".join(captions),
+            first=start + 1,
+        )
+        paths.append(path)
+    return paths
+
+
+def _table(files: list[Path], scores: Mapping[str, np.ndarray]) -> Table:
+    """Per composition its file, its reward and how many events break each rule."""
+    violations = find_violations(scores)
+    broken = {mark.text: violations[rule] for rule, mark in MARKS.items()}
+    titles = ("file", "reward", *broken)
+    totals = np.sum(scores["total"], axis=-1)
+    rows: list[tuple[Cell, ...]] = [
+        (path.name, f"{total:.1f}", *(int(np.sum(where[k])) for where in broken.values()))
+        for k, (path, total) in enumerate(zip(files, totals, strict=True))
+    ]
+    return Table(titles, rows, frozenset(titles[1:]))
+
+
+MELODIES = Domain(
+    name="melodies",
+    num_events=NUM_EVENTS,
+    environment=Environment(theory.reset, theory.step_env, PARAMS),
+    length=PARAMS.length,
+    judge=judge,
+    write=write,
+    read_primer=read_lead,
+    render=render,
+)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-from experiments.language.catalogue import TWO_CORES
 from experiments.registry import Experiment, Preset
 from highway.config import (
     DataConfig,
@@ -17,9 +16,17 @@ from tutor.config import EvaluationConfig as LookConfig
 from tutor.config import LearnConfig, NoteRNNConfig, PriorConfig, TutorConfig
 from tutor.config import ModelConfig as MelodyModelConfig
 
+TWO_CORES = "2 CPU cores"
 VOCABULARY = 65
 """Characters of tiny Shakespeare."""
 DATA = ("tiny_shakespeare", "chorale_melodies")
+PARTS = {
+    "rhn": "rhn_penn_treebank_depth10_tied",
+    "lstm": "rhn_penn_treebank_depth10_tied",
+    "note_rnn": "note_rnn",
+    "tutor": "tutor_melodies_psi",
+}
+"""Part → the experiment that it is a run of, with settings of the quickstart's own."""
 
 
 @dataclass(frozen=True)

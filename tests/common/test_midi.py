@@ -64,6 +64,7 @@ def test_the_notes_are_the_events(tmp_path):
     (track,) = pretty_midi.PrettyMIDI(str(path)).instruments
     assert track.program == 0
     assert [note.pitch for note in track.notes] == [48, 83, 83]
+    assert {note.velocity for note in track.notes} == {100}
     times = [(note.start, note.end) for note in track.notes]
     np.testing.assert_allclose(times, [(0.25, 0.75), (1.25, 1.5), (1.5, 2.0)])
     for event in range(2, 38):

@@ -3,12 +3,12 @@ import json
 import pytest
 
 from experiments import bench
-from experiments.arguments import BENCHMARKS
 from experiments.cli import main
+from experiments.melodies import bench as melodies
 
 
 def test_the_tutor_benchmark_prints_one_flat_object_of_numbers(monkeypatch, capsys):
-    monkeypatch.setattr(bench, "COMPOSITIONS", 100)
+    monkeypatch.setattr(melodies, "COMPOSITIONS", 100)
     monkeypatch.setattr(bench, "PRODUCT_SIZE", 64)
     monkeypatch.setattr(bench, "PIECES", 1)
     assert main(["bench", "tutor", "--json", "--seconds", "0.01"]) == 0
@@ -25,10 +25,6 @@ def test_the_tutor_benchmark_prints_one_flat_object_of_numbers(monkeypatch, caps
     for setting in ("original", "vectorised"):
         steps, updates = (measured[f"{setting}/{what}_per_second"] for what in ("steps", "updates"))
         assert steps == 5 * updates
-
-
-def test_the_command_line_offers_the_benchmarks_that_there_are():
-    assert set(BENCHMARKS) == set(bench.BENCHMARKS)
 
 
 def test_bench_refuses_what_it_does_not_know(capsys):

@@ -13,14 +13,17 @@ from common.error import ConfigError, DataError
 from common.melody import decode_events, swap_specials
 from common.midi import read_melody, write_melody
 from common.plot import LARGEST_BYTES
+from common.record import DataUsed
 from experiments import trained
 from experiments.cli import main
-from experiments.melodies.compose import compose
+from experiments.compose import compose
+from experiments.melodies.domain import MELODIES
 from tutor.config import ModelConfig
 from tutor.evaluation import Policy
 from tutor.music.theory import score_composition
 
 MODEL = ModelConfig(units=8, initial_range=1.0)
+DATA = DataUsed("none", "1.0.0", None, {}, {})
 PRIMER = [14, 1, 16, 0, 18, 1, 0, 21]
 
 
@@ -42,10 +45,12 @@ def primer(tmp_path) -> Path:
 
 def keep(run: Path, swapped_specials: bool = False) -> Path:
     """A run that has finished, its model as it was initialised."""
-    _, params = trained.make_graph(MODEL)
+    graph, params = trained.make_graph(MODEL, MELODIES.num_events)
     # Held notes and rests likelier than by chance, so that compositions have both.
     params["output_bias"] = params["output_bias"].at[:2].set(3.0)
-    trained.keep(run, Policy(params, params), MODEL, method="q", swapped_specials=swapped_specials)
+    notes = {"swapped_specials": swapped_specials}
+    model = trained.Trained(MELODIES, graph, Policy(params, params), MODEL, "q", DATA, notes)
+    trained.save(run, model)
     return run
 
 
@@ -95,10 +100,10 @@ def test_the_command_writes_midi_files_sound_and_a_picture(capsys, run):
 def test_files_hold_the_composed_events(run, tmp_path):
     made = compose(run, tmp_path, count=3)
     assert made.events.shape == (3, 32)
-    for path, events in zip(made.melodies, made.events, strict=True):
+    for path, events in zip(made.files, made.events, strict=True):
         np.testing.assert_array_equal(read_melody(path), events)
     np.testing.assert_array_equal(made.scores["key"], score_composition(made.events)["key"])
-    row = made.table().dicts()[1]
+    row = dict(zip(made.table.titles, made.table.rows[1], strict=True))
     assert row["file"] == "composition2.mid"
     assert row["outside the key"] == np.sum(made.scores["key"][1] < 0)
     assert row["repeated too often"] == np.sum(made.scores["penalize_repeating"][1] < 0)
@@ -125,7 +130,7 @@ def test_asking_for_more_keeps_the_first_and_draws_another_picture(run, tmp_path
 
 def test_compositions_go_on_from_a_primer(run, tmp_path, primer):
     made = compose(run, tmp_path / "primed", count=4, primer=primer)
-    for path, events in zip(made.melodies, made.events, strict=True):
+    for path, events in zip(made.files, made.events, strict=True):
         np.testing.assert_array_equal(read_melody(path), [*PRIMER, *events])
     plain = compose(run, tmp_path / "plain", count=4)
     assert made.events.tolist() != plain.events.tolist()
@@ -135,7 +140,7 @@ def test_a_model_of_swapped_data_is_written_as_the_released_code_does(swapped, t
     made = compose(swapped, tmp_path, count=4, primer=primer, wav=True)
     assert {0, 1} <= set(made.events.flat)
     swap = {0: 1, 1: 0}
-    for path, events in zip(made.melodies, made.events, strict=True):
+    for path, events in zip(made.files, made.events, strict=True):
         # The file begins with the primer as it was, but for the pitch.
         heard = PRIMER + [swap.get(event, event) for event in events.tolist()]
         assert sounding(path) == [(s, d, pitch + 2) for s, d, pitch in decode_events(heard)]
@@ -185,7 +190,7 @@ def test_primers_that_are_no_melody(capsys, run, tmp_path):
 
 
 def test_a_primer_is_never_overwritten(capsys, run, tmp_path):
-    first = compose(run, tmp_path, count=2).melodies[1]
+    first = compose(run, tmp_path, count=2).files[1]
     before = content(tmp_path)
     code, _, error = answer(capsys, run, "--primer", first, "--out", tmp_path)
     assert code == 2
@@ -197,7 +202,7 @@ def test_a_run_without_a_model(capsys, tmp_path):
     for run in (tmp_path, tmp_path / "nowhere"):
         code, _, error = answer(capsys, run)
         assert code == 3
-        assert f"{run}: no trained model of melodies here" in error
+        assert f"{run}: no trained sequence model here" in error
     assert not list(tmp_path.iterdir())
 
 

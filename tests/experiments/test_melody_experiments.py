@@ -22,6 +22,7 @@ from experiments import trained
 from experiments.cli import main
 from experiments.melodies import tutor
 from experiments.melodies.domain import SHARP
+from experiments.melodies.note_rnn import compose as compose_alone
 from experiments.registry import Published, find
 from experiments.results.verdict import Departure, Verdict, judge
 from tutor.evaluation import Composer
@@ -133,8 +134,8 @@ def test_the_note_rnn_leaves_a_record_and_what_composes(note_rnn, capsys):
     best = min(row["valid/log_perplexity"] for row in made.curve)
     assert made.metrics["valid/log_perplexity"] == best
     assert (note_rnn / "learning_curve.png").exists()
-    kept = trained.find(note_rnn)
-    assert (kept.method, kept.swapped_specials, kept.model.units) == ("q", False, 16)
+    kept = trained.load(note_rnn)
+    assert (kept.method, kept.notes["swapped_specials"], kept.model.units) == ("q", False, 16)
     assert sum(leaf.size for leaf in jax.tree.leaves(kept.policy.prior)) == 4166
 
     assert run(note_rnn.parents[2], "note_rnn") == 0  # the directory is that of the plain preset
@@ -143,7 +144,7 @@ def test_the_note_rnn_leaves_a_record_and_what_composes(note_rnn, capsys):
 
 def test_parameters_kept_are_not_bound_to_a_device(note_rnn):
     """If they were, all that mixes them with new arrays would be compiled twice."""
-    assert not any(leaf.committed for leaf in jax.tree.leaves(trained.find(note_rnn).policy))
+    assert not any(leaf.committed for leaf in jax.tree.leaves(trained.load(note_rnn).policy))
 
 
 # ----------------------------------------------------------------------------------------- tuning
@@ -165,14 +166,14 @@ def test_seeds_together_have_a_record_each(tuned, note_rnn):
         assert names >= {"config.json", "manifest.json", "record.json", "policy", "reward.png"}
         assert names >= {"log_prior.png", *(f"composition{n}.mid" for n in (1, 2, 3))}
         assert not names & {"checkpoints", "metrics.jsonl"}  # the training lies elsewhere
-        kept = trained.find(folder(tuned, Q, seed))
+        kept = trained.load(folder(tuned, Q, seed))
         assert kept.method == "q"
         changed = [
             not np.array_equal(one, other)
             for one, other in zip(*map(jax.tree.leaves, kept.policy), strict=True)
         ]
         assert all(changed)
-        frozen = trained.find(note_rnn).policy.prior
+        frozen = trained.load(note_rnn).policy.prior
         jax.tree.map(np.testing.assert_array_equal, kept.policy.prior, frozen)
     assert record(tuned, Q, 0).metrics != record(tuned, Q, 1).metrics
     together = {entry.name for entry in folder(tuned, Q, "s0-1").iterdir()}
@@ -215,7 +216,7 @@ def test_a_given_note_rnn_is_tuned_by_each_method(tmp_path, note_rnn, method):
     made = record(tmp_path, name)
     assert made.config["learn"]["method"] == method
     assert all(math.isfinite(value) for value in made.metrics.values())
-    assert trained.find(folder(tmp_path, name)).method == method
+    assert trained.load(folder(tmp_path, name)).method == method
     assert not (tmp_path / "note_rnn").exists()
     assert (note_rnn / "record.json").stat().st_mtime_ns == before
 
@@ -224,7 +225,7 @@ def test_the_core_can_be_swapped(tmp_path, highway):
     """A highway network of the first paper as Note RNN, tuned by G of the second."""
     first = folder(highway, "note_rnn")
     assert tune(tmp_path, "g", first) == 0
-    kept = trained.find(folder(tmp_path, "tutor_melodies_g"))
+    kept = trained.load(folder(tmp_path, "tutor_melodies_g"))
     assert (kept.method, kept.model.core, kept.model.depth) == ("g", "rhn", 2)
     assert record(tmp_path, "tutor_melodies_g").parameters == record(highway, "note_rnn").parameters
 
@@ -236,19 +237,53 @@ def test_a_look_between_two_rounds_is_taken_at_the_next(tmp_path, note_rnn):
     assert [row["step"] for row in record(tmp_path, Q).curve] == [600, 1000]
 
 
+def test_each_evaluation_draws_anew(tmp_path, note_rnn):
+    """Of a policy that stays as it is, so that only the random keys differ."""
+    assert tune(tmp_path, "q", note_rnn, "learn.learning_rate=1e-30") == 0
+    policy = trained.load(folder(tmp_path, Q)).policy
+    jax.tree.map(np.testing.assert_array_equal, policy.params, policy.prior)
+    first, second = record(tmp_path, Q).curve
+    assert first["eval/reward"] != second["eval/reward"]
+    assert first["eval/reward"] == pytest.approx(second["eval/reward"], rel=0.3)
+
+
+def test_a_note_rnn_composes_with_the_keys_of_its_seed(note_rnn):
+    model = trained.load(note_rnn)
+    made = [
+        compose_alone(model.graph, model.policy.prior, seed, 3, lambda: None).events
+        for seed in (0, 0, 1)
+    ]
+    assert np.array_equal(made[0], made[1])
+    assert not np.array_equal(made[0], made[2])
+
+
+def test_seeds_of_a_note_rnn_compose_with_different_keys(tmp_path, monkeypatch):
+    drawn = []
+
+    class Watched(Composer):
+        def compose(self, policy, key, *arguments, **keywords):
+            drawn.append(jax.random.key_data(key).tolist())
+            return super().compose(policy, key, *arguments, **keywords)
+
+    monkeypatch.setattr("experiments.melodies.note_rnn.Composer", Watched)
+    settings = ["--set", "prior.iterations=2", "prior.report_every=1"]
+    assert run(tmp_path, "note_rnn", "--seeds", "0", "1", *settings) == 0
+    assert drawn == [jax.random.key_data(jax.random.key(seed)).tolist() for seed in (0, 1)]
+
+
 # --------------------------------------------------------------------------------------- resuming
 
 STOPPED = """
 import os, sys
 from common import training
-from tutor.learner import Learner
+from common.population import Population
 training.CALL_SECONDS = training.CHECKPOINT_SECONDS = 0.0
-advance = Learner.advance
+advance = Population.advance
 def stopped(self, state, stop):
     if stop > 600:
         os.kill(os.getpid(), int(sys.argv[1]))
     return advance(self, state, stop)
-Learner.advance = stopped
+Population.advance = stopped
 from experiments.cli import main
 sys.exit(main(sys.argv[2:]))
 """
@@ -303,7 +338,7 @@ def test_quirks_of_the_released_code(tmp_path, quirky, note_rnn, monkeypatch):
     """Swapped data in the Note RNN; on it G, which lets its prior drift; looks that count only
     each piece's last reward."""
     first = folder(quirky, "note_rnn")
-    assert trained.find(first).swapped_specials
+    assert trained.load(first).notes["swapped_specials"]
     # Relabelled events are as hard to learn: the data are the same, the first weights aren't.
     losses = [read_record(run / "record.json").metrics for run in (first, note_rnn)]
     assert losses[0] != losses[1]
@@ -321,13 +356,13 @@ def test_quirks_of_the_released_code(tmp_path, quirky, note_rnn, monkeypatch):
     monkeypatch.setattr(tutor, "Composer", Watched)
     assert tune(tmp_path, "g", first, "original_quirks=true") == 0
     made = record(tmp_path, "tutor_melodies_g")
-    kept = trained.find(folder(tmp_path, "tutor_melodies_g"))
-    assert kept.swapped_specials
+    kept = trained.load(folder(tmp_path, "tutor_melodies_g"))
+    assert kept.notes["swapped_specials"]
     drifted = [
         not np.array_equal(one, other)
         for one, other in zip(
             jax.tree.leaves(kept.policy.prior),
-            jax.tree.leaves(trained.find(first).policy.prior),
+            jax.tree.leaves(trained.load(first).policy.prior),
             strict=True,
         )
     ]
@@ -363,9 +398,9 @@ def refused(capsys, code: int, *words: str) -> None:
 
 def test_a_directory_that_is_no_note_rnn(tmp_path, capsys):
     assert tune(tmp_path, "q", tmp_path) == 3
-    refused(capsys, 3, str(tmp_path), "no trained model of melodies here", "note_rnn")
+    refused(capsys, 3, str(tmp_path), "no trained sequence model here", "note_rnn")
     assert tune(tmp_path, "q", tmp_path / "nowhere") == 3
-    refused(capsys, 3, str(tmp_path / "nowhere"), "no trained model")
+    refused(capsys, 3, str(tmp_path / "nowhere"), "no trained sequence model")
 
 
 def test_another_note_rnn_in_the_place_of_the_presets_is_not_taken_for_it(highway, capsys):
@@ -401,7 +436,7 @@ def test_quirks_that_do_not_match(tmp_path, quirky, note_rnn, capsys):
 
 def test_a_note_rnn_of_another_vocabulary(tmp_path, capsys, note_rnn):
     checkpoints = Checkpoints(tmp_path / "other" / trained.FOLDER)
-    kept = trained.find(note_rnn)
+    kept = trained.load(note_rnn)
     notes = {"model": {}, "method": "q", "num_events": 40, "swapped_specials": False}
     checkpoints.save(kept.policy._asdict(), notes)
     checkpoints.close()
@@ -438,7 +473,7 @@ def test_settings_that_do_not_fit(tmp_path, note_rnn, capsys, settings, words):
         (["data.name=chorale_melody"], 2, ["unknown dataset", "Did you mean 'chorale_melodies'"]),
         (["data.name=midi_melodies"], 3, ["midi_melodies needs a folder", "--data-dir FOLDER"]),
         (["prior.masked=24"], 2, ["prior.masked=24", "prior.steps=24"]),
-        (["prior.masked=2000", "prior.steps=3000"], 3, ["prior.masked=2000", "no melody"]),
+        (["prior.masked=2000", "prior.steps=3000"], 3, ["prior.masked=2000", "no sequence"]),
         (["model.depth=2"], 2, ["model.core=lstm", "model.core=rhn"]),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from common.interrupt import Interrupt
 from common.record import Record, find_records, read_record
 from experiments.cli import main
 from experiments.registry import experiments, find
+from experiments.run import Options, command
 
 ROW = "rhn_penn_treebank_depth2_tied"
 SMALL = ["data.train_tokens=6000", "data.evaluation_tokens=600", "train.report_every=5"]
@@ -198,7 +200,7 @@ def test_40_updates_are_17_and_a_stop_and_23_more(tmp_path, monkeypatch):
 
     monkeypatch.setattr(training, "CALL_SECONDS", 0.0)
     assert run(tmp_path / "whole", "--set", *forty) == 0
-    monkeypatch.setattr("experiments.language.run.Interrupt", StopAt17)
+    monkeypatch.setattr("experiments.train.Interrupt", StopAt17)
     assert run(tmp_path / "cut", "--set", *forty) == 143
     assert json.loads(last_line(tmp_path / "cut"))["step"] == 16
     monkeypatch.undo()
@@ -328,7 +330,7 @@ def test_a_record_names_the_code_of_every_session(tmp_path, monkeypatch):
 
     monkeypatch.setattr("experiments.run.git_state", git_state)
     with monkeypatch.context() as patch:
-        patch.setattr("experiments.language.run.Interrupt", StopAtOnce)
+        patch.setattr("experiments.train.Interrupt", StopAtOnce)
         assert run(tmp_path, "--set", *SMALL) == 143
     assert run(tmp_path, "--set", *SMALL) == 0
     made = record(tmp_path)
@@ -384,3 +386,25 @@ def test_tensorboard_files_are_written_on_request(tmp_path):
 
 def test_records_are_found_below_a_folder(done):
     assert [one.seed for one in find_records(done)] == [0, 1]
+
+
+def test_the_recorded_command_says_all_that_was_asked(tmp_path):
+    options = Options(
+        preset="smoke",
+        overrides=("model.depth=3", "data.name=my text"),
+        platform="cpu",
+        out=tmp_path,
+        data_dir=tmp_path,
+    )
+    words = shlex.split(command(find(ROW), options, (3, 4)))
+    assert words == [
+        "python", "-m", "experiments", "run", ROW, "--preset", "smoke", "--seeds", "3", "4",
+        "--platform", "cpu", "--set", "model.depth=3", "data.name=my text", "--data-dir", "DIR",
+    ]  # fmt: skip
+    assert "--platform" not in command(find(ROW), Options(preset="smoke"), (0,))
+
+
+def test_the_platform_on_the_command_line_reaches_the_record(tmp_path):
+    settings = [*SMALL, "train.epochs=1"]
+    assert run(tmp_path, "--platform", "cpu", "--set", *settings) == 0
+    assert "--platform cpu" in record(tmp_path).command

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from common.population import zero_totals
 from highway.config import LanguageModelConfig, ModelConfig, TrainConfig
-from highway.language_model import LanguageModel
-from highway.learner import Totals, TrainState, graph, make_optimizer
+from highway.language_model import LanguageModel, make_graph
+from highway.learner import LanguageModelTotals, TrainState, make_optimizer
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
@@ -131,7 +132,7 @@ def random_module(build, seed=0, bound=0.5):
 def random_state(config, vocabulary_size, steps_per_epoch, seed=0, bound=0.5):
     """A fresh TrainState around `random_params`."""
     params = random_params(config, vocabulary_size, seed, bound)
-    model = nnx.merge(graph(config, vocabulary_size), params)
+    model = nnx.merge(make_graph(config, vocabulary_size), params)
     return TrainState(
         params=params,
         optimizer=make_optimizer(config.train, steps_per_epoch).init(params),
@@ -139,7 +140,7 @@ def random_state(config, vocabulary_size, steps_per_epoch, seed=0, bound=0.5):
         key=jax.random.key(seed + 1),
         step=jnp.zeros((), jnp.int32),
         diverged_at=jnp.full((), -1, jnp.int32),
-        totals=Totals(*(jnp.zeros(()) for _ in Totals._fields)),
+        totals=zero_totals(LanguageModelTotals),
     )
 
 

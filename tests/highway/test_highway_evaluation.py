@@ -7,10 +7,11 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from highway_case import experiment, graph, named, random_params, reference_masks, tokens_of
+from highway_case import experiment, named, random_params, reference_masks, tokens_of
 
 from highway import evaluation
-from highway.evaluation import Score, batched, full, mc_dropout
+from highway.evaluation import StreamScore, batched, full, mc_dropout
+from highway.language_model import make_graph
 
 RATES = ("dropout_x", "dropout_i", "dropout_h", "dropout_o")
 NONE = dict.fromkeys(RATES, 0.0)
@@ -23,7 +24,7 @@ class Network:
         config, vocabulary = experiment(**({"units": 4, "depth": 2} | model))
         self.model = config.model
         self.params = random_params(config, vocabulary)
-        self.jax = (graph(config, vocabulary), self.params)
+        self.jax = (make_graph(config, vocabulary), self.params)
         self.tokens = tokens_of(vocabulary, count)
 
     def reference_losses(self, tokens=None, masks=None):
@@ -144,7 +145,7 @@ def test_mc_dropout_of_a_hopeless_model_is_a_large_number_not_infinite():
 
 
 def test_perplexity_and_bits():
-    score = Score(loss=math.log(8), tokens=10)
+    score = StreamScore(loss=math.log(8), tokens=10)
 
     assert score.metrics("test", word_level=True) == {
         "test/loss": math.log(8),
@@ -158,8 +159,8 @@ def test_perplexity_and_bits():
 
 
 def test_a_perplexity_beyond_what_a_float_holds_is_left_out():
-    assert "test/perplexity" in Score(709, 1).metrics("test", word_level=True)
-    assert Score(710, 1).metrics("test", word_level=True) == {"test/loss": 710}
+    assert "test/perplexity" in StreamScore(709, 1).metrics("test", word_level=True)
+    assert StreamScore(710, 1).metrics("test", word_level=True) == {"test/loss": 710}
 
 
 def test_tick_may_stop_an_evaluation(monkeypatch):

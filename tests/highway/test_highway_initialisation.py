@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from highway_case import experiment, graph, named, random_params
+from highway_case import experiment, named, random_params
 from scipy import stats
 
 from highway.config import ModelConfig
-from highway.language_model import LanguageModel
+from highway.language_model import LanguageModel, make_graph
 
 SIZES = {
     "rhn": {"depth": 3, "units": 40},
@@ -108,7 +108,7 @@ def test_parameter_sets_of_tied_and_untied_models(tied):
 
 def test_tied_logits_are_products_with_the_embedding():
     config, vocabulary = experiment(units=4, tied=True)
-    network = nnx.merge(graph(config, vocabulary), random_params(config, vocabulary))
+    network = nnx.merge(make_graph(config, vocabulary), random_params(config, vocabulary))
     features = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
 
     embedding, bias = np.asarray(network.embedding[...]), np.asarray(network.softmax_bias[...])

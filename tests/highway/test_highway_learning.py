@@ -16,7 +16,7 @@ from highway_case import (
 
 from common.window import make_windows
 from highway.config import LanguageModelConfig, ModelConfig, TrainConfig
-from highway.learner import Learner, cost
+from highway.learner import LanguageModelLearner, cost
 
 
 def params_of(state, config):
@@ -27,7 +27,9 @@ def make_learner(config, vocabulary, windows_per_epoch, tokens=None):
     batch, steps = config.train.batch_size, config.train.steps
     count = batch * (windows_per_epoch * steps + 1)
     tokens = tokens_of(vocabulary, count) if tokens is None else tokens[:count]
-    return Learner(config, vocabulary, make_windows(tokens, batch, steps, split="train"))
+    return LanguageModelLearner(
+        config, vocabulary, make_windows(tokens, batch, steps, split="train")
+    )
 
 
 # The entropy of single characters of this text is 3.3 nats: below it, the model uses its memory.

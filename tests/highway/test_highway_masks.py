@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from highway_case import experiment, graph, random_module, random_params, tokens_of
+from highway_case import experiment, random_module, random_params, tokens_of
 
 from common.recurrent import Masks, dropout_mask
 from highway import evaluation
 from highway.config import ModelConfig
 from highway.core import RHN, make_core
-from highway.language_model import LanguageModel
+from highway.language_model import LanguageModel, make_graph
 from highway.layer import HighwayLayer
 
 BATCH, TIME, UNITS, INPUTS = 2, 3, 5, 4
@@ -29,7 +29,7 @@ def small_core(name="rhn", **model):
 
 def draw_model_masks(batch_size=3, **model):
     config, vocabulary = experiment(**model)
-    network = nnx.merge(graph(config, vocabulary), random_params(config, vocabulary))
+    network = nnx.merge(make_graph(config, vocabulary), random_params(config, vocabulary))
     return network.sample_masks(jax.random.key(7), batch_size)
 
 
@@ -121,7 +121,7 @@ def test_a_word_is_dropped_wherever_it_stands_in_its_sequence_and_only_there():
         units=4, tied=False, batch_size=2, dropout_i=0, dropout_h=0, dropout_o=0
     )
     params = random_params(config, vocabulary)
-    graph_ = graph(config, vocabulary)
+    graph_ = make_graph(config, vocabulary)
     word = 3
     tokens = jnp.asarray([[word, 1, word, 2, word], [5, word, 1, word, 2]])
     mask = np.full((2, vocabulary), 1 / 0.7, np.float32)
@@ -142,7 +142,7 @@ def test_a_word_is_dropped_wherever_it_stands_in_its_sequence_and_only_there():
 
 def test_the_output_mask_scales_features_and_leaves_the_state_alone():
     config, vocabulary = experiment(units=4, dropout_x=0, dropout_i=0, dropout_h=0)
-    network = nnx.merge(graph(config, vocabulary), random_params(config, vocabulary))
+    network = nnx.merge(make_graph(config, vocabulary), random_params(config, vocabulary))
     tokens = tokens_of(vocabulary, 15).reshape(3, 5)
     masks = network.sample_masks(jax.random.key(1), 3)
     start = network.initial_state(3)
@@ -261,8 +261,8 @@ def test_evaluation_uses_no_masks():
 
     scores = [
         (
-            evaluation.full(graph(config, vocabulary), params, tokens),
-            evaluation.batched(graph(config, vocabulary), params, tokens, 3, 5, split="test"),
+            evaluation.full(make_graph(config, vocabulary), params, tokens),
+            evaluation.batched(make_graph(config, vocabulary), params, tokens, 3, 5, split="test"),
         )
         for config in (dropping, still)
     ]

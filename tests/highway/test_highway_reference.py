@@ -27,7 +27,8 @@ from highway_case import (
 )
 
 from common.window import make_windows
-from highway.learner import Learner, cost, graph
+from highway.language_model import make_graph
+from highway.learner import LanguageModelLearner, cost
 
 DECAY = {"weight_decay": 0.03}  # large enough to be seen beside the cross entropy
 
@@ -80,11 +81,11 @@ def probe(name, precision_name):
     tokens = tokens_of(vocabulary, batch * (steps + 1), seed=5)
     windows = make_windows(tokens, batch, steps, split="train")
     inputs, targets = windows.inputs[0], windows.targets[0]
-    network = nnx.merge(graph(config, vocabulary), random_params(config, vocabulary))
+    network = nnx.merge(make_graph(config, vocabulary), random_params(config, vocabulary))
     masks = network.sample_masks(jax.random.key(1), batch)  # the same in both precisions
     random = np.random.default_rng(3)
     with precision(precision_name):
-        graph_ = graph(config, vocabulary)
+        graph_ = make_graph(config, vocabulary)
 
         @jax.jit
         def run(params, state, masks):
@@ -165,7 +166,7 @@ def test_training_over_two_epochs_equals_the_reference(bits, sizes):
     windows = make_windows(tokens, 3, 5, split="train")
     tolerance = TOLERANCE[bits]
     with precision(bits):
-        learner = Learner(config, vocabulary, windows)
+        learner = LanguageModelLearner(config, vocabulary, windows)
         assert learner.steps_per_epoch == 3
         state = random_state(config, vocabulary, 3)
         start, key = named(state.params, config.model), jax.random.clone(state.key)

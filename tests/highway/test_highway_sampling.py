@@ -5,8 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from highway_case import experiment, graph, named, random_params
+from highway_case import experiment, named, random_params
 
+from highway.language_model import make_graph
 from highway.sampling import sample
 
 PROMPT = np.asarray([3, 1, 4], np.int32)
@@ -15,7 +16,7 @@ PROMPT = np.asarray([3, 1, 4], np.int32)
 @pytest.fixture(scope="module")
 def network():
     config, vocabulary = experiment(units=6, depth=2, layers=2)
-    return config, graph(config, vocabulary), random_params(config, vocabulary, bound=1.5)
+    return config, make_graph(config, vocabulary), random_params(config, vocabulary, bound=1.5)
 
 
 def test_a_key_decides_the_text(network):

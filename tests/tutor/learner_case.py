@@ -12,10 +12,11 @@ from flax import nnx
 from scipy.special import logsumexp
 
 from common.lstm import LSTM
+from common.population import Population
 from common.recurrent import NO_MASKS, Core
+from tutor.actor import Environment
 from tutor.config import LearnConfig
-from tutor.learn_state import Environment
-from tutor.learner import Learner, Quirks
+from tutor.learner import Quirks, TutorLearner
 from tutor.sequence_model import make_model
 
 EVENTS = 4
@@ -115,8 +116,51 @@ def log_softmax(scores):
     return scores - logsumexp(scores, axis=-1, keepdims=True)
 
 
+class Together:
+    """A learner with several seeds side by side."""
+
+    def __init__(self, learner):
+        self.learner = learner
+        self.populations = {}
+
+    def __getattr__(self, name):
+        return getattr(self.learner, name)
+
+    def population(self, seeds):
+        """The one of these seeds, compiled once."""
+        return self.populations.setdefault(seeds, Population(self.learner, seeds))
+
+    def of_state(self, state):
+        """A population of as many members as a state has: their names don't matter to it."""
+        count = state.seeds.diverged_at.shape[0]
+        for seeds, population in self.populations.items():
+            if len(seeds) == count:
+                return population
+        return self.population(tuple(range(count)))
+
+    def initial_state(self, prior, seeds):
+        return self.population(seeds).initial_state(partial(self.learner.initial_state, prior))
+
+    def advance(self, state, stop):
+        return self.of_state(state).advance(state, stop)
+
+    def collect(self, state):
+        """The state and the metrics of each seed under their plain names."""
+        population = self.of_state(state)
+        state, metrics = population.collect(state)
+        each = [
+            {
+                name.removeprefix(f"seed{seed}/"): value
+                for name, value in metrics.items()
+                if name.startswith(f"seed{seed}/")
+            }
+            for seed in population.seeds
+        ]
+        return state, each
+
+
 def make_learner(graph, environment, *, num_events=EVENTS, quirks=NO_QUIRKS, **settings):
-    return Learner(LearnConfig(**settings), graph, num_events, environment, quirks)
+    return Together(TutorLearner(LearnConfig(**settings), graph, num_events, environment, quirks))
 
 
 def make_block_learner(graph, environment, *, quirks=NO_QUIRKS, **settings):
@@ -124,9 +168,9 @@ def make_block_learner(graph, environment, *, quirks=NO_QUIRKS, **settings):
     config = LearnConfig(**settings)
     block = math.lcm(config.environments, config.update_every)
     config = replace(config, iterations=1009 * block)  # a prime number of blocks: rounds of one
-    learner = Learner(config, graph, EVENTS, environment, quirks)
+    learner = TutorLearner(config, graph, EVENTS, environment, quirks)
     assert learner.round_steps == block
-    return learner
+    return Together(learner)
 
 
 def snapshot(tree):
@@ -141,7 +185,7 @@ def snapshot(tree):
 
 
 def of_seed(tree, place=0):
-    """A copy in host memory of what one seed of a LearnState's `seeds`, or a part of it, has."""
+    """A copy in host memory of what one seed of a population's `seeds`, or a part of it, has."""
     return jax.tree.map(lambda leaf: leaf[place], snapshot(tree))
 
 

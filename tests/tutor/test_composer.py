@@ -22,8 +22,8 @@ from scipy.stats import chisquare
 
 from common.melody import NUM_EVENTS
 from tutor import evaluation
+from tutor.actor import Environment
 from tutor.evaluation import Composer, Policy
-from tutor.learn_state import Environment
 from tutor.music import theory
 from tutor.music.theory import DEFAULT, score_composition
 

@@ -15,7 +15,6 @@ from tutor.kl_control import (
     kl_policy_prior,
     log_policy,
     policy_scores,
-    soft_update,
     squared_loss,
     td_error,
 )
@@ -239,17 +238,6 @@ def test_divergence_and_entropy_are_exact_and_know_zeros():
     assert kl_policy_prior(logs[0][0, 1], logs[1][0, 1]) == 0
     uniform = jnp.full(38, -jnp.log(38.0))
     assert entropy(uniform) == pytest.approx(np.log(38), rel=1e-6)
-
-
-def test_soft_update_moves_the_target_by_its_rate():
-    target, online = {"a": jnp.zeros(2), "b": (jnp.ones(()),)}, {"a": jnp.ones(2), "b": (4.0,)}
-    moved = soft_update(target, online, 0.25)
-    np.testing.assert_allclose(moved["a"], 0.25)
-    assert moved["b"][0] == 1.75
-    assert jax.tree.structure(moved) == jax.tree.structure(target)
-    np.testing.assert_array_equal(soft_update(target, online, 1.0)["a"], online["a"])
-    with pytest.raises(ValueError, match="a"):
-        soft_update(target, {"a": jnp.ones(2)}, 0.25)
 
 
 @pytest.mark.parametrize(

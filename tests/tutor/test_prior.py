@@ -16,6 +16,7 @@ from tutor import prior
 from tutor.config import ModelConfig, PriorConfig
 from tutor.prior import (
     PriorLearner,
+    cost,
     draw_windows,
     evaluate,
     learning_rate,
@@ -146,9 +147,9 @@ def test_sequences_without_a_counted_prediction_are_left_out():
 
 
 def test_nothing_to_learn_from_is_told():
-    with pytest.raises(DataError, match=r"no melody has more than 3 events.*prior\.masked=2"):
+    with pytest.raises(DataError, match=r"no sequence has more than 3 events.*prior\.masked=2"):
         make_windows(sequences(lengths=(3, 2, 1)), steps=5, masked=2)
-    with pytest.raises(DataError, match="no melody"):
+    with pytest.raises(DataError, match="no sequence"):
         make_learner(data=[])
 
 
@@ -204,7 +205,9 @@ def test_loss_and_metrics_are_those_of_numpy():
         right += correct[counts].tolist()
     assert not counted.all()  # some windows are short
     squares = sum(np.sum(np.square(leaf, dtype=np.float64)) for leaf in jax.tree.leaves(params))
-    loss, _ = jax.jit(learner._loss)(state.params, *batch)
+    loss, _ = jax.jit(cost, static_argnums=1)(
+        state.params, learner.graph, learner.config.weight_decay, *batch
+    )
     assert float(loss) == pytest.approx(np.mean(losses) + 0.5 * 0.01 * squares, rel=1e-5)
 
     _, metrics = learner.collect(learner.advance(state, 1))
@@ -218,8 +221,8 @@ def test_the_penalty_is_all_the_gradient_where_nothing_else_pulls():
     learner = make_learner(replace(CONFIG, weight_decay=0.5))
     state = learner.initial_state(0)
     x, y, counted = draw_windows(state.key, learner.windows, learner.config)
-    slope = jax.jit(jax.grad(learner._loss, has_aux=True))
-    gradient, _ = slope(state.params, x, y, jnp.zeros_like(counted))
+    slope = jax.jit(jax.grad(cost, has_aux=True), static_argnums=1)
+    gradient, _ = slope(state.params, learner.graph, 0.5, x, y, jnp.zeros_like(counted))
     jax.tree.map(
         lambda g, w: np.testing.assert_allclose(g, 0.5 * w, rtol=1e-6), gradient, state.params
     )
@@ -245,10 +248,8 @@ def test_the_learning_rate_of_the_paper():
     config = PriorConfig()
     for step in (0, 1, 999, 1000, 1999, 2000, 10_000, 29_999, 48_000, 49_000, 10**6):
         expected = max(0.5 * 0.85 ** (step // 1000), 2e-4)
-        assert float(learning_rate(config, step)) == pytest.approx(expected, rel=1e-4)
-        assert float(jax.jit(lambda k: learning_rate(config, k))(step)) == pytest.approx(
-            expected, rel=1e-4
-        )
+        assert float(learning_rate(config)(step)) == pytest.approx(expected, rel=1e-4)
+        assert float(jax.jit(learning_rate(config))(step)) == pytest.approx(expected, rel=1e-4)
     assert 0.5 * 0.85**48 > 2e-4 > 0.5 * 0.85**49  # the floor is reached among them
 
 
@@ -357,7 +358,7 @@ def test_nothing_to_evaluate_is_told():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for data in (sequences(lengths=(3, 4)), sequences(lengths=(0,)), []):
-            with pytest.raises(DataError, match="no melody has more than 4 events"):
+            with pytest.raises(DataError, match="no sequence has more than 4 events"):
                 evaluate(graph, params, data, masked=3)
 
 

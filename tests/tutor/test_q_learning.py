@@ -27,8 +27,8 @@ from scipy.stats import chisquare
 from common.checkpoint import Checkpoints, abstract
 from common.error import ConfigError
 from common.melody import NUM_EVENTS
+from tutor.actor import Environment
 from tutor.config import LearnConfig
-from tutor.learn_state import Environment
 from tutor.learner import Quirks, clip_each_by_norm
 from tutor.music import theory
 

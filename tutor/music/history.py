@@ -25,14 +25,14 @@ MAX_LENGTH = 184
 
 
 class Run(NamedTuple):
-    """The last note and what came since it began to be the only one; int32 scalars."""
+    """The last note, and what came since another one sounded; int32 scalars."""
 
     note: jax.Array
     """Event of the last note, NO_NOTE if there was none."""
     strikes: jax.Array
     """How often it was struck with no other note between."""
     mixed: jax.Array
-    """1 if a rest or hold came since the last other note, else 0."""
+    """1 if a rest or hold came since another note sounded, else 0."""
     rests: jax.Array
     """NOTE_OFF events since the last note."""
     holds: jax.Array
@@ -53,12 +53,16 @@ class Moments(NamedTuple):
 
 
 class Extremes(NamedTuple):
-    """Highest event (rests and holds included) and lowest note, how often each came; int32."""
+    """The highest event and the lowest note; int32 scalars."""
 
     high: jax.Array
+    """The highest event, rests and holds included; NOTHING before the first."""
     high_count: jax.Array
+    """How often it came."""
     low: jax.Array
+    """The lowest note; NUM_EVENTS before the first."""
     low_count: jax.Array
+    """How often it came."""
 
 
 class Leap(NamedTuple):
@@ -78,9 +82,9 @@ class History(NamedTuple):
     """A composition so far."""
 
     beat: jax.Array
-    """How many events there are; the time of the next one. int32 scalar."""
+    """How many events there are, which is the time of the next one; int32 scalar."""
     events: jax.Array
-    """The events, newest first, then NOTHING; int32 [length]. events[k] came k + 1 before next."""
+    """The events, newest first, then NOTHING; int32 [length]. events[0] is the latest."""
     agreement: jax.Array
     """For each k, how many of the newest events in a row equal the event k + 1 before; int32
     [length]. So a block of 8 events recurs, the two copies k + 1 apart, where agreement[k] ≥ 8."""
@@ -91,7 +95,7 @@ class History(NamedTuple):
 
 
 def start_history(length: int) -> History:
-    """The history of a composition before its first of `length` events."""
+    """Return the history of a composition of `length` events before its first."""
     zero, zeros = jnp.int32(0), jnp.zeros(len(LAGS), jnp.int32)
     return History(
         beat=zero,
@@ -107,9 +111,11 @@ def start_history(length: int) -> History:
 
 
 def extend_history(history: History, action: jax.Array) -> History:
-    """The history with one more event, an int32 scalar in 0..37.
+    """Add one event to a history.
 
-    A history already as long as its composition can't be extended: the result has no meaning.
+    Args:
+      history: the events so far, fewer than its length: the result has no meaning otherwise.
+      action: the event, an int32 scalar in 0..37.
     """
     return History(
         beat=history.beat + 1,
@@ -160,12 +166,10 @@ def _extend_extremes(extremes: Extremes, action: jax.Array) -> Extremes:
 
 
 def _extend_leap(history: History, action: jax.Array) -> Leap:
-    """Leaps are intervals of a fifth or more between one note and the next.
-
-    The first leap opens. While one is open, a leap in its direction is "doubled" and leaves it
-    open; one against it closes it, and resolves it if more than 6 events passed since the last
-    leap; a smaller step closes and resolves it by returning to the note it came from, or past it.
-    """
+    """Follow leaps, intervals of a fifth or more between one note and the next."""
+    # The first leap opens. While one is open, a leap in its direction is "doubled" and leaves it
+    # open; one against it closes it, and resolves it if more than 6 events passed since the last
+    # leap; a smaller step closes and resolves it by returning to the note it came from, or past it.
     leap, note = history.leap, history.run.note
     sounds = action >= FIRST_NOTE
     interval = jnp.where(sounds & (note != NO_NOTE), action - note, 0)
@@ -188,17 +192,15 @@ def _extend_leap(history: History, action: jax.Array) -> Leap:
 
 
 class Autocorrelation(NamedTuple):
-    """Autocorrelation coefficients as exact fractions: `numerator` / `denominator`.
-
-    numerator int32 [3], one for each of LAGS; denominator int32 scalar, 0 for a constant melody.
-    |numerator| ≤ denominator.
-    """
+    """Autocorrelation coefficients as exact fractions, |numerator| ≤ denominator."""
 
     numerator: jax.Array
+    """int32 [3], one for each of LAGS."""
     denominator: jax.Array
+    """int32 scalar, 0 for a constant melody."""
 
     def exceeds(self) -> jax.Array:
-        """Whether |coefficient| > 0.15, strictly and exactly; bool [3].
+        """Tell where |coefficient| > 0.15, strictly and exactly; bool [3].
 
         That is 20·|numerator| > 3·denominator. With denominator = 20·q + r, 0 ≤ r < 20, it is
         |numerator| > 3·q + 3·r / 20, where an integer is compared and the fraction can be rounded
@@ -208,7 +210,7 @@ class Autocorrelation(NamedTuple):
         return jnp.abs(self.numerator) > 3 * quotient + 3 * remainder // 20
 
     def coefficients(self) -> jax.Array:
-        """The signed coefficients, float32 [3]; 0 for a constant melody.
+        """Return the signed coefficients, float32 [3]; 0 for a constant melody.
 
         Numerator and denominator are exact in float32 up to 36 events (below 2^24).
         """
@@ -216,7 +218,7 @@ class Autocorrelation(NamedTuple):
 
 
 def autocorrelation(history: History) -> Autocorrelation:
-    """Autocorrelation of the events at each of LAGS, with the population variance.
+    """Compute the autocorrelation of the events at each of LAGS, with the population variance.
 
     With n events x_i, S = Σ x_i and d_i = n·x_i − S the coefficient is Σ d_i·d_{i+lag} / Σ d_i²;
     at lags of n and more it is 0. Written out in sums over the events,

@@ -1,4 +1,4 @@
-"""Keys, and what the released code makes of the intervals in them. Plain Python and NumPy."""
+"""Keys, and the released code's numbers and rewards of the intervals in them. No JAX."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,19 +13,19 @@ OCTAVE = 12
 
 @dataclass(frozen=True)
 class Key:
-    """A key. The fields but `tonic` are semitones above the tonic."""
+    """A key. All fields but `tonic` are semitones above the tonic, in 0..11."""
 
     tonic: int = 14
-    """The event of the tonic a composition should begin with: that note, in no other octave."""
+    """The event of the tonic that a composition should begin with, in this octave."""
     scale: tuple[int, ...] = (0, 2, 4, 5, 7, 9, 11)
     """The pitch classes in key."""
     third: int = 4
-    """The note that, with the tonic, a major third best leaves from."""
+    """A major third from here or from the tonic has its own code and reward."""
     fifth: int = 7
-    """The note that, with the tonic, a fifth, a rest or a hold best leaves from."""
+    """A fifth, a rest or a hold after this note or the tonic has its own code and reward."""
 
     def __post_init__(self):
-        """Raises ConfigError where the tonic isn't a note or a pitch class isn't in 0..11."""
+        """Raise ConfigError where the tonic isn't a note or a pitch class isn't in 0..11."""
         if not FIRST_NOTE <= self.tonic < NUM_EVENTS:
             raise ConfigError(
                 f"the tonic must be a note, an event in {FIRST_NOTE}..{NUM_EVENTS - 1}, "
@@ -39,16 +39,22 @@ class Key:
             )
 
     def degree(self, note: int) -> int:
-        """Semitones of a note above the tonic or its octaves, in 0..11."""
+        """Return a note's semitones above the tonic or its octaves, in 0..11."""
         return (note - self.tonic) % OCTAVE
 
 
 def name_interval(note: int, event: int, key: Key) -> float:
-    """The released code's number for the interval from a note to an event; plain Python.
+    """Return the released code's number for the interval from a note to an event.
 
-    0 without a note before (note < 2) and for a unison; −1 and −1.5 for a rest and a hold, −2 and
+    It is 0 for a unison and without a note before; −1 for a rest and −1.5 for a hold, or −2 and
     −2.5 if the note is the key's tonic or fifth; −5 for a fifth from these; −3 for a major third
-    from tonic or third; the distance in semitones for all else.
+    from tonic or third; the distance in semitones for all else. See docs/music_theory.md,
+    "Intervals".
+
+    Args:
+      note: the event of the last note; below 2 if there was none.
+      event: what follows it, in 0..37.
+      key: whose degrees count.
     """
     if note < FIRST_NOTE:
         return 0
@@ -85,20 +91,20 @@ INTERVAL_REWARDS: dict[float, float] = {
 
 @lru_cache
 def in_key_table(key: Key) -> np.ndarray:
-    """Whether each event is in key, bool [38]: a rest, a hold or a note of the scale."""
+    """Tell of each event whether it is a rest, a hold or a note of the scale; bool [38]."""
     notes = range(FIRST_NOTE, NUM_EVENTS)
     return np.array([True] * FIRST_NOTE + [key.degree(note) in key.scale for note in notes])
 
 
 @lru_cache
 def interval_table(key: Key) -> np.ndarray:
-    """`name_interval` of every last note (row; 0 for none) and event, float32 [38, 38]."""
+    """Tabulate `name_interval` by last note (row; 0 for none) and event; float32 [38, 38]."""
     events = range(NUM_EVENTS)
     return np.array([[name_interval(n, e, key) for e in events] for n in events], np.float32)
 
 
 @lru_cache
 def interval_reward_table(key: Key) -> np.ndarray:
-    """`INTERVAL_REWARDS` of every last note (row; 0 for none) and event, float32 [38, 38]."""
+    """Tabulate `INTERVAL_REWARDS` by last note (row; 0 for none) and event; float32 [38, 38]."""
     rewards = [[INTERVAL_REWARDS.get(code, 0) for code in row] for row in interval_table(key)]
     return np.array(rewards, np.float32)

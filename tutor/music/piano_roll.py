@@ -15,7 +15,7 @@ from tutor.music.theory import DEFAULT, MusicParams, score_composition
 
 BAR, BEAT = 16, 4  # sixteenths
 SHOWN_PRIMER = 16
-"""So many last sixteenths of a primer are drawn."""
+"""Sixteenths of a primer that are drawn: its last ones."""
 ONE_WIDE, TWO_WIDE, PANEL_HEIGHT = 10.0, 13.0, 2.45  # in units of 100 dots, as all lengths below
 HEAD, FOOT = 0.72, 0.55
 LEFT, RIGHT, TOP, BOTTOM = 0.5, 0.2, 0.36, 0.3  # around the axes in a panel
@@ -31,8 +31,11 @@ class Mark(NamedTuple):
     """How a violation is drawn."""
 
     text: str
+    """What the legend calls it; the rule's name if empty."""
     marker: Any
+    """Matplotlib's name of the shape."""
     colour: str
+    """Of the shape, #RRGGBB."""
 
 
 MARKS = {
@@ -44,24 +47,33 @@ MARKS = {
 }
 """The released code's rules that can cost something."""
 OTHER = Mark("", "P", COLOURS[0])
-"""Of a rule that isn't among them; the legend has its name."""
+"""The mark of any other rule; the legend has its name."""
 AT_THE_FOOT = "penalize_autocorrelation"
-"""This rule is about all events so far, so its marks lie beneath the notes, not at one."""
+"""This rule is about all events so far, so its marks stand beneath the notes, not at one note."""
 
 
 def find_violations(scores: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Which events break which rule: rule → bool [..., T], true where its reward is negative.
+    """Find which events break which rule.
 
-    scores: rule → rewards [..., T], as from `score_composition`; "total" is no rule.
+    Args:
+      scores: rule → rewards [..., T], as from `score_composition`; "total" is no rule.
+
+    Returns:
+      Rule → bool [..., T], true where its reward is negative.
     """
     return {name: np.asarray(rewards) < 0 for name, rewards in scores.items() if name != "total"}
 
 
 def find_heights(events: Events, params: MusicParams = DEFAULT) -> np.ndarray:
-    """Where on the pitch axis the mark of each event belongs: MIDI pitches, int [T].
+    """Find where on the pitch axis the mark of each event belongs.
 
-    That is the pitch of the latest note, this event included; before any note the first one's, and
-    the tonic's where there is none at all.
+    Args:
+      events: int [T].
+      params: whose tonic stands in where there is no note at all.
+
+    Returns:
+      MIDI pitches, int [T]: that of the latest note, this event included; before any note, that
+      of the first.
     """
     notes = np.asarray(events)[np.asarray(events) >= FIRST_NOTE]
     latest = notes[0] if len(notes) else params.key.tonic
@@ -82,7 +94,7 @@ def draw_piano_roll(
     caption: str = "",
     first: int = 1,
 ) -> Path:
-    """Draws compositions into a PNG file, a panel each, and returns its path.
+    """Draw compositions into a PNG file, a panel each.
 
     Args:
       events: int [N, T], N at least 1, T at most `params.length`.
@@ -93,8 +105,13 @@ def draw_piano_roll(
       caption: a line beneath it.
       first: the first composition's number.
 
-    Raises DataError where the picture would exceed common.plot.LARGEST_BYTES, and what
-    `score_composition` and `decode_events` raise.
+    Returns:
+      The file's path.
+
+    Raises:
+      DataError: the picture would exceed common.plot.LARGEST_BYTES.
+      TypeError: the events aren't integers.
+      ValueError: there are too many, or one is outside 0..37.
     """
     scores = jax.device_get(score_composition(events, params))
     violations = find_violations({rule.name: scores[rule.name] for rule in params.rules})
@@ -125,7 +142,7 @@ def draw_piano_roll(
 
 
 def _place(k: int, columns: int, width: float, height: float) -> tuple[float, float, float, float]:
-    """Left, bottom, width and height of the k-th panel's axes, as shares of the picture."""
+    """Return left, bottom, width and height of the k-th panel's axes, as shares of the picture."""
     row, column = divmod(k, columns)
     return (
         (column / columns) + LEFT / width,
@@ -136,14 +153,14 @@ def _place(k: int, columns: int, width: float, height: float) -> tuple[float, fl
 
 
 def _notes_from(start: int, primer: list[int], composition: Events) -> list[Note]:
-    """The notes that sound at `start` or later, where 0 is the composition's beginning."""
+    """Return the notes that sound at `start` or later, where the composition begins at 0."""
     notes = decode_events([*primer, *composition])
     moved = [note._replace(start=note.start - len(primer)) for note in notes]
     return [note for note in moved if note.end > start]
 
 
 def _head(figure: Any, title: str, violations: Mapping[str, np.ndarray]) -> None:
-    """Writes the title, and beneath it which mark is which rule's, with how often it is broken."""
+    """Write the title, and beneath it the mark of each rule and how often it is broken."""
     from matplotlib.lines import Line2D
 
     width, height = figure.get_size_inches()
@@ -154,7 +171,7 @@ def _head(figure: Any, title: str, violations: Mapping[str, np.ndarray]) -> None
         if name in MARKS or where.any():
             mark = MARKS.get(name, OTHER)
             label = f"{plain(mark.text or name)} ({np.sum(where)})"
-            handles.append(Line2D([], [], label=label, **_look(mark)))
+            handles.append(Line2D([], [], label=label, **_marker_style(mark)))
     figure.legend(
         handles=handles,
         loc="upper left",
@@ -171,7 +188,7 @@ def _head(figure: Any, title: str, violations: Mapping[str, np.ndarray]) -> None
     )
 
 
-def _look(mark: Mark) -> dict[str, Any]:
+def _marker_style(mark: Mark) -> dict[str, Any]:
     edge = mark.colour if mark.marker == "|" else "white"
     return {
         "linestyle": "none",
@@ -184,7 +201,7 @@ def _look(mark: Mark) -> dict[str, Any]:
 
 
 def _pitch_range(notes: list[list[Note]], params: MusicParams) -> tuple[int, int]:
-    """Lowest and highest pitch of the picture, the same for all panels."""
+    """Return lowest and highest pitch of the picture, the same for all panels."""
     pitches = [note.pitch for line in notes for note in line]
     pitches = pitches or [params.key.tonic + PITCH_OFFSET]
     low, high = min(pitches), max(pitches)
@@ -193,7 +210,7 @@ def _pitch_range(notes: list[list[Note]], params: MusicParams) -> tuple[int, int
 
 
 def _named_degrees(key: Key, semitones: int) -> set[int]:
-    """Which notes of the scale get their name on an axis of so many semitones without crowding."""
+    """Choose the degrees that can be named on an axis of so many semitones without crowding."""
     if semitones >= MANY_SEMITONES:
         return {0, key.fifth}
     named = [0]
@@ -204,7 +221,7 @@ def _named_degrees(key: Key, semitones: int) -> set[int]:
 
 
 def _draw_grid(axes: Any, low: int, high: int, key: Key) -> None:
-    """Shades the pitches outside the key; names pitches, draws bars and beats."""
+    """Shade the pitches outside the key, name pitches, draw bars and beats."""
     degrees = {pitch: key.degree(pitch - PITCH_OFFSET) for pitch in range(low, high + 1)}
     for pitch, degree in degrees.items():
         if degree not in key.scale:
@@ -225,7 +242,7 @@ def _draw_grid(axes: Any, low: int, high: int, key: Key) -> None:
 
 
 def _draw_notes(axes: Any, notes: list[Note]) -> None:
-    """Draws notes as bars; what lies before 0 is grey."""
+    """Draw notes as bars, grey before 0."""
     low, high = axes.get_ylim()
     thick = max(1, THINNEST * (high - low))
     before = [(note.start, min(note.end, 0), note.pitch) for note in notes if note.start < 0]
@@ -254,20 +271,20 @@ def _draw_notes(axes: Any, notes: list[Note]) -> None:
 
 
 def _draw_marks(axes: Any, broken: Mapping[str, np.ndarray], heights: np.ndarray) -> None:
-    """Puts the marks of each event above its note, or beneath all notes: see AT_THE_FOOT."""
+    """Put the marks of each event above its note, or beneath all notes: see AT_THE_FOOT."""
     from matplotlib.transforms import ScaledTranslation
 
     inches = axes.figure.dpi_scale_trans
     before = np.zeros(len(heights), int)
     for name, where in broken.items():
-        look = _look(MARKS.get(name, OTHER))
+        style = _marker_style(MARKS.get(name, OTHER))
         if name == AT_THE_FOOT:
             times = np.flatnonzero(where)
             foot = np.full(len(times), 0.05)
-            axes.plot(times + 0.5, foot, transform=axes.get_xaxis_transform(), zorder=4, **look)
+            axes.plot(times + 0.5, foot, transform=axes.get_xaxis_transform(), zorder=4, **style)
             continue
         for level in np.unique(before[where]):
             times = np.flatnonzero(where & (before == level))
             up = axes.transData + ScaledTranslation(0, (level + 1) * MARK_STEP, inches)
-            axes.plot(times + 0.5, heights[times], transform=up, zorder=4, **look)
+            axes.plot(times + 0.5, heights[times], transform=up, zorder=4, **style)
         before += where

@@ -1,9 +1,9 @@
-"""What Table 1 of Sequence Tutor (Jaques et al. 2017) counts in compositions, with intervals.
+"""The statistics of Table 1 of Sequence Tutor (Jaques et al. 2017), with intervals.
 
-`count_statistics` counts in every composition, on the device; `summarize_counts` makes of the
-counts the table's percentages and means, on the host. What is counted is what the released code
-counts, its oversights included: a major third in key (code −3) is no kind of interval, holds are
-none either, and leaps that stay unresolved, or are answered too early, don't enter "leaps
+`count_statistics` counts in every composition, on the device; `summarize_counts` turns the counts
+into the table's percentages and means, on the host. What the released code counts is counted, its
+oversights included (docs/music_theory.md, "Statistics"): a major third in key (code −3) and a hold
+are no kind of interval, and leaps that stay unresolved, or return too early, don't enter "leaps
 resolved". The priming event isn't part of a composition.
 """
 
@@ -35,7 +35,7 @@ from tutor.music.theory import (
 )
 
 CHUNK = 2048
-"""Compositions counted side by side; their histories then stay in the processor's cache."""
+"""Compositions counted side by side, few enough that their histories stay in the CPU's cache."""
 
 INTERVAL_CODES = {
     "num_rest_intervals": -1,
@@ -52,24 +52,33 @@ INTERVAL_CODES = {
 
 
 class Estimate(NamedTuple):
-    """A statistic with the ends of its 95 % interval; NaN where there is nothing to count."""
+    """A statistic with its 95 % interval; NaN where there is nothing to count."""
 
     value: float
     low: float
+    """Lower end of the interval."""
     high: float
+    """Upper end of the interval."""
 
 
 @jax.jit
 def count_statistics(events: jax.Array, params: MusicParams = DEFAULT) -> dict[str, jax.Array]:
-    """Counts in each composition, whatever rules and weights `params` has.
+    """Count what the statistics need in each composition.
 
-    events: integers in 0..37, [N, T], T at most `params.length`. Returns arrays [N] by name:
-      int32   num_notes (T: every event counts as a note), notes_not_in_key, notes_in_motif,
-              notes_in_repeated_motif, num_repeated_notes, num_resolved_leaps, num_leap_twice,
-              num_octave_jumps and those of INTERVAL_CODES, over events;
-              num_starting_tonic, num_high_unique, num_low_unique, 0 or 1 for the composition;
-      float32 autocorrelation1, 2, 3, NaN where all events are the same.
-    Raises TypeError if events aren't integers, ValueError for another shape.
+    Args:
+      events: integers in 0..37, [N, T], T at most `params.length`.
+      params: settings, of which the key counts, whatever the rules and weights.
+
+    Returns:
+      Arrays [N] by name. int32 over events: num_notes (T: every event counts as a note),
+      notes_not_in_key, notes_in_motif, notes_in_repeated_motif, num_repeated_notes,
+      num_resolved_leaps, num_leap_twice, num_octave_jumps and the names of INTERVAL_CODES. int32,
+      0 or 1 for the composition: num_starting_tonic, num_high_unique, num_low_unique. float32:
+      autocorrelation1, autocorrelation2, autocorrelation3, NaN where all events are the same.
+
+    Raises:
+      TypeError: the events aren't integers.
+      ValueError: they have another shape.
     """
     check_compositions(events, params)
     if events.ndim != 2:
@@ -80,15 +89,15 @@ def count_statistics(events: jax.Array, params: MusicParams = DEFAULT) -> dict[s
     ) -> tuple[tuple[History, dict[str, jax.Array]], None]:
         history, counts = carry
         move = make_move(history, action)
-        found = _look_at(move, params)
+        found = _count_event(move, params)
         return (move.after, {name: counts[name] + found[name] for name in found}), None
 
     def count_one(composition: jax.Array) -> dict[str, jax.Array]:
         start = start_history(params.length)
-        names = _look_at(make_move(start, composition[0]), params)
+        names = _count_event(make_move(start, composition[0]), params)
         zeros = {name: jnp.int32(0) for name in names}
         (history, counts), _ = jax.lax.scan(advance, (start, zeros), composition)
-        return counts | _look_back(history)
+        return counts | _finish_counts(history)
 
     number, length = events.shape
     chunks = jnp.pad(events, ((0, -number % CHUNK), (0, 0))).reshape(-1, CHUNK, length)
@@ -96,8 +105,8 @@ def count_statistics(events: jax.Array, params: MusicParams = DEFAULT) -> dict[s
     return {name: values.reshape(-1)[:number] for name, values in counts.items()}
 
 
-def _look_at(move: Move, params: MusicParams) -> dict[str, jax.Array]:
-    """What one event adds to the counters; bool or int32 scalars."""
+def _count_event(move: Move, params: MusicParams) -> dict[str, jax.Array]:
+    """Return what one event adds to the counters; bool scalars."""
     outcome, code = move.after.leap.outcome, interval_code(move, params.key)
     return {
         "num_notes": jnp.bool_(True),
@@ -113,8 +122,8 @@ def _look_at(move: Move, params: MusicParams) -> dict[str, jax.Array]:
     }
 
 
-def _look_back(history: History) -> dict[str, jax.Array]:
-    """What is seen in a whole composition only."""
+def _finish_counts(history: History) -> dict[str, jax.Array]:
+    """Return what only a whole composition has: unique extremes and autocorrelations."""
     found = autocorrelation(history)
     coefficients = jnp.where(found.denominator > 0, found.coefficients(), jnp.nan)
     return {
@@ -125,13 +134,18 @@ def _look_back(history: History) -> dict[str, jax.Array]:
 
 
 def summarize_counts(counts: Mapping[str, jax.Array | np.ndarray]) -> dict[str, Estimate]:
-    """Table 1 from the result of `count_statistics`, or several concatenated.
+    """Make the statistics of Table 1 from counts.
 
-    Percentages (0 to 100) of all events: notes_excessively_repeated, notes_not_in_key,
-    notes_in_motif, notes_in_repeated_motif. Percentages of compositions:
-    compositions_starting_with_tonic, compositions_with_unique_high, compositions_with_unique_low.
-    leaps_resolved: percentage of resolved leaps among those resolved or doubled.
-    mean_autocorrelation1, 2, 3: signed means over the compositions that aren't constant.
+    Args:
+      counts: the result of `count_statistics`, or several concatenated.
+
+    Returns:
+      Estimates by name. Percentages (0 to 100) of all events: notes_excessively_repeated,
+      notes_not_in_key, notes_in_motif, notes_in_repeated_motif. Percentages of compositions:
+      compositions_starting_with_tonic, compositions_with_unique_high,
+      compositions_with_unique_low. The percentage of resolved leaps among those resolved or
+      doubled: leaps_resolved. Signed means over the compositions that aren't constant:
+      mean_autocorrelation1, mean_autocorrelation2, mean_autocorrelation3.
     """
     seen = {name: np.asarray(values) for name, values in counts.items()}
     notes, pieces = seen["num_notes"], np.ones_like(seen["num_notes"])
@@ -154,13 +168,20 @@ def summarize_counts(counts: Mapping[str, jax.Array | np.ndarray]) -> dict[str, 
 
 
 def estimate_share(part: np.ndarray, whole: np.ndarray) -> Estimate:
-    """Σ part / Σ whole over independent compositions, with Wilson's 95 % interval.
+    """Estimate a share over independent compositions, with Wilson's 95 % interval.
 
-    part, whole: integers [N], 0 ≤ part ≤ whole. The events of one composition depend on one
-    another, so the interval is that of as many independent draws as have the variance seen between
-    compositions (of the ratio, linearised), but no more than Σ whole; where no variance is seen, as
-    for a share of 0, of as many draws as compositions have any. With whole = 1 throughout this
-    is Wilson's interval for N draws. NaN where Σ whole is 0.
+    The events of one composition depend on one another. So the interval is that of a smaller
+    number of independent draws: the number whose share would vary as much as the share varies
+    between compositions (by the linearised variance of a ratio), at most Σ whole. Where nothing
+    varies, as for a share of 0, it is the number of compositions with whole > 0. If whole is 1
+    throughout, this is Wilson's interval for N draws.
+
+    Args:
+      part: what is counted in each composition, integers [N], 0 ≤ part ≤ whole.
+      whole: of how many, integers [N].
+
+    Returns:
+      Σ part / Σ whole with its interval; NaN where Σ whole is 0.
     """
     part, whole = part.astype(np.int64), whole.astype(np.int64)
     parts, wholes = int(part.sum()), int(whole.sum())
@@ -176,9 +197,13 @@ def estimate_share(part: np.ndarray, whole: np.ndarray) -> Estimate:
 
 
 def estimate_mean(values: np.ndarray) -> Estimate:
-    """The mean of the values [N] that aren't NaN, with a normal 95 % interval.
+    """Average the values that aren't NaN, with a normal 95 % interval.
 
-    NaN ends with fewer than two such values, a NaN mean with none.
+    Args:
+      values: floats [N].
+
+    Returns:
+      The mean, NaN without such values; the ends are NaN with fewer than two.
     """
     known = values[~np.isnan(values)].astype(np.float64)
     mean = float(known.mean()) if known.size else math.nan
@@ -192,7 +217,7 @@ _QUANTILE = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
 
 
 def _wilson(share: float, draws: float) -> tuple[float, float]:
-    """Ends of the score interval of a share (Wilson 1927), kept within 0 and 1."""
+    """Return the ends of the score interval of a share (Wilson 1927), kept within 0 and 1."""
     z = _QUANTILE**2 / draws
     centre = (share + z / 2) / (1 + z)
     reach = math.sqrt(z * (share * (1 - share) + z / 4)) / (1 + z)

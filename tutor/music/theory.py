@@ -1,20 +1,21 @@
 """The music-theory reward of Sequence Tutor's melodies (Jaques et al. 2017), rule by rule.
 
 `score_composition` scores whole compositions; `reset` and `step` are an environment in gymnax's
-conventions that scores a composition as it grows. Both call the same rules, in one place: `score`.
-All are pure, and fit into jit, vmap and scan. The rules are those of the authors' released code.
+conventions that scores a composition as it grows. Both apply the rules through `score`. All are
+pure, and work under jit, vmap and scan. The rules are those of the authors' released code
+(docs/music_theory.md).
 
 Nothing here divides by the paper's c or adds log p(a|s): the learner does (`tutor.kl_control`).
 
 **Settings.** `MusicParams` holds key, length, rules and weights. It is a pytree whose leaves are
-the weights, so they can be traced and vmapped; a change of the rest compiles anew.
+the weights, so they can be traced and vmapped; changing anything else compiles anew.
 
     params = DEFAULT.without("tonic").weighted(motif=2.0)
     scores = score_composition(events, params)  # {"key": [..., T], ..., "total": [..., T]}
 
 **A rule of your own** is a pure function of a `Move` (one event in its place) and the settings; it
 returns the move's reward, a scalar. The move's `before` and `after` are histories
-(`tutor.music.history`) without and with the event. This one frowns on a second rest in a row:
+(`tutor.music.history`) without and with the event. This one penalises a second rest in a row:
 
     def no_long_rest(move, params):
         return jnp.where((move.action == NOTE_OFF) & (move.before.events[0] == NOTE_OFF), -1.0, 0.0)
@@ -46,33 +47,35 @@ MOTIF_NOTES = 3
 
 
 class Move(NamedTuple):
-    """One event of a composition in its place: what a rule looks at."""
+    """One event of a composition in its place: what a rule reads."""
 
     before: History
+    """The composition without the event."""
     action: jax.Array
     """The event, an int32 scalar in 0..37."""
     after: History
+    """The composition with the event."""
 
 
 def make_move(history: History, action: jax.Array) -> Move:
-    """The move that puts an event, an integer scalar in 0..37, after a history."""
+    """Put an event, an integer scalar in 0..37, after a history."""
     action = jnp.asarray(action, jnp.int32)
     return Move(history, action, extend_history(history, action))
 
 
-# What the rules ask about a move. The statistics count the same answers.
+# Properties of a move: the rules reward them, the statistics count them. Scalars.
 
 
 def is_in_key(move: Move, key: Key) -> jax.Array:
-    """Whether the event is a rest, a hold or a note of the key's scale."""
+    """Tell whether the event is a rest, a hold or a note of the key's scale."""
     return jnp.asarray(in_key_table(key))[move.action]
 
 
 def is_repeated_too_often(move: Move) -> jax.Array:
-    """Whether the event is one too many of its kind since the last different note.
+    """Tell whether the event is one too many of its kind since the last different note.
 
-    That is a note or hold struck 5 times already with nothing else between, or 7 times with rests
-    or (other) holds between; a rest, twice already since the last note.
+    A note or a hold is, if it came 5 times already with nothing else between, or 7 times with
+    rests or (for a note) holds between; a rest is, if it came twice already since the last note.
     """
     run = move.before.run
     rests, holds = move.action == NOTE_OFF, move.action == NO_EVENT
@@ -83,7 +86,7 @@ def is_repeated_too_often(move: Move) -> jax.Array:
 
 
 def count_motif_notes(move: Move) -> jax.Array:
-    """How many distinct notes the last 8 events hold if they are a motif, otherwise 0."""
+    """Count the distinct notes in the last 8 events; 0 if they are no motif."""
     window = move.after.events[:MOTIF_LENGTH]
     repeats = jnp.any(jnp.tril(window[:, None] == window, -1), axis=1)
     distinct = jnp.sum((window >= FIRST_NOTE) & ~repeats)
@@ -92,23 +95,23 @@ def count_motif_notes(move: Move) -> jax.Array:
 
 
 def is_repeated_motif(move: Move) -> jax.Array:
-    """Whether the last 8 events are a motif that came before, without overlapping it."""
+    """Tell whether the last 8 events are a motif that came before, without overlapping it."""
     copies = move.after.agreement[MOTIF_LENGTH - 1 :] >= MOTIF_LENGTH
     return (count_motif_notes(move) > 0) & jnp.any(copies)
 
 
 def interval_code(move: Move, key: Key) -> jax.Array:
-    """The interval from the last note to the event, as `tutor.music.key.name_interval`; float32."""
+    """Return `tutor.music.key.name_interval` from the last note to the event; float32."""
     return jnp.asarray(interval_table(key))[move.before.run.note, move.action]
 
 
 def has_unique_high(history: History) -> jax.Array:
-    """Whether the highest event, rests and holds included, came once."""
+    """Tell whether the highest event, rests and holds included, came once."""
     return history.extremes.high_count == 1
 
 
 def has_unique_low(history: History) -> jax.Array:
-    """Whether there is a note, and the lowest came once."""
+    """Tell whether there is a note, and the lowest came once."""
     return history.extremes.low_count == 1
 
 
@@ -116,15 +119,15 @@ def has_unique_low(history: History) -> jax.Array:
 
 
 def key_rule(move: Move, params: "MusicParams") -> jax.Array:
-    """−1 for a note outside the key. Rests and holds are never outside."""
+    """Give −1 for a note outside the key. Rests and holds are never outside."""
     return jnp.where(is_in_key(move, params.key), 0.0, -1.0)
 
 
 def tonic_rule(move: Move, params: "MusicParams") -> jax.Array:
-    """+3 for the tonic first and at the fourth place from the end, held, then held or ended.
+    """Give +3 for the tonic at the beginning, and for an ending on it, event by event.
 
-    With 32 events: the tonic (this note, not its octaves) at 0 and 28, a hold at 29, a hold or rest
-    at 30 and at 31.
+    With 32 events: for the tonic (this note, not its octaves) at 0 and 28, a hold at 29, a hold or
+    rest at 30 and at 31.
     """
     left = params.length - move.before.beat
     tonic = ((move.before.beat == 0) | (left == 4)) & (move.action == params.key.tonic)
@@ -134,14 +137,14 @@ def tonic_rule(move: Move, params: "MusicParams") -> jax.Array:
 
 
 def penalize_repeating_rule(move: Move, params: "MusicParams") -> jax.Array:
-    """−100 for an event repeated too often: see `is_repeated_too_often`."""
+    """Give −100 for an event repeated too often: see `is_repeated_too_often`."""
     return jnp.where(is_repeated_too_often(move), -100.0, 0.0)
 
 
 def penalize_autocorrelation_rule(move: Move, params: "MusicParams") -> jax.Array:
-    """−3 · the sum of |autocorrelation| over those of lags 1, 2, 3 where it is above 0.15.
+    """Give −3 · the sum of |autocorrelation| over those of lags 1, 2, 3 where it is above 0.15.
 
-    Taken over all events so far, this one included, as numbers 0..37; 0 where all are the same.
+    It is that of all events so far, this one included, as numbers 0..37; 0 if all are the same.
     """
     found = autocorrelation(move.after)
     first, second, third = jnp.where(found.exceeds(), -3.0 * jnp.abs(found.coefficients()), 0.0)
@@ -149,35 +152,35 @@ def penalize_autocorrelation_rule(move: Move, params: "MusicParams") -> jax.Arra
 
 
 def motif_rule(move: Move, params: "MusicParams") -> jax.Array:
-    """+3 where the last 8 events hold three distinct notes, and 0.3 for each further one.
+    """Give +3 where the last 8 events have three distinct notes, and 0.3 for each further one.
 
-    Paid at every event where it holds: the window slides, bars don't matter.
+    It is paid at every such event: the window slides, bars don't matter.
     """
     notes = count_motif_notes(move)
     return jnp.where(notes > 0, 3.0 + 0.3 * (notes - MOTIF_NOTES), 0.0)
 
 
 def repeated_motif_rule(move: Move, params: "MusicParams") -> jax.Array:
-    """+4 where the motif of the last 8 events came before, and 1 for each note beyond three."""
+    """Give +4 where the last 8 events are a motif that came before, and 1 per note beyond three."""
     notes = count_motif_notes(move)
     return jnp.where(is_repeated_motif(move), 4.0 + (notes - MOTIF_NOTES), 0.0)
 
 
 def preferred_intervals_rule(move: Move, params: "MusicParams") -> jax.Array:
-    """The reward of the interval from the last note: `INTERVAL_REWARDS` of its code.
+    """Give the interval from the last note its reward, `INTERVAL_REWARDS` of its code.
 
-    It doesn't matter whether rests or holds came between, and each of them is paid.
+    Rests and holds are intervals too, each paid; that they came between two notes changes nothing.
     """
     return jnp.asarray(interval_reward_table(params.key))[move.before.run.note, move.action]
 
 
 def leap_up_back_rule(move: Move, params: "MusicParams") -> jax.Array:
-    """+5 where the event resolves a leap, −5 where it leaps on: `tutor.music.history.Leap`."""
+    """Give +5 where the event resolves a leap, −5 where it leaps on: `tutor.music.history.Leap`."""
     return 5.0 * move.after.leap.outcome
 
 
 def high_low_unique_rule(move: Move, params: "MusicParams") -> jax.Array:
-    """At the last event, +3 if the highest event is unique, +3 if the lowest note is."""
+    """Give at the last event +3 if the highest event is unique, +3 if the lowest note is."""
     unique = has_unique_high(move.after).astype(int) + has_unique_low(move.after)
     return jnp.where(move.after.beat == params.length, 3.0 * unique, 0.0)
 
@@ -186,7 +189,9 @@ class Rule(NamedTuple):
     """A component of the reward."""
 
     name: str
+    """Its name in scores and weights."""
     reward: Callable[[Move, "MusicParams"], jax.Array]
+    """The reward of a move under these settings, a scalar."""
 
 
 RULES = (
@@ -206,12 +211,14 @@ RULES = (
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class MusicParams:
-    """Settings of the reward; a pytree with the weights as leaves, hashable in all else."""
+    """Settings of the reward; a pytree with the weights as leaves and the rest static."""
 
     weights: Mapping[str, Any] = field(default_factory=dict)
     """Factor of each rule, name → scalar; 1 for rules that aren't here."""
     rules: tuple[Rule, ...] = field(default=RULES, metadata={"static": True})
+    """What is rewarded; the total adds up in this order."""
     key: Key = field(default=Key(), metadata={"static": True})
+    """The key that the rules and the statistics mean."""
     length: int = field(default=32, metadata={"static": True})
     """Events of a composition: 16 to a bar."""
     primers: int = field(default=NUM_EVENTS - 1, metadata={"static": True})
@@ -219,8 +226,7 @@ class MusicParams:
     the highest note out."""
 
     def __post_init__(self):
-        """Raises ConfigError for a length or a number of primers out of range, or an unknown or
-        doubled rule."""
+        """Raise ConfigError for a number out of range, and for an unknown or doubled rule."""
         if not MOTIF_LENGTH <= self.length <= MAX_LENGTH:
             raise ConfigError(
                 f"a composition has {MOTIF_LENGTH} to {MAX_LENGTH} events, not {self.length}."
@@ -233,20 +239,37 @@ class MusicParams:
         self._require(self.weights)
 
     def without(self, *names: str) -> "MusicParams":
-        """The settings with some rules off: they're neither in the scores nor in the total."""
+        """Leave some rules out: they're neither in the scores nor in the total.
+
+        Raises:
+          ConfigError: there is no rule of such a name.
+        """
         self._require(names)
         weights = {name: weight for name, weight in self.weights.items() if name not in names}
         rules = tuple(rule for rule in self.rules if rule.name not in names)
         return replace(self, weights=weights, rules=rules)
 
     def weighted(self, **weights: Any) -> "MusicParams":
-        """The settings with other weights for some rules: `weighted(motif=2.0)`."""
+        """Give some rules other weights: `weighted(motif=2.0)`.
+
+        Raises:
+          ConfigError: there is no rule of such a name.
+        """
         return replace(self, weights={**self.weights, **weights})
 
     def with_rule(
         self, name: str, reward: Callable[[Move, "MusicParams"], jax.Array], weight: Any = 1.0
     ) -> "MusicParams":
-        """The settings with one more rule."""
+        """Add a rule.
+
+        Args:
+          name: what the scores call it.
+          reward: a pure function of a move and the settings; returns a scalar.
+          weight: its factor.
+
+        Raises:
+          ConfigError: there is a rule of that name.
+        """
         rules = (*self.rules, Rule(name, reward))
         return replace(self, rules=rules, weights={**self.weights, name: weight})
 
@@ -262,7 +285,7 @@ DEFAULT = MusicParams()
 
 
 def score(move: Move, params: MusicParams = DEFAULT) -> dict[str, jax.Array]:
-    """The move's reward by each rule, times its weight, and their "total"; float32 scalars."""
+    """Score a move: each rule's reward times its weight, and their "total"; float32 scalars."""
     scores = {
         rule.name: jnp.asarray(rule.reward(move, params) * params.weights.get(rule.name, 1.0))
         for rule in params.rules
@@ -273,11 +296,19 @@ def score(move: Move, params: MusicParams = DEFAULT) -> dict[str, jax.Array]:
 
 @jax.jit
 def score_composition(events: jax.Array, params: MusicParams = DEFAULT) -> dict[str, jax.Array]:
-    """Scores compositions, event by event.
+    """Score compositions, event by event.
 
-    events: integers in 0..37, [..., T], T at most `params.length`; a shorter T scores beginnings.
-    Returns rule name → float32 [..., T], weights applied, and "total", their sum. Raises TypeError
-    if events aren't integers, ValueError if there are too many.
+    Args:
+      events: integers in 0..37, [..., T], T at most `params.length`; a shorter T scores
+        beginnings.
+      params: the rules, their weights and what they refer to.
+
+    Returns:
+      Rule name → float32 [..., T], weights applied, and "total", their sum.
+
+    Raises:
+      TypeError: the events aren't integers.
+      ValueError: there are too many.
     """
     check_compositions(events, params)
 
@@ -293,7 +324,12 @@ def score_composition(events: jax.Array, params: MusicParams = DEFAULT) -> dict[
 
 
 def check_compositions(events: jax.Array, params: MusicParams) -> None:
-    """Raises TypeError if events aren't integers, ValueError if compositions are too long."""
+    """Refuse what can't be scored.
+
+    Raises:
+      TypeError: the events aren't integers.
+      ValueError: a composition is longer than `params.length`, or there is no axis of time.
+    """
     if not jnp.issubdtype(events.dtype, jnp.integer):
         raise TypeError(f"events are integers in 0..{NUM_EVENTS - 1}, not {events.dtype}")
     if not events.ndim or events.shape[-1] > params.length:
@@ -303,10 +339,12 @@ def check_compositions(events: jax.Array, params: MusicParams) -> None:
 
 
 def reset(key: jax.Array, params: MusicParams = DEFAULT) -> tuple[jax.Array, History]:
-    """Begins a composition. Returns the first observation and the environment's state.
+    """Begin a composition.
 
-    An observation is the latest event, an int32 scalar. The first is a priming event, uniform over
-    the first `params.primers`; it isn't part of the composition, and no rule sees it.
+    Returns:
+      The first observation and the environment's state. An observation is the latest event, an
+      int32 scalar. The first is a priming event, uniform over the first `params.primers` events;
+      it isn't part of the composition, and no rule sees it.
     """
     primer = jax.random.randint(key, (), 0, params.primers, jnp.int32)
     return primer, start_history(params.length)
@@ -315,12 +353,19 @@ def reset(key: jax.Array, params: MusicParams = DEFAULT) -> tuple[jax.Array, His
 def step_env(
     key: jax.Array, state: History, action: jax.Array, params: MusicParams = DEFAULT
 ) -> tuple[jax.Array, History, jax.Array, jax.Array, dict[str, Any]]:
-    """Adds an event, an integer scalar in 0..37, to the composition.
+    """Add an event to the composition.
 
-    Returns (observation, state, reward, done, info): the event itself, the new state, the total
-    reward (float32), whether the composition is complete (then the state is to be reset), and
-    info with "components", the rewards by rule, and "leap_outcome", +1, −1 or 0 as in
-    `tutor.music.history.Leap`. The key isn't used.
+    Args:
+      key: not used; gymnax's environments take one.
+      state: from `reset` or a step.
+      action: the event, an integer scalar in 0..37.
+      params: settings of the reward.
+
+    Returns:
+      (observation, state, reward, done, info): the event itself, the new state, the total reward
+      (float32), whether the composition is complete (then the state is to be reset), and info
+      with "components", the rewards by rule, and "leap_outcome", +1, −1 or 0 as in
+      `tutor.music.history.Leap`.
     """
     del key
     move = make_move(state, action)
@@ -333,10 +378,17 @@ def step_env(
 def step(
     key: jax.Array, state: History, action: jax.Array, params: MusicParams = DEFAULT
 ) -> tuple[jax.Array, History, jax.Array, jax.Array, dict[str, Any]]:
-    """`step_env`, but a complete composition gives way to a new one, as in gymnax.
+    """Add an event as `step_env` does, and begin anew after the last one, as in gymnax.
 
-    Where `done`, observation and state are those of `reset(key, params)`; the event that the
-    transition led to is the action.
+    Args:
+      key: of the next composition's first observation.
+      state: from `reset` or a step.
+      action: the event, an integer scalar in 0..37.
+      params: settings of the reward.
+
+    Returns:
+      What `step_env` returns; where `done`, observation and state are those of
+      `reset(key, params)`. The event that the transition led to is then the action.
     """
     obs, state, reward, done, info = step_env(key, state, action, params)
     fresh = reset(key, params)

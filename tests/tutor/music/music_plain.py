@@ -1,4 +1,4 @@
-"""The music-theory reward and statistics in plain Python, from the rules of MUSIC_THEORY.md alone.
+"""The music-theory reward and statistics in plain Python, from docs/music_theory.md alone.
 
 Written without a look at the JAX code: lists, loops, everything computed anew from the whole
 history, and exact fractions where a threshold is compared. Slow and meant to be read.

@@ -1,4 +1,4 @@
-"""Each rule on small cases worked out by hand from MUSIC_THEORY.md.
+"""Each rule on small cases worked out by hand from docs/music_theory.md.
 
 Events: 0 rest, 1 hold, 14 middle C, 16 D, 18 E, 19 F, 21 G, 23 A, 25 B, 26 the next C, 2 the C an
 octave below.

@@ -126,6 +126,12 @@ def test_share_of_notes_without_variance_counts_compositions():
     assert estimate_share(part, whole) == pytest.approx((0.25, low, high), abs=1e-12)
 
 
+def test_share_of_notes_that_hardly_varies_counts_no_more_draws_than_notes():
+    part, whole = np.where(np.arange(40) < 20, 8, 9), np.full(40, 32)
+    low, high = binomtest(340, 1280).proportion_ci(method="wilson")
+    assert estimate_share(part, whole) == pytest.approx((340 / 1280, low, high), abs=1e-12)
+
+
 def test_intervals_hold_the_truth_19_times_in_20():
     """Notes that come in clusters, leaps of different numbers in each composition."""
     random = np.random.default_rng(9)

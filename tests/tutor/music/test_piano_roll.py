@@ -1,7 +1,7 @@
 """Piano rolls: which events are marked and where, and pictures that stay small and the same."""
 
 import jax.numpy as jnp
-import matplotlib
+import matplotlib.figure
 import music_compositions
 import numpy as np
 import pytest
@@ -49,6 +49,73 @@ def test_marks_are_the_negative_parts_of_the_score(pieces, scores):
 def test_marks_stand_at_the_latest_note():
     assert find_heights(np.array([NO_EVENT, 14, 1, 0, 16])).tolist() == [60, 60, 60, 60, 62]
     assert find_heights(np.array([NOTE_OFF, NO_EVENT])).tolist() == [60, 60]
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are drawn, in place of files."""
+    drawn = []
+
+    def keep(path, size, draw):
+        figure = matplotlib.figure.Figure(figsize=size)
+        draw(figure)
+        drawn.append(figure)
+        return path
+
+    monkeypatch.setattr(piano_roll, "save_picture", keep)
+    return drawn
+
+
+def marks_of(axes) -> set[tuple]:
+    """Each mark of a panel: its shape, time, and (pitch, inches above it), or None at the foot."""
+    found = set()
+    for line in axes.get_lines():
+        if line.get_marker() == "None":  # a bar line
+            continue
+        pixels = line.get_transform().transform(line.get_xydata())
+        for time, (_, y), (_, height) in zip(
+            line.get_xdata(), pixels, line.get_xydata(), strict=True
+        ):
+            place = None
+            if height >= 1:
+                above = y - axes.transData.transform((0, height))[1]
+                place = (int(height), round(above / axes.figure.dpi, 3))
+            found.add((line.get_marker(), time - 0.5, place))
+    return found
+
+
+def test_each_panel_has_the_marks_of_its_composition(figures, tmp_path):
+    events = np.array([[14, 15, 14, 27, 1, 1], [14, 15, 1, 1, 1, 1], [14, 14, 14, 14, 14, 14]])
+    draw_piano_roll(events, tmp_path / "p.png", DEFAULT.without("tonic"))
+    scores = score_composition(events, DEFAULT.without("tonic"))
+    found = find_violations(scores)
+    (figure,) = figures
+    assert len(figure.axes) == len(events)
+    # 15 and 27 are outside the key, and 27 is more than an octave above 14.
+    at_notes = [
+        {("X", 1, (61, 0.1)), ("X", 3, (73, 0.1)), ("^", 3, (73, 0.2))},
+        {("X", 1, (61, 0.1))},
+        {("s", 5, (60, 0.1))},
+    ]
+    for k, axes in enumerate(figure.axes):
+        at_foot = {
+            ("|", time, None) for time in np.flatnonzero(found["penalize_autocorrelation"][k])
+        }
+        assert marks_of(axes) == at_notes[k] | at_foot
+        total = f"{np.sum(scores['total'][k]):.1f}".replace("-", "−")
+        assert axes.get_title(loc="left") == f"{k + 1}: reward {total}"
+    assert found["penalize_autocorrelation"].any()
+    legend = [
+        (text.get_text(), handle.get_marker(), handle.get_color())
+        for text, handle in zip(
+            figure.legends[0].get_texts(), figure.legends[0].legend_handles, strict=True
+        )
+    ]
+    assert legend == [
+        (f"{mark.text} ({found[rule.name].sum()})", mark.marker, mark.colour)
+        for rule in DEFAULT.rules
+        if (mark := MARKS.get(rule.name))
+    ]
 
 
 def test_notes_begin_in_the_primer_and_sound_on():

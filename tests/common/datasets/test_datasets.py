@@ -13,7 +13,7 @@ import common.datasets
 from common.datasets import DATASETS, default_cache_dir, load, status, verify
 from common.error import ConfigError, DataError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SHARED = ROOT.parent / "shared" / "data"
 needs_ptb = pytest.mark.skipif(
     not (SHARED / "ptb.zip").is_file(),

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from common.datasets import builder as builder_module
 from common.datasets import store
@@ -20,7 +21,7 @@ from common.datasets.source import Archive, SourceFile, Sources
 from common.datasets.text8 import Text8
 from common.error import DataError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def sources(**files: bytes) -> Sources:
@@ -127,6 +128,26 @@ def test_a_build_of_other_sizes_than_published_is_refused(hand, cache, monkeypat
     with pytest.raises(DataError, match=r"train has 1,980 entries, expected 90,000,000"):
         store.load(Text8Sample, hand, cache, download=False)
     assert left_over(cache) == []
+
+
+def test_arrays_come_in_the_order_they_were_written(hand, cache, monkeypatch):
+    monkeypatch.setattr(builder_module, "_CHUNK", 17)
+    store.load(Text8Sample, hand, cache, download=False)
+    read = Text8Sample.as_data_source
+    with monkeypatch.context() as patch:  # as several files might be read
+        patch.setattr(Text8Sample, "as_data_source", lambda *a, **k: list(read(*a, **k))[::-1])
+        corpus = store.load(Text8Sample, hand, cache, download=False)
+    assert corpus.decode(corpus.train) == LETTERS[: len(LETTERS) * 9 // 10].decode()
+
+
+def test_another_version_is_prepared_beside_the_first(hand, cache, monkeypatch):
+    first = store.load(Text8Sample, hand, cache, download=False)
+    monkeypatch.setattr(Text8Sample, "VERSION", tfds.core.Version("1.1.0"))
+    assert store.status(Text8Sample, hand, cache).state == "preparable"
+    second = store.load(Text8Sample, hand, cache, download=False)
+    assert (first.version, second.version) == ("1.0.0", "1.1.0")
+    folders = {path.name for path in (cache / "tfds" / "text8_sample").iterdir()}
+    assert folders == {"1.0.0", "1.1.0"}
 
 
 def test_the_second_load_needs_no_sources(hand, cache):

@@ -86,6 +86,15 @@ def test_the_split_of_a_tune_does_not_depend_on_order_or_key():
         }
 
 
+def test_the_first_groups_are_for_the_test_and_the_next_for_validation():
+    tunes = [tune(seed) for seed in range(60)]
+    order = [events_of(tunes[number]).tolist() for group in group_tunes(tunes) for number in group]
+    splits = {
+        split: [e.tolist() for e in events] for split, events in split_tunes(tunes)[0].items()
+    }
+    assert splits == {"test": order[:3], "valid": order[3:6], "train": order[6:]}
+
+
 @pytest.mark.parametrize(("tunes", "sizes"), [(1, [1, 0, 0]), (2, [2, 0, 0]), (3, [1, 1, 1])])
 def test_few_tunes(tunes, sizes):
     splits, _ = split_tunes([tune(seed) for seed in range(tunes)])

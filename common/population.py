@@ -1,0 +1,165 @@
+"""The guarded loop of every learner, for one member or for a population side by side.
+
+A learner's update refuses results that aren't finite and notes in `diverged_at` where that was;
+`advance` repeats it until enough is done or nobody is left. A `Population` runs several members of
+one learner (seeds, learning rates) as one program under vmap, and is itself a
+`common.training.Learner`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+State = TypeVar("State")
+Totals = TypeVar("Totals", bound=tuple)
+
+
+def advance(update: Callable[[State], State], state: State, stop: jax.Array) -> State:
+    """Repeats an update until `stop` steps are done, or every member has diverged.
+
+    Args:
+      update: a pure function from state to state that raises `step`, or sets `diverged_at`.
+      state: has fields `step` (int32 scalar) and `diverged_at` (int32, a scalar or [members]; −1
+        for whoever goes on).
+      stop: int32 scalar.
+    """
+
+    def goes_on(state: Any) -> jax.Array:
+        return (state.step < stop) & jnp.any(state.diverged_at < 0)
+
+    return jax.lax.while_loop(goes_on, update, state)
+
+
+def keep_finite(finite: jax.Array, new: State, old: State) -> State:
+    """`new` where `finite` (bool scalar), `old` otherwise, leaf by leaf; PRNG keys never change."""
+
+    def choose(new: jax.Array, old: jax.Array) -> jax.Array:
+        is_key = jnp.issubdtype(jnp.result_type(new), jax.dtypes.prng_key)
+        return old if is_key else jnp.where(finite, new, old)
+
+    return jax.tree.map(choose, new, old)
+
+
+def is_finite(tree: Any) -> jax.Array:
+    """Whether every number of a pytree is finite, bool scalar."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+
+
+def zero_totals(kind: type[Totals]) -> Totals:
+    """Sums that are collected from here on: float scalars at 0, one per field of a NamedTuple."""
+    return kind(*(jnp.zeros(()) for _ in kind._fields))  # type: ignore[attr-defined]
+
+
+def take_member(stacked: Any, place: int) -> Any:
+    """The member at a place, of a population's `seeds` or of any part of it."""
+    return jax.tree.map(lambda leaf: leaf[place], stacked)
+
+
+class Member(Protocol):
+    """What a population asks of its learner; a member's state has `diverged_at` and `totals`."""
+
+    round_steps: int
+    """Steps of one round."""
+
+    def round(self, state: Any, step: jax.Array, *data: Any) -> Any:
+        """A round of one member from `step` (int32 scalar) on; pure, to be traced under vmap.
+
+        Where the round isn't finite it sets `diverged_at`, and what was learned stays as it was:
+        in this round, and in every round of a member that diverged before.
+        """
+
+    def metrics(self, totals: Any, step: int) -> dict[str, float]:
+        """Metrics of one member's totals (NumPy scalars) after `step` steps; {} where they are of
+        no steps."""
+
+
+class PopulationState(NamedTuple):
+    """All members' states; saved whole in a checkpoint."""
+
+    step: jax.Array
+    """Steps of each member, int32 scalar. Shared, so that what is computed from it (a place in a
+    memory) is one number for all: a number per member would turn slices into gathers."""
+    seeds: Any
+    """A member's state, whose leaves have a leading axis [members]."""
+
+    @property
+    def diverged_at(self) -> jax.Array:
+        """The step at which the last member diverged, or −1 while one goes on; int32 scalar."""
+        each = self.seeds.diverged_at
+        return jnp.where(jnp.all(each >= 0), jnp.max(each), -1)
+
+
+class Population:
+    """Members of one learner that train side by side; a `common.training.Learner`.
+
+    Members may differ in every array of their states: weights, random keys, a learning rate kept
+    there. Shapes, and what the learner's own settings say, are the same for all.
+    """
+
+    def __init__(self, learner: Member, seeds: Sequence[int], data: tuple[Any, ...] = ()):
+        """A population without states.
+
+        Args:
+          learner: what each member is one of.
+          seeds: names of the members, in order.
+          data: arrays that all members read, given on to `learner.round`.
+        """
+        self.learner, self.seeds, self.data = learner, tuple(seeds), data
+        self._advance = jax.jit(self._advance_until, donate_argnums=0)
+
+    def initial_state(self, make: Callable[[int], Any]) -> PopulationState:
+        """The members that `make` makes of each seed, at step 0."""
+        each = [make(seed) for seed in self.seeds]
+        return PopulationState(
+            step=jnp.zeros((), jnp.int32), seeds=jax.tree.map(lambda *leaf: jnp.stack(leaf), *each)
+        )
+
+    def advance(self, state: PopulationState, stop: int) -> PopulationState:
+        """Runs rounds until `stop` steps are done, or every member has diverged.
+
+        A member that diverged stays as it was while others go on. Consumes `state`. How a training
+        is divided into calls doesn't change its bits.
+        """
+        return self._advance(state, jnp.asarray(stop, jnp.int32), *self.data)
+
+    def collect(self, state: PopulationState) -> tuple[PopulationState, dict[str, float]]:
+        """Returns the state with its totals at zero, and metrics since the last call.
+
+        They are called `seed<k>/<metric>`; a member that diverged before then has none.
+        """
+        totals = jax.device_get(state.seeds.totals)
+        metrics = {
+            f"seed{seed}/{name}": value
+            for place, seed in enumerate(self.seeds)
+            for name, value in self.learner.metrics(
+                take_member(totals, place), int(state.step)
+            ).items()
+        }
+        zeros = jax.tree.map(jnp.zeros_like, state.seeds.totals)
+        return state._replace(seeds=state.seeds._replace(totals=zeros)), metrics
+
+    def _advance_until(
+        self, state: PopulationState, stop: jax.Array, *data: Any
+    ) -> PopulationState:
+        alone = len(self.seeds) == 1  # without vmap, which costs even at one
+        one_round = partial(_round_with, self.learner, data)
+        if alone:
+            state = state._replace(seeds=take_member(state.seeds, 0))
+        else:
+            one_round = jax.vmap(one_round, in_axes=(0, None))
+
+        def update(state: PopulationState) -> PopulationState:
+            step = state.step + self.learner.round_steps
+            return PopulationState(step, one_round(state.seeds, state.step))
+
+        state = advance(update, state, stop)
+        if alone:
+            state = state._replace(seeds=jax.tree.map(lambda leaf: leaf[None], state.seeds))
+        return state
+
+
+def _round_with(learner: Member, data: tuple[Any, ...], state: Any, step: jax.Array) -> Any:
+    return learner.round(state, step, *data)

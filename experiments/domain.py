@@ -1,0 +1,54 @@
+"""What a domain of sequences is to the experiments that tune a model on it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from common.table import Table
+from tutor.actor import Environment
+from tutor.evaluation import Compositions
+
+Notes = Mapping[str, Any]
+"""What a domain wants to know again of a trained model: JSON values, kept with it."""
+
+
+class Composed(NamedTuple):
+    """N compositions of T events, and where they were written."""
+
+    events: np.ndarray
+    """int32 [N, T], as the model and the reward read them."""
+    scores: Mapping[str, np.ndarray]
+    """Part of the reward → its values, float32 [N, T], and "total"."""
+    files: list[Path]
+    """One per composition."""
+    pictures: list[Path]
+    table: Table
+    """A line per composition."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Sequences of one vocabulary under one reward; tuning, composing and measuring need no more.
+
+    A family names its domain in `registry.Family.domain`.
+    """
+
+    name: str
+    num_events: int
+    """Size of the vocabulary."""
+    environment: Environment
+    length: int
+    """Events of a composition, at most."""
+    judge: Callable[[Compositions], dict[str, float]]
+    """Statistics of compositions as metrics `composed/NAME`, beside those that all domains have."""
+    write: Callable[[np.ndarray, Path, Notes], None]
+    """(events int [N, T], folder, notes): writes a few compositions that show what a run made."""
+    read_primer: Callable[[Path, Path, Notes], np.ndarray]
+    """(file, folder, notes) → events int32 [P], P ≥ 1, that compositions go on from; refuses a file
+    that `render` would overwrite in that folder."""
+    render: Callable[..., Composed]
+    """(events int [N, T], folder, notes, primer, title, *, wav): writes all compositions, and
+    pictures of them, in place of those of an earlier call."""

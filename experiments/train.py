@@ -1,0 +1,262 @@
+"""The trunk of every run: fit a learner on a schedule, measure what it learned, say what came out.
+
+A family hands `train` its learner, its schedule and two functions of one seed's state, `validate`
+and `measure`; signals, divergence, timing and the form of the result are dealt with here.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.error import DivergedError, InterruptedRun
+from common.interrupt import Interrupt
+from common.population import Population, take_member
+from common.record import DataUsed
+from common.run_directory import RunDirectory
+from common.training import Learner, Schedule, Tick, Training
+
+Row = dict[str, Any]
+"""A row of metrics.jsonl."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of one seed came to; the fields are those of a record."""
+
+    parameters: int | dict[str, int]
+    """Trainable ones; by part where a run has several."""
+    metrics: dict[str, float]
+    curve: list[dict[str, float]]
+    data: list[DataUsed]
+    seconds: dict[str, float]
+
+
+class DivergedRun(DivergedError):
+    """A run that diverged, with what is known of it."""
+
+    def __init__(self, message: str, outcome: Outcome):
+        super().__init__(message)
+        self.outcome = outcome
+
+
+Outcomes = dict[int, Outcome | DivergedRun]
+"""Seed → what its run came to."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a training's files lie, and the name under which it reports."""
+
+    run: RunDirectory
+    label: str
+    """What its progress line begins with."""
+    folder: str = ""
+    """Within the run's directory, where a run has several trainings."""
+    tensorboard: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.run.path / self.folder
+
+    def part(self, name: str) -> "Place":
+        """The place of one of several trainings of this run."""
+        return replace(self, label=name, folder=str(Path(self.folder) / name))
+
+    def sink(self) -> Callable[[Row], None]:
+        """Where rows of metrics go besides metrics.jsonl: TensorBoard, if it was asked for."""
+        if not self.tensorboard:
+            return lambda row: None
+        from tensorboardX import SummaryWriter
+
+        writer = SummaryWriter(str(self.path / "tensorboard"))
+
+        def write(row: Row) -> None:
+            for name, value in row.items():
+                if "/" in name:
+                    writer.add_scalar(name, value, row["step"])
+            writer.flush()
+
+        return write
+
+
+Evaluation = tuple[dict[str, float], float | None]
+"""Metrics, and the score by which the best state is chosen: lower is better, None for no choice."""
+Validate = Callable[[Any, int, int, Tick], Evaluation]
+"""(state, seed, step, tick) → what is measured of one seed on the way, after `step` updates."""
+Measure = Callable[[Any, int, Tick], dict[str, float]]
+"""(state, seed, tick) → the metrics of one seed's result; it may write samples as well."""
+
+
+def train(
+    place: Place,
+    learner: Learner | Population,
+    initial: Any,
+    schedule: Schedule,
+    seeds: Sequence[int],
+    *,
+    validate: Validate,
+    measure: Measure,
+    describe: Callable[[Row], str],
+    curve: Callable[[list[Row]], list[dict[str, float]]],
+    parameters: int,
+    data: DataUsed,
+) -> Outcomes:
+    """Trains to the end of the schedule, or goes on where it was stopped, and measures the result.
+
+    Args:
+      place: where metrics and checkpoints lie.
+      learner: of one seed, or a Population of all of them.
+      initial: its initial state.
+      schedule: when things happen, in updates.
+      seeds: one, or those of the population in order.
+      validate: called with one seed's state when an evaluation is due. Without a score the last
+        state is the result, otherwise the one with the lowest.
+      measure: called with the resulting state of each seed that has not diverged.
+      describe: a row of metrics in a few words, for the progress line; of several seeds the row
+        holds means.
+      curve: what the record keeps of one seed's rows of metrics.
+      parameters: trainable parameters of a seed's model.
+      data: what it learned from.
+
+    Returns:
+      For each seed its outcome, or the DivergedRun that says why there is none.
+
+    Raises:
+      InterruptedRun: a signal came; what was done is saved.
+    """
+    members = _Members(learner, tuple(seeds))
+    training = Training(
+        place.run,
+        learner,
+        schedule,
+        evaluate=lambda state, tick: members.validate(validate, state, tick),
+        describe=lambda row: describe(members.mean(row)),
+        label=place.label,
+        folder=place.folder,
+        sink=place.sink(),
+    )
+
+    def outcome(seed: int, metrics: dict[str, float], seconds: dict[str, float]) -> Outcome:
+        rows = training.run.read_metrics(training.metrics_file)
+        kept = curve([members.row(row, seed) for row in rows])
+        rounded = {phase: round(value, 3) for phase, value in seconds.items()}
+        return Outcome(parameters, metrics, kept, [data], rounded)
+
+    with Interrupt() as interrupt:
+        try:
+            best, seconds = training.fit(initial, interrupt)
+        except DivergedError as error:
+            return {seed: DivergedRun(str(error), outcome(seed, {}, {})) for seed in seeds}
+        spent = {"training": seconds / len(seeds)}
+        outcomes: Outcomes = {}
+        for seed, state in members.each(best):
+            if (step := int(state.diverged_at)) >= 0:
+                text = f"{place.path}: seed {seed} diverged at update {step}."
+                outcomes[seed] = DivergedRun(text, outcome(seed, {}, spent))
+                continue
+            begin = time.monotonic()
+            metrics = _measure(place, measure, state, seed, interrupt.check)
+            took = {**spent, "evaluation": time.monotonic() - begin}
+            outcomes[seed] = outcome(seed, metrics, took)
+    return outcomes
+
+
+def _measure(place: Place, measure: Measure, state: Any, seed: int, tick: Tick) -> dict[str, float]:
+    try:
+        metrics = measure(state, seed, tick)
+        tick()
+    except InterruptedRun as stop:
+        raise InterruptedRun(
+            f"{stop} in the final evaluation; the training is saved in {place.run.path}.\n"
+            "The same command evaluates it.",
+            stop.signal_number,
+        ) from None
+    return metrics
+
+
+class _Members:
+    """One seed's states and rows, out of those of a learner or of a population."""
+
+    def __init__(self, learner: Learner | Population, seeds: tuple[int, ...]):
+        self.seeds = seeds
+        self.population = learner if isinstance(learner, Population) else None
+
+    def each(self, state: Any) -> Iterable[tuple[int, Any]]:
+        """Every seed with its state."""
+        if self.population is None:
+            return [(self.seeds[0], state)]
+        return [(seed, take_member(state.seeds, place)) for place, seed in enumerate(self.seeds)]
+
+    def validate(self, validate: Validate, state: Any, tick: Tick) -> Evaluation:
+        """Metrics of all seeds, under their names in metrics.jsonl."""
+        if self.population is None:
+            return validate(state, self.seeds[0], int(state.step), tick)
+        metrics: dict[str, float] = {}
+        for seed, member in self.each(state):
+            found, _ = validate(member, seed, int(state.step), tick)
+            metrics |= {f"seed{seed}/{name}": value for name, value in found.items()}
+        return metrics, None
+
+    def row(self, row: Row, seed: int) -> Row:
+        """What a row says of one seed, under plain names."""
+        if self.population is None:
+            return row
+        prefix = f"seed{seed}/"
+        return {
+            name.removeprefix(prefix): value
+            for name, value in row.items()
+            if "/" not in name or name.startswith(prefix)
+        }
+
+    def mean(self, row: Row) -> Row:
+        """A row of means over the seeds."""
+        each = [self.row(row, seed) for seed in self.seeds]
+        names = dict.fromkeys(name for one in each for name in one)
+        found = {name: [one[name] for one in each if one.get(name) is not None] for name in names}
+        return {name: np.mean(values) for name, values in found.items() if values}
+
+
+def merge(parts: Mapping[str, Outcome]) -> Outcome:
+    """One outcome from several by name, which comes first in the names of metrics and curves."""
+
+    def named(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {f"{name}/{k}" if "/" in k else k: v for k, v in values.items()}
+
+    parameters: dict[str, int] = {}
+    metrics: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    for name, part in parts.items():
+        counts = part.parameters
+        parameters |= named(name, counts) if isinstance(counts, dict) else {name: counts}
+        metrics |= named(name, part.metrics)
+        for phase, value in part.seconds.items():
+            seconds[phase] = round(seconds.get(phase, 0.0) + value, 3)
+    used = [data for part in parts.values() for data in part.data]
+    by_name = {data.name: data for data in reversed(used)}  # the first of a name counts
+    return Outcome(
+        parameters=parameters,
+        metrics=metrics,
+        curve=[named(name, row) for name, part in parts.items() for row in part.curve],
+        data=list(by_name.values())[::-1],
+        seconds=seconds,
+    )
+
+
+def data_used(dataset: Any, tokens: Mapping[str, int], paper_data: Sequence[str]) -> DataUsed:
+    """What a record says of a dataset (with a name, version and checksums) and of its use.
+
+    `tokens` are counted by split. `paper_data` are the experiment's datasets of the paper; any
+    other one stands in for the first of them.
+    """
+    return DataUsed(
+        name=dataset.name,
+        version=dataset.version,
+        stand_in_for=None if dataset.name in paper_data else paper_data[0],
+        tokens=dict(tokens),
+        checksums=dataset.checksums,
+    )

@@ -1,0 +1,105 @@
+"""Models of runs: every setting of their cores arrives, and what is saved is what is loaded."""
+
+import json
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from common.config import to_dict
+from common.error import ConfigError
+from common.record import DataUsed, Record, write_record
+from experiments import trained
+from experiments.melodies.domain import MELODIES
+from experiments.trained import Trained
+from tutor.config import ModelConfig
+from tutor.evaluation import Policy
+
+DATA = DataUsed("songs", "1.0.0", "others", {"train": 5}, {"songs.zip": "0" * 64})
+NOTES = {"swapped_specials": True}
+
+
+def model(config: ModelConfig = ModelConfig(units=6)) -> Trained:  # noqa: B008 - immutable
+    graph, params = trained.make_graph(config, MELODIES.num_events)
+    tuned = jax.tree.map(lambda leaf: leaf + 1, params)
+    return Trained(MELODIES, graph, Policy(tuned, params), config, "g", DATA, NOTES)
+
+
+def initial(**settings) -> dict:
+    return trained.make_graph(ModelConfig(**settings), 5)[1]
+
+
+def sizes(tree) -> dict[str, tuple[int, ...]]:
+    paths = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path): leaf.shape for path, leaf in paths}
+
+
+def test_settings_of_a_highway_core_reach_it():
+    params = initial(core="rhn", depth=3, units=7, transform_bias=-3.5, initial_range=0.01)
+    shapes = sizes(params)
+    assert shapes["['core']['input_kernel']"] == (5, 2, 7)
+    layers = params["core"]["layers"]
+    assert len(layers) == 3
+    for layer in layers.values():
+        assert np.all(layer["bias"][1] == -3.5)
+        assert 0.005 < np.abs(layer["kernel"]).max() <= 0.01
+
+
+def test_settings_of_an_lstm_reach_it():
+    params = initial(core="lstm", units=7, forget_bias=2.5, initial_range=0.01)
+    assert sizes(params)["['core']['kernel']"] == (7, 4, 7)
+    assert np.all(params["core"]["bias"][1] == 2.5)
+    for array in (params["core"]["kernel"], params["core"]["input_kernel"]):
+        assert 0.005 < np.abs(array).max() <= 0.01
+    assert 0.005 < np.abs(params["output_kernel"]).max() <= 0.01
+
+
+@pytest.mark.parametrize("core", [{}, {"core": "rhn", "depth": 2}])
+def test_what_is_saved_is_loaded(tmp_path, core):
+    saved = model(ModelConfig(units=6, **core))
+    trained.save(tmp_path, saved)
+    loaded = trained.load(tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, loaded.policy, saved.policy)
+    assert loaded.domain is MELODIES
+    assert (loaded.model, loaded.method, loaded.data) == (saved.model, "g", DATA)
+    assert loaded.notes["swapped_specials"] is True
+    assert loaded.graph == saved.graph
+
+
+def notes_file(folder):
+    (found,) = [p for p in folder.rglob("*") if p.is_file() and b"num_events" in p.read_bytes()]
+    return found
+
+
+def test_a_model_saved_without_its_domain_and_data_is_known_by_what_lies_beside_it(tmp_path):
+    trained.save(tmp_path, model())
+    file = notes_file(tmp_path)
+    text = json.dumps(json.loads(file.read_text()))
+    content = json.loads(text)
+
+    def strip(node):
+        if isinstance(node, dict):
+            if "num_events" in node:
+                del node["domain"], node["data"]
+            for value in node.values():
+                strip(value)
+
+    strip(content)
+    file.write_text(json.dumps(content))
+    record = Record(
+        experiment="note_rnn", preset="cpu", seed=0, status="done", command="", overrides=[],
+        config=to_dict(ModelConfig()), parameters=1, metrics={}, curve=[], seconds={}, device={},
+        data=[replace(DATA, name="beside")], versions={}, commit="", commits=[], dirty=False,
+        finished="",
+    )  # fmt: skip
+    write_record(record, tmp_path)
+    loaded = trained.load(tmp_path)
+    assert loaded.domain is MELODIES
+    assert loaded.data.name == "beside"
+
+
+def test_a_model_of_an_unknown_domain_is_refused(tmp_path):
+    trained.save(tmp_path, model()._replace(domain=replace(MELODIES, name="bird song")))
+    with pytest.raises(ConfigError, match="bird song, a domain that isn't known"):
+        trained.load(tmp_path)
