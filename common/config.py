@@ -1,9 +1,20 @@
-"""Configurations: frozen dataclasses, changed by typed `key=value` overrides, saved as JSON."""
+"""Configurations: frozen dataclasses, changed by typed `key=value` overrides, saved as JSON.
 
+A string literal under a field is its docstring. What a difference in a setting means to whoever
+compares two runs stands beside the setting too, as a `Meaning` among its annotations:
+
+    epochs: Annotated[PositiveInt, Amount("epochs")] = 500
+"""
+
+import ast
 import dataclasses
 import difflib
+import functools
+import inspect
 import json
-from collections.abc import Iterable, Mapping
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -21,6 +32,47 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 DropoutRate = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a difference in a setting means. A setting without one may change any result."""
+
+
+@dataclass(frozen=True)
+class Immaterial(Meaning):
+    """It changes no result."""
+
+
+@dataclass(frozen=True)
+class OnlyFor(Meaning):
+    """It changes the metrics of one split only."""
+
+    split: str
+
+
+@dataclass(frozen=True)
+class Amount(Meaning):
+    """How much of something there is: less of it is a run at a smaller scale."""
+
+    noun: str
+    """Of what, in the plural."""
+
+
+@dataclass(frozen=True)
+class Dataset(Meaning):
+    """The name of the data."""
+
+
+@dataclass(frozen=True)
+class Prefix(Meaning):
+    """It cuts the data down to their first so many items; 0 is all of them."""
+
+    noun: str
+    """Which items, in the plural."""
+
+
+IMMATERIAL, DATASET = Immaterial(), Dataset()
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -61,6 +113,37 @@ def override(config: T, assignments: Iterable[str]) -> T:
             node = node[parent]
         node[last] = _parse(text.strip())
     return from_dict(type(config), values)
+
+
+@functools.cache
+def meanings(kind: type) -> dict[str, Meaning]:
+    """Key → meaning of all settings of a configuration that have one, nested ones included.
+
+    Raises TypeError where a setting has several.
+    """
+    found = {}
+    for key, owner, name in _fields(kind):
+        annotation = get_type_hints(owner, include_extras=True)[name]
+        marks = [one for one in getattr(annotation, "__metadata__", ()) if isinstance(one, Meaning)]
+        if len(marks) > 1:
+            raise TypeError(f"{owner.__name__}.{name} has {len(marks)} meanings; one is enough.")
+        if marks:
+            found[key] = marks[0]
+    return found
+
+
+def docstrings(kind: type) -> dict[str, str]:
+    """Key → docstring of the settings of a configuration, nested ones included, read from source.
+
+    Where a class of settings occurs several times, its docstrings are under the first keys only.
+    """
+    found, told = {}, set()
+    for key, owner, name in _fields(kind):
+        text = _field_docstrings(owner).get(name)
+        if text and (owner, name) not in told:
+            found[key] = text
+            told.add((owner, name))
+    return found
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -104,14 +187,38 @@ def _parse(text: str) -> Any:
     return text
 
 
-def _leaves(kind: Any, prefix: str = "") -> list[str]:
-    leaves: list[str] = []
+def _fields(kind: Any, prefix: str = "") -> Iterator[tuple[str, type, str]]:
+    """The settings, nested ones included: the key, the class that has the field, its name."""
     for name, annotation in get_type_hints(kind).items():
         if dataclasses.is_dataclass(annotation):
-            leaves += _leaves(annotation, f"{prefix}{name}.")
+            yield from _fields(annotation, f"{prefix}{name}.")
         else:
-            leaves.append(prefix + name)
-    return leaves
+            yield prefix + name, kind, name
+
+
+def _leaves(kind: Any, prefix: str = "") -> list[str]:
+    return [key for key, _, _ in _fields(kind, prefix)]
+
+
+@functools.cache
+def _field_docstrings(kind: type) -> dict[str, str]:
+    """Field → the string literal under it, as one line; none where there is no source."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
+    except (OSError, TypeError):
+        return {}
+    (definition,) = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    found = {}
+    for field, below in zip(definition.body, definition.body[1:], strict=False):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(below, ast.Expr)
+            and isinstance(below.value, ast.Constant)
+            and isinstance(below.value.value, str)
+        ):
+            found[field.target.id] = " ".join(below.value.value.split())
+    return found
 
 
 def _require_leaf(kind: Any, key: str) -> None:

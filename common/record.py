@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Iterator
@@ -79,7 +80,7 @@ def write_record(record: Record, directory: Path) -> Path:
 def read_record(path: Path) -> Record:
     """Reads a record.json. Raises DataError naming the file where it isn't one."""
     try:
-        return TypeAdapter(Record).validate_json(path.read_bytes())
+        return _adapter().validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -89,6 +90,12 @@ def read_record(path: Path) -> Record:
         ) from None
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror}.") from None
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Record]:
+    """Made once: that takes longer than reading a record."""
+    return TypeAdapter(Record)
 
 
 def find_records(directory: Path) -> list[Record]:

@@ -1,15 +1,20 @@
 """Settings of a recurrent language model: data, model, training and evaluation."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from common.config import (
+    DATASET,
+    IMMATERIAL,
+    Amount,
     DropoutRate,
     FiniteFloat,
     NonNegativeFloat,
     NonNegativeInt,
+    OnlyFor,
     PositiveFloat,
     PositiveInt,
+    Prefix,
 )
 from common.error import ConfigError
 
@@ -18,10 +23,10 @@ from common.error import ConfigError
 class DataConfig:
     """Which corpus, and how much of it."""
 
-    name: str = "tiny_shakespeare"
-    train_tokens: NonNegativeInt = 0
+    name: Annotated[str, DATASET] = "tiny_shakespeare"
+    train_tokens: Annotated[NonNegativeInt, Prefix("training tokens")] = 0
     """Only the first so many training tokens; 0 for all of them."""
-    evaluation_tokens: NonNegativeInt = 0
+    evaluation_tokens: Annotated[NonNegativeInt, Prefix("evaluation tokens")] = 0
     """Only the first so many validation and test tokens; 0 for all of them."""
 
 
@@ -85,7 +90,7 @@ class TrainConfig:
 
     optimizer: Literal["sgd", "adam"] = "sgd"
     """Plain gradient descent, as published, or Adam (Kingma & Ba 2015) with its usual moments."""
-    epochs: PositiveInt = 500
+    epochs: Annotated[PositiveInt, Amount("epochs")] = 500
     batch_size: PositiveInt = 20
     steps: PositiveInt = 35
     """Time steps in one window of truncated back-propagation."""
@@ -97,7 +102,7 @@ class TrainConfig:
     """Adds 0.5 · weight_decay · Σw² over all parameters to the cost."""
     clip_norm: PositiveFloat = 10.0
     """Largest global norm of the gradient."""
-    report_every: PositiveInt = 100
+    report_every: Annotated[PositiveInt, IMMATERIAL] = 100
     """Updates between two rows of metrics.jsonl."""
 
 
@@ -105,13 +110,13 @@ class TrainConfig:
 class EvaluationConfig:
     """What is measured on the best checkpoint, besides the batched protocol."""
 
-    full: bool = True
+    full: Annotated[bool, IMMATERIAL] = True
     """Whole validation and test streams at batch 1: the published protocol."""
-    mc_passes: NonNegativeInt = 0
+    mc_passes: Annotated[NonNegativeInt, OnlyFor("test_mc")] = 0
     """Passes of Monte-Carlo dropout over the test stream; 0 for none."""
-    mc_batch_size: PositiveInt = 50
+    mc_batch_size: Annotated[PositiveInt, IMMATERIAL] = 50
     """Passes that run side by side; a matter of memory only."""
-    sample_tokens: NonNegativeInt = 300
+    sample_tokens: Annotated[NonNegativeInt, IMMATERIAL] = 300
     """Tokens of text sampled from the best checkpoint."""
 
 

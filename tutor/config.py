@@ -1,14 +1,18 @@
 """Settings of the Note RNN and of its tuning by KL-controlled Q-learning."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from common.config import (
+    DATASET,
+    IMMATERIAL,
+    Amount,
     FiniteFloat,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    Prefix,
 )
 from common.error import ConfigError
 
@@ -20,10 +24,10 @@ Method = Literal["q", "psi", "g", "rl_only"]
 class DataConfig:
     """Which melodies, and how many of them."""
 
-    name: str = "folk_melodies"
-    train_melodies: NonNegativeInt = 0
+    name: Annotated[str, DATASET] = "folk_melodies"
+    train_melodies: Annotated[NonNegativeInt, Prefix("training melodies")] = 0
     """Only the first so many training melodies; 0 for all of them."""
-    evaluation_melodies: NonNegativeInt = 0
+    evaluation_melodies: Annotated[NonNegativeInt, Prefix("evaluation melodies")] = 0
     """Only the first so many validation and test melodies; 0 for all of them."""
 
 
@@ -55,7 +59,7 @@ class ModelConfig:
 class PriorConfig:
     """Maximum likelihood; the defaults are the paper's, the floor of the rate the code's."""
 
-    iterations: PositiveInt = 30_000
+    iterations: Annotated[PositiveInt, Amount("updates")] = 30_000
     """Updates."""
     batch_size: PositiveInt = 128
     steps: PositiveInt = 40
@@ -74,7 +78,7 @@ class PriorConfig:
     """Largest global norm of the gradient."""
     weight_decay: NonNegativeFloat = 2.5e-5
     """Adds 0.5 · weight_decay · Σw² over all parameters to the loss."""
-    report_every: PositiveInt = 100
+    report_every: Annotated[PositiveInt, IMMATERIAL] = 100
     evaluate_every: PositiveInt = 1000
     """Updates between two looks at the validation melodies."""
 
@@ -91,7 +95,7 @@ class LearnConfig:
     """KL-controlled Q-learning; the defaults are the paper's and the released code's."""
 
     method: Method = "q"
-    iterations: PositiveInt = 1_000_000
+    iterations: Annotated[PositiveInt, Amount("environment steps")] = 1_000_000
     """Environment steps in all."""
     environments: PositiveInt = 1
     """Compositions that grow side by side."""
@@ -121,7 +125,7 @@ class LearnConfig:
     bootstrap_at_end: bool = True
     """Whether the value after a composition's last event counts in its target, as if the piece went
     on; the released code has no notion of an end."""
-    report_every: PositiveInt = 10_000
+    report_every: Annotated[PositiveInt, IMMATERIAL] = 10_000
     """Environment steps between two rows of metrics.jsonl."""
 
     def __post_init__(self):
@@ -145,11 +149,11 @@ class LearnConfig:
 class EvaluationConfig:
     """What is composed and counted."""
 
-    every: PositiveInt = 100_000
+    every: Annotated[PositiveInt, IMMATERIAL] = 100_000
     """Environment steps between two looks at the policy."""
-    compositions: PositiveInt = 100
+    compositions: Annotated[PositiveInt, IMMATERIAL] = 100
     """Compositions at each look."""
-    final_compositions: PositiveInt = 100_000
+    final_compositions: Annotated[PositiveInt, Amount("compositions")] = 100_000
     """Compositions behind the statistics of Table 1."""
 
 
@@ -160,7 +164,7 @@ class NoteRNNConfig:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
-    final_compositions: PositiveInt = 100_000
+    final_compositions: Annotated[PositiveInt, Amount("compositions")] = 100_000
     """Compositions behind the statistics of Table 1."""
     original_quirks: bool = False
     """Rests and holds swap their events in the data, as in the released code: what was a hold then
