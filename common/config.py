@@ -115,8 +115,8 @@ def override(config: T, assignments: Iterable[str]) -> T:
     return from_dict(type(config), values)
 
 
-@functools.cache
-def meanings(kind: type) -> dict[str, Meaning]:
+@functools.lru_cache
+def meanings(kind: Any) -> dict[str, Meaning]:
     """Key → meaning of all settings of a configuration that have one, nested ones included.
 
     Raises TypeError where a setting has several.

@@ -6,16 +6,20 @@ Nothing here imports JAX before a command needs it, so that `list` and `--help` 
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from common.config import flatten, override, to_dict
+from common.config import docstrings, flatten, override, to_dict
 from common.datasets import DATASETS, default_cache_dir
 from common.error import ConfigError, DataError, DivergedError, UserError
 from experiments.arguments import make_parser
-from experiments.registry import Experiment, benchmarks, experiments, find, load
+from experiments.registry import Experiment, benchmarks, experiments, families, find, load
+
+INDENT = " " * 6
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,8 +108,12 @@ def _show(options: argparse.Namespace) -> None:
     config = override(experiment.preset(name).config, options.overrides)
     print(experiment.docstring)
     print(f"\nPreset {name} (of {', '.join((*experiment.presets, *experiment.aliases))}):")
+    told = docstrings(type(config))
+    width = min(shutil.get_terminal_size().columns, 100)
     for key, value in flatten(to_dict(config)).items():
         print(f"  {key}={json.dumps(value)}")
+        if key in told:
+            print(textwrap.fill(told[key], width, initial_indent=INDENT, subsequent_indent=INDENT))
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -132,39 +140,41 @@ def _run(options: argparse.Namespace) -> None:
         report=lambda text: print(text, file=sys.stderr),
     )
     from common.record import write_atomically
-    from experiments.results import report
+    from experiments.results.cells import as_markdown, as_text
+    from experiments.results.row import named_rows
 
     folder = options.out / experiment.name / preset
     for record in records:
         sample = folder / f"seed{record.seed}" / "sample.txt"
         if sample.exists():
             print(f"\n{sample.read_text(encoding='utf-8').rstrip()}\n")
-    rows = report.rows([experiment.name], records, with_not_run=False)
+    rows = named_rows([experiment.name], records, with_not_run=False)
     if rows:
-        write_atomically(folder / "table.md", report.as_markdown(rows))
-    print(report.as_text(rows))
+        write_atomically(folder / "table.md", as_markdown(rows))
+    print(as_text(rows))
     print(f"\nThis table, records, curves and samples: {folder}")
     if diverged := [str(record.seed) for record in records if record.status == "diverged"]:
         raise DivergedError(f"{experiment.name}: diverged with seed {', '.join(diverged)}.")
 
 
 def _table(options: argparse.Namespace) -> None:
-    from experiments.results import report
+    from experiments.results.cells import as_json, as_text
+    from experiments.results.commit import load_records
+    from experiments.results.row import named_rows
 
     names = [find(name).name for name in options.names]
-    records = report.load_records([options.out, options.results])
-    rows = report.rows(names, records)
-    print(report.as_json(rows) if options.json else report.as_text(rows))
+    rows = named_rows(names, load_records([options.out, options.results]))
+    print(as_json(rows) if options.json else as_text(rows))
 
 
 def _report(options: argparse.Namespace) -> None:
-    from experiments.results import report
+    from experiments.results.commit import add_run, load_records
+    from experiments.results.markdown import write_report
 
     for run in options.add:
-        report.add_run(run, options.results)
-    records = report.load_records([options.results])
+        add_run(run, options.results)
     path = options.results / "RESULTS.md"
-    report.write_report(records, experiments(), path)
+    write_report(load_records([options.results]), experiments(), path, families())
     print(path)
 
 

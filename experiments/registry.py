@@ -1,24 +1,26 @@
-"""What an experiment is, and all of them by name. Imports no JAX: `list` must answer at once."""
+"""What families and experiments are, and all of them by name. Imports no JAX: `list` is quick."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from common.config import suggestion
 from common.error import ConfigError
+from common.metric import Metric
 
-PRESETS = ("smoke", "cpu", "cpu_quirks", "cpu_unmasked", "vectorised", "paper")
+FAMILIES = ("experiments.quickstart", "experiments.language", "experiments.melodies")
+"""Packages whose `catalogue` module defines a FAMILY, in the order of `list`."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """A number of a paper, and the metric of ours that answers to it."""
+    """A number of a paper."""
 
     metric: str
+    """The name of the metric of ours that answers to it."""
     value: float
     source: str
-    better: Literal["lower", "higher", "toward zero"] = "lower"
 
 
 @dataclass(frozen=True)
@@ -47,25 +49,38 @@ class Experiment:
     """Which row of which paper it reproduces, in a line."""
     docstring: str
     """The same in full: row, command, expected hours and score."""
+    section: str
+    """Its kind, in the heading of its part of the report."""
     presets: dict[str, Preset]
+    """From the smallest to the largest."""
     default_preset: str
     data: tuple[str, ...]
     """Datasets of the paper; a preset that reads others runs on a stand-in."""
-    metrics: tuple[str, ...]
-    """What its results table shows besides the published metrics, in order."""
+    metrics: tuple[Metric, ...]
+    """What its results table shows, in order."""
     published: tuple[Published, ...]
     paper_parameters: int | None
     """Trainable parameters of the `paper` preset, where it has one model of a published size."""
     runner: str
     """`module:function`, imported only when it runs; see experiments.run.Runner."""
-    section: str
-    """Its kind, in the heading of its part of the report."""
     stand_in: str | None = None
     """The dataset that stands in for the paper's, where nobody can have that."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Other names of presets."""
     seeds_together: bool = False
     """Whether the runner takes several seeds at once."""
+
+    def __post_init__(self):
+        """Raises ValueError where a published number is of no metric of the experiment's."""
+        for published in self.published:
+            self.metric(published.metric)
+
+    def metric(self, name: str) -> Metric:
+        """The metric of that name. Raises ValueError where there is none."""
+        for metric in self.metrics:
+            if metric.name == name:
+                return metric
+        raise ValueError(f"{self.name} has no metric '{name}'")
 
     def preset_name(self, name: str) -> str:
         """The name of a preset given that or an alias. Raises ConfigError where there is none."""
@@ -83,25 +98,32 @@ class Experiment:
 
     def load_runner(self) -> Callable[..., Any]:
         """Imports the function that runs it."""
-        module, _, function = self.runner.partition(":")
-        return getattr(importlib.import_module(module), function)
+        return load(self.runner)
 
 
-MODULES = (
-    "experiments.quickstart.catalogue",
-    "experiments.language.catalogue",
-    "experiments.melodies.catalogue",
-)
-"""Modules with a tuple EXPERIMENTS, in the order of `list`."""
+@dataclass(frozen=True)
+class Family:
+    """A kind of experiment, which has a package of its own below `experiments`."""
+
+    experiments: tuple[Experiment, ...]
+    report: str = ""
+    """A module with what the report shows of the family beside its rows: `draw_figures(records,
+    folder)` and `section(records, folder)`, which returns paragraphs of Markdown. Empty for
+    nothing."""
+    benchmarks: Mapping[str, str] = field(default_factory=dict)
+    """Name → `module:function` of what `bench NAME` measures: (seconds) → flat dictionary."""
+    domain: str = ""
+    """`module:ATTRIBUTE` of its experiments.domain.Domain, where it tunes models of one."""
+
+
+def families() -> list[Family]:
+    """All families."""
+    return [importlib.import_module(f"{package}.catalogue").FAMILY for package in FAMILIES]
 
 
 def experiments() -> dict[str, Experiment]:
     """All experiments by name."""
-    found: dict[str, Experiment] = {}
-    for module in MODULES:
-        for experiment in importlib.import_module(module).EXPERIMENTS:
-            found[experiment.name] = experiment
-    return found
+    return {one.name: one for family in families() for one in family.experiments}
 
 
 def find(name: str) -> Experiment:
@@ -117,12 +139,12 @@ def find(name: str) -> Experiment:
 
 def benchmarks() -> dict[str, str]:
     """Name → `module:function` of all benchmarks."""
-    return {"tutor": "experiments.melodies.bench:tutor"}
+    return {name: what for family in families() for name, what in family.benchmarks.items()}
 
 
 def domains() -> list[Any]:
     """All domains of sequences (experiments.domain.Domain); imports JAX."""
-    return [load("experiments.melodies.domain:MELODIES")]
+    return [load(family.domain) for family in families() if family.domain]
 
 
 def load(name: str) -> Any:

@@ -8,7 +8,7 @@ from highway.config import ModelConfig
 def parameter_count(config: ModelConfig, vocabulary_size: int) -> int:
     """Trainable parameters of a language model: embedding, core, softmax weights and bias.
 
-    For a coupled RHN this is the formula of PAPERS.md: V·E + 2·(U² + U) per highway layer,
+    For a coupled RHN this is the formula of docs/published.md: V·E + 2·(U² + U) per highway layer,
     2·E·U more for the first, U·V more unless tied, and V.
     """
     embedding = config.embedding_size(vocabulary_size)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from experiments.registry import Experiment, Preset
+from experiments.registry import Experiment, Family, Preset
 from highway.config import (
     DataConfig,
     EvaluationConfig,
@@ -10,11 +10,13 @@ from highway.config import (
     ModelConfig,
     TrainConfig,
 )
+from highway.metric import metric
 from highway.size import parameter_count, units_for_budget
 from tutor.config import DataConfig as MelodyDataConfig
 from tutor.config import EvaluationConfig as LookConfig
 from tutor.config import LearnConfig, NoteRNNConfig, PriorConfig, TutorConfig
 from tutor.config import ModelConfig as MelodyModelConfig
+from tutor.metric import composed
 
 TWO_CORES = "2 CPU cores"
 VOCABULARY = 65
@@ -120,12 +122,13 @@ _SMOKE = QuickstartConfig(
 
 _TITLE = "RHN against an LSTM on Shakespeare; a Note RNN on chorales, before and after tuning"
 
-EXPERIMENTS = (
-    Experiment(
-        name="quickstart",
-        title=_TITLE,
-        row="no row of a paper",
-        docstring=f"""{_TITLE}.
+FAMILY = Family(
+    (
+        Experiment(
+            name="quickstart",
+            title=_TITLE,
+            row="no row of a paper",
+            docstring=f"""{_TITLE}.
 
 Reproduces: no row of a paper; shows both papers' subjects at a size that anyone can watch.
 Command:    python -m experiments run quickstart
@@ -135,25 +138,26 @@ evaluates both under the batched and the full protocol, samples a few lines from
 their learning curves. Then a small Note RNN learns the melodies of Bach's chorales, and Ψ-learning
 tunes it to the rules of music theory: one table of what it composes before and after, and
 before.mid and after.mid to hear.""",
-        presets={
-            "smoke": Preset(_SMOKE, 0.01, TWO_CORES, DATA),
-            "cpu": Preset(_CPU, 0.05, TWO_CORES, DATA),
-        },
-        default_preset="cpu",
-        data=DATA,
-        metrics=tuple(
-            f"{model}/{split}/bits_per_character"
-            for model in ("rhn", "lstm")
-            for split in ("valid", "test_full")
-        )
-        + tuple(
-            f"{model}/composed/{measure}"
-            for measure in ("reward", "notes_in_motif")
-            for model in ("note_rnn", "tutor")
+            presets={
+                "smoke": Preset(_SMOKE, 0.01, TWO_CORES, DATA),
+                "cpu": Preset(_CPU, 0.05, TWO_CORES, DATA),
+            },
+            default_preset="cpu",
+            data=DATA,
+            metrics=tuple(
+                metric(f"{split}/bits_per_character").of_model(model)
+                for model in ("rhn", "lstm")
+                for split in ("valid", "test_full")
+            )
+            + tuple(
+                composed(measure).of_model(model)
+                for measure in ("reward", "notes_in_motif")
+                for model in ("note_rnn", "tutor")
+            ),
+            published=(),
+            paper_parameters=None,
+            runner="experiments.quickstart.run:run",
+            section="Quickstart",
         ),
-        published=(),
-        paper_parameters=None,
-        runner="experiments.quickstart.run:run",
-        section="Quickstart",
-    ),
+    )
 )

@@ -5,14 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.config import flatten, suggestion, to_dict
+from common.config import suggestion, to_dict
 from common.error import DataError
+from common.metric import Metric, MetricName
 from common.record import Record
 from common.table import Summary, summarize
-from experiments.registry import PRESETS, Experiment, Published
+from experiments import registry
+from experiments.registry import Experiment, Published
 from experiments.results.verdict import (
     Departure,
-    MetricName,
     Verdict,
     depart,
     judge,
@@ -21,8 +22,6 @@ from experiments.results.verdict import (
 )
 
 COMMIT_DIGITS = 8
-MELODY_MEASURES = ("accuracy", "log_perplexity")
-"""Measured on whole melodies, from a zero state at each one's start."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Row:
     preset: str
     changes: tuple[str, ...]
     """Settings that aren't the preset's, as `key=value`."""
-    metric: str
+    metric: Metric
     dataset: str
     split: str
     protocol: str
@@ -84,18 +83,37 @@ def result_rows(records: Iterable[Record], experiments: Mapping[str, Experiment]
     return rows
 
 
+def named_rows(
+    names: Sequence[str], records: Iterable[Record], *, with_not_run: bool = True
+) -> list[Row]:
+    """The rows of the named experiments, or of all that have records.
+
+    `with_not_run` adds the published rows that no record answers to. Raises ConfigError on an
+    unknown name, DataError where `result_rows` does.
+    """
+    records = list(records)
+    shown = {registry.find(name).name for name in names} or {one.experiment for one in records}
+    return [
+        row
+        for row in result_rows(records, registry.experiments())
+        if row.experiment in shown and (with_not_run or row.verdict.kind != "not run")
+    ]
+
+
 def _rows(records: Sequence[Record], experiment: Experiment) -> list[Row]:
-    metrics = tuple(dict.fromkeys((*experiment.metrics, *(p.metric for p in experiment.published))))
+    metrics = [metric.name for metric in experiment.metrics]
     runs = [
         _row(group, experiment, metric)
         for metric in metrics
         for group in _groups(records, experiment, metric)
     ]
-    places = {name: place for place, name in enumerate(reversed(PRESETS))}
-    runs.sort(key=lambda row: (places.get(row.preset, -1), row.changes, metrics.index(row.metric)))
+    places = {name: place for place, name in enumerate(reversed(experiment.presets))}
+    runs.sort(
+        key=lambda row: (places.get(row.preset, -1), row.changes, metrics.index(row.metric.name))
+    )
     if "paper" not in experiment.presets:
         return runs
-    done = {row.metric for row in runs if row.as_published or row.verdict.kind == "other data"}
+    done = {row.metric.name for row in runs if row.as_published or row.verdict.kind == "other data"}
     published = dict.fromkeys(p.metric for p in experiment.published)
     return [_not_run(experiment, metric) for metric in published if metric not in done] + runs
 
@@ -107,7 +125,7 @@ def _groups(
     groups: dict[Any, dict[int, Record]] = {}
     finished = set()
     for record in records:
-        settings = material(_any_config(experiment), record.config, metric)
+        settings = material(_kind(experiment), record.config, metric)
         data = tuple((used.name, used.version, used.stand_in_for) for used in record.data)
         key = (record.preset, repr(sorted(settings.items())), data)
         if record.status == "done":
@@ -117,7 +135,7 @@ def _groups(
         groups.setdefault(key, {}).setdefault(record.seed, record)
     # A diverged run has no metrics that would name its rows: it is counted beside the seeds that
     # finished or, where none did, in the rows that are compared with the paper.
-    alone = {p.metric for p in experiment.published} or set(experiment.metrics)
+    alone = {p.metric for p in experiment.published} or {m.name for m in experiment.metrics}
     return [
         group
         for key, group in groups.items()
@@ -139,17 +157,24 @@ def _row(group: Mapping[int, Record], experiment: Experiment, metric: str) -> Ro
         experiment=experiment.name,
         preset=first.preset,
         changes=_changes(first, experiment, metric),
-        metric=metric,
+        metric=experiment.metric(metric),
         dataset=" + ".join(used.name for used in first.data),
         split=name.split.removesuffix("_full").removesuffix("_mc"),
-        protocol=_protocol(name, first.config),
+        protocol=experiment.metric(metric).protocol.describe(first.config, name.model),
         parameters=parameters(first, metric),
         published=published,
         ours=ours,
         seeds=tuple(record.seed for record in done),
         diverged=diverged,
         differences=_differences(ours, published, departure),
-        verdict=judge(ours, published, departure, seeds=len(records), diverged=len(diverged)),
+        verdict=judge(
+            ours,
+            published,
+            departure,
+            better=experiment.metric(metric).better,
+            seeds=len(records),
+            diverged=len(diverged),
+        ),
         as_published=departure is not None and not departure,
         settings=departure.settings if departure else (),
         device=" / ".join(dict.fromkeys(_device(record.device) for record in records)),
@@ -167,10 +192,10 @@ def _not_run(experiment: Experiment, metric: str) -> Row:
         experiment=experiment.name,
         preset="paper",
         changes=(),
-        metric=metric,
+        metric=experiment.metric(metric),
         dataset=" + ".join(preset.data),
         split=name.split.removesuffix("_full").removesuffix("_mc"),
-        protocol=_protocol(name, to_dict(preset.config)),
+        protocol=experiment.metric(metric).protocol.describe(to_dict(preset.config), name.model),
         parameters=experiment.paper_parameters,
         published=_published(experiment, metric),
         ours=None,
@@ -208,8 +233,8 @@ def _changes(record: Record, experiment: Experiment, metric: str) -> tuple[str, 
     if record.preset not in experiment.presets:
         return tuple(record.overrides)
     config = experiment.preset(record.preset).config
-    usual = material(config, to_dict(config), metric)
-    ours = material(config, record.config, metric)
+    usual = material(type(config), to_dict(config), metric)
+    ours = material(type(config), record.config, metric)
     return tuple(
         f"{key}={_value(ours[key])}" for key in sorted(ours) if ours[key] != usual.get(key)
     )
@@ -220,29 +245,9 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _any_config(experiment: Experiment) -> Any:
-    return experiment.presets[experiment.default_preset].config
-
-
-def _protocol(name: MetricName, config: Mapping[str, Any]) -> str:
-    """How a metric is measured, from its split's name."""
-    if name.split.endswith("_full"):
-        return "full (batch 1)"
-    if name.split.endswith("_mc"):
-        passes = _find(config, "evaluation.mc_passes", name.model)
-        return f"MC dropout, {passes} passes" if passes is not None else "MC dropout"
-    if name.split == "composed":
-        number = _find(config, "evaluation.final_compositions", name.model)
-        number = number or _find(config, "final_compositions", name.model)
-        return f"{number:,} compositions" if number else ""
-    if name.measure in MELODY_MEASURES:
-        return "whole melodies"
-    return "batched" if name.split in ("valid", "test") else ""
-
-
-def _find(config: Mapping[str, Any], key: str, group: str) -> Any:
-    flat = flatten(config)
-    return flat.get(f"{group}.{key}", flat.get(key))
+def _kind(experiment: Experiment) -> type:
+    """The class of an experiment's configurations."""
+    return type(experiment.presets[experiment.default_preset].config)
 
 
 def _device(device: Mapping[str, Any]) -> str:

@@ -3,45 +3,29 @@
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from common.config import differences, flatten, from_dict, to_dict
+from common.config import (
+    Amount,
+    Dataset,
+    Immaterial,
+    Meaning,
+    OnlyFor,
+    Prefix,
+    differences,
+    flatten,
+    from_dict,
+    meanings,
+    to_dict,
+)
 from common.error import ConfigError
+from common.metric import Better, MetricName
 from common.record import Record
 from common.table import Summary
 from experiments.registry import Experiment, Published
 
 TOLERANCE = 0.01
 """Share of a published value by which a mean may miss it and still match."""
-
-IMMATERIAL = frozenset(
-    {
-        "train.report_every",  # rows of metrics.jsonl
-        "evaluation.full",  # whether the full protocol is measured, not what it gives
-        "evaluation.mc_batch_size",  # Monte-Carlo passes side by side
-        "evaluation.sample_tokens",  # length of the sampled text
-        "learn.report_every",  # rows of metrics.jsonl
-        "prior.report_every",
-        "evaluation.every",  # looks at the policy on the way
-        "evaluation.compositions",
-    }
-)
-"""Settings, in whichever group of a configuration, that don't matter to any result."""
-
-IMMATERIAL_BUT_FOR = {"evaluation.mc_passes": "test_mc"}
-"""Settings that matter to the metrics of one split only."""
-
-AMOUNTS = {
-    "train.epochs": "epochs",
-    "prior.iterations": "updates",
-    "learn.iterations": "environment steps",
-    "evaluation.final_compositions": "compositions",
-    "final_compositions": "compositions",
-}
-"""Settings by whose ratio a scaled-down run is described."""
-
-PREFIXES = {"data.train_tokens": "training", "data.evaluation_tokens": "evaluation"}
-"""Settings that cut a corpus down to its first so many tokens; 0 is all of it."""
 
 Kind = Literal[
     "matched",
@@ -55,9 +39,7 @@ Kind = Literal[
 ]
 
 RULES = """\
-Lower is better, except in accuracies and in the last six statistics of Sequence Tutor's Table 1 \
-(leaps resolved to notes in repeated motif), where higher is, and in its first five, where nearer \
-to 0 is. A run is compared with a published value only if every setting that matters to the \
+A run is compared with a published value only if every setting that matters to the \
 metric and its number of parameters are those of the `paper` preset.
 
 - **matched**: the published value lies in the 95 % interval, or the mean is within 1 % of it.
@@ -71,22 +53,6 @@ how much. The difference is left out where the data are a stand-in or a part of 
 - **other settings**: of the paper's size, but with settings that are not the paper's.
 - **diverged**: no seed finished. Diverged seeds are counted and never enter a mean.
 - **not run**: no run with the paper's settings is recorded."""
-
-
-class MetricName(NamedTuple):
-    """The parts of `split/measure` or `model/split/measure`."""
-
-    model: str
-    """Empty where the experiment has one model."""
-    split: str
-    measure: str
-
-    @classmethod
-    def parse(cls, name: str) -> "MetricName":
-        """Reads a metric's name."""
-        rest, _, measure = name.rpartition("/")
-        model, _, split = rest.rpartition("/")
-        return cls(model, split, measure)
 
 
 @dataclass(frozen=True)
@@ -127,20 +93,28 @@ class Departure:
         return bool(self.amounts or self.settings)
 
 
-def material(config: Any, values: dict[str, Any], metric: str) -> dict[str, Any]:
+def material(kind: type, values: dict[str, Any], metric: str) -> dict[str, Any]:
     """The settings, flattened, on which a metric depends.
 
-    `values` is what a record saved, `config` any configuration of the same experiment: settings
-    added since the record was written take their defaults, which keep what was.
+    Args:
+      kind: the class of the experiment's configurations.
+      values: what a record saved. Settings added since it was written take their defaults, which
+        keep what was; one that has gone since is material.
+      metric: the metric's name.
     """
     # Where a setting has since gone or narrowed, the record's own words stand.
     with contextlib.suppress(ConfigError):
-        values = to_dict(from_dict(type(config), values))
-    split = MetricName.parse(metric).split
+        values = to_dict(from_dict(kind, values))
+    known, split = meanings(kind), MetricName.parse(metric).split
 
     def matters(key: str) -> bool:
-        setting = _setting(key)
-        return setting not in IMMATERIAL and IMMATERIAL_BUT_FOR.get(setting, split) == split
+        match known.get(key):
+            case Immaterial():
+                return False
+            case OnlyFor(split=only):
+                return only == split
+            case _:
+                return True
 
     return {key: value for key, value in flatten(values).items() if matters(key)}
 
@@ -150,12 +124,14 @@ def depart(record: Record, experiment: Experiment, metric: str) -> Departure | N
     if "paper" not in experiment.presets:
         return None
     config = experiment.preset("paper").config
-    paper = material(config, to_dict(config), metric)
-    ours = material(config, record.config, metric)
+    kind: Any = type(config)
+    paper = material(kind, to_dict(config), metric)
+    ours = material(kind, record.config, metric)
     changed = {k for k in paper.keys() | ours.keys() if paper.get(k) != ours.get(k)}
+    known = {key: meanings(kind).get(key) for key in changed}
     amounts, smaller = _sizes(record, experiment, metric)
-    for key in sorted(changed, key=lambda key: (_setting(key), key)):
-        words, less = _amount(key, paper.get(key), ours.get(key))
+    for key in sorted(changed):
+        words, less = _amount(known[key], paper.get(key), ours.get(key))
         amounts += words
         smaller = smaller or less
     stand_in = _stand_in(record, experiment)
@@ -163,11 +139,12 @@ def depart(record: Record, experiment: Experiment, metric: str) -> Departure | N
     return Departure(
         amounts=(*amounts, *stand_in),
         smaller=smaller or (bool(stand_in) and not unavoidable),
-        other_data=bool(stand_in) or any(_setting(k).startswith("data.") for k in changed),
+        other_data=bool(stand_in)
+        or any(isinstance(meaning, Dataset | Prefix) for meaning in known.values()),
         settings=tuple(differences(paper, ours)),
         stand_in=tuple(stand_in),
         unavoidable=unavoidable,
-        others=sum(_setting(k) not in {*AMOUNTS, *PREFIXES, "data.name"} for k in changed),
+        others=sum(not isinstance(m, Amount | Prefix | Dataset) for m in known.values()),
     )
 
 
@@ -176,6 +153,7 @@ def judge(
     published: Sequence[Published],
     departure: Departure | None,
     *,
+    better: Better,
     seeds: int,
     diverged: int,
 ) -> Verdict:
@@ -185,6 +163,7 @@ def judge(
       ours: the seeds that finished, None where none did.
       published: the paper's values for the metric.
       departure: the run's difference from the paper's, None where there is no paper preset.
+      better: the metric's better side.
       seeds: all seeds, of which `diverged` diverged.
     """
     tail = f"; {diverged} of {seeds} seeds diverged" if diverged else ""
@@ -196,7 +175,7 @@ def judge(
     if departure and not departure.only_in_data:
         verdict = _departed(departure)
         return Verdict(verdict.kind, verdict.text + tail)
-    compared = _compare_all(ours, published)
+    compared = _compare_all(ours, published, better)
     if departure.only_in_data:
         side = f"; {compared.text}" if published else ""
         return Verdict("other data", f"other data: {', '.join(departure.stand_in)}{side}{tail}")
@@ -205,11 +184,11 @@ def judge(
     return Verdict(compared.kind, compared.text + tail)
 
 
-def _compare_all(ours: Summary, published: Sequence[Published]) -> Verdict:
+def _compare_all(ours: Summary, published: Sequence[Published], better: Better) -> Verdict:
     """On which side of the nearest published value the mean lies; empty where there is none."""
     if not published:
         return Verdict("", "")
-    kinds = [_compare(ours, value) for value in published]
+    kinds = [_compare(ours, value.value, better) for value in published]
     nearest = min(range(len(kinds)), key=lambda k: abs(ours.mean - published[k].value))
     text: str = kinds[0]
     if len(set(kinds)) > 1:
@@ -217,15 +196,14 @@ def _compare_all(ours: Summary, published: Sequence[Published]) -> Verdict:
     return Verdict(kinds[nearest], text)
 
 
-def _compare(ours: Summary, published: Published) -> Literal["matched", "better", "short"]:
-    value = published.value
+def _compare(ours: Summary, value: float, better: Better) -> Literal["matched", "better", "short"]:
     inside = ours.low is not None and ours.high is not None and ours.low <= value <= ours.high
     # The smallest amount on top: 101.0 is within 1 % of 100.0 in decimals, not in binary.
     if inside or abs(ours.mean - value) <= TOLERANCE * abs(value) * (1 + 1e-9):
         return "matched"
-    if published.better == "toward zero":
+    if better == "toward zero":
         return "better" if abs(ours.mean) < abs(value) else "short"
-    return "better" if (ours.mean < value) == (published.better == "lower") else "short"
+    return "better" if (ours.mean < value) == (better == "lower") else "short"
 
 
 def _departed(departure: Departure) -> Verdict:
@@ -245,17 +223,17 @@ def _sizes(record: Record, experiment: Experiment, metric: str) -> tuple[list[st
     return [_ratio(ours, paper, "parameters")], ours < paper
 
 
-def _amount(key: str, paper: Any, ours: Any) -> tuple[list[str], bool]:
+def _amount(meaning: Meaning | None, paper: Any, ours: Any) -> tuple[list[str], bool]:
     """A changed setting in words where it is an amount, and whether it is less than the paper's."""
-    setting = _setting(key)
     if ours is None or paper is None:
         return [], False
-    if setting in AMOUNTS:
-        return [_ratio(ours, paper, AMOUNTS[setting])], ours < paper
-    if setting in PREFIXES:
-        if not ours:
-            return [f"all {PREFIXES[setting]} tokens (paper {short(paper)})"], False
-        return [f"the first {short(ours)} {PREFIXES[setting]} tokens"], not paper or ours < paper
+    match meaning:
+        case Amount(noun):
+            return [_ratio(ours, paper, noun)], ours < paper
+        case Prefix(noun):
+            if not ours:
+                return [f"all {noun} (paper {short(paper)})"], False
+            return [f"the first {short(ours)} {noun}"], not paper or ours < paper
     return [], False
 
 
@@ -285,8 +263,3 @@ def _ratio(ours: int, paper: int, noun: str) -> str:
     if ours < paper:
         return f"{short(ours)} of {short(paper)} {noun}"
     return f"{short(ours)} {noun} (paper {short(paper)})"
-
-
-def _setting(key: str) -> str:
-    """The last two parts of a key: in experiments with several models a group precedes them."""
-    return ".".join(key.split(".")[-2:])

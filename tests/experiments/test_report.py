@@ -1,35 +1,28 @@
 import dataclasses
 import json
+import re
+import sys
+import types
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 
-from common.config import flatten, override, to_dict
+from common.config import IMMATERIAL, Amount, OnlyFor, Prefix, meanings, override, to_dict
 from common.error import ConfigError, DataError
+from common.metric import MetricName
 from common.plot import LARGEST_BYTES
 from common.record import DataUsed, Record, find_records, read_record, write_record
 from experiments import registry
 from experiments.registry import Experiment, Preset, Published
-from experiments.results import report
-from experiments.results.report import (
-    add_run,
-    as_json,
-    as_text,
-    load_records,
-    report_text,
-    write_report,
-)
-from experiments.results.row import result_rows
-from experiments.results.verdict import (
-    AMOUNTS,
-    IMMATERIAL,
-    IMMATERIAL_BUT_FOR,
-    PREFIXES,
-    MetricName,
-)
+from experiments.results.cells import as_json, as_text
+from experiments.results.commit import add_run, load_records
+from experiments.results.markdown import report_text, write_report
+from experiments.results.row import named_rows, result_rows
 from highway.config import DataConfig, EvaluationConfig, LanguageModelConfig
-from tutor.config import NoteRNNConfig, TutorConfig
+from highway.metric import metric as language_metric
+from tutor.metric import composed
 
 REPOSITORY = Path(__file__).parents[2]
 TEST, VALID, MC = "test_full/perplexity", "valid/perplexity", "test_mc/perplexity"
@@ -59,7 +52,7 @@ def words(name="words", published=((TEST, 66.0),), passes=0, **changes):
         },
         "default_preset": "cpu",
         "data": ("books",),
-        "metrics": (VALID, TEST),
+        "metrics": tuple(map(language_metric, (VALID, TEST, MC))),
         "published": tuple(Published(m, v, f"source of {v}") for m, v in published),
         "paper_parameters": 21_000_000,
         "runner": "somewhere.word_model:run",
@@ -70,7 +63,7 @@ def words(name="words", published=((TEST, 66.0),), passes=0, **changes):
 
 def record(experiment, preset="paper", seed=0, overrides=(), **changes):
     config = override(experiment.presets[preset].config, overrides)
-    books = not isinstance(config, PairConfig) and config.data.name == "books"
+    books = not isinstance(config, PairConfig) and "play" not in str(config)
     name = "books" if books else "play"
     fields = {
         "experiment": experiment.name,
@@ -104,7 +97,7 @@ def seeds(experiment, *values, preset="paper", **changes):
 
 def rows(experiment, records, metric=TEST):
     found = result_rows(records, {experiment.name: experiment})
-    return [row for row in found if row.metric == metric]
+    return [row for row in found if row.metric.name == metric]
 
 
 def only_row(experiment, records, metric=TEST, preset="paper"):
@@ -307,7 +300,10 @@ def test_the_first_of_two_records_of_a_seed_counts():
 
 
 def pair():
-    metrics = ("rhn/test_full/bits_per_character", "lstm/valid/bits_per_character")
+    metrics = (
+        language_metric("test_full/bits_per_character").of_model("rhn"),
+        language_metric("valid/bits_per_character").of_model("lstm"),
+    )
     preset = Preset(PairConfig(), 0.04, "2 cores", ("play",))
     return words(
         "pair",
@@ -330,7 +326,7 @@ def test_an_experiment_with_several_models_and_no_paper():
             seed,
             overrides=[f"rhn.train.report_every={seed + 1}"],
             parameters={"rhn": 5, "lstm": 6},
-            metrics=dict.fromkeys(experiment.metrics, 2.25),
+            metrics={metric.name: 2.25 for metric in experiment.metrics},
             data=[DataUsed("play", "1.0.0", None, {}, {})],
         )
         for seed in (0, 1)
@@ -341,17 +337,6 @@ def test_an_experiment_with_several_models_and_no_paper():
     assert first.seeds == second.seeds == (0, 1)
     assert first.verdict.kind == first.verdict.text == ""
     assert "rhn: bits per character" in report_text(records, {"pair": experiment}, Path("none"))
-
-
-def test_metric_names():
-    assert MetricName.parse("valid/loss") == ("", "valid", "loss")
-    assert MetricName.parse("rhn/test_full/loss") == ("rhn", "test_full", "loss")
-
-
-def test_the_settings_named_exist():
-    configs = (LanguageModelConfig(), NoteRNNConfig(), TutorConfig())
-    known = {key for config in configs for key in flatten(to_dict(config))}
-    assert known >= {*IMMATERIAL, *IMMATERIAL_BUT_FOR, *AMOUNTS, *PREFIXES}
 
 
 def test_a_record_of_an_unknown_experiment_is_refused():
@@ -435,11 +420,25 @@ def test_results_are_current():
     """results/RESULTS.md is what the committed records and the registry give."""
     results = REPOSITORY / "results"
     path = results / "RESULTS.md"
-    expected = report_text(find_records(results), registry.experiments(), results)
+    expected = report_text(
+        find_records(results), registry.experiments(), results, registry.families()
+    )
     current = path.read_text(encoding="utf-8") if path.exists() else ""
     assert current == expected, (
         f"{path} is stale: run `python -m experiments report` and commit what it writes"
     )
+
+
+def test_hours_that_presets_promise_are_those_of_the_committed_records():
+    hours: dict[tuple[str, str], list[float]] = {}
+    for made in find_records(REPOSITORY / "results"):
+        hours.setdefault((made.experiment, made.preset), []).append(sum(made.seconds.values()))
+    assert len(hours) > 10
+    for (name, preset), seconds in hours.items():
+        promised = registry.find(name).preset(preset)
+        measured = sum(seconds) / len(seconds) / 3600
+        assert not promised.estimated, name
+        assert promised.hours == pytest.approx(measured, rel=0.2), (name, preset, measured)
 
 
 @pytest.fixture
@@ -451,14 +450,16 @@ def known(monkeypatch):
 
 @pytest.mark.usefixtures("known")
 def test_the_table_as_json():
-    (row,) = json.loads(as_json(report.rows([], seeds(words(), 66.0, 66.5, 68.0))))
+    (row,) = json.loads(as_json(named_rows([], seeds(words(), 66.0, 66.5, 68.0))))
     assert row["ours"] == {
         "mean": pytest.approx(66.8333333),
         "low": 66.0,
         "high": 68.0,
         "values": [66.0, 66.5, 68.0],
     }
-    published = {"metric": TEST, "value": 66.0, "source": "source of 66.0", "better": "lower"}
+    published = {"metric": TEST, "value": 66.0, "source": "source of 66.0"}
+    assert row["better"] == "lower"
+    assert row["metric"] == TEST
     assert row["published"] == [published]
     assert row["verdict"] == {"kind": "matched", "text": "matched"}
     assert len(row["commands"]) == 3
@@ -467,13 +468,13 @@ def test_the_table_as_json():
 @pytest.mark.usefixtures("known")
 def test_the_table_shows_what_was_asked_for():
     def shown(names, records):
-        return as_text(report.rows(names, records))
+        return as_text(named_rows(names, records))
 
     records = [record(words())]
     assert shown([], records) == shown(["words"], records)
     assert "python -m experiments run words --preset paper --seed 0" in shown([], records)
     assert "| not run |" in shown(["words"], [])
-    assert report.rows(["words"], [], with_not_run=False) == []
+    assert named_rows(["words"], [], with_not_run=False) == []
     assert shown(["pair"], records).startswith("No results here yet.")
     assert shown([], []).startswith("No results here yet.")
     with pytest.raises(ConfigError, match="Did you mean 'words'"):
@@ -539,7 +540,7 @@ def test_a_failure_while_adding_leaves_the_old_run(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("experiments.results.report.shutil.copyfile", fail)
+    monkeypatch.setattr("experiments.results.commit.shutil.copyfile", fail)
     with pytest.raises(OSError, match="disk full"):
         add_run(run, tmp_path / "results")
     assert [path.name for path in target.parent.iterdir()] == ["seed3"]
@@ -566,3 +567,117 @@ def test_a_failure_while_replacing_leaves_the_old_run(tmp_path, monkeypatch):
 def test_an_unfinished_run_is_not_added(tmp_path):
     with pytest.raises(DataError, match=r"no record\.json: not a run, or not finished yet"):
         add_run(tmp_path, tmp_path / "results")
+
+
+# ----------------------------------------------- what settings and metrics say of themselves
+
+
+@dataclass(frozen=True)
+class ToyConfig:
+    plain: int = 1
+    many: Annotated[int, Amount("things")] = 10
+    quiet: Annotated[int, IMMATERIAL] = 1
+    first: Annotated[int, Prefix("letters")] = 0
+    passes: Annotated[int, OnlyFor("test_mc")] = 1
+
+
+@dataclass(frozen=True)
+class NestedConfig:
+    part: ToyConfig = field(default_factory=ToyConfig)
+    also: ToyConfig = field(default_factory=ToyConfig)
+
+
+def toy(**changes):
+    paper = Preset(NestedConfig(), 1.0, "one GPU", ("books",))
+    fields = {"presets": {"paper": paper}, "default_preset": "paper", "paper_parameters": None}
+    return words("toy", **(fields | changes))
+
+
+@pytest.mark.parametrize(
+    ("override", "metric", "text"),
+    [
+        ("part.plain=2", TEST, "other settings: 1 setting changed"),
+        ("also.plain=2", TEST, "other settings: 1 setting changed"),
+        ("part.many=4", TEST, "scaled down: 4 of 10 things"),
+        ("also.many=20", TEST, "other settings: 20 things (paper 10)"),
+        ("part.quiet=2", TEST, "matched"),
+        ("part.first=7", TEST, "scaled down: the first 7 letters"),
+        ("part.passes=2", TEST, "matched"),
+        ("part.passes=2", MC, "other settings: 1 setting changed"),
+    ],
+)
+def test_what_is_said_beside_a_setting_reaches_the_verdict(override, metric, text):
+    experiment = toy(published=((TEST, 66.0), (MC, 66.0)))
+    made = record(experiment, overrides=[override], metrics={TEST: 66.0, MC: 66.0})
+    found = [row for row in rows(experiment, [made], metric) if row.ours is not None]
+    assert [row.verdict.text for row in found] == [text]
+
+
+def test_a_setting_that_says_nothing_is_material():
+    for experiment in registry.experiments().values():
+        kind = type(experiment.presets[experiment.default_preset].config)
+        assert all(not key.endswith(("units", "depth", "learning_rate")) for key in meanings(kind))
+    known = meanings(LanguageModelConfig)
+    assert known["train.epochs"] == Amount("epochs")
+    assert known["train.report_every"] == IMMATERIAL
+    assert known["evaluation.mc_passes"] == OnlyFor("test_mc")
+
+
+@pytest.mark.parametrize(("better", "kind"), [("lower", "short"), ("higher", "better")])
+def test_a_metrics_better_side_reaches_the_verdict_and_the_report(better, kind):
+    metric = dataclasses.replace(language_metric(TEST), better=better)
+    experiment = words(metrics=(metric,))
+    made = seeds(experiment, 70.0)
+    assert only_row(experiment, made).verdict.kind == kind
+    text = report_text(made, {"words": experiment}, Path("none"))
+    assert ("Higher is better: perplexity." in text) == (better == "higher")
+
+
+def test_a_metrics_decimals_and_protocol_reach_the_report():
+    metric = dataclasses.replace(language_metric(TEST), decimals=1)
+    experiment = words(metrics=(metric,))
+    text = report_text(seeds(experiment, 66.04), {"words": experiment}, Path("none"))
+    assert re.search(r"\| +66\.0 \|", text)
+    assert f"*{metric.protocol.name}*: {metric.protocol.text}." in text
+    assert composed("reward").protocol.text not in text
+
+
+def test_protocols_name_the_settings_value():
+    metric = composed("reward").of_model("tutor")
+    config = {"final_compositions": 7, "tutor": {"evaluation": {"final_compositions": 5_000}}}
+    assert metric.protocol.describe(config, "tutor") == "5,000 compositions"
+    assert metric.protocol.describe(config, "") == "7 compositions"
+    assert metric.protocol.describe({}, "") == "compositions"
+    assert MetricName.parse("rhn/test_full/loss") == ("rhn", "test_full", "loss")
+    assert MetricName.parse("valid/loss") == ("", "valid", "loss")
+
+
+def test_a_number_published_for_no_metric_is_refused():
+    with pytest.raises(ValueError, match="words has no metric 'test/wit'"):
+        words(published=(("test/wit", 1.0),))
+
+
+def test_rows_stand_in_the_order_of_an_experiments_own_presets():
+    experiment = words()
+    presets = {name: experiment.presets[name] for name in ("paper", "smoke", "cpu")}
+    turned = dataclasses.replace(experiment, presets=presets)
+    made = [record(experiment, name) for name in ("smoke", "cpu", "paper")]
+    assert [row.preset for row in rows(experiment, made)] == ["paper", "cpu", "smoke"]
+    assert [row.preset for row in rows(turned, made)] == ["cpu", "smoke", "paper"]
+
+
+def test_a_familys_own_part_of_the_report_is_asked_for(tmp_path):
+    name = "toy_family_report"
+    module = types.ModuleType(name)
+    module.section = lambda records, folder: [f"## Toys: {len(records)} in {folder.name}\n"]
+    drawn = []
+    module.draw_figures = lambda records, folder: drawn.append(folder)
+    family = registry.Family((words(),), report=name)
+    sys.modules[name] = module
+    try:
+        made = seeds(words(), 66.0)
+        write_report(made, {"words": words()}, tmp_path / "RESULTS.md", [family])
+    finally:
+        del sys.modules[name]
+    assert f"## Toys: 1 in {tmp_path.name}" in (tmp_path / "RESULTS.md").read_text()
+    assert drawn == [tmp_path]

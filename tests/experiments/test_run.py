@@ -134,7 +134,7 @@ def test_smoke_presets_run_on_what_ships(tmp_path, name):
     assert run(tmp_path, name=name) == 0
     made = record(tmp_path, name=name)
     for metric in find(name).metrics:
-        assert metric in made.metrics
+        assert metric.name in made.metrics
     for published in find(name).published:
         assert published.metric in made.metrics
     if name == "quickstart":

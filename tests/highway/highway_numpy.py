@@ -1,4 +1,4 @@
-"""The first paper's language models in plain NumPy, from the equations of PAPERS.md, section 1.
+"""The first paper's language models in plain NumPy, from the equations of docs/published.md.
 
 Written without a look at the JAX code: loops over time, gates and layers, one small matrix product
 at a time, batch-major. Slow and meant to be read. All parameters live in one flat dictionary:

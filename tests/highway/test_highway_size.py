@@ -1,4 +1,4 @@
-"""Parameter counts against the tables of PAPERS.md and against the models themselves."""
+"""Parameter counts against the tables of docs/published.md and against the models themselves."""
 
 import jax
 import pytest

@@ -1,0 +1,68 @@
+"""What a metric is: its name, how it is measured, which side is the better. Imports no JAX."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+from common.config import flatten
+
+Better = Literal["lower", "higher", "toward zero"]
+
+
+class MetricName(NamedTuple):
+    """The parts of `split/measure` or `model/split/measure`."""
+
+    model: str
+    """Empty where the experiment has one model."""
+    split: str
+    measure: str
+
+    @classmethod
+    def parse(cls, name: str) -> "MetricName":
+        """Reads a metric's name."""
+        rest, _, measure = name.rpartition("/")
+        model, _, split = rest.rpartition("/")
+        return cls(model, split, measure)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How metrics are measured."""
+
+    name: str
+    text: str
+    """What it means, in a sentence or two for the report."""
+    label: str = ""
+    """Its name in a row where that holds a setting's value, which stands for {}."""
+    settings: tuple[str, ...] = ()
+    """Keys of that setting; the first that a configuration has counts."""
+
+    def describe(self, config: Mapping[str, Any], model: str) -> str:
+        """The protocol of a run with this configuration, for a metric of one of its models."""
+        flat = flatten(config)
+        for key in self.settings:
+            value = flat.get(f"{model}.{key}", flat.get(key))
+            if value is not None:
+                return self.label.format(value)
+        return self.name
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that runs of an experiment record."""
+
+    name: str
+    """`split/measure` or `model/split/measure`."""
+    protocol: Protocol
+    better: Better = "lower"
+    decimals: int | None = None
+    """Shown behind the point; None for four significant digits."""
+
+    @property
+    def measure(self) -> str:
+        """The last part of its name, in words."""
+        return MetricName.parse(self.name).measure.replace("_", " ")
+
+    def of_model(self, model: str) -> "Metric":
+        """The same metric of one of several models."""
+        return replace(self, name=f"{model}/{self.name}")

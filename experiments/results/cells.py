@@ -1,0 +1,121 @@
+"""A row's cells as text, and the tables that the command line prints."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+from common.metric import MetricName
+from common.table import Summary, Table
+from experiments.results.row import Row
+
+
+def as_json(rows: Sequence[Row]) -> str:
+    """A list with one object per row, numbers in full."""
+    cells = [
+        {**dataclasses.asdict(row), "metric": row.metric.name, "better": row.metric.better}
+        for row in rows
+    ]
+    return json.dumps(cells, indent=1)
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """All columns in one Markdown table."""
+    return _full_table(rows).markdown()
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """The same for standard output, laid out for the terminal if it is one."""
+    if not rows:
+        return "No results here yet. Try: python -m experiments run quickstart"
+    return _full_table(rows).render().rstrip()
+
+
+RIGHT = frozenset({"run", "parameters", "ours, mean [95 % CI]", "n seeds", "difference"})
+"""Titles of columns aligned to the right."""
+
+
+def result_cells(row: Row) -> dict[str, str]:
+    """What a reader looks for first."""
+    return {
+        "experiment": f"{row.experiment}, {', '.join((row.preset, *row.changes))}",
+        "dataset and split": f"{row.dataset}, {row.split}",
+        "metric": _metric(row),
+        "protocol": row.protocol,
+        "parameters": "" if row.parameters is None else f"{row.parameters:,}",
+        "published": "; ".join(f"{p.value} ({p.source})" for p in row.published),
+        "ours, mean [95 % CI]": _ours(row),
+        "n seeds": _seeds(row),
+        "difference": _difference(row),
+        "verdict": row.verdict.text,
+    }
+
+
+def _full_table(rows: Sequence[Row]) -> Table:
+    """Every column in one table, for the terminal."""
+    cells = [
+        result_cells(row)
+        | {
+            "device and hours": device_and_hours(row),
+            "commit": ", ".join(row.commits),
+            "command": command(row),
+        }
+        for row in rows
+    ]
+    return Table(tuple(cells[0]), [tuple(line.values()) for line in cells], RIGHT)
+
+
+def _metric(row: Row) -> str:
+    model = MetricName.parse(row.metric.name).model
+    return f"{model}: {row.metric.measure}" if model else row.metric.measure
+
+
+def _number(value: float, row: Row, sign: str = "") -> str:
+    decimals = row.metric.decimals
+    return f"{value:{sign}.4g}" if decimals is None else f"{value:{sign}.{decimals}f}"
+
+
+def _ours(row: Row) -> str:
+    ours: Summary | None = row.ours
+    if ours is None:
+        return ""
+    if ours.low is None or ours.high is None:
+        return ", ".join(_number(value, row) for value in ours.values)
+    return f"{_number(ours.mean, row)} [{_number(ours.low, row)}, {_number(ours.high, row)}]"
+
+
+def _seeds(row: Row) -> str:
+    return str(len(row.seeds)) + (f" (+{len(row.diverged)} diverged)" if row.diverged else "")
+
+
+def _difference(row: Row) -> str:
+    texts = []
+    for value, published in zip(row.differences, row.published, strict=False):
+        share = f" ({100 * value / published.value:+.1f} %)" if published.value else ""
+        of = f" to {published.value}" if len(row.published) > 1 else ""
+        texts.append(f"{_number(value, row, '+')}{share}{of}")
+    return "; ".join(texts)
+
+
+def device_and_hours(row: Row) -> str:
+    """On what it ran and for how long, or is expected to."""
+    if row.verdict.kind == "not run":
+        known = " (an estimate)" if row.estimated else ""
+        return f"{row.device}, {_duration(row.hours or 0)} expected{known}"
+    return f"{row.device}, {_duration(row.hours or 0)} a seed"
+
+
+def _duration(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:.1f} h"
+    return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.1f} s"
+
+
+def command(row: Row) -> str:
+    """The command that runs the row's first seed, and which other seeds there are."""
+    return row.commands[0] + other_seeds(row)
+
+
+def other_seeds(row: Row) -> str:
+    """The seeds that the first record's command doesn't run."""
+    others = sorted((*row.seeds, *row.diverged))[1:]
+    return f" (also seed {', '.join(map(str, others))})" if others else ""

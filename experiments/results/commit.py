@@ -1,0 +1,87 @@
+"""Copies finished runs among the committed results, and gathers records from folders."""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.error import DataError
+from common.plot import LARGEST_BYTES
+from common.record import FILE_NAME, Record, find_records, read_record
+
+ARTEFACTS = ("*.png", "*.txt", "*.mid")
+"""Files of a run that are committed beside its record."""
+
+
+def add_run(run_dir: Path, results_dir: Path) -> Path:
+    """Copies a finished run's record, pictures and samples among the committed results.
+
+    Nothing else is copied. The folder there is replaced as a whole: after a crash it is the old
+    one, or missing with the old one beside it under a hidden name, but never a mixture. A record
+    of a dirty tree is taken; the table marks its commit. Returns the folder. Raises DataError
+    where the run isn't finished, a file is over LARGEST_BYTES, or the place is taken by a run with
+    other settings.
+    """
+    if not (run_dir / FILE_NAME).exists():
+        raise DataError(f"{run_dir}: no {FILE_NAME}: not a run, or not finished yet.")
+    record = read_record(run_dir / FILE_NAME)
+    target = results_dir / record.experiment / record.preset / f"seed{record.seed}"
+    _require_same_settings(record, target)
+    files = [run_dir / FILE_NAME]
+    files += [path for glob in ARTEFACTS for path in sorted(run_dir.glob(glob)) if path.is_file()]
+    for path in files[1:]:
+        if path.stat().st_size > LARGEST_BYTES:
+            raise DataError(
+                f"{path}: {path.stat().st_size:,} bytes; committed files have at most "
+                f"{LARGEST_BYTES:,}. Make it smaller or move it out of the run."
+            )
+    _replace_folder(target, files)
+    return target
+
+
+def _replace_folder(target: Path, files: Sequence[Path]) -> None:
+    """Makes `target` a folder of copies of the files, in the place of one that may be there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh, old = (
+        target.with_name(f".{target.name}.{word}.{os.getpid()}") for word in ("new", "old")
+    )
+    try:
+        fresh.mkdir()
+        for path in files:
+            shutil.copyfile(path, fresh / path.name)
+        if target.exists():
+            target.rename(old)
+        fresh.rename(target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if old.exists() and not target.exists():
+            old.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _require_same_settings(record: Record, target: Path) -> None:
+    if not (target / FILE_NAME).exists():
+        return
+    there = read_record(target / FILE_NAME)
+    if sorted(there.overrides) != sorted(record.overrides):
+        theirs, ours = (" ".join(r.overrides) or "none" for r in (there, record))
+        raise DataError(
+            f"{target} holds a run with other overrides ({theirs}; this one: {ours}).\n"
+            "Remove that folder first if this run is to take its place."
+        )
+
+
+def load_records(sources: Sequence[Path]) -> list[Record]:
+    """All records below several roots, each `<experiment>/<preset>/seed<k>/record.json`.
+
+    Where roots hold the same run (experiment, preset, configuration and seed) the first root's
+    record counts. A root that doesn't exist holds none. Raises DataError naming a file that isn't
+    a record.
+    """
+    found: dict[tuple[str, str, int, str], Record] = {}
+    for source in sources:
+        for record in find_records(source):
+            config = json.dumps(record.config, sort_keys=True)
+            found.setdefault((record.experiment, record.preset, record.seed, config), record)
+    return list(found.values())

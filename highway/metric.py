@@ -1,0 +1,36 @@
+"""The metrics of language models: protocols, better sides, decimals. Imports no JAX."""
+
+from common.metric import Metric, Protocol
+
+BATCHED = Protocol(
+    "batched",
+    "many slices of the stream side by side, cut as in training; what is left over at the end "
+    "isn't counted; of the checkpoint that was best on validation",
+)
+FULL = Protocol(
+    "full (batch 1)",
+    "every token of the stream, at batch 1, the protocol of the published test numbers; of the "
+    "checkpoint that was best on validation",
+)
+MC_DROPOUT = Protocol(
+    "MC dropout",
+    "as full, with dropout kept on and probabilities averaged over so many passes",
+    label="MC dropout, {} passes",
+    settings=("evaluation.mc_passes",),
+)
+SPLITS = {
+    "valid": BATCHED,
+    "test": BATCHED,
+    "valid_full": FULL,
+    "test_full": FULL,
+    "test_mc": MC_DROPOUT,
+}
+"""Split, as metrics name it → the protocol by which it is measured."""
+DECIMALS = {"loss": 4, "perplexity": 2, "bits_per_character": 3}
+"""Measure → decimals."""
+
+
+def metric(name: str) -> Metric:
+    """The metric `split/measure`, of `SPLITS` and `DECIMALS`."""
+    split, measure = name.split("/")
+    return Metric(name, SPLITS[split], decimals=DECIMALS[measure])

@@ -1,0 +1,47 @@
+"""The metrics of sequence models and of what they compose. Imports no JAX."""
+
+from common.metric import Better, Metric, Protocol
+
+WHOLE = Protocol(
+    "whole melodies",
+    "each from a zero state at its start, its first `prior.masked` predictions not counted; of the "
+    "checkpoint that was best on validation",
+)
+COMPOSITIONS = Protocol(
+    "compositions",
+    "32 events drawn from the policy after a random first event; of tuned models, at the end of "
+    "tuning",
+    label="{:,} compositions",
+    settings=("evaluation.final_compositions", "final_compositions"),
+)
+STATISTICS: dict[str, Better] = {
+    "notes_excessively_repeated": "toward zero",
+    "mean_autocorrelation1": "toward zero",
+    "mean_autocorrelation2": "toward zero",
+    "mean_autocorrelation3": "toward zero",
+    "notes_not_in_key": "toward zero",
+    "compositions_starting_with_tonic": "higher",
+    "leaps_resolved": "higher",
+    "compositions_with_unique_high": "higher",
+    "compositions_with_unique_low": "higher",
+    "notes_in_motif": "higher",
+    "notes_in_repeated_motif": "higher",
+}
+"""Statistics of Table 1 (Jaques et al. 2017) → the better side. The paper says so of its first four
+rows (excessively repeated, autocorrelation) and of the others that they should grow; but notes
+outside the key are penalised by its reward."""
+MEANS: dict[str, Better] = {
+    "reward": "higher",
+    "log_prior": "higher",
+    "kl_policy_prior": "lower",
+    "entropy": "higher",
+}
+"""Means over the events of compositions → the better side."""
+
+ACCURACY = Metric("valid/accuracy", WHOLE, "higher")
+LOG_PERPLEXITY = Metric("valid/log_perplexity", WHOLE)
+
+
+def composed(measure: str) -> Metric:
+    """The metric `composed/measure`, of `STATISTICS` and `MEANS`."""
+    return Metric(f"composed/{measure}", COMPOSITIONS, (STATISTICS | MEANS)[measure])
