@@ -5,14 +5,17 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 from orbax.checkpoint import v1 as ocp
 
 from common.error import DataError
+from common.process import Process, this_process
 
 State = TypeVar("State")
 
@@ -36,8 +39,14 @@ class Checkpoints:
     and no other.
     """
 
-    def __init__(self, directory: Path):
-        """Opens or creates the directory."""
+    def __init__(self, directory: Path, process: Process | None = None):
+        """Opens or creates the directory.
+
+        Args:
+          directory: where they lie.
+          process: which process this is; all call the same methods. By default JAX is asked.
+        """
+        self.process = process or this_process()
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # errors reach us as exceptions
         policies = ocp.training.preservation_policies
         self.directory = directory.absolute()
@@ -82,23 +91,32 @@ class Checkpoints:
             raise
 
     def restore_latest(
-        self, abstract_state: State, warn: Callable[[str], None]
+        self, abstract_state: State, report: Callable[[str], None]
     ) -> tuple[State, dict[str, Any]] | None:
         """The newest undamaged state and its notes, or None where nothing was saved yet.
 
-        `abstract_state` gives structure, shapes and dtypes. A damaged checkpoint is reported to
-        `warn`, set aside, and the one before it taken. Raises DataError if all are damaged, and
-        what the system raises where a file can't be opened: that is no damage.
+        Args:
+          abstract_state: structure, shapes and dtypes.
+          report: is told of a damaged checkpoint, which is set aside; the one before it is taken.
+
+        Raises:
+          DataError: all are damaged.
+          OSError: a file can't be opened, which is no damage.
         """
         numbers = self._numbers()
         for number in reversed(numbers):
+            restored, damage = None, ""
             try:
                 restored = self._read(number, abstract_state)
             except DataError as error:
-                aside = self._set_aside(number)
-                warn(f"{error} Set aside as {aside}. Going back to the checkpoint before it.")
-                continue
-            return restored.state, restored.notes
+                damage = str(error)
+            # Damage to one process's part of the arrays is damage for all.
+            damage = next(filter(None, self.process.gather(damage)), "")
+            if restored is not None and not damage:
+                return restored.state, restored.notes
+            aside = self.process.lead(partial(self._set_aside, number))
+            self._checkpointer.reload()
+            report(f"{damage} Set aside as {aside}. Going back to the checkpoint before it.")
         if numbers:
             raise DataError(
                 f"{self.directory}: every checkpoint is damaged; start again with --fresh."
@@ -166,7 +184,6 @@ class Checkpoints:
         aside.parent.mkdir(exist_ok=True)
         shutil.rmtree(aside, ignore_errors=True)
         (self.directory / str(number)).rename(aside)
-        self._checkpointer.reload()
         return aside
 
     def _read(self, number: int, abstract_state: Any) -> Restored:
@@ -192,15 +209,22 @@ def abstract(state: Any) -> Any:
 
 
 def digest(state: Any) -> str:
-    """A hash of all arrays of a pytree: types, shapes and bits."""
+    """A hash of all arrays of a pytree: types, shapes and bits, however they are sharded."""
     hashed = hashlib.blake2b(digest_size=16)
     for leaf in jax.tree.leaves(state):
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
-        array = np.ascontiguousarray(leaf)
+        array = np.ascontiguousarray(_whole(leaf))
         hashed.update(f"{array.dtype}{array.shape}".encode())
         hashed.update(array.data)
     return hashed.hexdigest()
+
+
+def _whole(leaf: Any) -> Any:
+    """An array that this process can read, of which other processes may hold parts."""
+    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+        return process_allgather(leaf, tiled=True)
+    return leaf
 
 
 def _refuse_to_blame_the_file(error: Exception) -> None:

@@ -5,18 +5,28 @@ import os
 from pathlib import Path
 from typing import Any
 
+from common.config import suggestion
 from common.error import ConfigError
+
+PLATFORMS = ("auto", "cpu", "gpu", "tpu")
+"""Names of platforms on the command line; `auto` takes the best that JAX finds."""
 
 _JAX_NAMES = {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}
 _EXTRAS = {"gpu": "cuda", "tpu": "tpu"}
 
 
 def configure(platform: str, cache: Path | None) -> None:
-    """Sets JAX up for a platform; call it before anything imports JAX.
+    """Set JAX up for a platform; call it before anything imports JAX.
 
-    cache is the folder of compiled programs that survive the process, or None for no such cache.
-    Raises ConfigError where the platform isn't there.
+    Args:
+      platform: one of PLATFORMS.
+      cache: folder of compiled programs that outlive the process, or None for no such cache.
+
+    Raises:
+      ConfigError: there is no platform of this name, or none on this machine.
     """
+    if platform not in PLATFORMS:
+        raise ConfigError(f"unknown platform '{platform}'.{suggestion(platform, PLATFORMS)}")
     if platform != "auto":
         os.environ["JAX_PLATFORMS"] = _JAX_NAMES[platform]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -30,12 +40,30 @@ def configure(platform: str, cache: Path | None) -> None:
         found = jax.devices()[0].platform
     except (RuntimeError, AssertionError) as error:  # JAX asserts where a plugin is missing
         raise ConfigError(_unavailable(platform, error)) from None
-    if found != "cpu":  # whose default products of float32 arrays are less exact than float32
-        jax.config.update("jax_default_matmul_precision", "float32")
+    if (precision := matmul_precision(found)) is not None:
+        jax.config.update("jax_default_matmul_precision", precision)
+
+
+def matmul_precision(platform: str) -> str | None:
+    """Return the precision of float32 matrix products on a platform, as JAX names it.
+
+    Accelerators compute them less exactly than float32 unless they are told otherwise; a CPU
+    doesn't, so there it stays unset (None).
+
+    Args:
+      platform: what JAX calls the platform of a device: `cpu`, `gpu` or `tpu`.
+    """
+    return None if platform == "cpu" else "float32"
 
 
 def describe() -> dict[str, Any]:
-    """Platform and kind of the devices, how many are seen and used, precision, memory in bytes."""
+    """Return facts about the devices, as records hold them.
+
+    Returns:
+      `platform` and `kind` of the first device, the `count` that a training uses and the number
+      `seen`, CPU `cores`, `precision` of matrix products, `memory_bytes` of the device (of the
+      machine, for a CPU).
+    """
     import jax
 
     devices = jax.devices()
@@ -54,7 +82,7 @@ def describe() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages whose versions can change a result."""
+    """Return the versions of Python and of the packages that can change a result."""
     import platform
 
     names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")

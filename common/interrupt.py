@@ -4,15 +4,27 @@ import signal
 from types import FrameType
 
 from common.error import InterruptedRun
+from common.process import Process, this_process
 
 
 class Interrupt:
-    """While it is entered, the first signal is remembered and a second one kills as usual."""
+    """A context that remembers the first signal until it is asked; a second one kills as usual.
+
+    Attributes:
+      signals: the signals that are remembered.
+      received: the number of the signal that this process got, or None.
+    """
 
     signals = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self):
+    def __init__(self, process: Process | None = None):
+        """Prepare the context.
+
+        Args:
+          process: which process this is; by default JAX is asked.
+        """
         self.received: int | None = None
+        self._process = process or this_process()
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "Interrupt":
@@ -24,10 +36,14 @@ class Interrupt:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def check(self) -> None:
-        """Raises InterruptedRun if a signal has come. Call it where stopping loses nothing."""
-        if self.received is not None:
-            name = signal.Signals(self.received).name
-            raise InterruptedRun(f"stopped by {name}", self.received)
+        """Stop, if any of the processes got a signal; call it where stopping loses nothing.
+
+        Raises:
+          InterruptedRun: a signal has come. It is raised in all processes at the same call.
+        """
+        for number in self._process.gather(self.received):
+            if number is not None:
+                raise InterruptedRun(f"stopped by {signal.Signals(number).name}", number)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.received = number

@@ -6,22 +6,37 @@ import time
 from typing import TextIO
 
 PLAIN_SECONDS = 30.0
-"""Between two lines where the output isn't a terminal."""
+"""Time between two progress lines where the output isn't a terminal."""
 
 
 class Progress:
-    """Rewrites one line in a terminal; elsewhere prints a line now and then."""
+    """Rewrites one line in a terminal; elsewhere prints a line every PLAIN_SECONDS.
 
-    def __init__(self, label: str, stream: TextIO | None = None):
-        """`label` begins every line."""
+    Attributes:
+      label: begins every line.
+      stream: where lines go.
+      visible: whether anything is written at all.
+    """
+
+    def __init__(self, label: str, stream: TextIO | None = None, *, visible: bool = True):
+        """Prepare the line; nothing is written yet.
+
+        Args:
+          label: begins every line.
+          stream: where lines go, standard error by default.
+          visible: False writes nothing, for a process that isn't the one to talk.
+        """
         self.label = label
         self.stream = stream or sys.stderr
+        self.visible = visible
         self._live = self.stream.isatty()
         self._last = -PLAIN_SECONDS
         self._open = False
 
     def show(self, text: str) -> None:
-        """The state of things now."""
+        """Replace the live line by this text, which is true for the moment only."""
+        if not self.visible:
+            return
         now = time.monotonic()
         if self._live:
             self.stream.write(f"\r\x1b[2K{self._fit(text)}")
@@ -32,10 +47,19 @@ class Progress:
         self.stream.flush()
 
     def note(self, text: str) -> None:
-        """A line that stays."""
+        """Write a line that stays."""
+        if not self.visible:
+            return
         self.close()
         self.stream.write(f"{self.label}  {text}\n")
         self.stream.flush()
+
+    def close(self) -> None:
+        """End the live line, leaving it on the screen."""
+        if self._open:
+            self.stream.write("\n")
+            self.stream.flush()
+            self._open = False
 
     def _fit(self, text: str) -> str:
         """The line cut to the terminal, its label first: one that wraps can't be rewritten."""
@@ -44,16 +68,9 @@ class Progress:
         label = self.label if len(self.label) <= room else self.label[: max(room - 1, 0)] + "…"
         return f"{label}  {text}"[:width] if room > 4 else text[:width]
 
-    def close(self) -> None:
-        """Ends the live line, leaving it to be read."""
-        if self._open:
-            self.stream.write("\n")
-            self.stream.flush()
-            self._open = False
-
 
 def duration(seconds: float) -> str:
-    """Seconds as `2 h 05 min`, `3 min 07 s` or `12 s`."""
+    """Return seconds as `2 h 05 min`, `3 min 07 s` or `12 s`."""
     whole = int(seconds + 0.5)
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import json
 import os
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from common.error import DataError
+from common.process import Process, this_process
 
 FILE_NAME = "record.json"
 SCHEMA = 1
@@ -27,9 +27,9 @@ class DataUsed:
     stand_in_for: str | None
     """The dataset of the paper, where this one only stands in for it."""
     tokens: dict[str, int]
-    """Split → tokens (or items) used."""
+    """By split, how many tokens (or items) were used."""
     checksums: dict[str, str]
-    """Source file → sha256."""
+    """The sha256 of each source file, by its name."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Record:
     seed: int
     status: Literal["done", "diverged"]
     command: str
-    """Does the same run again."""
+    """The command line that does the same run again."""
     config: dict[str, Any]
     """Every setting, resolved."""
     overrides: list[str]
@@ -49,16 +49,17 @@ class Record:
     parameters: int | dict[str, int]
     """Trainable parameters; by model where a run trains several."""
     metrics: dict[str, float]
-    """`split/metric` → value, from the checkpoint that was best on validation."""
+    """Values by `split/metric`, from the checkpoint that was best on validation."""
     curve: list[dict[str, float]]
     """One row per evaluation during training, with `step`, `epoch`, `seconds`."""
     data: list[DataUsed]
     seconds: dict[str, float]
-    """Phase → wall-clock seconds; training over all sessions, up to each last checkpoint."""
+    """Wall-clock seconds of each phase; of training those of all sessions, each counted up to its
+    last checkpoint."""
     device: dict[str, Any]
     """Platform, kind, count, precision."""
     versions: dict[str, str]
-    """Package → version."""
+    """Versions of Python and packages, by name."""
     commit: str
     """Commit of the code in the last session."""
     commits: list[str]
@@ -70,17 +71,32 @@ class Record:
     schema: int = SCHEMA
 
 
-def write_record(record: Record, directory: Path) -> Path:
-    """Writes record.json into the directory, whole or not at all."""
+def write_record(record: Record, directory: Path, process: Process | None = None) -> Path:
+    """Write record.json into a directory, whole or not at all, and return its path.
+
+    Args:
+      record: its numbers must be finite.
+      directory: must exist.
+      process: which process this is; process 0 writes. By default JAX is asked.
+
+    Raises:
+      ValueError: a number isn't finite; nothing was written.
+      DataError: the file can't be written.
+    """
     path = directory / FILE_NAME
-    write_atomically(path, json.dumps(dataclasses.asdict(record), indent=1, allow_nan=False) + "\n")
+    text = json.dumps(dataclasses.asdict(record), indent=1, allow_nan=False) + "\n"
+    (process or this_process()).lead(lambda: write_atomically(path, text))
     return path
 
 
 def read_record(path: Path) -> Record:
-    """Reads a record.json. Raises DataError naming the file where it isn't one."""
+    """Read a record.json.
+
+    Raises:
+      DataError: the file isn't a record or can't be read.
+    """
     try:
-        return _adapter().validate_json(path.read_bytes())
+        return TypeAdapter(Record).validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -92,19 +108,17 @@ def read_record(path: Path) -> Record:
         raise DataError(f"{path}: can't be read: {error.strerror}.") from None
 
 
-@functools.cache
-def _adapter() -> TypeAdapter[Record]:
-    """Made once: that takes longer than reading a record."""
-    return TypeAdapter(Record)
-
-
 def find_records(directory: Path) -> list[Record]:
-    """All records below a directory, in the order of their paths."""
+    """Return all records `EXPERIMENT/PRESET/seed*/record.json` of a directory, sorted by path."""
     return [read_record(path) for path in sorted(directory.glob(f"*/*/seed*/{FILE_NAME}"))]
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replaces a file's content by a rename, so that no reader and no crash sees half of it."""
+    """Replace a file's content by a rename, so that no reader and no crash sees half of it.
+
+    Raises:
+      DataError: the file can't be written; it stays as it was.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     with named_errors(path):
         try:
@@ -119,7 +133,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Turns a failure to write a file into a DataError that names it."""
+    """Turn a failure of the system to write `path`, within the context, into a DataError."""
     try:
         yield
     except OSError as error:

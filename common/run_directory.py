@@ -1,21 +1,36 @@
 """A run's directory: its lock, configuration, manifest, metrics and record."""
 
+import functools
 import json
 import math
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from common.config import differences
 from common.error import ConfigError, DataError
+from common.process import Process, this_process
 from common.record import FILE_NAME, named_errors, write_atomically
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _led(method: Method) -> Method:
+    """Has process 0 do the work of a method; all processes get what it returns or raises."""
+
+    @functools.wraps(method)
+    def led(self: "RunDirectory", *arguments: Any) -> Any:
+        return self.process.lead(lambda: method(self, *arguments))
+
+    return led  # type: ignore[return-value]
 
 
 class RunDirectory:
-    """One run on disk, held by one process at a time and released when that ends, however it does.
+    """One run on disk, locked by one program at a time until that ends, however it does.
 
     config.json     every setting, resolved: a directory belongs to one configuration
     manifest.json   each session's command, commit, versions, device and time
@@ -24,34 +39,46 @@ class RunDirectory:
     record.json     written when the run is finished; pictures and samples lie beside it
 
     Where a run trains several models, each has a folder with its own metrics and checkpoints.
+
+    Of several processes that train together only process 0 touches these files. All of them call
+    the same methods in the same order, and all get what process 0 found, its errors included.
+
+    Attributes:
+      path: the directory.
+      process: which process this is.
     """
 
-    def __init__(self, path: Path):
-        """Locks the directory, made if need be. Raises ConfigError if a live run holds it."""
+    def __init__(self, path: Path, process: Process | None = None):
+        """Make the directory if need be, and lock it.
+
+        Args:
+          path: the directory.
+          process: which process this is; by default JAX is asked.
+
+        Raises:
+          ConfigError: another program that is still running has locked it.
+        """
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(path / ".lock")
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise ConfigError(
-                f"{path}: another process is running here. Wait for it, stop it, or choose another "
-                "directory with --out."
-            ) from None
+        self.process = process or this_process()
+        self._lock: FileLock | None = None
+        self._acquire()
 
     def __enter__(self) -> "RunDirectory":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     @property
+    @_led
     def finished(self) -> bool:
-        """Whether it has its record."""
+        """Whether the run has its record."""
         return (self.path / FILE_NAME).exists()
 
+    @_led
     def clear(self) -> None:
-        """Deletes everything a run writes here."""
+        """Delete everything that a run writes here."""
         for entry in self.path.iterdir():
             if entry.name == ".lock":
                 continue
@@ -60,10 +87,16 @@ class RunDirectory:
             else:
                 entry.unlink()
 
+    @_led
     def claim(self, config: dict[str, Any]) -> None:
-        """Makes the directory that of a run with this configuration.
+        """Make the directory that of a run with this configuration.
 
-        Raises ConfigError if it already holds work of a run with another.
+        Args:
+          config: every setting, as nested dictionaries of JSON values.
+
+        Raises:
+          ConfigError: it already holds work of a run with another configuration.
+          DataError: config.json is damaged.
         """
         path = self.path / "config.json"
         if path.exists() and self._has_work():
@@ -76,16 +109,33 @@ class RunDirectory:
                 )
         write_atomically(path, json.dumps(config, indent=1) + "\n")
 
+    @_led
     def begin_session(self, facts: dict[str, Any]) -> list[dict[str, Any]]:
-        """Notes in the manifest where and how the run runs now; returns all its sessions."""
+        """Add to the manifest where and how the run runs now.
+
+        Args:
+          facts: JSON values.
+
+        Returns:
+          The facts of all sessions of the run, these included.
+        """
         path = self.path / "manifest.json"
         sessions = self._read_json(path)["sessions"] if path.exists() else []
         sessions.append(facts)
         write_atomically(path, json.dumps({"sessions": sessions}, indent=1) + "\n")
         return sessions
 
+    @_led
     def append_metrics(self, row: dict[str, Any], name: str) -> None:
-        """Adds a row to the metrics file `name`; a number that isn't finite becomes null."""
+        """Add a row to a metrics file; a number that isn't finite becomes null.
+
+        Args:
+          row: JSON values.
+          name: the file's path within the directory.
+
+        Raises:
+          DataError: it can't be written.
+        """
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         finite = {
@@ -97,11 +147,52 @@ class RunDirectory:
             stream.flush()
             os.fsync(stream.fileno())
 
+    @_led
     def read_metrics(self, name: str) -> list[dict[str, Any]]:
-        """All complete rows; a last line cut short by a kill is passed over.
+        """Return all complete rows of a metrics file, leaving out a last line cut short by a kill.
 
-        Raises DataError where another line isn't a row.
+        Args:
+          name: the file's path within the directory; without such a file there are no rows.
+
+        Raises:
+          DataError: a line before the last isn't a row.
         """
+        return self._rows(name)
+
+    @_led
+    def rewind_metrics(self, count: int, name: str) -> None:
+        """Drop the rows that were written after the checkpoint from which the run continues.
+
+        Args:
+          count: how many rows there were at that checkpoint; the first so many stay.
+          name: the file's path within the directory; made if need be.
+
+        Raises:
+          DataError: the file has fewer rows.
+        """
+        path = self.path / name
+        rows = self._rows(name)
+        if len(rows) < count:
+            raise DataError(
+                f"{path}: {count - len(rows)} of {count} rows are missing; the learning curve is "
+                "lost.\nPut the file back, or start over with --fresh."
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows[:count]))
+
+    @_led
+    def _acquire(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(self.path / ".lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise ConfigError(
+                f"{self.path}: another process is running here. Wait for it, stop it, or choose "
+                "another directory with --out."
+            ) from None
+
+    def _rows(self, name: str) -> list[dict[str, Any]]:
         path = self.path / name
         rows = []
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -115,23 +206,8 @@ class RunDirectory:
                     ) from None
         return rows
 
-    def rewind_metrics(self, count: int, name: str) -> None:
-        """Keeps the first `count` rows: those that the checkpoint gone back to had seen.
-
-        Raises DataError where there are fewer.
-        """
-        path = self.path / name
-        rows = self.read_metrics(name)
-        if len(rows) < count:
-            raise DataError(
-                f"{path}: {count - len(rows)} of {count} rows are missing; the learning curve is "
-                "lost.\nPut the file back, or start over with --fresh."
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows[:count]))
-
     def _has_work(self) -> bool:
-        return self.finished or any(self.path.rglob("metrics.jsonl"))
+        return (self.path / FILE_NAME).exists() or any(self.path.rglob("metrics.jsonl"))
 
     def _read_json(self, path: Path) -> dict[str, Any]:
         try:

@@ -79,16 +79,24 @@ class Training:
     ):
         """A training whose files lie in the run's directory, or in a folder of it.
 
-        evaluate(state, tick) returns metrics on held-out data and the score, to be lowered, by
-        which the best checkpoint is chosen; or None for a score, where the last state is the result
-        and an evaluation is no occasion for a checkpoint. describe(row) puts a row of metrics in a
-        few words, for the progress line, which begins with `label`. sink(row) gets every row too.
+        Args:
+          run: the directory; of several processes the one that leads it decides and writes.
+          learner: what is trained.
+          schedule: when things happen.
+          evaluate: (state, tick) → metrics on held-out data, and the score by which the best
+            checkpoint is chosen, lower being better. With None for a score the last state is the
+            result, and no checkpoint is saved for an evaluation.
+          describe: puts a row of metrics in a few words, for the progress line.
+          label: what the progress line begins with.
+          folder: within the run's directory.
+          sink: gets every row of metrics too.
         """
         self.run, self.learner, self.schedule = run, learner, schedule
         self.evaluate, self.describe, self.sink = evaluate, describe, sink
         self.metrics_file = str(Path(folder) / "metrics.jsonl")
-        self.progress = Progress(label)
-        self.checkpoints = Checkpoints(run.path / folder / "checkpoints")
+        self.process = run.process
+        self.progress = Progress(label, visible=self.process.leads)
+        self.checkpoints = Checkpoints(run.path / folder / "checkpoints", self.process)
         self.state: Any = None
         self.notes: dict[str, Any] = {"seconds": 0.0, "rows": 0, "evaluated": 0, "best": None}
         self._stride = 1
@@ -98,9 +106,13 @@ class Training:
     def fit(self, initial: Any, interrupt: Interrupt) -> tuple[Any, float]:
         """Trains from `initial`, or from the newest checkpoint, to the end of the schedule.
 
-        Returns the state that scored best (the last one, without scores), and the seconds that
-        training and evaluation took in all sessions. Raises InterruptedRun after saving if a signal
-        came, and DivergedError, naming the update, if cost, gradient or score stopped being finite.
+        Returns:
+          The state that scored best (the last one, without scores), and the seconds that training
+          and evaluation took in all sessions.
+
+        Raises:
+          InterruptedRun: a signal came; the state is saved.
+          DivergedError: cost, gradient or score stopped being finite; names the update.
         """
         structure = abstract(initial)
         self._restore_or(initial, structure)
@@ -145,9 +157,15 @@ class Training:
     def _advance(self, step: int, boundary: int, interrupt: Interrupt) -> None:
         while step < boundary:
             interrupt.check()
-            if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            # Each process has a clock of its own: one decides for all.
+            save, stop = self.process.decide(
+                (
+                    time.monotonic() - self._saved > CHECKPOINT_SECONDS,
+                    min(boundary, step + self._stride * self.schedule.multiple),
+                )
+            )
+            if save:
                 self._save()
-            stop = min(boundary, step + self._stride * self.schedule.multiple)
             if not self._compiled:
                 self.progress.show(f"step {step}/{self.schedule.total}  compiling")
             begin = time.monotonic()
@@ -168,7 +186,7 @@ class Training:
 
     def _evaluate(self, step: int, interrupt: Interrupt) -> None:
         begin = time.monotonic()
-        metrics, score = self.evaluate(self.state, interrupt.check)
+        metrics, score = self.process.decide(self.evaluate(self.state, interrupt.check))
         self.notes["seconds"] += time.monotonic() - begin
         if score is not None and not math.isfinite(score):
             raise DivergedError(self._diverged(f"validation after update {step}"))
@@ -191,10 +209,11 @@ class Training:
         row["seconds"] = round(self.notes["seconds"], 3)
         self.run.append_metrics(row, self.metrics_file)
         self.notes["rows"] += 1
-        self.sink(row)
+        if self.process.leads:
+            self.sink(row)
 
     def _save(self, score: float | None = None) -> None:
-        self.checkpoints.save(self.state, self.notes, score)
+        self.checkpoints.save(self.state, self.process.decide(self.notes), score)
         self._saved = time.monotonic()
 
     def _show(self, step: int, updates_per_second: float) -> None:

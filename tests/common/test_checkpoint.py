@@ -1,5 +1,7 @@
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -175,3 +177,34 @@ def test_reading_a_finished_runs_checkpoint_moves_nothing(tmp_path):
         damaged.read_latest(abstract({"w": jnp.zeros(3)}))
     damaged.close()
     assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+
+
+def test_a_digest_tells_types_shapes_and_bits_apart():
+    zeros = np.zeros(4, np.float32)
+    same_bytes = [
+        zeros,
+        np.zeros(4, np.int32),
+        np.zeros((2, 2), np.float32),
+        np.zeros(2, np.float64),
+        np.zeros(16, np.uint8),
+    ]
+    assert len({digest({"a": array}) for array in same_bytes}) == len(same_bytes)
+    assert digest({"a": zeros}) == digest({"a": jnp.zeros(4)})
+    other = zeros.copy()
+    other[3] = -0.0
+    assert digest({"a": zeros}) != digest({"a": other})
+
+
+def test_a_digest_does_not_depend_on_how_arrays_are_sharded():
+    code = """
+import jax, jax.numpy as jnp
+jax.config.update("jax_num_cpu_devices", 2)
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+from common.checkpoint import digest
+mesh = Mesh(jax.devices(), ("x",))
+array = jnp.arange(8.0).reshape(4, 2)
+specs = (P(), P("x"), P(None, "x"))
+found = {digest(jax.device_put(array, NamedSharding(mesh, spec))) for spec in specs}
+assert found == {digest(array)}, found
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
