@@ -215,10 +215,12 @@ class _Members:
 
     def mean(self, row: Row) -> Row:
         """A row of means over the seeds."""
+        if self.population is None:
+            return row
         each = [self.row(row, seed) for seed in self.seeds]
         names = dict.fromkeys(name for one in each for name in one)
         found = {name: [one[name] for one in each if one.get(name) is not None] for name in names}
-        return {name: np.mean(values) for name, values in found.items() if values}
+        return {name: float(np.mean(values)) for name, values in found.items() if values}
 
 
 def merge(parts: Mapping[str, Outcome]) -> Outcome:

@@ -30,3 +30,31 @@ def test_package_imports_only_what_it_may(package):
     assert files
     for path in files:
         assert imported(path) <= ALLOWED[package], path
+
+
+FAMILIES = ("language", "melodies", "quickstart")
+
+
+def modules_named(path: Path) -> set[str]:
+    """All modules that a file imports or names in a string."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)
+    return found
+
+
+def test_no_file_of_experiments_knows_a_family_that_is_not_its_own():
+    folder = ROOT / "experiments"
+    assert {path.parent.name for path in folder.glob("*/catalogue.py")} == set(FAMILIES)
+    for path in folder.rglob("*.py"):
+        others = [name for name in FAMILIES if path.parent.name != name]
+        for name in modules_named(path):
+            known = [one for one in others if f"experiments.{one}" in name]
+            is_the_line_in_the_registry = path.name == "registry.py" and name.count(".") == 1
+            assert not known or is_the_line_in_the_registry, (path, name)

@@ -1,0 +1,70 @@
+"""A new family is one folder and one line in the registry: the toy of WORKSPACE.md, tried."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.record import read_record
+from experiments import registry
+from experiments.cli import main
+from experiments.results.markdown import report_text
+
+ROOT = Path(__file__).parents[2]
+
+
+def files() -> dict[str, str]:
+    """File name → content, from the code blocks of WORKSPACE.md that begin with their path."""
+    text = (ROOT / "WORKSPACE.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n# experiments/toy/(\w+\.py)\n(.*?)```", text, re.DOTALL)
+    return dict(blocks)
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """The family in a package of its own, with its line in the registry."""
+    package = tmp_path / "code" / "toy_family"
+    package.mkdir(parents=True)
+    for name, content in files().items():
+        (package / name).write_text(content.replace("experiments.toy", "toy_family"))
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.setattr(registry, "FAMILIES", (*registry.FAMILIES, "toy_family"))
+    yield tmp_path / "runs"
+    for name in [name for name in sys.modules if name.startswith("toy_family")]:
+        del sys.modules[name]
+
+
+def test_the_toy_family_is_three_files():
+    assert set(files()) == {"__init__.py", "catalogue.py", "run.py"}
+
+
+def test_a_family_is_listed_run_resumed_shown_and_reported(toy, capsys, tmp_path):
+    assert main(["list"]) == 0
+    assert "\ntoy_line\n" in capsys.readouterr().out
+    assert main(["show", "toy_line"]) == 0
+    assert "Gradient steps." in capsys.readouterr().out  # the setting's docstring
+
+    command = ["run", "toy_line", "--seeds", "0", "1", "--out", str(toy)]
+    assert main(command) == 0
+    assert "| toy_line, cpu |" in capsys.readouterr().out
+    made = [read_record(toy / "toy_line" / "cpu" / f"seed{k}" / "record.json") for k in (0, 1)]
+    assert all(abs(record.metrics["test/slope"] - 3.0) < 0.03 for record in made)
+    assert made[0].metrics != made[1].metrics
+    assert [row["step"] for row in made[0].curve] == [100, 200]
+    assert main(command) == 0
+    assert capsys.readouterr().err.count("done before") == 2
+
+    assert main(["table", "toy_line", "--out", str(toy)]) == 0
+    assert "matched" in capsys.readouterr().out
+    text = report_text(made, registry.experiments(), tmp_path, registry.families())
+    assert "## Toys: made here" in text
+    assert "*toy protocol*: a line against a line." in text
+
+
+def test_settings_of_a_new_family_are_compared_with_its_paper(toy, capsys):
+    settings = ["--set", "steps=100", "report_every=7"]
+    assert main(["run", "toy_line", "--out", str(toy), *settings]) == 0
+    out = capsys.readouterr().out
+    assert "scaled down: 100 of 200 steps" in out
+    assert "settings changed" not in out  # report_every changes no result
