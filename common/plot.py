@@ -15,7 +15,7 @@ LARGEST_BYTES = 200_000
 WIDTH, HEIGHT, DOTS_PER_INCH = 10.0, 6.0, 100
 
 # Okabe and Ito's palette, told apart with every common kind of colour blindness; its yellow is
-# left out (too faint on white) and black is kept for reference lines.
+# left out (too faint on white).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
 INK, FAINT = "#222222", "#DDDDDD"
@@ -27,10 +27,10 @@ Series = Sequence[tuple[float, float]]
 
 
 class _End(NamedTuple):
-    """Where a curve ends, and what is written there; x is None for a line across."""
+    """Where a curve ends, and what is written there."""
 
     label: str
-    x: float | None
+    x: float
     y: float
     colour: str
 
@@ -42,26 +42,21 @@ def learning_curves(
     x_label: str,
     y_label: str,
     title: str,
-    reference: Mapping[str, float] | None = None,
-    log_y: bool = False,
 ) -> Path:
     """Draws curves over a common x axis into a PNG file and returns its path.
 
     Args:
-      series: label → points (x, y). Points that are not finite (or not positive, with log_y)
-        leave a gap; a series with none left is skipped.
+      series: label → points (x, y). Points that are not finite leave a gap; a series with
+        none left is skipped.
       path: the file, overwritten; its folder is created.
-      reference: label → y of a horizontal line, such as a published number.
-      log_y: a logarithmic y axis.
 
     Raises DataError where the picture would exceed LARGEST_BYTES.
     """
 
     def draw(figure: Any) -> None:
         axes = figure.add_axes((0.085, 0.115, 0.70, 0.775))
-        _style(axes, x_label, y_label, title, log_y)
-        ends = _draw_series(axes, _usable(series, log_y))
-        ends += _draw_references(axes, _usable_lines(reference or {}, log_y))
+        _style(axes, x_label, y_label, title)
+        ends = _draw_series(axes, _usable(series))
         _label_ends(axes, ends)
         if not ends:
             axes.text(0.5, 0.5, "no finite values", transform=axes.transAxes, ha="center")
@@ -103,35 +98,20 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _usable(series: Mapping[str, Series], log_y: bool) -> dict[str, list[tuple[float, float]]]:
+def _usable(series: Mapping[str, Series]) -> dict[str, list[tuple[float, float]]]:
     """Each series in order of x, its unusable y as NaN; those without a usable one left out."""
-
-    def usable(y: float) -> bool:
-        return math.isfinite(y) and (y > 0 or not log_y)
-
     kept = {}
     for label, points in series.items():
-        if any(math.isfinite(x) and usable(y) for x, y in points):
+        if any(math.isfinite(x) and math.isfinite(y) for x, y in points):
             ordered = sorted((p for p in points if math.isfinite(p[0])), key=lambda p: p[0])
-            kept[label] = [(x, y if usable(y) else math.nan) for x, y in ordered]
+            kept[label] = [(x, y if math.isfinite(y) else math.nan) for x, y in ordered]
     return kept
 
 
-def _usable_lines(reference: Mapping[str, float], log_y: bool) -> dict[str, float]:
-    return {k: y for k, y in reference.items() if math.isfinite(y) and (y > 0 or not log_y)}
-
-
-def _style(axes: Any, x_label: str, y_label: str, title: str, log_y: bool) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
+def _style(axes: Any, x_label: str, y_label: str, title: str) -> None:
     axes.set_title(plain(title), loc="left", fontsize=14, color=INK, pad=14)
     axes.set_xlabel(plain(x_label), fontsize=11.5, color=INK)
     axes.set_ylabel(plain(y_label), fontsize=11.5, color=INK)
-    if log_y:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -160,15 +140,9 @@ def _draw_series(axes: Any, series: Mapping[str, Series]) -> list[_End]:
     return ends
 
 
-def _draw_references(axes: Any, reference: Mapping[str, float]) -> list[_End]:
-    for y in reference.values():
-        axes.axhline(y, color=INK, linestyle=(0, (1, 2)), linewidth=1.4, zorder=1.5)
-    return [_End(label, None, y, INK) for label, y in reference.items()]
-
-
 def _label_ends(axes: Any, ends: list[_End]) -> None:
     """Writes each label right of the axes beside its curve's end, joined to it by a thin line."""
-    left, right = axes.get_xlim()
+    left, _ = axes.get_xlim()
     axes.get_ylim()  # settles the limits, which the transformation below depends on
     ends = sorted(ends, key=lambda end: end.y)
     texts = [_wrap(plain(end.label)) for end in ends]
@@ -178,7 +152,7 @@ def _label_ends(axes: Any, ends: list[_End]) -> None:
     for end, text, at in zip(ends, texts, _spread(wanted, heights), strict=True):
         axes.annotate(
             text,
-            xy=(right if end.x is None else end.x, end.y),
+            xy=(end.x, end.y),
             xycoords="data",
             xytext=(1.03, at),
             textcoords="axes fraction",

@@ -97,10 +97,6 @@ class Table:
         texts = [[pad(text, k) for k, text in enumerate(line)] for line in lines]
         return "".join(f"| {' | '.join(line)} |\n" for line in (texts[0], rule, *texts[1:]))
 
-    def dicts(self) -> list[dict[str, Cell]]:
-        """One dictionary per row, title → cell, the cells as they are."""
-        return [dict(zip(self.titles, row, strict=True)) for row in self.rows]
-
     def render(self, stream: TextIO | None = None) -> str:
         """The form for a stream (standard output by default), with every cell whole.
 

@@ -80,7 +80,7 @@ class PriorConfig:
     """Adds 0.5 · weight_decay · Σw² over all parameters to the loss."""
     report_every: Annotated[PositiveInt, IMMATERIAL] = 100
     evaluate_every: PositiveInt = 1000
-    """Updates between two looks at the validation melodies."""
+    """Updates between two evaluations on the validation melodies."""
 
     def __post_init__(self):
         """Raises ConfigError where nothing would be left to learn from."""
@@ -150,9 +150,9 @@ class EvaluationConfig:
     """What is composed and counted."""
 
     every: Annotated[PositiveInt, IMMATERIAL] = 100_000
-    """Environment steps between two looks at the policy."""
+    """Environment steps between two evaluations of the policy."""
     compositions: Annotated[PositiveInt, IMMATERIAL] = 100
-    """Compositions at each look."""
+    """Compositions at each evaluation."""
     final_compositions: Annotated[PositiveInt, Amount("compositions")] = 100_000
     """Compositions behind the statistics of Table 1."""
 
@@ -190,9 +190,9 @@ class TutorConfig:
     learn: LearnConfig = field(default_factory=LearnConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     original_quirks: bool = False
-    """The oddities of the released code: the best action is stored in Boltzmann exploration, G
-    trains its prior, a look at the policy counts only each piece's last event; and the Note RNN
-    has to be one with `original_quirks`."""
+    """Departures of the released code from the paper: the best action is stored in Boltzmann
+    exploration, G trains its prior, an evaluation counts only each piece's last event; and the Note
+    RNN has to be one with `original_quirks`."""
 
     def __post_init__(self):
         """Raises ConfigError where an evaluation would fall between two rounds."""

@@ -72,7 +72,7 @@ def run(context: Context) -> Outcomes:
             evaluate_every=config.prior.evaluate_every,
             items_per_update=config.prior.batch_size * config.prior.steps,
             item="events",
-            stage="look",
+            stage="evaluation",
         ),
         context.seeds,
         validate=validate,

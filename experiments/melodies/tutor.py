@@ -75,7 +75,7 @@ def run(context: Context) -> Outcomes:
             evaluate_every=config.evaluation.every,
             items_per_update=len(context.seeds),
             item="events",
-            stage="look",
+            stage="evaluation",
             multiple=learner.round_steps,
         ),
         context.seeds,

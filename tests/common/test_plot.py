@@ -33,27 +33,20 @@ def test_a_picture_of_the_expected_size(tmp_path):
 def test_the_same_numbers_give_the_same_bytes_whatever_the_users_style(tmp_path):
     import matplotlib
 
-    series, reference = {"a": CURVE}, {"published": 65.4}
-    first = draw(tmp_path, series, name="1.png", reference=reference).read_bytes()
+    series = {"a": CURVE}
+    first = draw(tmp_path, series, name="1.png").read_bytes()
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red"}):
-        second = draw(tmp_path, series, name="2.png", reference=reference).read_bytes()
+        second = draw(tmp_path, series, name="2.png").read_bytes()
         assert matplotlib.rcParams["font.size"] == 30
     assert first == second
     assert b"Software" not in first
     assert b"Date" not in first
 
 
-def test_a_reference_line_and_a_logarithmic_axis_change_the_picture(tmp_path):
-    plain = draw(tmp_path, {"a": CURVE}, name="1.png").read_bytes()
-    lined = draw(tmp_path, {"a": CURVE}, name="2.png", reference={"published": 65.4}).read_bytes()
-    logarithmic = draw(tmp_path, {"a": CURVE}, name="3.png", log_y=True).read_bytes()
-    assert len({plain, lined, logarithmic}) == 3
-
-
 def test_empty_and_unusable_series_are_skipped(tmp_path):
     some = draw(tmp_path, {"a": CURVE}, name="1.png").read_bytes()
     unusable = {"a": CURVE, "none": [], "nan": [(0, math.nan), (1, math.inf)]}
-    assert draw(tmp_path, unusable, name="2.png", reference={"r": math.nan}).read_bytes() == some
+    assert draw(tmp_path, unusable, name="2.png").read_bytes() == some
 
 
 @pytest.mark.parametrize(
@@ -66,10 +59,9 @@ def test_empty_and_unusable_series_are_skipped(tmp_path):
         {f"seed {k} of a run with a long name": CURVE for k in range(30)},
     ],
 )
-@pytest.mark.parametrize("log_y", [False, True])
 @pytest.mark.filterwarnings("error")
-def test_odd_series_are_drawn(tmp_path, series, log_y):
-    assert size(draw(tmp_path, series, log_y=log_y)) == (1000, 600)
+def test_odd_series_are_drawn(tmp_path, series):
+    assert size(draw(tmp_path, series)) == (1000, 600)
 
 
 def test_a_picture_that_is_too_large_is_refused(tmp_path, monkeypatch):

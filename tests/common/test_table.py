@@ -1,5 +1,4 @@
 import io
-import json
 import math
 import re
 import warnings
@@ -86,14 +85,6 @@ def test_markdown_escapes_what_would_break_the_table(cell, escaped):
 def test_markdown_pads_by_display_width():
     lines = Table(("t", "u"), [("音楽", "x"), ("abcd", "y")]).markdown().splitlines()
     assert lines[2:] == ["| 音楽 | x   |", "| abcd | y   |"]
-
-
-def test_dicts_survive_json():
-    table = Table(("name", "score"), [("a|b", 1.5), ("c", None)])
-    assert json.loads(json.dumps(table.dicts())) == [
-        {"name": "a|b", "score": 1.5},
-        {"name": "c", "score": None},
-    ]
 
 
 def test_a_row_of_another_length_is_an_error():
