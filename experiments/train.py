@@ -147,7 +147,7 @@ def train(
         rounded = {phase: round(value, 3) for phase, value in seconds.items()}
         return Outcome(parameters, metrics, kept, [data], rounded)
 
-    with Interrupt() as interrupt:
+    with Interrupt(place.run.process) as interrupt:
         try:
             best, seconds = training.fit(initial, interrupt)
         except DivergedError as error:
@@ -156,7 +156,7 @@ def train(
         outcomes: Outcomes = {}
         for seed, state in members.each(best):
             if (step := int(state.diverged_at)) >= 0:
-                text = f"{place.path}: seed {seed} diverged at update {step}."
+                text = f"{place.path}: seed {seed} diverged at step {step}."
                 outcomes[seed] = DivergedRun(text, outcome(seed, {}, spent))
                 continue
             begin = time.monotonic()

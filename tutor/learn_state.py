@@ -71,7 +71,8 @@ class LearnState(NamedTuple):
     replay: Replay
     actor: Actor
     key: jax.Array
-    """Never changes: round n draws from fold_in(key, n)."""
+    """Never changes: round n draws from fold_in(key, n), environments from
+    fold_in(key, 2³² − 1)."""
     diverged_at: jax.Array
     """The step from which on updates were not finite, int32, or −1. None was applied since."""
     totals: LearnTotals
@@ -86,8 +87,6 @@ class StepDraws(NamedTuple):
     """Uniform events, int32 [n, E]; of Boltzmann exploration Gumbel noise [n, E, A]."""
     first: jax.Array
     """Observations with which sequences begin, int32 [n, E]."""
-    environment: jax.Array
-    """Keys for the environments' steps, [n, E]."""
 
 
 class Draws(NamedTuple):

@@ -109,8 +109,11 @@ class TutorLearner:
         actor = Actor(
             observation, environment, model.initial_state(width), model.initial_state(width)
         )
+        zero = jnp.zeros((), jnp.int32)
         _, rows = jax.eval_shape(
-            lambda: self._step(prior, prior, actor, self._example_draw(), jnp.zeros((), jnp.int32))
+            lambda: self._step(
+                prior, prior, actor, self._example_draw(), self._environment_keys(key, zero), zero
+            )
         )
         row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), rows[0])
         copies = [jax.tree.map(jnp.copy, prior) for _ in range(3)]
@@ -192,7 +195,9 @@ class TutorLearner:
         def act(carry: tuple[Actor, Replay, LearnTotals], xs: Any) -> tuple[Any, None]:
             actor, memory, totals = carry
             step, draw = xs
-            actor, (row, action) = self._step(state.params, state.prior, actor, draw, step)
+            # Made here, step by step: nothing is computed for environments that ignore their keys.
+            keys = self._environment_keys(state.key, step)
+            actor, (row, action) = self._step(state.params, state.prior, actor, draw, keys, step)
             taken = jnp.take_along_axis(row.log_prior, action[:, None], 1)
             totals = totals._replace(
                 reward=totals.reward + jnp.sum(row.reward),
@@ -224,7 +229,13 @@ class TutorLearner:
         return state._replace(target=target), None
 
     def _step(
-        self, params: Params, prior: Params, actor: Actor, draw: StepDraws, step: jax.Array
+        self,
+        params: Params,
+        prior: Params,
+        actor: Actor,
+        draw: StepDraws,
+        keys: jax.Array,
+        step: jax.Array,
     ) -> tuple[Actor, tuple[StoredTransition, jax.Array]]:
         """One event in every environment, the transitions [E] that it makes, and the actions [E]
         behind them."""
@@ -235,7 +246,7 @@ class TutorLearner:
             action = jnp.argmax(decision.scores + draw.action, axis=-1).astype(jnp.int32)
         else:
             action = jnp.where(draw.explore < self.epsilon(step), draw.action, best)
-        after, reward, done = take(self.environment, draw.environment, actor, decision, action)
+        after, reward, done = take(self.environment, keys, actor, decision, action)
         ends = 1.0 if config.bootstrap_at_end else 1.0 - done
         row = StoredTransition(
             observation=actor.observation,
@@ -319,10 +330,14 @@ class TutorLearner:
                 explore=jax.random.uniform(keys[0], steps),
                 action=action,
                 first=first.reshape(steps),
-                environment=jax.random.split(jax.random.fold_in(key, 4), steps),
             ),
             places=places.reshape(self.blocks, self.updates_per_block, -1),
         )
+
+    def _environment_keys(self, key: jax.Array, step: jax.Array) -> jax.Array:
+        """A key for each environment's step, [E]; no round has so large a number."""
+        keys = jax.random.fold_in(jax.random.fold_in(key, 2**32 - 1), step)
+        return jax.random.split(keys, self.config.environments)
 
     def _example_draw(self) -> StepDraws:
         draws = self._draw(jax.random.key(0), jnp.zeros((), jnp.int32))

@@ -156,7 +156,7 @@ def test_a_seed_that_diverges_is_not_measured_and_the_others_are(tmp_path):
     assert measured == [(2, 80.0)]
     assert isinstance(outcomes[2], Outcome)
     assert isinstance(outcomes[5], DivergedRun)
-    assert "seed 5 diverged at update 20" in str(outcomes[5])
+    assert "seed 5 diverged at step 20" in str(outcomes[5])
     assert outcomes[5].outcome.metrics == {}
     assert outcomes[5].outcome.curve
 
