@@ -131,5 +131,7 @@ def _data(path: Path, notes: Mapping[str, Any]) -> DataUsed:
     """The data of a model; where they weren't saved with it, the record beside it has them."""
     if "data" in notes:
         return DataUsed(**notes["data"])
+    if not (path / FILE_NAME).exists():  # a part of a run: enough to compose with
+        return DataUsed("unknown", "", None, {}, {})
     (data,) = read_record(path / FILE_NAME).data
     return data
