@@ -188,15 +188,18 @@ class Checkpoints:
 
     def _read(self, number: int, abstract_state: Any) -> Restored:
         metadata = self._metadata(number)
+        state, failure = None, None
         try:
             state = self._checkpointer.load(number, {"state": abstract_state})["state"]
-            intact = digest(state) == metadata["digest"]
         except Exception as error:  # whatever a damaged file makes Orbax raise
             _refuse_to_blame_the_file(error)
+            failure = error
+        # Taking the digest needs all processes: none goes on where one has no state.
+        if any(self.process.gather(failure is not None)):
             raise DataError(
                 f"{self.directory / str(number)}: this checkpoint can't be read."
-            ) from error
-        if not intact:
+            ) from failure
+        if digest(state) != metadata["digest"]:
             raise DataError(f"{self.directory / str(number)}: this checkpoint is damaged.")
         return Restored(state, metadata["notes"])
 

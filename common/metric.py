@@ -57,6 +57,8 @@ class Metric:
     better: Better = "lower"
     decimals: int | None = None
     """Shown behind the point; None for four significant digits."""
+    split: str = ""
+    """The split that it is measured on, where its name says more than that."""
 
     @property
     def measure(self) -> str:

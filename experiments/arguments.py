@@ -126,7 +126,7 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
 
 def _add_compose_options(compose: argparse.ArgumentParser) -> None:
     compose.add_argument(
-        "trained", type=Path, metavar="RUN", help="run directory of note_rnn or tutor_melodies"
+        "trained", type=Path, metavar="RUN", help="run directory with a model of sequences"
     )
     compose.add_argument("-n", type=_count, default=8, dest="count", help="how many (%(default)s)")
     compose.add_argument("--primer", type=Path, metavar="FILE.mid", help="a melody to go on from")

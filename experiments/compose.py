@@ -48,5 +48,5 @@ def compose(
     composer = Composer(model.graph, model.method, domain.environment, domain.length)
     made = composer.compose(model.policy, jax.random.key(seed), MOST, primer=lead)
     title = f"{Path(*run.resolve().parts[-3:])}, compositions of seed {seed}"
-    events = np.asarray(made.events)[:count]
-    return domain.render(events, folder, model.notes, lead, title, wav=wav)
+    first = jax.tree.map(lambda values: np.asarray(values)[:count], made)
+    return domain.render(first, folder, model.notes, lead, title, wav=wav)

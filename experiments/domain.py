@@ -44,11 +44,11 @@ class Domain:
     """Events of a composition, at most."""
     judge: Callable[[Compositions], dict[str, float]]
     """Statistics of compositions as metrics `composed/NAME`, beside those that all domains have."""
-    write: Callable[[np.ndarray, Path, Notes], None]
-    """(events int [N, T], folder, notes): writes a few compositions that show what a run made."""
+    write: Callable[[Compositions, Path, Notes], None]
+    """(compositions, folder, notes): writes a few compositions that show what a run made."""
     read_primer: Callable[[Path, Path, Notes], np.ndarray]
     """(file, folder, notes) → events int32 [P], P ≥ 1, that compositions go on from; refuses a file
     that `render` would overwrite in that folder."""
     render: Callable[..., Composed]
-    """(events int [N, T], folder, notes, primer, title, *, wav): writes all compositions, and
+    """(compositions, folder, notes, primer, title, *, wav): writes all compositions, and
     pictures of them, in place of those of an earlier call."""

@@ -154,7 +154,7 @@ def _run_seeds(
             commits=list(dict.fromkeys(one["commit"] for one in sessions)),
             finished=now(),
         )
-        write_record(records[seed], directory.path)
+        write_record(records[seed], directory.path, directory.process)
     return records
 
 

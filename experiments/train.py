@@ -63,13 +63,17 @@ class Place:
         """The folder."""
         return self.run.path / self.folder
 
+    def lead(self, work: Callable[[], Any]) -> None:
+        """Has one of several processes write files beside the record."""
+        self.run.process.lead(work)
+
     def part(self, name: str) -> "Place":
         """The place of one of several trainings of this run."""
         return replace(self, label=name, folder=str(Path(self.folder) / name))
 
     def sink(self) -> Callable[[Row], None]:
         """Where rows of metrics go besides metrics.jsonl: TensorBoard, if it was asked for."""
-        if not self.tensorboard:
+        if not self.tensorboard or not self.run.process.leads:
             return lambda row: None
         from tensorboardX import SummaryWriter
 
@@ -115,7 +119,7 @@ def train(
       schedule: when things happen, in updates.
       seeds: one, or those of the population in order.
       validate: called with one seed's state when an evaluation is due. Without a score the last
-        state is the result, otherwise the one with the lowest.
+        state is the result, otherwise the one with the lowest. Members of a Population have none.
       measure: called with the resulting state of each seed that has not diverged.
       describe: a row of metrics in a few words, for the progress line; of several seeds the row
         holds means.
@@ -198,7 +202,9 @@ class _Members:
             return validate(state, self.seeds[0], int(state.step), tick)
         metrics: dict[str, float] = {}
         for seed, member in self.each(state):
-            found, _ = validate(member, seed, int(state.step), tick)
+            found, score = validate(member, seed, int(state.step), tick)
+            if score is not None:
+                raise ValueError("of seeds that train together no state can be the best for all")
             metrics |= {f"seed{seed}/{name}": value for name, value in found.items()}
         return metrics, None
 
@@ -234,7 +240,8 @@ def merge(parts: Mapping[str, Outcome]) -> Outcome:
     seconds: dict[str, float] = {}
     for name, part in parts.items():
         counts = part.parameters
-        parameters |= named(name, counts) if isinstance(counts, dict) else {name: counts}
+        each = counts.items() if isinstance(counts, dict) else [("", counts)]
+        parameters |= {f"{name}/{one}" if one else name: count for one, count in each}
         metrics |= named(name, part.metrics)
         for phase, value in part.seconds.items():
             seconds[phase] = round(seconds.get(phase, 0.0) + value, 3)

@@ -97,8 +97,8 @@ def load(path: Path) -> Trained:
     """
     if not (path / FOLDER).is_dir():
         raise DataError(
-            f"{path}: no trained sequence model here: not a run of an experiment that makes one "
-            "(note_rnn, tutor_melodies_*), or not finished yet."
+            f"{path}: no trained sequence model here: not a run of an experiment that makes one, "
+            "or not finished yet."
         )
     checkpoints = Checkpoints(path / FOLDER)
     try:
@@ -109,7 +109,7 @@ def load(path: Path) -> Trained:
         restored = checkpoints.read_latest(abstract(Policy(params, params)._asdict()))
     finally:
         checkpoints.close()
-    # Restored arrays are bound to their device, which would have what mixes them with new ones
+    # Restored arrays are bound to their device, and what mixes them with new ones would be
     # compiled twice; copies are not.
     policy = Policy(**jax.tree.map(jnp.asarray, jax.device_get(restored)))
     return Trained(domain, graph, policy, model, notes["method"], _data(path, notes), notes)

@@ -33,4 +33,4 @@ DECIMALS = {"loss": 4, "perplexity": 2, "bits_per_character": 3}
 def metric(name: str) -> Metric:
     """The metric `split/measure`, of `SPLITS` and `DECIMALS`."""
     split, measure = name.split("/")
-    return Metric(name, SPLITS[split], decimals=DECIMALS[measure])
+    return Metric(name, SPLITS[split], decimals=DECIMALS[measure], split=split.partition("_")[0])

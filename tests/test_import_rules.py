@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments import registry
+
 ROOT = Path(__file__).parent.parent
 ALLOWED = {
     "common": {"common"},
@@ -32,7 +34,7 @@ def test_package_imports_only_what_it_may(package):
         assert imported(path) <= ALLOWED[package], path
 
 
-FAMILIES = ("language", "melodies", "quickstart")
+FAMILIES = tuple(name.removeprefix("experiments.") for name in registry.FAMILIES)
 
 
 def modules_named(path: Path) -> set[str]:

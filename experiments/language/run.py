@@ -52,7 +52,7 @@ def run(context: Context) -> Outcomes:
         return score.metrics("valid", word_level=words), score.loss
 
     def measure(state: TrainState, seed: int, tick: Tick) -> dict[str, float]:
-        progress = Progress(context.place.label)
+        progress = Progress(context.place.label, visible=context.place.run.process.leads)
         metrics: dict[str, float] = {}
         try:
             for name, score in _protocols(config, corpus, learner, state.params, seed, batched):
@@ -61,7 +61,7 @@ def run(context: Context) -> Outcomes:
         finally:
             progress.close()
         sample = _sample(learner, state.params, seed, corpus, config.evaluation.sample_tokens)
-        (path / SAMPLE).write_text(sample, encoding="utf-8")
+        context.place.lead(partial((path / SAMPLE).write_text, sample, encoding="utf-8"))
         return metrics
 
     outcomes = train(
@@ -88,7 +88,8 @@ def run(context: Context) -> Outcomes:
         ),
     )
     if not isinstance(outcome := outcomes[seed], Exception):
-        _draw(outcome.curve, path / CURVE, context.experiment.title, words=words)
+        title = context.experiment.title
+        context.place.lead(partial(_draw, outcome.curve, path / CURVE, title, words=words))
     return outcomes
 
 

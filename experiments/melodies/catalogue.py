@@ -13,15 +13,14 @@ from tutor.config import (
     NoteRNNRun,
     TutorConfig,
 )
-from tutor.metric import ACCURACY, LOG_PERPLEXITY, composed
+from tutor.music.metric import ACCURACY, LOG_PERPLEXITY, composed
 
 TWO_CORES = "2 CPU cores"
 FOLK, CHORALES = "folk_melodies", "chorale_melodies"
 PAPER_DATA = "30,000 MIDI songs, never released"
 TEXT, TABLE = "ICML 2017 paper, section 4", "ICML 2017 paper, Table 1"
 
-# Statistic → (Note RNN, Q, Ψ, G), as printed; docs/published.md,
-# "Sequence Tutor". The paper prints G's
+# Statistic → (Note RNN, Q, Ψ, G), as printed (docs/published.md); the paper prints G's
 # autocorrelation of lag 3 as "17".
 TABLE_1 = {
     "notes_excessively_repeated": (63.3, 0.0, 0.02, 0.03),
@@ -109,7 +108,7 @@ place; `--set data.name=midi_melodies --data-dir FOLDER` learns from MIDI files.
         ),
         paper_parameters=None,
         runner="experiments.melodies.note_rnn:run",
-        section="Note rnn",
+        section="Note RNN",
     )
 
 

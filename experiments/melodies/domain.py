@@ -43,7 +43,7 @@ def judge(made: Compositions) -> dict[str, float]:
       `composed_high/NAME`. What is undefined (leaps resolved, where there is no leap) is left out.
     """
     metrics = {}
-    counts = count_statistics(np.asarray(made.events), PARAMS)
+    counts = count_statistics(_events(made), PARAMS)
     for name, estimate in summarize_counts(counts).items():
         for split, value in zip(
             ("composed", "composed_low", "composed_high"), estimate, strict=True
@@ -53,9 +53,9 @@ def judge(made: Compositions) -> dict[str, float]:
     return metrics
 
 
-def write(events: np.ndarray, folder: Path, notes: Notes) -> None:
-    """Writes the first compositions of int [N, T] as composition<k>.mid."""
-    for number, composition in enumerate(np.asarray(events)[:SHOWN], start=1):
+def write(made: Compositions, folder: Path, notes: Notes) -> None:
+    """Writes the first compositions as composition<k>.mid."""
+    for number, composition in enumerate(_events(made)[:SHOWN], start=1):
         _write(composition, folder / f"composition{number}.mid", notes)
 
 
@@ -80,7 +80,7 @@ def read_lead(path: Path, folder: Path, notes: Notes) -> Events:
 
 
 def render(
-    events: np.ndarray,
+    made: Compositions,
     folder: Path,
     notes: Notes,
     primer: Events | None,
@@ -88,13 +88,14 @@ def render(
     *,
     wav: bool = False,
 ) -> Composed:
-    """Writes compositions int [N, T] as MIDI files, and piano rolls with broken rules marked.
+    """Writes compositions as MIDI files, and piano rolls with broken rules marked.
 
     The folder gets `composition1.mid`, `composition2.mid`, ... (and the same as `.wav`), and
     `piano_roll.png`, with more than eight also `piano_roll2.png` and so on; files of these names
     from before are deleted. A primer comes first in the MIDI files. The pictures, like the reward,
     take swapped events for what they are elsewhere.
     """
+    events = _events(made)
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         if _OURS.fullmatch(path.name):
@@ -112,6 +113,14 @@ def render(
         pictures=_draw(events, folder, notes, primer, title),
         table=_table(files, scores),
     )
+
+
+def _events(made: Compositions) -> np.ndarray:
+    """The events int [N, T]. Raises ValueError where one ended early: Table 1, the reward's rules
+    and the pictures are for compositions of T events."""
+    if not np.all(made.counted):
+        raise ValueError("melodies have one length; these end at different events")
+    return np.asarray(made.events)
 
 
 def _write(events: np.ndarray, path: Path, notes: Notes, *, wav: bool = False) -> None:

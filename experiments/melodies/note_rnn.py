@@ -1,6 +1,7 @@
 """Trains the Note RNN, and counts what it composes."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -59,7 +60,7 @@ def run(context: Context) -> Outcomes:
         made = compose(learner.graph, state.params, seed, config.final_compositions, tick)
         policy, notes = Policy(state.params, state.params), {SWAPPED: config.original_quirks}
         trained.save(path, Trained(MELODIES, learner.graph, policy, config.model, "q", data, notes))
-        MELODIES.write(made.events, path, notes)
+        context.place.lead(partial(MELODIES.write, made, path, notes))
         return metrics | made.metrics("composed") | MELODIES.judge(made)
 
     outcomes = train(
@@ -83,7 +84,8 @@ def run(context: Context) -> Outcomes:
         data=data,
     )
     if not isinstance(outcome := outcomes[seed], Exception):
-        _draw(outcome.curve, path / "learning_curve.png", context.experiment.title)
+        file, title = path / "learning_curve.png", context.experiment.title
+        context.place.lead(partial(_draw, outcome.curve, file, title))
     return outcomes
 
 

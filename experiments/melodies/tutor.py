@@ -61,7 +61,7 @@ def run(context: Context) -> Outcomes:
         trained.save(path, tuned)
         number = config.evaluation.final_compositions
         made = composer.compose(tuned.policy, jax.random.key(seed), number, tick=tick)
-        domain.write(made.events, path, tuned.notes)
+        context.place.lead(partial(domain.write, made, path, tuned.notes))
         return made.metrics("composed") | domain.judge(made)
 
     population = Population(learner, context.seeds)
@@ -89,7 +89,8 @@ def run(context: Context) -> Outcomes:
     for seed, outcome in outcomes.items():
         if not isinstance(outcome, Exception):
             path, title = context.seed_path(seed), context.experiment.title
-            _draw(path, config.learn.method, title, outcome.curve)
+            draw = partial(_draw, path, config.learn.method, title, outcome.curve)
+            context.place.lead(draw)
     return outcomes
 
 

@@ -13,10 +13,10 @@ from highway.config import (
 from highway.metric import metric
 from highway.size import parameter_count, units_for_budget
 from tutor.config import DataConfig as MelodyDataConfig
-from tutor.config import EvaluationConfig as LookConfig
+from tutor.config import EvaluationConfig as MelodyEvaluationConfig
 from tutor.config import LearnConfig, NoteRNNConfig, PriorConfig, TutorConfig
 from tutor.config import ModelConfig as MelodyModelConfig
-from tutor.metric import composed
+from tutor.music.metric import composed
 
 TWO_CORES = "2 CPU cores"
 VOCABULARY = 65
@@ -91,7 +91,7 @@ _TUTOR = TutorConfig(
         replay_capacity=20_000,
         epsilon_iterations=60_000,
     ),
-    evaluation=LookConfig(every=20_000, final_compositions=5_000),
+    evaluation=MelodyEvaluationConfig(every=20_000, final_compositions=5_000),
 )
 _CPU = QuickstartConfig(
     data=DataConfig("tiny_shakespeare"),
@@ -116,7 +116,7 @@ _SMOKE = QuickstartConfig(
     tutor=replace(
         _TUTOR,
         learn=replace(_TUTOR.learn, iterations=2_000, replay_capacity=1_000, report_every=1_000),
-        evaluation=LookConfig(every=1_000, final_compositions=200),
+        evaluation=MelodyEvaluationConfig(every=1_000, final_compositions=200),
     ),
 )
 

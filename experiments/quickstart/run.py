@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,13 @@ def run(context: Context) -> Outcomes:
         if isinstance(outcome, DivergedRun):
             return {seed: DivergedRun(str(outcome), merge({**parts, name: outcome.outcome}))}
         parts[name] = outcome
-    _draw(parts, path / "learning_curve.png", context.experiment.title)
+    context.place.lead(partial(_write, parts, path, context.experiment.title))
+    return {seed: merge(parts)}
+
+
+def _write(parts: Mapping[str, Outcome], path: Path, title: str) -> None:
+    """Curves, samples and melodies of all parts."""
+    _draw(parts, path / "learning_curve.png", title)
     samples = "".join(
         f"--- {name} ---\n{(path / name / 'sample.txt').read_text(encoding='utf-8')}\n"
         for name in MODELS
@@ -51,7 +58,6 @@ def run(context: Context) -> Outcomes:
     (path / "sample.txt").write_text(samples, encoding="utf-8")
     for name, file in MELODIES.items():
         shutil.copyfile(path / name / "composition1.mid", path / file)
-    return {seed: merge(parts)}
 
 
 def _draw(parts: Mapping[str, Outcome], path: Path, title: str) -> None:

@@ -26,7 +26,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
 def as_text(rows: Sequence[Row]) -> str:
     """The same for standard output, laid out for the terminal if it is one."""
     if not rows:
-        return "No results here yet. Try: python -m experiments run quickstart"
+        return "No results here yet. See what can be run: python -m experiments list"
     return _full_table(rows).render().rstrip()
 
 

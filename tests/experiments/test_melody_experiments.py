@@ -399,7 +399,7 @@ def refused(capsys, code: int, *words: str) -> None:
 
 def test_a_directory_that_is_no_note_rnn(tmp_path, capsys):
     assert tune(tmp_path, "q", tmp_path) == 3
-    refused(capsys, 3, str(tmp_path), "no trained sequence model here", "note_rnn")
+    refused(capsys, 3, str(tmp_path), "no trained sequence model here", "not finished yet")
     assert tune(tmp_path, "q", tmp_path / "nowhere") == 3
     refused(capsys, 3, str(tmp_path / "nowhere"), "no trained sequence model")
 

@@ -22,7 +22,7 @@ from experiments.results.markdown import report_text, write_report
 from experiments.results.row import named_rows, result_rows
 from highway.config import DataConfig, EvaluationConfig, LanguageModelConfig
 from highway.metric import metric as language_metric
-from tutor.metric import composed
+from tutor.music.metric import composed
 
 REPOSITORY = Path(__file__).parents[2]
 TEST, VALID, MC = "test_full/perplexity", "valid/perplexity", "test_mc/perplexity"

@@ -205,7 +205,7 @@ def test_parts_are_merged_under_their_names():
     more = DataUsed("toy", "1.0.0", None, {"train": 3}, {"prior": "1" * 64})
     two = Outcome({"big": 5}, {"test/loss": 2.0}, [], [more], {"training": 3, "evaluation": 0.5})
     merged = merge({"a": one, "b": two})
-    assert merged.parameters == {"a": 1, "big": 5}
+    assert merged.parameters == {"a": 1, "b/big": 5}
     assert merged.metrics == {"a/test/loss": 1.0, "b/test/loss": 2.0}
     assert merged.curve == [{"step": 1, "a/valid/loss": 3.0}]
     assert merged.data == [DATA]  # what the first part says of it

@@ -14,7 +14,7 @@ from experiments import trained
 from experiments.melodies.domain import MELODIES
 from experiments.trained import Trained
 from tutor.config import ModelConfig
-from tutor.evaluation import Policy
+from tutor.evaluation import Compositions, Policy
 
 DATA = DataUsed("songs", "1.0.0", "others", {"train": 5}, {"songs.zip": "0" * 64})
 NOTES = {"swapped_specials": True}
@@ -93,6 +93,8 @@ def test_a_model_saved_without_its_domain_and_data_is_known_by_what_lies_beside_
         data=[replace(DATA, name="beside")], versions={}, commit="", commits=[], dirty=False,
         finished="",
     )  # fmt: skip
+    part = trained.load(tmp_path)  # without a record beside it, as in a run of several parts
+    assert part.data.name == "unknown"
     write_record(record, tmp_path)
     loaded = trained.load(tmp_path)
     assert loaded.domain is MELODIES
@@ -103,3 +105,14 @@ def test_a_model_of_an_unknown_domain_is_refused(tmp_path):
     trained.save(tmp_path, model()._replace(domain=replace(MELODIES, name="bird song")))
     with pytest.raises(ConfigError, match="bird song, a domain that isn't known"):
         trained.load(tmp_path)
+
+
+def test_melodies_that_end_early_are_refused(tmp_path):
+    one = np.zeros((2, 32), np.float32)
+    counted = np.ones((2, 32), bool)
+    counted[1, 9:] = False
+    made = Compositions(one.astype(np.int32), one, one, one, one, counted)
+    for use in (MELODIES.judge, lambda made: MELODIES.write(made, tmp_path, NOTES)):
+        with pytest.raises(ValueError, match="end at different events"):
+            use(made)
+    assert not list(tmp_path.iterdir())

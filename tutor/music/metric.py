@@ -1,4 +1,4 @@
-"""The metrics of sequence models and of what they compose. Imports no JAX."""
+"""The metrics of models of melodies and of what they compose. Imports no JAX."""
 
 from common.metric import Better, Metric, Protocol
 
