@@ -238,6 +238,20 @@ def test_a_look_between_two_rounds_is_taken_at_the_next(tmp_path, note_rnn):
     assert [row["step"] for row in record(tmp_path, Q).curve] == [600, 1000]
 
 
+def test_the_final_compositions_are_those_of_the_tuned_policy(tuned):
+    """As whoever loads the saved model composes them, and unlike those of the prior."""
+    for seed in (0, 1):
+        model = trained.load(folder(tuned, Q, seed))
+        found = {}
+        for params in model.policy:
+            composer = Composer(model.graph, "q", model.domain.environment, model.domain.length)
+            policy = model.policy._replace(params=params)
+            made = composer.compose(policy, jax.random.key(seed), 200)
+            found[len(found)] = made.metrics("composed")["composed/reward"]
+        assert record(tuned, Q, seed).metrics["composed/reward"] == pytest.approx(found[0])
+        assert found[0] != pytest.approx(found[1], rel=1e-3)
+
+
 def test_each_evaluation_draws_anew(tmp_path, note_rnn):
     """Of a policy that stays as it is, so that only the random keys differ."""
     assert tune(tmp_path, "q", note_rnn, "learn.learning_rate=1e-30") == 0

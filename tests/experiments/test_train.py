@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from typing import NamedTuple
 
 import jax
@@ -133,6 +134,23 @@ def test_one_seed_is_measured_at_its_best_state(tmp_path):
     assert (outcome.parameters, outcome.data, outcome.metrics) == (7, [DATA], {"test/loss": 20.0})
     assert [(row["step"], row["valid/loss"]) for row in outcome.curve] == [(20, 20.0), (40, 40.0)]
     assert set(outcome.seconds) == {"training", "evaluation"}
+
+
+def test_seconds_are_those_that_training_and_measuring_took(tmp_path):
+    class Slow(Alone):
+        def advance(self, state, stop):
+            time.sleep(0.02)
+            return super().advance(state, stop)
+
+    def measure(state, seed, tick):
+        time.sleep(0.05)
+        return {}
+
+    begin = time.monotonic()
+    outcomes = run(tmp_path, Slow(), alone()[1], (3,), measure=measure)[0]
+    took = time.monotonic() - begin
+    assert 0.04 <= outcomes[3].seconds["training"] < took
+    assert 0.05 <= outcomes[3].seconds["evaluation"] < took
 
 
 def test_several_seeds_each_have_their_own_state_rows_and_outcome(tmp_path):
