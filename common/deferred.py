@@ -1,0 +1,145 @@
+"""Unrolls a recurrence with a hand-written backward pass: one product for each weight's gradient.
+
+Differentiating `lax.scan` adds up a weight's gradient step by step: as many small products as there
+are time steps, and as many passes over an array of the weight's size. Here the backward scan only
+passes on what is as small as a state, and saves each layer's errors; afterwards a weight's gradient
+is one product over all time steps. What the forward pass saves is what the backward pass would
+otherwise have to compute again.
+
+A recurrence says how one time step goes forward and backward; `unroll` does the rest. Its numbers
+are those of the scan that it replaces, up to the order of sums.
+"""
+
+from functools import partial
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+
+class Recurrence(Protocol):
+    """One time step of a core, forward and backward; hashable, without arrays of its own.
+
+    Arrays are pytrees of its own making. `masks` are constant over time and get no gradient.
+    """
+
+    def prepare(self, weights: Any) -> Any:
+        """What `forward` reads of the weights: cast, padded, laid out for its products."""
+
+    def prepare_backward(self, weights: Any) -> Any:
+        """What `backward` reads of the weights."""
+
+    def forward(self, weights: Any, state: Any, projected: Any, masks: Any) -> tuple[Any, Any, Any]:
+        """(prepared weights, state, projected input, masks) → (new state, output, saved)."""
+
+    def backward(
+        self, weights: Any, saved: Any, masks: Any, state_bar: Any, output_bar: Any
+    ) -> tuple[Any, Any, Any]:
+        """Gradients of new state and output → (of the old state, of the projected input, errors).
+
+        Errors are the gradients of the results of the step's matrix products.
+        """
+
+    def weight_gradients(self, weights: Any, saved: Any, errors: Any, masks: Any) -> Any:
+        """Gradients like `weights`, from what all time steps saved, leaves [time, ...]."""
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def unroll(
+    recurrence: Recurrence, weights: Any, state: Any, projected: Any, masks: Any
+) -> tuple[Any, Any]:
+    """Runs all time steps.
+
+    Args:
+      recurrence: the step.
+      weights: its parameters.
+      state: where it starts.
+      projected: the inputs' share of every step, leaves [time, ...].
+      masks: dropout masks, or whatever else is constant; no gradient reaches them.
+
+    Returns:
+      The last state, and the outputs, leaves [time, ...].
+    """
+    prepared = recurrence.prepare(weights)
+
+    def step(state: Any, projected: Any) -> tuple[Any, Any]:
+        state, output, _ = recurrence.forward(prepared, state, projected, masks)
+        return state, output
+
+    return jax.lax.scan(step, state, projected)
+
+
+def _forward(
+    recurrence: Recurrence, weights: Any, state: Any, projected: Any, masks: Any
+) -> tuple[tuple[Any, Any], Any]:
+    prepared = recurrence.prepare(weights)
+
+    def step(state: Any, projected: Any) -> tuple[Any, Any]:
+        state, output, saved = recurrence.forward(prepared, state, projected, masks)
+        return state, (output, saved)
+
+    last, (outputs, saved) = jax.lax.scan(step, state, projected)
+    return (last, outputs), (weights, saved, masks)
+
+
+def _backward(recurrence: Recurrence, residuals: Any, bars: tuple[Any, Any]) -> tuple[Any, ...]:
+    weights, saved, masks = residuals
+    state_bar, output_bars = bars
+    prepared = recurrence.prepare_backward(weights)
+
+    def step(state_bar: Any, xs: Any) -> tuple[Any, Any]:
+        saved, output_bar = xs
+        state_bar, projected_bar, errors = recurrence.backward(
+            prepared, saved, masks, state_bar, output_bar
+        )
+        return state_bar, (projected_bar, errors)
+
+    state_bar, (projected_bars, errors) = jax.lax.scan(
+        step, state_bar, (saved, output_bars), reverse=True
+    )
+    gradients = recurrence.weight_gradients(weights, saved, errors, masks)
+    return gradients, state_bar, projected_bars, jax.tree.map(jnp.zeros_like, masks)
+
+
+unroll.defvjp(_forward, _backward)
+
+
+def masked(x: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """x [..., batch, n] dropped by a mask [1 or gates, batch, n]: [..., 1 or gates, batch, n].
+
+    Without a mask the axis of gates is added all the same, with length 1.
+    """
+    expanded = jnp.expand_dims(x, -3)
+    return expanded if mask is None else expanded * mask
+
+
+def weight_gradient(x: jax.Array, error: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """Gradient [n, gates, m] of a kernel whose products x · kernel have these errors.
+
+    Args:
+      x: what went into the products before masking, [time, batch, n].
+      error: gradients of their results, [time, batch, gates, m].
+      mask: [1 or gates, batch, n] or None.
+    """
+    time, batch, gates, m = error.shape
+    n = x.shape[-1]
+    if mask is not None and mask.shape[0] > 1:
+        return jnp.einsum("tgbn,tbgm->ngm", masked(x, mask), error)
+    rows = (x if mask is None else x * mask[0]).reshape(time * batch, n)
+    product = jax.lax.dot_general(
+        rows, error.reshape(time * batch, gates * m), (((0,), (0,)), ((), ()))
+    )
+    return product.reshape(n, gates, m)
+
+
+def product_back(error: jax.Array, transposed: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """Gradient [batch, n] of what went into a product, from its error [batch, gates, m].
+
+    `transposed` is the kernel as [gates, m, n]; mask as in `weight_gradient`.
+    """
+    batch, gates, m = error.shape
+    n = transposed.shape[-1]
+    if mask is not None and mask.shape[0] > 1:
+        return jnp.sum(jnp.einsum("bgm,gmn->gbn", error, transposed) * mask, axis=0)
+    back = error.reshape(batch, gates * m) @ transposed.reshape(gates * m, n)
+    return back if mask is None else back * mask[0]

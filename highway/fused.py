@@ -1,0 +1,186 @@
+"""Backward passes of the first paper's recurrences, by hand, for `common.deferred.unroll`."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from common.deferred import product_back, weight_gradient
+from common.recurrent import masked_product
+
+
+class LayerWeights(NamedTuple):
+    """A highway or transition layer: kernel [units, gates, units] and bias [gates, units]."""
+
+    kernel: jax.Array
+    bias: jax.Array
+
+
+class HighwaySaved(NamedTuple):
+    """What a highway layer saves of a time step, [batch, units] each."""
+
+    state: jax.Array
+    """What entered."""
+    proposal: jax.Array
+    transform: jax.Array
+    carry: jax.Array | None
+    """None where it is 1 − transform."""
+
+
+class HighwayRecurrence(NamedTuple):
+    """All highway layers of a time step (Zilly et al. 2017, section 3, equations 6 to 9).
+
+    Weights are a tuple of `LayerWeights`, the state [batch, units], the projected input
+    [batch, gates, units], the mask [1 or gates, batch, units] or None.
+    """
+
+    coupled: bool
+
+    def prepare(self, weights: tuple[LayerWeights, ...]) -> tuple[LayerWeights, ...]:
+        """The weights as they are."""
+        return weights
+
+    def prepare_backward(self, weights: tuple[LayerWeights, ...]) -> tuple[jax.Array, ...]:
+        """Transposed kernels [gates, units, units]: laid out once, read at every time step."""
+        return tuple(jnp.transpose(layer.kernel, (1, 2, 0)) for layer in weights)
+
+    def forward(
+        self, weights: Any, state: jax.Array, projected: jax.Array, mask: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array, tuple[HighwaySaved, ...]]:
+        """s_l = h_l · t_l + s_{l−1} · c_l for every layer l; the output is the last state."""
+        saved = []
+        for depth, layer in enumerate(weights):
+            z = masked_product(state, layer.kernel, mask) + layer.bias
+            if depth == 0:
+                z = z + projected
+            h, t = jnp.tanh(z[:, 0]), jax.nn.sigmoid(z[:, 1])
+            c = None if self.coupled else jax.nn.sigmoid(z[:, 2])
+            saved.append(HighwaySaved(state, h, t, c))
+            state = h * t + state * (1 - t if c is None else c)
+        return state, state, tuple(saved)
+
+    def backward(
+        self,
+        weights: Any,
+        saved: tuple[HighwaySaved, ...],
+        mask: jax.Array | None,
+        state_bar: jax.Array,
+        output_bar: jax.Array,
+    ) -> tuple[jax.Array, jax.Array, tuple[jax.Array, ...]]:
+        """Errors of the layers' products, [batch, gates, units] each."""
+        bar = state_bar + output_bar
+        errors: list[jax.Array] = []
+        for transposed, (s, h, t, c) in zip(reversed(weights), reversed(saved), strict=True):
+            carried = bar * (1 - t if c is None else c)
+            through_t = bar * ((h - s) if c is None else h)
+            gates = [bar * t * (1 - h * h), through_t * t * (1 - t)]
+            if c is not None:
+                gates.append(bar * s * c * (1 - c))
+            error = jnp.stack(gates, axis=1)
+            errors.append(error)
+            bar = carried + product_back(error, transposed, mask)
+        return bar, errors[-1], tuple(reversed(errors))
+
+    def weight_gradients(
+        self,
+        weights: Any,
+        saved: tuple[HighwaySaved, ...],
+        errors: tuple[jax.Array, ...],
+        mask: jax.Array | None,
+    ) -> tuple[LayerWeights, ...]:
+        """Of every layer's kernel one product over time and batch, of its bias a sum."""
+        return tuple(
+            LayerWeights(weight_gradient(s.state, error, mask), jnp.sum(error, axis=(0, 1)))
+            for s, error in zip(saved, errors, strict=True)
+        )
+
+
+class TransitionSaved(NamedTuple):
+    """What a deep transition saves of a time step, [batch, units] each."""
+
+    inputs: tuple[jax.Array, ...]
+    """What entered each layer."""
+    last: jax.Array
+    """What left the last one."""
+
+
+class TransitionWeights(NamedTuple):
+    """A deep transition: its layers, and DT(S)-RNN's kernel [units, 1, units] past them or None."""
+
+    layers: tuple[LayerWeights, ...]
+    shortcut: jax.Array | None
+
+
+class TransitionRecurrence(NamedTuple):
+    """The tanh layers of a deep transition, DT-RNN and DT(S)-RNN (Pascanu et al. 2014).
+
+    State [batch, units]; the projected input is a pair, of the first layer's share [batch, units]
+    and with a shortcut the last one's, otherwise None.
+    """
+
+    def prepare(self, weights: TransitionWeights) -> TransitionWeights:
+        """The weights as they are."""
+        return weights
+
+    def prepare_backward(self, weights: TransitionWeights) -> tuple[tuple[jax.Array, ...], Any]:
+        """Transposed kernels [1, units, units] of the layers and of the shortcut."""
+        past = weights.shortcut
+        return (
+            tuple(jnp.transpose(layer.kernel, (1, 2, 0)) for layer in weights.layers),
+            None if past is None else jnp.transpose(past, (1, 2, 0)),
+        )
+
+    def forward(
+        self, weights: TransitionWeights, state: jax.Array, projected: Any, mask: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array, TransitionSaved]:
+        """s_l = tanh(R_l s_{l−1} + b_l), the input entering the first layer (and the last)."""
+        first, last = projected
+        s, inputs = state, []
+        for depth, layer in enumerate(weights.layers, start=1):
+            z = (masked_product(s, layer.kernel, mask) + layer.bias)[..., 0, :]
+            if depth == 1:
+                z = z + first
+            if weights.shortcut is not None and depth == len(weights.layers):
+                z = z + last + masked_product(state, weights.shortcut, mask)[..., 0, :]
+            inputs.append(s)
+            s = jnp.tanh(z)
+        return s, s, TransitionSaved(tuple(inputs), s)
+
+    def backward(
+        self,
+        weights: Any,
+        saved: TransitionSaved,
+        mask: jax.Array | None,
+        state_bar: jax.Array,
+        output_bar: jax.Array,
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array | None], tuple[jax.Array, ...]]:
+        """Errors of the layers' products, [batch, 1, units] each."""
+        kernels, shortcut = weights
+        bar = state_bar + output_bar
+        outputs = (*saved.inputs[1:], saved.last)
+        errors: list[jax.Array] = []
+        for transposed, y in zip(reversed(kernels), reversed(outputs), strict=True):
+            error = (bar * (1 - y * y))[:, None, :]
+            errors.append(error)
+            bar = product_back(error, transposed, mask)
+        if shortcut is not None:
+            bar = bar + product_back(errors[0], shortcut, mask)
+        last = None if shortcut is None else errors[0][:, 0]
+        return bar, (errors[-1][:, 0], last), tuple(reversed(errors))
+
+    def weight_gradients(
+        self,
+        weights: TransitionWeights,
+        saved: TransitionSaved,
+        errors: tuple[jax.Array, ...],
+        mask: jax.Array | None,
+    ) -> TransitionWeights:
+        """Of every kernel one product over time and batch, of every bias a sum."""
+        layers = tuple(
+            LayerWeights(weight_gradient(x, error, mask), jnp.sum(error, axis=(0, 1)))
+            for x, error in zip(saved.inputs, errors, strict=True)
+        )
+        past = None
+        if weights.shortcut is not None:
+            past = weight_gradient(saved.inputs[0], errors[-1], mask)
+        return TransitionWeights(layers, past)
