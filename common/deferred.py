@@ -6,32 +6,37 @@ passes on what is as small as a state, and saves each layer's errors; afterwards
 is one product over all time steps. What the forward pass saves is what the backward pass would
 otherwise have to compute again.
 
-A recurrence says how one time step goes forward and backward; `unroll` does the rest. Its numbers
-are those of the scan that it replaces, up to the order of sums.
+A recurrence says how one time step goes forward and backward, or how all of them do; `unroll` does
+the rest. Its numbers are those of the scan that it replaces, up to the order of sums.
 """
 
+import abc
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 
-class Recurrence(Protocol):
-    """One time step of a core, forward and backward; hashable, without arrays of its own.
+class Recurrence(abc.ABC):
+    """A core's time steps, forward and backward; hashable, without arrays of its own.
 
     Arrays are pytrees of its own making. `masks` are constant over time and get no gradient.
     """
 
+    @abc.abstractmethod
     def prepare(self, weights: Any) -> Any:
         """What `forward` reads of the weights: cast, padded, laid out for its products."""
 
+    @abc.abstractmethod
     def prepare_backward(self, weights: Any) -> Any:
         """What `backward` reads of the weights."""
 
+    @abc.abstractmethod
     def forward(self, weights: Any, state: Any, projected: Any, masks: Any) -> tuple[Any, Any, Any]:
         """(prepared weights, state, projected input, masks) → (new state, output, saved)."""
 
+    @abc.abstractmethod
     def backward(
         self, weights: Any, saved: Any, masks: Any, state_bar: Any, output_bar: Any
     ) -> tuple[Any, Any, Any]:
@@ -40,8 +45,48 @@ class Recurrence(Protocol):
         Errors are the gradients of the results of the step's matrix products.
         """
 
+    @abc.abstractmethod
     def weight_gradients(self, weights: Any, saved: Any, errors: Any, masks: Any) -> Any:
         """Gradients like `weights`, from what all time steps saved, leaves [time, ...]."""
+
+    def forward_all(
+        self, weights: Any, state: Any, projected: Any, masks: Any, *, save: bool
+    ) -> tuple[Any, Any, Any]:
+        """All time steps: (last state, outputs, saved), leaves [time, ...] but of the state.
+
+        Args:
+          weights: the parameters as they are.
+          state: where it starts.
+          projected: leaves [time, ...].
+          masks: as for `forward`.
+          save: whether the backward pass will follow; without it `saved` is None.
+        """
+        prepared = self.prepare(weights)
+
+        def step(state: Any, projected: Any) -> tuple[Any, Any]:
+            state, output, saved = self.forward(prepared, state, projected, masks)
+            return state, (output, saved if save else None)
+
+        last, (outputs, saved) = jax.lax.scan(step, state, projected)
+        return last, outputs, saved
+
+    def backward_all(
+        self, weights: Any, saved: Any, masks: Any, state_bar: Any, output_bars: Any
+    ) -> tuple[Any, Any, Any]:
+        """`backward` for all time steps, from the last one: (state_bar, projected_bars, errors)."""
+        prepared = self.prepare_backward(weights)
+
+        def step(state_bar: Any, xs: Any) -> tuple[Any, Any]:
+            saved, output_bar = xs
+            state_bar, projected_bar, errors = self.backward(
+                prepared, saved, masks, state_bar, output_bar
+            )
+            return state_bar, (projected_bar, errors)
+
+        state_bar, (projected_bars, errors) = jax.lax.scan(
+            step, state_bar, (saved, output_bars), reverse=True
+        )
+        return state_bar, projected_bars, errors
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -60,43 +105,20 @@ def unroll(
     Returns:
       The last state, and the outputs, leaves [time, ...].
     """
-    prepared = recurrence.prepare(weights)
-
-    def step(state: Any, projected: Any) -> tuple[Any, Any]:
-        state, output, _ = recurrence.forward(prepared, state, projected, masks)
-        return state, output
-
-    return jax.lax.scan(step, state, projected)
+    last, outputs, _ = recurrence.forward_all(weights, state, projected, masks, save=False)
+    return last, outputs
 
 
 def _forward(
     recurrence: Recurrence, weights: Any, state: Any, projected: Any, masks: Any
 ) -> tuple[tuple[Any, Any], Any]:
-    prepared = recurrence.prepare(weights)
-
-    def step(state: Any, projected: Any) -> tuple[Any, Any]:
-        state, output, saved = recurrence.forward(prepared, state, projected, masks)
-        return state, (output, saved)
-
-    last, (outputs, saved) = jax.lax.scan(step, state, projected)
+    last, outputs, saved = recurrence.forward_all(weights, state, projected, masks, save=True)
     return (last, outputs), (weights, saved, masks)
 
 
 def _backward(recurrence: Recurrence, residuals: Any, bars: tuple[Any, Any]) -> tuple[Any, ...]:
     weights, saved, masks = residuals
-    state_bar, output_bars = bars
-    prepared = recurrence.prepare_backward(weights)
-
-    def step(state_bar: Any, xs: Any) -> tuple[Any, Any]:
-        saved, output_bar = xs
-        state_bar, projected_bar, errors = recurrence.backward(
-            prepared, saved, masks, state_bar, output_bar
-        )
-        return state_bar, (projected_bar, errors)
-
-    state_bar, (projected_bars, errors) = jax.lax.scan(
-        step, state_bar, (saved, output_bars), reverse=True
-    )
+    state_bar, projected_bars, errors = recurrence.backward_all(weights, saved, masks, *bars)
     gradients = recurrence.weight_gradients(weights, saved, errors, masks)
     return gradients, state_bar, projected_bars, jax.tree.map(jnp.zeros_like, masks)
 

@@ -1,12 +1,15 @@
 """Backward passes of the first paper's recurrences, by hand, for `common.deferred.unroll`."""
 
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from common.deferred import product_back, weight_gradient
+from common.deferred import Recurrence, product_back, weight_gradient
 from common.recurrent import masked_product
+from highway import kernel
 
 
 class LayerWeights(NamedTuple):
@@ -27,7 +30,8 @@ class HighwaySaved(NamedTuple):
     """None where it is 1 − transform."""
 
 
-class HighwayRecurrence(NamedTuple):
+@dataclass(frozen=True)
+class HighwayRecurrence(Recurrence):
     """All highway layers of a time step (Zilly et al. 2017, section 3, equations 6 to 9).
 
     Weights are a tuple of `LayerWeights`, the state [batch, units], the projected input
@@ -95,6 +99,81 @@ class HighwayRecurrence(NamedTuple):
         )
 
 
+@dataclass(frozen=True)
+class KernelRecurrence(HighwayRecurrence):
+    """The same through the CPU kernel, forward and backward; what it can't do goes the JAX way.
+
+    It takes float32 arrays. On other platforms and for other types it is `HighwayRecurrence`.
+    """
+
+    library: kernel.Library
+    precision: str = "float32"
+    """Of what products read, `float32` or `bfloat16`; sums and all the rest are float32."""
+    threads: int | None = None
+    """None: one for each core that this process may use. They don't change the bits."""
+
+    def forward_all(
+        self,
+        weights: tuple[LayerWeights, ...],
+        state: jax.Array,
+        projected: jax.Array,
+        masks: jax.Array | None,
+        *,
+        save: bool,
+    ) -> tuple[jax.Array, jax.Array, Any]:
+        """All time steps in one call."""
+
+        def run(*arguments: Any) -> tuple[jax.Array, jax.Array, Any]:
+            weights, state, projected, masks = arguments
+            last, outputs, arrays = self.library.forward(
+                [layer.kernel for layer in weights],
+                [layer.bias for layer in weights],
+                state,
+                projected,
+                masks,
+                save=save,
+                narrow=self.precision == "bfloat16",
+                threads=self.threads,
+            )
+            carry = (None,) if self.coupled else ()
+            saved = tuple(HighwaySaved(*layer, *carry) for layer in arrays) if save else None
+            return last, outputs, saved
+
+        jax_way = partial(super().forward_all, save=save)
+        arguments = (weights, state, projected, masks)
+        if not kernel.takes(arguments) or not len(projected):
+            return jax_way(*arguments)
+        return jax.lax.platform_dependent(*arguments, cpu=run, default=jax_way)
+
+    def backward_all(
+        self,
+        weights: tuple[LayerWeights, ...],
+        saved: tuple[HighwaySaved, ...],
+        masks: jax.Array | None,
+        state_bar: jax.Array,
+        output_bars: jax.Array,
+    ) -> tuple[jax.Array, jax.Array, tuple[jax.Array, ...]]:
+        """All time steps in one call."""
+
+        def run(*arguments: Any) -> tuple[jax.Array, jax.Array, tuple[jax.Array, ...]]:
+            weights, saved, masks, state_bar, output_bars = arguments
+            state_bar, errors = self.library.backward(
+                [layer.kernel for layer in weights],
+                [jax.tree.leaves(layer) for layer in saved],
+                masks,
+                state_bar,
+                output_bars,
+                narrow=self.precision == "bfloat16",
+                threads=self.threads,
+            )
+            return state_bar, errors[0], errors
+
+        arguments = (weights, saved, masks, state_bar, output_bars)
+        if not kernel.takes(arguments) or not len(output_bars):
+            return super().backward_all(*arguments)
+        return jax.lax.platform_dependent(*arguments, cpu=run, default=super().backward_all)
+
+
 class TransitionSaved(NamedTuple):
     """What a deep transition saves of a time step, [batch, units] each."""
 
@@ -111,7 +190,8 @@ class TransitionWeights(NamedTuple):
     shortcut: jax.Array | None
 
 
-class TransitionRecurrence(NamedTuple):
+@dataclass(frozen=True)
+class TransitionRecurrence(Recurrence):
     """The tanh layers of a deep transition, DT-RNN and DT(S)-RNN (Pascanu et al. 2014).
 
     State [batch, units]; the projected input is a pair, of the first layer's share [batch, units]

@@ -86,6 +86,8 @@ ffi::Error backward(Array last_bar, Array output_bars, Array mask, ffi::Remainin
 
 }  // namespace highway
 
+#pragma GCC visibility push(default)
+
 XLA_FFI_DEFINE_HANDLER_SYMBOL(HighwayForward, highway::forward,
                               ffi::Ffi::Bind()
                                   .Arg<highway::Array>()
@@ -108,3 +110,5 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(HighwayBackward, highway::backward,
                                   .RemainingRets()
                                   .Attr<int32_t>("threads")
                                   .Attr<bool>("narrow"));
+
+#pragma GCC visibility pop
