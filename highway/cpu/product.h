@@ -101,7 +101,7 @@ inline void multiply(Rows x, const Lane* panel, const Lane* next, int steps, Vec
     IntVec b[V];
     for (int v = 0; v < V; ++v) {
       b[v] = load_lanes(panel + (size_t(k) * V + v) * W);
-      __builtin_prefetch(next + (size_t(k) * V + v) * W);
+      __builtin_prefetch(next + (size_t(k) * V + v) * W, 0, 2);  // into the second cache
     }
     for (int r = 0; r < R; ++r) {
       const Lane* row = x.first + r * x.stride + k;
