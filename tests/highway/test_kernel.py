@@ -1,0 +1,271 @@
+"""The CPU kernel: equal to the JAX path, in every form that this processor runs, or done without."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from common.deferred import unroll
+from highway import kernel
+from highway.fused import HighwayRecurrence, KernelRecurrence, LayerWeights, highway_recurrence
+
+ROOT = Path(__file__).parents[2]
+FLOAT32, BFLOAT16 = 1e-5, 1e-2
+"""Relative differences (L2, of each array) from the JAX path in float32."""
+
+pytestmark = pytest.mark.skipif(kernel.load() is None, reason="no kernel on this machine")
+
+
+def levels():
+    best = kernel.LEVELS.index(kernel.best_level())
+    return kernel.LEVELS[best:]
+
+
+def make_case(units, batch, *, layers=2, time=3, gates=2, mask_of=None):
+    """Weights, first state, projected inputs, mask; the magnitudes of a trained network."""
+    keys = iter(jax.random.split(jax.random.key(units + batch), 2 * layers + 3))
+    weights = tuple(
+        LayerWeights(
+            jax.random.normal(next(keys), (units, gates, units)) / units**0.5,
+            jax.random.normal(next(keys), (gates, units)),
+        )
+        for _ in range(layers)
+    )
+    state = jax.random.normal(next(keys), (batch, units))
+    projected = jax.random.normal(next(keys), (time, batch, gates, units))
+    mask = None
+    if mask_of is not None:
+        shape = ({"shared": 1, "separate": gates}[mask_of], batch, units)
+        mask = jax.random.bernoulli(next(keys), 0.7, shape) / 0.7
+    return weights, state, projected, mask
+
+
+@partial(jax.jit, static_argnums=0)
+def run(recurrence, weights, state, projected, mask):
+    """Last state, outputs, and gradients of a sum that weighs them all differently."""
+
+    def weighed(weights, state, projected):
+        last, outputs = unroll(recurrence, weights, state, projected, mask)
+        return jnp.sum(jnp.sin(outputs * 9)) + jnp.sum(jnp.cos(last * 7)), (last, outputs)
+
+    return jax.grad(weighed, (0, 1, 2), has_aux=True)(weights, state, projected)
+
+
+def assert_near(actual, expected, tolerance):
+    actual, expected = jax.tree.leaves(actual), jax.tree.leaves(expected)
+    for a, b in zip(actual, expected, strict=True):
+        assert a.shape == b.shape
+        assert np.linalg.norm(a - b) <= tolerance * np.linalg.norm(b)
+
+
+def assert_same_bits(actual, expected):
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+
+def recurrence(coupled=True, **settings):
+    return KernelRecurrence(coupled, kernel.load(), **settings)
+
+
+@pytest.mark.parametrize("batch", [1, 20, 128])
+@pytest.mark.parametrize("units", [7, 100, 830, 832])
+def test_any_width_and_batch_equal_the_jax_path(units, batch):
+    case = make_case(units, batch, mask_of="shared")
+    expected = run(HighwayRecurrence(True), *case)
+    assert_near(run(recurrence(), *case), expected, FLOAT32)
+    assert_near(run(recurrence(precision="bfloat16"), *case), expected, BFLOAT16)
+
+
+@pytest.mark.parametrize("mask_of", [None, "shared", "separate"])
+@pytest.mark.parametrize("coupled", [True, False])
+@pytest.mark.parametrize("batch", [3, 11])
+def test_gates_and_masks_equal_the_jax_path(coupled, mask_of, batch):
+    case = make_case(37, batch, layers=3, gates=2 if coupled else 3, mask_of=mask_of)
+    expected = run(HighwayRecurrence(coupled), *case)
+    assert_near(run(recurrence(coupled), *case), expected, FLOAT32)
+    assert_near(run(recurrence(coupled, precision="bfloat16"), *case), expected, BFLOAT16)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("level", levels(), ids=lambda level: level.name)
+def test_every_level_computes_the_same(level, precision):
+    case = make_case(37, 20, gates=3, mask_of="separate")
+    library = kernel.load_level(level)
+    actual = run(KernelRecurrence(False, library, precision), *case)
+    # Levels of one precision read the same rounded numbers, now and then rounded the other way.
+    nearly = FLOAT32 if precision == "float32" else BFLOAT16 / 5
+    assert_near(actual, run(recurrence(False, precision=precision), *case), nearly)
+
+
+def test_bfloat16_is_bfloat16():
+    case = make_case(100, 20)
+    _, (_, exact) = run(recurrence(), *case)
+    _, (_, outputs) = run(recurrence(precision="bfloat16"), *case)
+    assert np.linalg.norm(outputs - exact) > 1e-4 * np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_bits_depend_on_neither_threads_nor_company(precision):
+    case = make_case(100, 20, layers=3, time=5, mask_of="shared")
+    expected = run(recurrence(precision=precision, threads=1), *case)
+    for threads in (None, 2, 3, 50):
+        assert_same_bits(run(recurrence(precision=precision, threads=threads), *case), expected)
+    shared = recurrence(precision=precision, threads=2)
+    with ThreadPoolExecutor(4) as callers:
+        for result in callers.map(lambda _: run(shared, *case), range(12)):
+            assert_same_bits(result, expected)
+
+
+def test_bits_are_those_without_saving():
+    weights, state, projected, mask = make_case(37, 4, mask_of="shared")
+    _, (last, outputs) = run(recurrence(), weights, state, projected, mask)
+    evaluated = jax.jit(unroll, static_argnums=0)(recurrence(), weights, state, projected, mask)
+    assert_same_bits(evaluated, (last, outputs))
+
+
+def test_what_is_not_finite_stays_so():
+    weights, state, projected, _ = make_case(37, 4)
+    _, (last, outputs) = run(recurrence(), weights, state.at[1, 5].set(jnp.nan), projected, None)
+    assert np.isnan(outputs[:, 1]).all()
+    assert np.isnan(last[1]).all()
+    assert np.isfinite(outputs[:, [0, 2, 3]]).all()
+    _, (_, outputs) = run(recurrence(), weights, state, projected.at[0].set(jnp.inf), None)
+    assert np.isfinite(outputs).all()  # gates saturate
+
+
+def test_large_inputs_saturate_as_in_jax():
+    weights, state, projected, _ = make_case(37, 4)
+    case = weights, state, projected * 100, None
+    assert_near(run(recurrence(), *case)[1], run(HighwayRecurrence(True), *case)[1], FLOAT32)
+
+
+def test_members_side_by_side():
+    case = make_case(20, 3)
+    several = jax.tree.map(lambda x: jnp.stack([x, x / 2]), case)
+    both = jax.vmap(partial(run, recurrence()))(*several)
+    for member in range(2):
+        one = jax.tree.map(lambda x, member=member: x[member], several)
+        alone = run(recurrence(), *one)
+        assert_near(jax.tree.map(lambda x, member=member: x[member], both), alone, FLOAT32)
+
+
+def test_other_types_and_platforms_go_the_jax_way():
+    case = make_case(20, 3)
+    for platform in ("cuda", "tpu"):
+        lowered = run.trace(recurrence(), *case).lower(lowering_platforms=(platform,))
+        assert "highway_forward" not in lowered.as_text()
+    assert "highway_forward" in run.trace(recurrence(), *case).lower().as_text()
+    with jax.enable_x64(True):
+        case = jax.tree.map(lambda x: x.astype(jnp.float64), case)
+        expected = run(HighwayRecurrence(True), *case)
+        assert expected[1][0].dtype == jnp.float64
+        assert_same_bits(run(recurrence(), *case), expected)
+
+
+def test_no_time_steps():
+    weights, state, projected, _ = make_case(20, 3)
+    gradients, (last, outputs) = run(recurrence(), weights, state, projected[:0], None)
+    assert_same_bits(last, state)
+    assert outputs.shape == (0, 3, 20)
+    assert not any(np.any(x) for x in jax.tree.leaves(gradients[0]))
+
+
+SCRIPT = """
+import jax, jax.numpy as jnp
+from common.deferred import unroll
+from highway.fused import LayerWeights, highway_recurrence
+for _ in range(2):
+    recurrence = highway_recurrence(True)
+weights = (LayerWeights(jnp.ones((5, 2, 5)) / 5, jnp.zeros((2, 5))),)
+_, outputs = unroll(recurrence, weights, jnp.ones((2, 5)), jnp.zeros((3, 2, 2, 5)), None)
+print(type(recurrence).__name__, float(outputs.sum()))
+"""
+
+
+def start_process(cache, code=SCRIPT, **environment):
+    """A process of its own, its environment changed."""
+    environment = {**os.environ, "HIGHWAY_TUTOR_CACHE": str(cache), **environment}
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**environment, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({"PATH": "", "CXX": ""}, "there is no C++ compiler (c++ or g++ or clang++)"),
+        ({"CXX": "no-such-compiler"}, "there is no C++ compiler (no-such-compiler)"),
+        ({"CXX": "false"}, "false failed (no message)"),
+    ],
+)
+def test_without_a_compiler_one_line_says_so(tmp_path, environment, reason):
+    process = start_process(tmp_path, **environment)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert err == f"The CPU kernel can't be used, JAX does its work: {reason}.\n"
+    name, total = out.split()
+    assert name == "HighwayRecurrence"
+    with_kernel, err = start_process(kernel.default_cache_dir()).communicate(timeout=120)
+    assert err == ""
+    assert with_kernel.split()[0] == "KernelRecurrence"
+    assert float(with_kernel.split()[1]) == pytest.approx(float(total), rel=1e-6)
+
+
+def test_processes_may_compile_at_the_same_time(tmp_path):
+    processes = [start_process(tmp_path) for _ in range(2)]
+    for process in processes:
+        out, err = process.communicate(timeout=300)
+        assert (out.split()[0], err) == ("KernelRecurrence", "")
+    (library,) = (tmp_path / "kernel").iterdir()
+    assert library.suffix == ".so"
+
+
+def test_reasons_to_do_without(monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel.platform, "machine", lambda: "riscv64")
+        with pytest.raises(kernel.KernelError, match="processors of kind riscv64"):
+            kernel.best_level()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HIGHWAY_TUTOR_CACHE", str(tmp_path / "file"))
+    with pytest.raises(kernel.KernelError, match=r"file/kernel can't be written \(Not a directory"):
+        kernel.load_level.__wrapped__(kernel.LEVELS[-1])
+
+
+def test_an_unreadable_library_is_a_reason(monkeypatch, tmp_path):
+    broken = tmp_path / "broken.so"
+    broken.write_bytes(b"not a library")
+    monkeypatch.setattr(kernel, "_compile", lambda level: broken)
+    with pytest.raises(kernel.KernelError, match=r"broken\.so can't be loaded"):
+        kernel.load_level.__wrapped__(kernel.LEVELS[-1])
+
+
+def test_choice_of_the_way():
+    assert highway_recurrence(True) == KernelRecurrence(True, kernel.load())
+    assert highway_recurrence(False, use_kernel=False) == HighwayRecurrence(False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", [levels()[0], levels()[-1]], ids=lambda level: level.name)
+@pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
+def test_sanitizers(tmp_path, sanitizers, level):
+    driver = tmp_path / "driver"
+    flags = f"-std=c++17 -O1 -g -pthread -fsanitize={sanitizers} -fno-sanitize-recover=all".split()
+    source = Path(__file__).parent / "kernel_driver.cc"
+    command = [*kernel._compiler(), *flags, *level.flags, "-I", kernel.SOURCE, source, "-o", driver]
+    built = subprocess.run(command, check=False, capture_output=True, text=True)
+    if "cannot find -l" in built.stderr:
+        pytest.skip("the compiler has no sanitizers")
+    assert built.returncode == 0, built.stderr
+    done = subprocess.run([driver], check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
