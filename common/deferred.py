@@ -154,14 +154,35 @@ def weight_gradient(x: jax.Array, error: jax.Array, mask: jax.Array | None) -> j
     return product.reshape(n, gates, m)
 
 
-def product_back(error: jax.Array, transposed: jax.Array, mask: jax.Array | None) -> jax.Array:
+def product(x: jax.Array, kernel: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """`common.recurrent.masked_product` with x rounded to the kernel's type, sums of x's type."""
+    n, gates, m = kernel.shape
+    rows = masked(x, mask).astype(kernel.dtype)
+    if rows.shape[-3] > 1:
+        return jnp.einsum("gbn,ngm->bgm", rows, kernel, preferred_element_type=x.dtype)
+    flat = jnp.matmul(rows[0], kernel.reshape(n, gates * m), preferred_element_type=x.dtype)
+    return flat.reshape(-1, gates, m)
+
+
+def product_back(
+    error: jax.Array, kernel: jax.Array, mask: jax.Array | None, *, transposed: bool = True
+) -> jax.Array:
     """Gradient [batch, n] of what went into a product, from its error [batch, gates, m].
 
-    `transposed` is the kernel as [gates, m, n]; mask as in `weight_gradient`.
+    The kernel is [gates, m, n], or as it was, [n, gates, m], where not transposed. The error is
+    rounded to its type. Mask as in `weight_gradient`.
     """
     batch, gates, m = error.shape
-    n = transposed.shape[-1]
+    rounded = error.astype(kernel.dtype)
     if mask is not None and mask.shape[0] > 1:
-        return jnp.sum(jnp.einsum("bgm,gmn->gbn", error, transposed) * mask, axis=0)
-    back = error.reshape(batch, gates * m) @ transposed.reshape(gates * m, n)
+        layout = "bgm,gmn->gbn" if transposed else "bgm,ngm->gbn"
+        back = jnp.einsum(layout, rounded, kernel, preferred_element_type=error.dtype)
+        return jnp.sum(back * mask, axis=0)
+    flat = kernel.reshape((gates * m, -1) if transposed else (-1, gates * m))
+    back = jax.lax.dot_general(
+        rounded.reshape(batch, gates * m),
+        flat,
+        (((1,), (0 if transposed else 1,)), ((), ())),
+        preferred_element_type=error.dtype,
+    )
     return back if mask is None else back * mask[0]

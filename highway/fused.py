@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from common.deferred import Recurrence, product_back, weight_gradient
+from common.deferred import Recurrence, product, product_back, weight_gradient
 from common.recurrent import masked_product
 from highway import kernel
 
@@ -39,14 +39,27 @@ class HighwayRecurrence(Recurrence):
     """
 
     coupled: bool
+    precision: str = "float32"
+    """Of what the products of a step read, `float32` (as it is) or `bfloat16`.
+
+    Their sums are float32 in any case, and so are the gates and the products over time.
+    """
 
     def prepare(self, weights: tuple[LayerWeights, ...]) -> tuple[LayerWeights, ...]:
-        """The weights as they are."""
-        return weights
+        """Kernels in the products' precision."""
+        return tuple(layer._replace(kernel=self._read(layer.kernel)) for layer in weights)
 
     def prepare_backward(self, weights: tuple[LayerWeights, ...]) -> tuple[jax.Array, ...]:
-        """Transposed kernels [gates, units, units]: laid out once, read at every time step."""
+        """Transposed kernels [gates, units, units]: laid out once, read at every time step.
+
+        Those in bfloat16 stay [units, gates, units]: XLA's CPU products are faster so.
+        """
+        if self.precision == "bfloat16":
+            return tuple(self._read(layer.kernel) for layer in weights)
         return tuple(jnp.transpose(layer.kernel, (1, 2, 0)) for layer in weights)
+
+    def _read(self, array: jax.Array) -> jax.Array:
+        return array.astype(jnp.bfloat16) if self.precision == "bfloat16" else array
 
     def forward(
         self, weights: Any, state: jax.Array, projected: jax.Array, mask: jax.Array | None
@@ -54,7 +67,7 @@ class HighwayRecurrence(Recurrence):
         """s_l = h_l · t_l + s_{l−1} · c_l for every layer l; the output is the last state."""
         saved = []
         for depth, layer in enumerate(weights):
-            z = masked_product(state, layer.kernel, mask) + layer.bias
+            z = product(state, layer.kernel, mask) + layer.bias
             if depth == 0:
                 z = z + projected
             h, t = jnp.tanh(z[:, 0]), jax.nn.sigmoid(z[:, 1])
@@ -74,7 +87,7 @@ class HighwayRecurrence(Recurrence):
         """Errors of the layers' products, [batch, gates, units] each."""
         bar = state_bar + output_bar
         errors: list[jax.Array] = []
-        for transposed, (s, h, t, c) in zip(reversed(weights), reversed(saved), strict=True):
+        for kernel_back, (s, h, t, c) in zip(reversed(weights), reversed(saved), strict=True):
             carried = bar * (1 - t if c is None else c)
             through_t = bar * ((h - s) if c is None else h)
             gates = [bar * t * (1 - h * h), through_t * t * (1 - t)]
@@ -82,7 +95,9 @@ class HighwayRecurrence(Recurrence):
                 gates.append(bar * s * c * (1 - c))
             error = jnp.stack(gates, axis=1)
             errors.append(error)
-            bar = carried + product_back(error, transposed, mask)
+            bar = carried + product_back(
+                error, kernel_back, mask, transposed=self.precision != "bfloat16"
+            )
         return bar, errors[-1], tuple(reversed(errors))
 
     def weight_gradients(
@@ -99,7 +114,7 @@ class HighwayRecurrence(Recurrence):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class KernelRecurrence(HighwayRecurrence):
     """The same through the CPU kernel, forward and backward; what it can't do goes the JAX way.
 
@@ -107,8 +122,6 @@ class KernelRecurrence(HighwayRecurrence):
     """
 
     library: kernel.Library
-    precision: str = "float32"
-    """Of what products read, `float32` or `bfloat16`; sums and all the rest are float32."""
     threads: int | None = None
     """None: one for each core that this process may use. They don't change the bits."""
 
@@ -182,11 +195,11 @@ def highway_recurrence(
     Args:
       coupled: whether the carry gate is 1 − transform.
       use_kernel: whether to take the CPU kernel if there is a CPU to run it.
-      precision: `float32` or `bfloat16`, of what products read.
+      precision: see `HighwayRecurrence`.
     """
     if use_kernel and jax.default_backend() == "cpu" and (library := kernel.load()) is not None:
-        return KernelRecurrence(coupled, library, precision)
-    return HighwayRecurrence(coupled)
+        return KernelRecurrence(coupled, precision, library=library)
+    return HighwayRecurrence(coupled, precision)
 
 
 class TransitionSaved(NamedTuple):

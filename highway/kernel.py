@@ -1,8 +1,8 @@
 """The CPU kernel of the highway layers: compiled at first use, loaded, called.
 
 The C++ lies in `highway/cpu`. The system's compiler turns it into a library in the cache folder,
-named by all that it depends on: source, compiler, processor, jaxlib. Where that doesn't work, the JAX
-path does, several times slower, and one line says so.
+named by all that it depends on: source, compiler, processor, jaxlib. Where that fails JAX does the
+work, slower, and one line says so.
 """
 
 import ctypes
@@ -57,7 +57,7 @@ LEVELS = (
     Level("avx2", frozenset({"fma", "avx2"}), ("-mfma", "-mavx2")),
     Level("portable", frozenset(), ()),
 )
-"""From best to simplest; the last one runs on any 64-bit processor of Intel's, AMD's or ARM's kind."""
+"""From best to simplest; the last one runs on any 64-bit x86 or ARM."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,9 @@ def takes(arrays: Any) -> bool:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """How many cores this process may use; $NPROC says it to XLA as well."""
+    if (told := os.environ.get("NPROC", "")).isdecimal() and int(told) > 0:
+        return int(told)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

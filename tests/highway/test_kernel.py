@@ -1,4 +1,4 @@
-"""The CPU kernel: equal to the JAX path, in every form that this processor runs, or done without."""
+"""The CPU kernel: equal to the JAX path in every form that this processor runs, or dispensable."""
 
 import os
 import subprocess
@@ -20,12 +20,14 @@ ROOT = Path(__file__).parents[2]
 FLOAT32, BFLOAT16 = 1e-5, 1e-2
 """Relative differences (L2, of each array) from the JAX path in float32."""
 
-pytestmark = pytest.mark.skipif(kernel.load() is None, reason="no kernel on this machine")
+LEVELS = [level for level in kernel.LEVELS if level.features <= kernel._features()]
+"""What this processor runs."""
 
 
-def levels():
-    best = kernel.LEVELS.index(kernel.best_level())
-    return kernel.LEVELS[best:]
+@pytest.fixture(autouse=True)
+def needs_kernel():
+    if kernel.load() is None:
+        pytest.skip("no kernel on this machine")
 
 
 def make_case(units, batch, *, layers=2, time=3, gates=2, mask_of=None):
@@ -72,7 +74,7 @@ def assert_same_bits(actual, expected):
 
 
 def recurrence(coupled=True, **settings):
-    return KernelRecurrence(coupled, kernel.load(), **settings)
+    return KernelRecurrence(coupled, library=kernel.load(), **settings)
 
 
 @pytest.mark.parametrize("batch", [1, 20, 128])
@@ -95,11 +97,11 @@ def test_gates_and_masks_equal_the_jax_path(coupled, mask_of, batch):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("level", levels(), ids=lambda level: level.name)
+@pytest.mark.parametrize("level", LEVELS, ids=lambda level: level.name)
 def test_every_level_computes_the_same(level, precision):
     case = make_case(37, 20, gates=3, mask_of="separate")
     library = kernel.load_level(level)
-    actual = run(KernelRecurrence(False, library, precision), *case)
+    actual = run(KernelRecurrence(False, precision, library=library), *case)
     # Levels of one precision read the same rounded numbers, now and then rounded the other way.
     nearly = FLOAT32 if precision == "float32" else BFLOAT16 / 5
     assert_near(actual, run(recurrence(False, precision=precision), *case), nearly)
@@ -112,6 +114,16 @@ def test_bfloat16_is_bfloat16():
     assert np.linalg.norm(outputs - exact) > 1e-4 * np.linalg.norm(exact)
 
 
+@pytest.mark.parametrize("mask_of", [None, "shared", "separate"])
+@pytest.mark.parametrize("coupled", [True, False])
+def test_bfloat16_without_the_kernel(coupled, mask_of):
+    case = make_case(37, 5, gates=2 if coupled else 3, mask_of=mask_of)
+    jax_way = run(HighwayRecurrence(coupled, "bfloat16"), *case)
+    assert_near(jax_way, run(HighwayRecurrence(coupled), *case), BFLOAT16)
+    # Closer to the kernel, which rounds the same numbers, than both are to float32.
+    assert_near(jax_way, run(recurrence(coupled, precision="bfloat16"), *case), BFLOAT16 / 5)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_bits_depend_on_neither_threads_nor_company(precision):
     case = make_case(100, 20, layers=3, time=5, mask_of="shared")
@@ -122,6 +134,13 @@ def test_bits_depend_on_neither_threads_nor_company(precision):
     with ThreadPoolExecutor(4) as callers:
         for result in callers.map(lambda _: run(shared, *case), range(12)):
             assert_same_bits(result, expected)
+
+
+def test_threads_are_as_many_as_xla_may_have(monkeypatch):
+    monkeypatch.setenv("NPROC", "3")
+    assert kernel.cores() == 3
+    monkeypatch.delenv("NPROC")
+    assert 1 <= kernel.cores() <= os.cpu_count()
 
 
 def test_bits_are_those_without_saving():
@@ -253,12 +272,14 @@ def test_an_unreadable_library_is_a_reason(monkeypatch, tmp_path):
 
 
 def test_choice_of_the_way():
-    assert highway_recurrence(True) == KernelRecurrence(True, kernel.load())
-    assert highway_recurrence(False, use_kernel=False) == HighwayRecurrence(False)
+    assert highway_recurrence(True) == recurrence(True)
+    assert highway_recurrence(True, precision="bfloat16") == recurrence(precision="bfloat16")
+    jax_way = highway_recurrence(False, use_kernel=False, precision="bfloat16")
+    assert jax_way == HighwayRecurrence(False, "bfloat16")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", [levels()[0], levels()[-1]], ids=lambda level: level.name)
+@pytest.mark.parametrize("level", [LEVELS[0], LEVELS[-1]], ids=lambda level: level.name)
 @pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
 def test_sanitizers(tmp_path, sanitizers, level):
     driver = tmp_path / "driver"
