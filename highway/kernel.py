@@ -1,7 +1,7 @@
 """The CPU kernel of the highway layers: compiled at first use, loaded, called.
 
 The C++ lies in `highway/cpu`. The system's compiler turns it into a library in the cache folder,
-named by all that it depends on: source, compiler, processor, jaxlib. Where that fails JAX does the
+named by all that it depends on: source, compiler, processor, JAX. Where that fails JAX does the
 work, slower, and one line says so.
 """
 
@@ -257,7 +257,7 @@ def _compile(level: Level) -> Path:
         digest.update(path.read_bytes())
     for text in (_run([*compiler, "--version"]), *compiler, *flags, platform.machine()):
         digest.update(text.encode() + b"\0")
-    digest.update(jax.lib.__version__.encode())
+    digest.update(jax.__version__.encode())
     folder = default_cache_dir() / "kernel"
     library = folder / f"highway-{level.name}-{digest.hexdigest()[:16]}.so"
     if library.exists():

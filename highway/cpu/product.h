@@ -75,7 +75,10 @@ struct Narrow {
 #endif
 
 // Rows of a batch whose sums of V vectors each stay in registers.
-constexpr int rows_at_once(int v) { return W == 16 ? (v == 2 ? 10 : 8) : (v == 2 ? 5 : W == 8 ? 4 : 3); }
+constexpr int rows_at_once(int v) {
+  if (W == 16) return v == 2 ? 10 : 8;
+  return v == 2 ? 5 : W == 8 ? 4 : 3;
+}
 
 inline int round_up(int n, int to) { return (n + to - 1) / to * to; }
 
@@ -135,7 +138,8 @@ void pack_columns(const float* kernel, int units, int first, Lane* to) {
       Vec values[P::PER_LANE] = {};
       for (int i = 0; i < P::PER_LANE; ++i) {
         const size_t k = size_t(step) * P::PER_LANE + i;
-        if (k < size_t(units)) values[i] = load_some(kernel + (k * GATES + gate) * units + first, count);
+        if (k >= size_t(units)) break;
+        values[i] = load_some(kernel + (k * GATES + gate) * units + first, count);
       }
       store_lanes(to, P::lanes(values));
       to += W;

@@ -232,7 +232,8 @@ class Backward {
     const int steps = steps_of<P>(z_.units), l = z_.layers - 1 - turn % z_.layers;
     const Rows x{input(turn), stride_, 0};
     const Lane* weights = panel(l, index);
-    const Lane* next = index + 1 < panels_ ? weights + panel_ : panel(l > 0 ? l - 1 : z_.layers - 1, 0);
+    const int below = (l > 0 ? l : z_.layers) - 1;
+    const Lane* next = index + 1 < panels_ ? weights + panel_ : panel(below, 0);
     for (int first = 0; first < z_.batch; first += ROWS) {
       const int rows = std::min(ROWS, z_.batch - first);
       Vec sums[GATES][ROWS][2];

@@ -96,14 +96,19 @@ inline Vec tanh_of(Vec x) {
   return select(y < splat(0.36f), near, far);
 }
 
-// The places in (a, b) of what one step of a transposition takes; see `transpose`.
-template <int D, bool UPPER, int... I>
+// Where lane i of a row of a transposition comes from: lanes of `a`, then those of `b`. At distance D
+// the row of `a` takes lanes that the row of `b` gives up.
+constexpr int source(int i, int D, bool of_a) {
+  if (i & D) return of_a ? W + i - D : W + i;
+  return of_a ? i : i + D;
+}
+
+template <int D, bool OF_A, int... I>
 inline IntVec exchange(IntVec a, IntVec b, std::integer_sequence<int, I...>) {
 #if defined(__clang__)
-  return __builtin_shufflevector(a, b, (UPPER ? (I & D ? W + I : I + D) : (I & D ? W + I - D : I))...);
+  return __builtin_shufflevector(a, b, source(I, D, OF_A)...);
 #else
-  return __builtin_shuffle(
-      a, b, IntVec{(UPPER ? (I & D ? W + I : I + D) : (I & D ? W + I - D : I))...});
+  return __builtin_shuffle(a, b, IntVec{source(I, D, OF_A)...});
 #endif
 }
 
@@ -114,8 +119,8 @@ inline void transpose(IntVec (&rows)[W]) {
   for (int i = 0; i < W; ++i) {
     if (i & D) continue;
     const IntVec a = rows[i], b = rows[i + D];
-    rows[i] = exchange<D, false>(a, b, lanes);
-    rows[i + D] = exchange<D, true>(a, b, lanes);
+    rows[i] = exchange<D, true>(a, b, lanes);
+    rows[i + D] = exchange<D, false>(a, b, lanes);
   }
   if constexpr (D > 1) transpose<D / 2>(rows);
 }

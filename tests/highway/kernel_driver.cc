@@ -131,7 +131,8 @@ struct Problem {
       for (int k = 0; k < n; ++k) {
         for (int g = 0; g < gates; ++g) {
           double sum = 0;
-          for (int j = 0; j < n; ++j) sum += e[g * n + j] * kernels[l][(size_t(k) * gates + g) * n + j];
+          for (int j = 0; j < n; ++j)
+            sum += e[g * n + j] * kernels[l][(size_t(k) * gates + g) * n + j];
           before[k] += sum * mask[((c.separate ? g : 0) * z.batch + b) * n + k];
         }
       }
