@@ -25,7 +25,7 @@ class _Parser(argparse.ArgumentParser):
 def make_parser(
     functions: Mapping[str, Callable[[argparse.Namespace], None]],
 ) -> argparse.ArgumentParser:
-    """The parser of the command line; `command` of what it returns is the chosen function."""
+    """Return the parser of the command line; its result's `command` is the chosen function."""
     parser = _Parser(
         prog="python -m experiments",
         description="Recurrent Highway Networks and Sequence Tutor: run experiments, read results.",
@@ -56,7 +56,7 @@ def make_parser(
     _add_run_options(run)
 
     _add_results(add)
-    compose = add("compose", "compose melodies with a finished run's model")
+    compose = add("compose", "compose sequences with a finished run's model")
     _add_compose_options(compose)
 
     bench = add("bench", "measure speed and memory on this machine")
@@ -129,8 +129,12 @@ def _add_compose_options(compose: argparse.ArgumentParser) -> None:
         "trained", type=Path, metavar="RUN", help="run directory with a model of sequences"
     )
     compose.add_argument("-n", type=_count, default=8, dest="count", help="how many (%(default)s)")
-    compose.add_argument("--primer", type=Path, metavar="FILE.mid", help="a melody to go on from")
-    compose.add_argument("--wav", action="store_true", help="write sound beside the MIDI files")
+    compose.add_argument(
+        "--primer", type=Path, metavar="FILE", help="a sequence to go on from"
+    )
+    compose.add_argument(
+        "--wav", action="store_true", help="write sound as well"
+    )
     compose.add_argument("--seed", type=_seed, default=0, metavar="N", help="(%(default)s)")
     compose.add_argument(
         "--out", type=Path, metavar="FOLDER", help="where to write (RUN/compositions)"

@@ -5,12 +5,11 @@ from common.metric import Metric, Protocol
 BATCHED = Protocol(
     "batched",
     "many slices of the stream side by side, cut as in training; what is left over at the end "
-    "isn't counted; of the checkpoint that was best on validation",
+    "isn't counted",
 )
 FULL = Protocol(
     "full (batch 1)",
-    "every token of the stream, at batch 1, the protocol of the published test numbers; of the "
-    "checkpoint that was best on validation",
+    "every token of the stream, at batch 1, the protocol of the published test numbers",
 )
 MC_DROPOUT = Protocol(
     "MC dropout",

@@ -4,13 +4,11 @@ from common.metric import Better, Metric, Protocol
 
 WHOLE = Protocol(
     "whole melodies",
-    "each from a zero state at its start, its first `prior.masked` predictions not counted; of the "
-    "checkpoint that was best on validation",
+    "each from a zero state at its start, its first `prior.masked` predictions not counted",
 )
 COMPOSITIONS = Protocol(
     "compositions",
-    "32 events drawn from the policy after a random first event; of tuned models, at the end of "
-    "tuning",
+    "32 events drawn from the policy after a random first event",
     label="{:,} compositions",
     settings=("evaluation.final_compositions", "final_compositions"),
 )
