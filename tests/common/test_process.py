@@ -119,7 +119,7 @@ def test_they_stop_save_and_end_together(both):
 def test_only_process_0_writes_and_talks(both):
     folder, (first, second), printed = both
     assert second["written"] == []
-    assert {".lock", "metrics.jsonl"} <= set(first["written"])
+    assert {".lock", "metrics.jsonl"} < set(first["written"])
     rows = first["second"]["rows"]
     assert [row["step"] for row in rows] == first["first"]["sunk"] + first["second"]["sunk"]
     assert second["first"]["sunk"] == second["second"]["sunk"] == []
@@ -139,13 +139,19 @@ def test_what_a_directory_refuses_is_told_to_all(both):
     assert "another process is running here" in first["told"]["held"]
     assert first["told"]["finished"] == "False"
     assert first["told"]["missing"].startswith("DataError")
+    assert first["told"]["unwritten"].startswith("DataError")
+    assert first["told"]["finished now"] == "True"
 
 
-@pytest.mark.parametrize("unreadable", ["digest", "load", "metadata"])
-def test_a_checkpoint_that_one_cannot_read_is_taken_by_none(both, unreadable):
+@pytest.mark.parametrize("part", ["digest", "load", "metadata"])
+def test_a_checkpoint_that_one_cannot_read_is_taken_by_none(both, part):
     folder, (first, second), _ = both
-    found = first["damage"][unreadable]
-    assert (found["number"], found["step"]) == (0, 0)
-    assert [text.count("Set aside as") for text in found["told"]] == [1]
-    assert second["damage"][unreadable]["number"] == second["damage"][unreadable]["step"] == 0
-    assert [path.name for path in (folder / unreadable / "damaged").iterdir()] == ["1"]
+    step, told = first["newest"][part]
+    assert step == second["newest"][part][0] == 0
+    assert [text.count("Set aside as") for text in told] == [1]
+    assert [path.name for path in (folder / part / "damaged").iterdir()] == ["1"]
+
+
+def test_process_0_says_which_checkpoint_is_the_best(both):
+    _, facts, _ = both
+    assert [one["best"] for one in facts] == [[1, []]] * 2

@@ -15,17 +15,19 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from test_record import RECORD
 
 from common import checkpoint, training
 from common.error import InterruptedRun
 from common.interrupt import Interrupt
-from common.process import this_process
+from common.process import Process, this_process
+from common.record import write_record
 from common.run_directory import RunDirectory
 
 INDEX, PORT, FOLDER = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 RUN = FOLDER / "run"
-LIMIT_SECONDS = 20
-"""After which it says where it stands, and fails; it takes about 5 on an idle machine."""
+LIMIT_SECONDS = 90
+"""After which it says where it stands, and fails; an idle machine takes about 8."""
 
 
 class State(NamedTuple):
@@ -126,7 +128,7 @@ def train() -> dict:
     }
 
 
-def use_the_directory() -> dict[str, str]:
+def use_the_directory(process: Process) -> dict[str, str]:
     """What all processes are told when the directory refuses; process 0's files alone count."""
 
     def claim():
@@ -141,33 +143,42 @@ def use_the_directory() -> dict[str, str]:
     with RunDirectory(RUN) as run:
         told["finished"] = str(run.finished)
         told["missing"] = refused(lambda: run.rewind_metrics(99, "metrics.jsonl"))
+        told["unwritten"] = refused(lambda: write_record(RECORD, RUN / "absent", process))
+        write_record(RECORD, RUN, process)
+        told["finished now"] = str(run.finished)
     return told
 
 
-def restore_where_one_finds_damage(unreadable: str) -> dict:
-    """Has process 1 fail once in a step of reading the newer one of two checkpoints."""
-    checkpoints, told = checkpoint.Checkpoints(FOLDER / unreadable / "checkpoints"), []
+def read_where_one_fails(part: str, read) -> tuple[int, list[str]]:
+    """What `read` makes of two checkpoints, where process 1 fails once in a part of reading."""
+    checkpoints, told = checkpoint.Checkpoints(FOLDER / part / "checkpoints"), []
     for number in range(2):
-        checkpoints.save(initial()._replace(step=put(np.int32(number))), {"number": number})
+        state = initial()._replace(step=put(np.int32(number)))
+        checkpoints.save(state, {}, score=2.0 - number)
+    owner = checkpoint if part == "digest" else checkpoints._checkpointer
+    name = "metadata" if part == "score" else part
+    real = getattr(owner, name)
+
+    def fail_once(*arguments):
+        setattr(owner, name, real)
+        found = real(*arguments)  # which both processes may have to do together
+        if part == "digest":
+            return "not " + found
+        raise ValueError("damaged")
+
     if INDEX == 1:
-        owner = {
-            "digest": checkpoint,
-            "load": checkpoints._checkpointer,
-            "metadata": checkpoints._checkpointer,
-        }[unreadable]
-        real = getattr(owner, unreadable)
-
-        def once(*arguments):
-            setattr(owner, unreadable, real)
-            read = real(*arguments)  # both processes work on it, and one finds it damaged
-            if unreadable == "digest":
-                return "not " + read
-            raise ValueError("damaged")
-
-        setattr(owner, unreadable, once)
-    state, notes = checkpoints.restore_latest(checkpoint.abstract(initial()), told.append)
+        setattr(owner, name, fail_once)
+    state = read(checkpoints, checkpoint.abstract(initial()), told.append)
     checkpoints.close()
-    return {"number": notes["number"], "step": int(state.step), "told": told}
+    return int(state.step), told
+
+
+def newest(checkpoints, abstract, report):
+    return checkpoints.restore_latest(abstract, report)[0]
+
+
+def best(checkpoints, abstract, report):
+    return checkpoints.restore_best(abstract, 1.0)
 
 
 def main() -> None:
@@ -193,10 +204,11 @@ def main() -> None:
     training.time = Clock  # type: ignore[assignment]
     training.CHECKPOINT_SECONDS = 0.5
     facts["first"], facts["second"] = train(), train()
-    facts["told"] = use_the_directory()
-    facts["damage"] = {
-        name: restore_where_one_finds_damage(name) for name in ("digest", "load", "metadata")
+    facts["told"] = use_the_directory(process)
+    facts["newest"] = {
+        part: read_where_one_fails(part, newest) for part in ("digest", "load", "metadata")
     }
+    facts["best"] = read_where_one_fails("score", best)
     facts["written"] = sorted(
         {
             Path(path).name
