@@ -131,12 +131,13 @@ def test_only_process_0_writes_and_talks(both):
     assert "toy" not in printed[1]
 
 
-def test_what_a_directory_refuses_is_told_to_all(both):
+def test_what_a_directory_holds_or_refuses_is_told_to_all(both):
     _, (first, second), _ = both
     assert first["told"] == second["told"]
     assert "ConfigError" in first["told"]["other"]
     assert "another configuration" in first["told"]["other"]
     assert "another process is running here" in first["told"]["held"]
+    assert first["told"]["rows"] == str(len(first["second"]["rows"]))
     assert first["told"]["finished"] == "False"
     assert first["told"]["missing"].startswith("DataError")
     assert first["told"]["unwritten"].startswith("DataError")

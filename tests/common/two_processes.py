@@ -141,6 +141,9 @@ def use_the_directory(process: Process) -> dict[str, str]:
 
     told = {"other": refused(claim), "held": refused(claim_held)}
     with RunDirectory(RUN) as run:
+        if INDEX == 1:
+            run.path = FOLDER / "absent"  # sees none of the files
+        told["rows"] = str(len(run.read_metrics("metrics.jsonl")))
         told["finished"] = str(run.finished)
         told["missing"] = refused(lambda: run.rewind_metrics(99, "metrics.jsonl"))
         told["unwritten"] = refused(lambda: write_record(RECORD, RUN / "absent", process))
