@@ -155,4 +155,4 @@ def test_a_checkpoint_that_one_cannot_read_is_taken_by_none(both, part):
 
 def test_process_0_says_which_checkpoint_is_the_best(both):
     _, facts, _ = both
-    assert [one["best"] for one in facts] == [[1, []]] * 2
+    assert [one["best"] for one in facts] == [[0, []]] * 2

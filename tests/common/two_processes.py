@@ -157,7 +157,7 @@ def read_where_one_fails(part: str, read) -> tuple[int, list[str]]:
     checkpoints, told = checkpoint.Checkpoints(FOLDER / part / "checkpoints"), []
     for number in range(2):
         state = initial()._replace(step=put(np.int32(number)))
-        checkpoints.save(state, {}, score=2.0 - number)
+        checkpoints.save(state, {}, score=1.0 + number)
     owner = checkpoint if part == "digest" else checkpoints._checkpointer
     name = "metadata" if part == "score" else part
     real = getattr(owner, name)
