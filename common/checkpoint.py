@@ -1,10 +1,11 @@
 """Checkpoints of a run: whole training states on disk, the latest and the best kept (Orbax v1)."""
 
+import contextlib
 import errno
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -105,18 +106,14 @@ class Checkpoints:
         """
         numbers = self._numbers()
         for number in reversed(numbers):
-            restored, damage = None, ""
             try:
                 restored = self._read(number, abstract_state)
             except DataError as error:
-                damage = str(error)
-            # Damage to one process's part of the arrays is damage for all.
-            damage = next(filter(None, self.process.gather(damage)), "")
-            if restored is not None and not damage:
-                return restored.state, restored.notes
-            aside = self.process.lead(partial(self._set_aside, number))
-            self._checkpointer.reload()
-            report(f"{damage} Set aside as {aside}. Going back to the checkpoint before it.")
+                aside = self.process.lead(partial(self._set_aside, number))
+                self._checkpointer.reload()
+                report(f"{error} Set aside as {aside}. Going back to the checkpoint before it.")
+                continue
+            return restored.state, restored.notes
         if numbers:
             raise DataError(
                 f"{self.directory}: every checkpoint is damaged; start again with --fresh."
@@ -139,7 +136,7 @@ class Checkpoints:
         Raises DataError if it is damaged or gone: no other checkpoint may pass for it.
         """
         for number in self._numbers():
-            if self._score(number) == score:
+            if self.process.decide(self._score(number)) == score:
                 return self._read(number, abstract_state).state
         raise DataError(
             f"{self.directory}: the best checkpoint (score {score:g}) is damaged or gone.\n"
@@ -187,21 +184,36 @@ class Checkpoints:
         return aside
 
     def _read(self, number: int, abstract_state: Any) -> Restored:
-        metadata = self._metadata(number)
-        state, failure = None, None
+        # Loading and taking a digest need all processes: none begins where one has failed.
+        with self._failing_together():
+            metadata = self._metadata(number)
+        with self._failing_together():
+            state = self._load(number, abstract_state)
+        found = digest(state)
+        with self._failing_together():
+            if found != metadata["digest"]:
+                raise DataError(f"{self.directory / str(number)}: this checkpoint is damaged.")
+        return Restored(state, metadata["notes"])
+
+    def _load(self, number: int, abstract_state: Any) -> Any:
         try:
-            state = self._checkpointer.load(number, {"state": abstract_state})["state"]
+            return self._checkpointer.load(number, {"state": abstract_state})["state"]
         except Exception as error:  # whatever a damaged file makes Orbax raise
             _refuse_to_blame_the_file(error)
-            failure = error
-        # Taking the digest needs all processes: none goes on where one has no state.
-        if any(self.process.gather(failure is not None)):
             raise DataError(
                 f"{self.directory / str(number)}: this checkpoint can't be read."
-            ) from failure
-        if digest(state) != metadata["digest"]:
-            raise DataError(f"{self.directory / str(number)}: this checkpoint is damaged.")
-        return Restored(state, metadata["notes"])
+            ) from error
+
+    @contextlib.contextmanager
+    def _failing_together(self) -> Iterator[None]:
+        """Raises in all processes what reading raises in one of them, within the context."""
+        failure = None
+        try:
+            yield
+        except (DataError, OSError, MemoryError) as error:
+            failure = error
+        for first in filter(None, self.process.gather(failure)):
+            raise first
 
 
 def abstract(state: Any) -> Any:
