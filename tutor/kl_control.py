@@ -1,10 +1,10 @@
 """KL control: targets, errors and policies of Q-, Ψ-, G-learning and RL without a prior.
 
-Sequence Tutor (Jaques et al. 2017, section 3) maximises E_π[Σ r − KL(π(·|s) ‖ p(·|s))]. Here r is
-the task's reward over c, and p a fixed prior, the sequence model that the network started from. As
-in rlax, functions are for one transition: names in `_tm1` belong to the state in which the action
-was taken, names in `_t` to the state that it led to. vmap the functions for a batch. No gradient
-reaches target or prior.
+Sequence Tutor (Jaques et al. 2017) maximises E_π[Σ r − KL(π(·|s) ‖ p(·|s))]. Here r is the task's
+reward over c, and p a fixed prior, the sequence model that the network started from. As in rlax,
+functions are for one transition: names in `_tm1` belong to the state in which the action was taken,
+names in `_t` to the state that it led to. vmap the functions for a batch. No gradient reaches
+target or prior.
 
 | method    | learns toward                                                | policy         |
 |-----------|--------------------------------------------------------------|----------------|
