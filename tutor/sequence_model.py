@@ -1,4 +1,4 @@
-"""The recurrent network of Sequence Tutor, of which prior, value and target network are instances."""
+"""The recurrent network of Sequence Tutor: as prior, as value network and as target network."""
 
 from collections.abc import Callable
 from typing import Any
