@@ -25,9 +25,9 @@ STATISTICS: dict[str, Better] = {
     "notes_in_motif": "higher",
     "notes_in_repeated_motif": "higher",
 }
-"""Statistics of Table 1 (Jaques et al. 2017) → the better side. The paper says so of its first four
-rows (excessively repeated, autocorrelation) and of the others that they should grow; but notes
-outside the key are penalised by its reward."""
+"""Statistics of Table 1 (Jaques et al. 2017) → the better side. According to the paper the first
+four (excessively repeated, autocorrelation) should be small and all others should grow; but its
+reward penalises notes outside the key, so these count as better near zero."""
 MEANS: dict[str, Better] = {
     "reward": "higher",
     "log_prior": "higher",
@@ -41,5 +41,5 @@ LOG_PERPLEXITY = Metric("valid/log_perplexity", WHOLE)
 
 
 def composed(measure: str) -> Metric:
-    """The metric `composed/measure`, of `STATISTICS` and `MEANS`."""
+    """Describe the metric `composed/measure`, the measure being in `STATISTICS` or `MEANS`."""
     return Metric(f"composed/{measure}", COMPOSITIONS, (STATISTICS | MEANS)[measure])
