@@ -24,8 +24,7 @@ def test_swapped_specials_by_hand():
 
 def test_quirks_of_the_released_code(tmp_path, quirky, note_rnn, monkeypatch):
     """Swapped data in the Note RNN; on it G, which lets its prior drift; evaluations that count
-    only
-    each piece's last reward."""
+    only each piece's last reward."""
     first = folder(quirky, "note_rnn")
     assert trained.load(first).notes["swapped_specials"]
     # Relabelled events are as hard to learn: the data are the same, the first weights aren't.

@@ -2,7 +2,9 @@
 
 from run_case import folder, record, run
 
+from experiments.quickstart.catalogue import VOCABULARY
 from experiments.registry import find
+from highway.size import parameter_count
 
 
 def test_the_smoke_preset_runs_on_what_ships(tmp_path):
@@ -16,9 +18,6 @@ def test_the_smoke_preset_runs_on_what_ships(tmp_path):
 
 
 def test_both_models_have_the_same_size():
-    from experiments.quickstart.catalogue import VOCABULARY
-    from highway.size import parameter_count
-
     config = find("quickstart").presets["cpu"].config
     sizes = [parameter_count(config.model(name).model, VOCABULARY) for name in ("rhn", "lstm")]
     assert abs(sizes[0] - sizes[1]) < 0.01 * sizes[0]
