@@ -1,4 +1,4 @@
-"""Q-learning of melodies repeats itself and learns; a seed that diverges leaves the others alone."""
+"""Q-learning of melodies repeats itself and learns; a seed that diverges leaves others alone."""
 
 from functools import cache, partial
 
