@@ -192,8 +192,8 @@ class Checkpoints:
         if not self._folder.in_place:
             raise DataError(
                 f"{self.directory}: deleted, moved or replaced while the training ran; it stops, "
-                "for it can't be saved.\nPut the folder back, and the same command continues it; or "
-                "start over with --fresh."
+                "for it can't be saved.\nPut the folder back, and the same command continues it; "
+                "or start over with --fresh."
             )
 
     def _require_none_saved(self) -> None:
@@ -211,7 +211,7 @@ class Checkpoints:
             )
 
     def _misfit(self, number: int, abstract_state: Any) -> str | None:
-        """What a checkpoint holds other than the arrays wanted, '' if nothing; None if unreadable."""
+        """What a checkpoint holds other than is wanted: '' for nothing, None if unreadable."""
         try:
             held = self._checkpointer.metadata(number).metadata["state"]
         except Exception as error:
@@ -223,8 +223,8 @@ class Checkpoints:
         more = f"; and {len(differing) - 2} more" if len(differing) > 2 else ""
         return (
             f"{self.directory / str(number)}: this checkpoint is of other settings or another "
-            f"precision: {'; '.join(differing[:2])}{more}.\nNothing was moved. Use the settings and "
-            "the environment (JAX_ENABLE_X64) it was made with, or start over with --fresh."
+            f"precision: {'; '.join(differing[:2])}{more}.\nNothing was moved. Use the settings "
+            "and the environment (JAX_ENABLE_X64) it was made with, or start over with --fresh."
         )
 
     def _score(self, number: int) -> float | None:
