@@ -78,7 +78,8 @@ class Place:
             return lambda row: None
         from tensorboardX import SummaryWriter
 
-        writer = SummaryWriter(str(self.path / "tensorboard"))
+        # Absolute: a relative `gs:/x` would be taken for a place in the cloud.
+        writer = SummaryWriter(str((self.path / "tensorboard").absolute()))
 
         def write(row: Row) -> None:
             for name, value in row.items():
