@@ -142,9 +142,10 @@ def find_melody(content: bytes, name: str, transpose: bool = True) -> Events:
     that lie mostly in 48..83, then the one with most notes. If one track has all the notes of the
     file and they are more than one at a time, its instruments count as tracks of their own where
     they play at the same time. Overlaps of less than half a sixteenth count as legato and are
-    trimmed; a last note without an end lasts to the end of its track. Times are moved to the
-    nearest sixteenth of the quarter notes that the file counts in. For a file of `write_melody` the
-    result is the events that it was written from, unless its notes have been edited since.
+    trimmed; a note that never ends lasts until the next one, the last to the end of its track.
+    Times are moved to the nearest sixteenth of the quarter notes that the file counts in. For a
+    file of `write_melody` the result is the events that it was written from, unless its notes have
+    been edited since.
 
     Args:
       content: the file's bytes.

@@ -1,9 +1,11 @@
 """What a Standard MIDI File holds: its tracks with every note, in ticks.
 
-Nothing is dropped: a note that is never let go lasts to the end of its track, one of no length is
-still a note, and a file of which a part is missing or makes no sense is refused as a whole.
+Nothing is dropped: a note that is never let go lasts until the next one of its channel, the last to
+the end of its track; one of no length is still a note; and a file of which a part is missing or
+makes no sense is refused as a whole.
 """
 
+import bisect
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -148,11 +150,28 @@ class _Keys:
             down = [pressed for pressed in down if pressed[0] < now]
         self.notes += [MidiNote(start, now, pitch, channel, program) for start, program in down]
 
-    def release_all(self, now: int, channel: int | None = None) -> None:
-        for key in list(self._down):
-            if channel in (None, key[0]):
-                down = self._down.pop(key)
-                self.notes += [MidiNote(start, now, key[1], key[0], it) for start, it in down]
+    def release_all(self, channel: int, now: int) -> None:
+        """End all notes of a channel."""
+        for key in [key for key in self._down if key[0] == channel]:
+            down = self._down.pop(key)
+            self.notes += [
+                MidiNote(start, now, key[1], channel, program) for start, program in down
+            ]
+
+    def finish(self, now: int) -> list[MidiNote]:
+        """Return all notes; those that were never let go end with the next one or the track."""
+        held = [
+            MidiNote(start, now, pitch, channel, program)
+            for (channel, pitch), down in self._down.items()
+            for start, program in down
+        ]
+        starts: dict[int, list[int]] = {}
+        for note in sorted([*self.notes, *held]):
+            starts.setdefault(note.channel, []).append(note.start)
+        for note in held:
+            later = bisect.bisect_right(begun := starts[note.channel], note.start)
+            self.notes.append(note._replace(end=begun[later]) if later < len(begun) else note)
+        return self.notes
 
 
 def _read_track(data: _Bytes) -> MidiTrack:
@@ -183,8 +202,7 @@ def _read_track(data: _Bytes) -> MidiTrack:
             else:
                 running = status
             _play(data, running, now, programs, keys)
-    keys.release_all(now)
-    return MidiTrack(name, keys.notes, texts)
+    return MidiTrack(name, keys.finish(now), texts)
 
 
 def _play(data: _Bytes, status: int, now: int, programs: list[int], keys: _Keys) -> None:
@@ -200,4 +218,4 @@ def _play(data: _Bytes, status: int, now: int, programs: list[int], keys: _Keys)
     elif kind == 0xC0:
         programs[channel] = values[0]
     elif kind == 0xB0 and values[0] in _SILENCE:
-        keys.release_all(now, channel)
+        keys.release_all(channel, now)

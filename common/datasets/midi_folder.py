@@ -13,7 +13,7 @@ from common.error import DataError
 from common.melody import NoMelody
 
 _SUFFIXES = (".mid", ".midi")
-_LARGEST = 1 << 26  # bytes; the longest melody has a hundredth of that
+_LARGEST = 1 << 24  # bytes, three times those of the longest melody
 _LINK_LOCK = ".#"  # how Emacs names its locks: links to nothing
 
 
@@ -98,7 +98,7 @@ def printable(name: str) -> str:
 
     Bytes that aren't text become `\xe9`, control characters `\n` and the like.
     """
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in text
