@@ -138,6 +138,8 @@ def test_what_permissions_forbid_is_counted_and_named(public):
 
 def test_a_data_folder_that_permissions_forbid_is_told(public, tmp_path):
     cache = public / "cache"
+    cache.mkdir()
+    cache.chmod(0o777)
     status("penn_treebank", tmp_path, cache)  # imports what nobody may read
     for folder in (public / "shut", public / "shut" / "inside"):
         for name in ("midi_melodies", "penn_treebank"):
@@ -147,6 +149,7 @@ def test_a_data_folder_that_permissions_forbid_is_told(public, tmp_path):
                 load(name, data_dir=folder, cache_dir=cache, download=False)
     (public / "a.mid").unlink()
     shutil.rmtree(public / "open")
+    shutil.rmtree(cache)
     with nobody(), pytest.raises(DataError, match=r"as far as it can be read: shut/: cannot be"):
         find_files(public)
 
