@@ -146,8 +146,8 @@ def test_a_key_struck_again_when_its_note_ends():
 
 @pytest.mark.parametrize("division", [1, 24, 96, 480, 15_360, 32_767])
 def test_ticks_in_a_quarter(division):
-    events = [(0, on(60)), (division, off(60)), *scale(62, ticks=300 * division)]
-    assert times(one_track(*events, division=division)) == [(0, 4), (4, 1200)]
+    events = [(0, on(60)), (division, off(60)), *scale(62, ticks=400 * division)]
+    assert times(one_track(*events, division=division)) == [(0, 4), (4, 1600)]
 
 
 def test_time_passes_in_every_event():
