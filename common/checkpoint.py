@@ -1,10 +1,11 @@
 """Checkpoints of a run: whole training states on disk, the latest and the best kept (Orbax v1)."""
 
+import contextlib
 import errno
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -14,7 +15,8 @@ import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 from orbax.checkpoint import v1 as ocp
 
-from common.error import DataError
+from common.error import ConfigError, DataError
+from common.open_folder import OpenFolder
 from common.process import Process, this_process
 
 State = TypeVar("State")
@@ -36,7 +38,7 @@ class Checkpoints:
 
     Each carries a digest of its arrays, checked when it is read: a damaged file is never taken for
     a state. Writing is atomic (Orbax writes aside and renames), so a kill loses the save in flight
-    and no other.
+    and no other. One that is intact but of other arrays than those asked for is refused, and stays.
     """
 
     def __init__(self, directory: Path, process: Process | None = None):
@@ -45,14 +47,26 @@ class Checkpoints:
         Args:
           directory: where they lie.
           process: which process this is; all call the same methods. By default JAX is asked.
+
+        Raises:
+          ConfigError: nothing can be saved under this name on this system.
         """
         self.process = process or this_process()
-        logging.getLogger("absl").setLevel(logging.CRITICAL)  # errors reach us as exceptions
+        for name in ("absl", "asyncio"):  # errors reach us as exceptions
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         policies = ocp.training.preservation_policies
-        self.directory = directory.absolute()
+        self._folder = OpenFolder(directory)
+        self.directory = self._folder.path
+        self._marker = directory.with_name(f".{directory.name}.saved")
         self._failed = False
+        # Orbax globs its path, and tensorstore reads it as a URL.
+        if (plain := self._folder.plain_path()) is None:
+            raise ConfigError(
+                f"{self.directory}: checkpoints can't be written under a path with one of "
+                "*?[]\\: or one so long, on this system. Choose another with --out."
+            )
         self._checkpointer = ocp.training.Checkpointer(
-            self.directory,
+            plain,
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=policies.AnyPreservationPolicy(
                 [
@@ -71,8 +85,10 @@ class Checkpoints:
     def save(self, state: Any, notes: dict[str, Any], score: float | None = None) -> None:
         """Saves a pytree of arrays with JSON notes; the lowest score ever given is kept as best.
 
-        Raises DataError when the disk is full; the checkpoints before stay as they are.
+        Raises DataError when the disk is full or the directory was deleted or moved meanwhile; the
+        checkpoints before stay as they are.
         """
+        self.process.lead(self._require_in_place)
         number = max(self._numbers(), default=-1) + 1
         try:
             self._checkpointer.save(
@@ -83,12 +99,14 @@ class Checkpoints:
             )
         except Exception as error:
             self._failed = True
+            self._require_in_place()
             if _disk_full(error, self.directory):
                 raise DataError(
                     f"{self.directory}: the disk is full, this checkpoint could not be saved; the "
                     "ones before are intact.\nFree some space and run the same command again."
                 ) from error
             raise
+        self.process.lead(self._marker.touch)
 
     def restore_latest(
         self, abstract_state: State, report: Callable[[str], None]
@@ -100,27 +118,29 @@ class Checkpoints:
           report: is told of a damaged checkpoint, which is set aside; the one before it is taken.
 
         Raises:
-          DataError: all are damaged.
+          ConfigError: what was saved are other arrays: a matter of settings. Nothing is moved.
+          DataError: all are damaged, or gone.
           OSError: a file can't be opened, which is no damage.
         """
         numbers = self._numbers()
+        # Where one fits, another that doesn't is damaged: all are of the same training.
+        misfits = self.process.decide([self._misfit(n, abstract_state) for n in numbers])
+        if any(misfits) and "" not in misfits:
+            raise ConfigError(next(filter(None, reversed(misfits))))
         for number in reversed(numbers):
-            restored, damage = None, ""
             try:
                 restored = self._read(number, abstract_state)
-            except DataError as error:
-                damage = str(error)
-            # Damage to one process's part of the arrays is damage for all.
-            damage = next(filter(None, self.process.gather(damage)), "")
-            if restored is not None and not damage:
-                return restored.state, restored.notes
-            aside = self.process.lead(partial(self._set_aside, number))
-            self._checkpointer.reload()
-            report(f"{damage} Set aside as {aside}. Going back to the checkpoint before it.")
+            except (ConfigError, DataError) as error:
+                aside = self.process.lead(partial(self._set_aside, number))
+                self._checkpointer.reload()
+                report(f"{error} Set aside as {aside}. Going back to the checkpoint before it.")
+                continue
+            return restored.state, restored.notes
         if numbers:
             raise DataError(
                 f"{self.directory}: every checkpoint is damaged; start again with --fresh."
             )
+        self.process.lead(self._require_none_saved)
         return None
 
     def latest_notes(self) -> dict[str, Any]:
@@ -130,7 +150,7 @@ class Checkpoints:
 
     def read_latest(self, abstract_state: State) -> State:
         """The newest state, for a finished run: nothing is set aside. Raises DataError if there is
-        none, or it is damaged."""
+        none, or it is damaged; ConfigError if it is of other arrays."""
         return self._read(self._latest(), abstract_state).state
 
     def restore_best(self, abstract_state: State, score: float) -> State:
@@ -139,7 +159,7 @@ class Checkpoints:
         Raises DataError if it is damaged or gone: no other checkpoint may pass for it.
         """
         for number in self._numbers():
-            if self._score(number) == score:
+            if self.process.decide(self._score(number)) == score:
                 return self._read(number, abstract_state).state
         raise DataError(
             f"{self.directory}: the best checkpoint (score {score:g}) is damaged or gone.\n"
@@ -153,6 +173,8 @@ class Checkpoints:
         except Exception:
             if not self._failed:  # the failed save was told already
                 raise
+        finally:
+            self._folder.close()
 
     def _latest(self) -> int:
         numbers = self._numbers()
@@ -162,6 +184,45 @@ class Checkpoints:
 
     def _numbers(self) -> list[int]:
         return [checkpoint.step for checkpoint in self._checkpointer.checkpoints]
+
+    def _require_in_place(self) -> None:
+        if not self._folder.in_place:
+            raise DataError(
+                f"{self.directory}: deleted, moved or replaced while the training ran; it stops, "
+                "for it can't be saved.\nPut the folder back, and the same command continues it; "
+                "or start over with --fresh."
+            )
+
+    def _require_none_saved(self) -> None:
+        """Raises where checkpoints were saved and none is left: that isn't a training's start."""
+        aside = self.directory.with_name("damaged")
+        if aside.is_dir() and any(aside.iterdir()):
+            raise DataError(
+                f"{self.directory}: no checkpoint is left, the damaged ones lie in {aside}.\n"
+                "Put a good copy of one back, or start again with --fresh."
+            )
+        if self._marker.exists():
+            raise DataError(
+                f"{self.directory}: the checkpoints that were saved here are gone.\n"
+                "Put them back, or start again with --fresh."
+            )
+
+    def _misfit(self, number: int, abstract_state: Any) -> str | None:
+        """What a checkpoint holds other than is wanted: '' for nothing, None if unreadable."""
+        try:
+            held = self._checkpointer.metadata(number).metadata["state"]
+        except Exception as error:
+            _refuse_to_blame_the_file(error)
+            return None
+        differing = differences_of_arrays(held, abstract_state)
+        if not differing:
+            return ""
+        more = f"; and {len(differing) - 2} more" if len(differing) > 2 else ""
+        return (
+            f"{self.directory / str(number)}: this checkpoint is of other settings or another "
+            f"precision: {'; '.join(differing[:2])}{more}.\nNothing was moved. Use the settings "
+            "and the environment (JAX_ENABLE_X64) it was made with, or start over with --fresh."
+        )
 
     def _score(self, number: int) -> float | None:
         try:
@@ -187,21 +248,38 @@ class Checkpoints:
         return aside
 
     def _read(self, number: int, abstract_state: Any) -> Restored:
-        metadata = self._metadata(number)
-        state, failure = None, None
+        # Loading and taking a digest need all processes: none begins where one has failed.
+        with self._failing_together():
+            metadata = self._metadata(number)
+        if misfit := self.process.decide(self._misfit(number, abstract_state)):
+            raise ConfigError(misfit)
+        with self._failing_together():
+            state = self._load(number, abstract_state)
+        found = digest(state)
+        with self._failing_together():
+            if found != metadata["digest"]:
+                raise DataError(f"{self.directory / str(number)}: this checkpoint is damaged.")
+        return Restored(state, metadata["notes"])
+
+    def _load(self, number: int, abstract_state: Any) -> Any:
         try:
-            state = self._checkpointer.load(number, {"state": abstract_state})["state"]
+            return self._checkpointer.load(number, {"state": abstract_state})["state"]
         except Exception as error:  # whatever a damaged file makes Orbax raise
             _refuse_to_blame_the_file(error)
-            failure = error
-        # Taking the digest needs all processes: none goes on where one has no state.
-        if any(self.process.gather(failure is not None)):
             raise DataError(
                 f"{self.directory / str(number)}: this checkpoint can't be read."
-            ) from failure
-        if digest(state) != metadata["digest"]:
-            raise DataError(f"{self.directory / str(number)}: this checkpoint is damaged.")
-        return Restored(state, metadata["notes"])
+            ) from error
+
+    @contextlib.contextmanager
+    def _failing_together(self) -> Iterator[None]:
+        """Raises in all processes what reading raises in one of them, within the context."""
+        failure = None
+        try:
+            yield
+        except (DataError, OSError, MemoryError) as error:
+            failure = error
+        for first in filter(None, self.process.gather(failure)):
+            raise first
 
 
 def abstract(state: Any) -> Any:
@@ -209,6 +287,27 @@ def abstract(state: Any) -> Any:
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state
     )
+
+
+def differences_of_arrays(held: Any, wanted: Any) -> list[str]:
+    """Lines that say which arrays of a checkpoint's metadata differ from an abstract state's."""
+    has, wants = _arrays(held), _arrays(wanted)
+    return [
+        f"{name} is {has.get(name, 'missing')}, wanted is {wants.get(name, 'none of this name')}"
+        for name in sorted(has.keys() | wants.keys())
+        if has.get(name) != wants.get(name)
+    ]
+
+
+def _arrays(tree: Any) -> dict[str, str]:
+    """Name → type and shape, of all arrays of a tree as they are stored."""
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.eval_shape(jax.random.key_data, leaf)
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        found[name] = f"{leaf.dtype}{list(leaf.shape)}"
+    return found
 
 
 def digest(state: Any) -> str:

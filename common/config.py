@@ -76,12 +76,12 @@ IMMATERIAL, DATASET = Immaterial(), Dataset()
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The configuration as nested dictionaries of JSON values."""
+    """Return the configuration as nested dictionaries of JSON values."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
-    """Builds a `kind` from nested dictionaries.
+    """Build a `kind` from nested dictionaries.
 
     Raises ConfigError, with a suggestion, on a key that `kind` doesn't have or a value of the
     wrong type or out of range.
@@ -96,7 +96,7 @@ def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
 
 
 def override(config: T, assignments: Iterable[str]) -> T:
-    """A copy of `config` with `a.b=value` assignments applied, in order.
+    """Return a copy of `config` with `a.b=value` assignments applied, in order.
 
     A value is read as its field's type demands: `3`, `1e-3`, `true`, `text`, `[1, 2]`. Raises
     ConfigError as `from_dict` does.
@@ -117,7 +117,7 @@ def override(config: T, assignments: Iterable[str]) -> T:
 
 @functools.lru_cache
 def meanings(kind: Any) -> dict[str, Meaning]:
-    """Key → meaning of all settings of a configuration that have one, nested ones included.
+    """Return key → meaning of all settings that have one, nested ones included.
 
     Raises TypeError where a setting has several.
     """
@@ -133,7 +133,7 @@ def meanings(kind: Any) -> dict[str, Meaning]:
 
 
 def docstrings(kind: type) -> dict[str, str]:
-    """Key → docstring of the settings of a configuration, nested ones included, read from source.
+    """Return key → docstring of all settings, nested ones included, read from their source.
 
     Where a class of settings occurs several times, its docstrings are under the first keys only.
     """
@@ -147,7 +147,7 @@ def docstrings(kind: type) -> dict[str, str]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Lines `key: old → new` for every leaf in which two configurations (as dicts) differ."""
+    """Return `key: old → new` for every leaf in which two configurations (as dicts) differ."""
     flat_old, flat_new = flatten(old), flatten(new)
     keys = sorted(flat_old.keys() | flat_new.keys())
     return [
@@ -158,7 +158,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, its keys joined by dots."""
+    """Return nested dictionaries as one, its keys joined by dots."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):

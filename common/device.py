@@ -2,10 +2,11 @@
 
 import importlib.metadata
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common.config import suggestion
+from common.config import differences, suggestion
 from common.error import ConfigError
 
 PLATFORMS = ("auto", "cpu", "gpu", "tpu")
@@ -61,8 +62,8 @@ def describe() -> dict[str, Any]:
 
     Returns:
       `platform` and `kind` of the first device, the `count` that a training uses and the number
-      `seen`, CPU `cores`, `precision` of matrix products, `memory_bytes` of the device (of the
-      machine, for a CPU).
+      `seen`, CPU `cores`, `precision` of matrix products, `x64` and `random` as `numerics` has
+      them, `memory_bytes` of the device (of the machine, for a CPU).
     """
     import jax
 
@@ -76,8 +77,53 @@ def describe() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
-        "precision": jax.config.values["jax_default_matmul_precision"] or "default",
+        **numerics(),
         "memory_bytes": memory.get("bytes_limit") or _host_memory(),
+    }
+
+
+def numerics() -> dict[str, Any]:
+    """Return the settings of JAX under which numbers are computed and drawn.
+
+    Returns:
+      `precision` of matrix products, `x64` (whether numbers of 64 bits are allowed) and `random`,
+      the generator of random numbers.
+    """
+    import jax
+
+    values = jax.config.values
+    partitionable = "" if values["jax_threefry_partitionable"] else ", not partitionable"
+    return {
+        "precision": values["jax_default_matmul_precision"] or "default",
+        "x64": values["jax_enable_x64"],
+        "random": values["jax_default_prng_impl"] + partitionable,
+    }
+
+
+def other_numerics(facts: Mapping[str, Any]) -> list[str]:
+    """Return in which of `numerics` this process differs from facts that `describe` returned.
+
+    Args:
+      facts: what was written before `x64` and `random` were is taken to have JAX's defaults.
+
+    Returns:
+      A line `name: then → now` for each.
+    """
+    import jax
+
+    now = {"platform": jax.devices()[0].platform, **numerics()}
+    return differences(_comparable(facts), _comparable(now))
+
+
+def _comparable(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Numerics under one name for each meaning: a CPU's products are float32 by default."""
+    precision = facts.get("precision", "default")
+    if precision == "highest" or (precision == "default" and facts.get("platform") == "cpu"):
+        precision = "float32"
+    return {
+        "precision": precision,
+        "x64": facts.get("x64", False),
+        "random": facts.get("random", "threefry2x32"),
     }
 
 

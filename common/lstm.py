@@ -48,18 +48,18 @@ class LSTM(Core):
         self.bias = nnx.Param(uniform(rngs, (4, units), bound).at[1].set(forget_bias))
 
     def initial_state(self, batch_size: int) -> LSTMState:
-        """Zero cell and output."""
+        """Return zero cell and output."""
         shape = (batch_size, self.output_size)
         return LSTMState(cell=jnp.zeros(shape), output=jnp.zeros(shape))  # two arrays: donated
 
     def project(self, x: jax.Array, masks: Masks) -> jax.Array:
-        """W x + b, [..., batch, 4, units]."""
+        """Return W x + b, [..., batch, 4, units]."""
         return masked_product(x, self.input_kernel[...], masks.input) + self.bias[...]
 
     def transition(
         self, state: LSTMState, projected: jax.Array, masks: Masks
     ) -> tuple[LSTMState, jax.Array]:
-        """One time step; the mask drops the recurrent output, never the cell."""
+        """Take one time step; the mask drops the recurrent output, never the cell."""
         preactivation = projected + masked_product(state.output, self.kernel[...], masks.state)
         # Splitting transposes to one concatenation; slicing would to padded sums, far slower.
         i, f, o, g = (part[..., 0, :] for part in jnp.split(preactivation, 4, axis=-2))

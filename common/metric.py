@@ -19,7 +19,7 @@ class MetricName(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> "MetricName":
-        """Reads a metric's name."""
+        """Read a metric's name."""
         rest, _, measure = name.rpartition("/")
         model, _, split = rest.rpartition("/")
         return cls(model, split, measure)
@@ -38,7 +38,7 @@ class Protocol:
     """Keys of that setting; the first that a configuration has counts."""
 
     def describe(self, config: Mapping[str, Any], model: str) -> str:
-        """The protocol of a run with this configuration, for a metric of one of its models."""
+        """Return the protocol of a model's metric in a run with this configuration."""
         flat = flatten(config)
         for key in self.settings:
             value = flat.get(f"{model}.{key}", flat.get(key))
@@ -66,5 +66,5 @@ class Metric:
         return MetricName.parse(self.name).measure.replace("_", " ")
 
     def of_model(self, model: str) -> "Metric":
-        """The same metric of one of several models."""
+        """Return the same metric of one of several models."""
         return replace(self, name=f"{model}/{self.name}")

@@ -2,8 +2,7 @@
 
 import io
 import re
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -27,16 +26,24 @@ from common.melody import (
     fit_range,
     quantise,
 )
+from common.midi_file import (
+    DRUMS,
+    MidiFile,
+    MidiFileError,
+    MidiNote,
+    MidiTrack,
+    read_midi_file,
+)
 
 SAMPLE_RATE = 22_050
 """Of WAV files, in Hz."""
 LONGEST = 300_000
-"""Sixteenths in a file; pretty_midi reads none of more than 10^7 ticks."""
+"""Sixteenths in a file: ten hours at 120 beats a minute."""
 _TICKS = 120  # in a quarter note
 _VELOCITY = 100
 _LEAD_NAMES = ("melody", "vocal", "lead")
 # What notes can't tell: how long the silence at the end is, and NOTE_OFF in silence.
-_TEXT = re.compile(r"highway-tutor melody, (\d+) sixteenths(?:; silent already at ([\d ]+))?")
+_TEXT = re.compile(r"highway-tutor melody, (\d{1,6}) sixteenths(?:; silent already at ([\d ]+))?")
 
 
 def write_melody(
@@ -130,12 +137,15 @@ def read_primer(path: Path) -> Events:
 def find_melody(content: bytes, name: str, transpose: bool = True) -> Events:
     """Find the melody in the content of a MIDI file.
 
-    It is a track that plays one note at a time and is no drum. Of several such tracks, those called
-    melody, vocal or lead come first, then those that lie mostly in 48..83, then the one with most
-    notes. Overlaps of less than half a sixteenth count as legato and are trimmed. Times are moved
-    to the nearest sixteenth of the quarter notes that the file counts in. For a file of
-    `write_melody` the result is the events that it was written from, unless its notes have been
-    edited since.
+    It is a track that plays one note at a time, drums aside, on however many channels and
+    instruments. Of several such tracks, those called melody, vocal or lead come first, then those
+    that lie mostly in 48..83, then the one with most notes. If one track has all the notes of the
+    file and they are more than one at a time, its instruments count as tracks of their own where
+    they play at the same time. Overlaps of less than half a sixteenth count as legato and are
+    trimmed; a note that never ends lasts until the next one, the last to the end of its track.
+    Times are moved to the nearest sixteenth of the quarter notes that the file counts in. For a
+    file of `write_melody` the result is the events that it was written from, unless its notes have
+    been edited since.
 
     Args:
       content: the file's bytes.
@@ -149,11 +159,14 @@ def find_melody(content: bytes, name: str, transpose: bool = True) -> Events:
       NoMelody: the file is unreadable, without notes, polyphonic, off the grid (two notes fall
         into one sixteenth), out of range or wider than the range.
     """
-    score = _parse(content, name)
-    notes = quantise(_melody_line(score, name))
+    try:
+        file = read_midi_file(content)
+    except MidiFileError as error:
+        raise NoMelody("unreadable", name, str(error)) from error
+    notes = quantise(_melody_line(file, name))
     if notes is None:
         raise NoMelody("off the grid", name, "two notes begin in one sixteenth; quantise it first")
-    if (events := _written_by_us(score, notes)) is not None:
+    if (events := _written_by_us(file, notes)) is not None:
         return events
     if not notes:
         raise NoMelody("without notes", name, "no track but drums has any")
@@ -200,24 +213,12 @@ def _read(path: Path) -> bytes:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _parse(content: bytes, name: str) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            score = pretty_midi.PrettyMIDI(io.BytesIO(content))
-    except Exception as error:  # the parsers let through whatever a damaged file leads them to
-        raise NoMelody("unreadable", name, f"not a MIDI file, or damaged ({error})") from error
-    if score.resolution <= 0:
-        raise NoMelody("unreadable", name, "it counts in frames, not in quarter notes")
-    return score
-
-
-def _melody_line(score: Any, name: str) -> list[Span]:
-    """Return the notes of the track that has the melody; [] if no track has notes."""
-    tracks = [track for track in score.instruments if track.notes and not track.is_drum]
-    lines = [(track.name.lower(), line) for track in tracks if (line := _line(score, track))]
+def _melody_line(file: MidiFile, name: str) -> list[Span]:
+    """Return the notes of the part that has the melody; [] if no part has notes."""
+    parts = list(_parts(file))
+    lines = [(called, line) for called, notes in parts if (line := _line(file, notes))]
     if not lines:
-        if tracks:
+        if parts:
             raise NoMelody("polyphonic", name, "no track plays one note at a time")
         return []
 
@@ -229,15 +230,63 @@ def _melody_line(score: Any, name: str) -> list[Span]:
     return max(lines, key=merit)[1]
 
 
-def _line(score: Any, track: Any) -> list[Span] | None:
-    """Return the notes of a track in order, times in sixteenths; None if it is polyphonic."""
+def _parts(file: MidiFile) -> Iterator[tuple[str, list[MidiNote]]]:
+    """Yield name and notes of what may be a melody: see `find_melody`."""
+    played = [
+        MidiTrack(track.name.lower(), notes, [])
+        for track in file.tracks
+        if (notes := [note for note in track.notes if note.channel != DRUMS])
+    ]
+    for name, notes, _ in played:
+        if len(played) == 1 and _line(file, notes) is None:
+            for part in _simultaneous_parts(notes):
+                yield name, part
+        else:
+            yield name, notes
 
-    def sixteenth(seconds: float) -> Fraction:
-        return Fraction(4 * int(score.time_to_tick(seconds)), score.resolution)
 
+def _simultaneous_parts(notes: list[MidiNote]) -> list[list[MidiNote]]:
+    """Divide notes by channel, and put together again what is one player's.
+
+    That are channels with an instrument in common (such as the strings of a guitar) and those that
+    mostly take turns (such as two ways to play the violin): only what sounds at the same time for
+    at least half of the time of one of them is apart.
+    """
+    channels: dict[int, list[MidiNote]] = {}
+    for note in notes:
+        channels.setdefault(note.channel, []).append(note)
+    parts: list[list[MidiNote]] = []
+    for part in channels.values():
+        joined = part
+        while same := [other for other in parts if _one_player(other, joined)]:
+            parts = [other for other in parts if other not in same]
+            joined = [note for other in (*same, joined) for note in other]
+        parts.append(joined)
+    return parts
+
+
+def _one_player(one: list[MidiNote], other: list[MidiNote]) -> bool:
+    if {note.program for note in one} & {note.program for note in other}:
+        return True
+    apart, together = (_sounding(one), _sounding(other)), _sounding([*one, *other])
+    return 2 * (sum(apart) - together) < min(apart)
+
+
+def _sounding(notes: list[MidiNote]) -> int:
+    """Return in how many ticks any of the notes sounds."""
+    ticks, now = 0, 0
+    for note in sorted(notes):
+        ticks += max(note.end - max(note.start, now), 0)
+        now = max(now, note.end)
+    return ticks
+
+
+def _line(file: MidiFile, notes: Sequence[MidiNote]) -> list[Span] | None:
+    """Return notes in order, times in sixteenths; None if they are polyphonic."""
     spans: list[Span] = []
     for span in sorted(
-        Span(sixteenth(note.start), sixteenth(note.end), note.pitch) for note in track.notes
+        Span(Fraction(4 * start, file.resolution), Fraction(4 * end, file.resolution), pitch)
+        for start, end, pitch, *_ in notes
     ):
         before = spans[-1] if spans else None
         if before is not None and before.end > span.start:
@@ -248,17 +297,15 @@ def _line(score: Any, track: Any) -> list[Span] | None:
     return spans
 
 
-def _written_by_us(score: Any, notes: Sequence[Note]) -> Events | None:
+def _written_by_us(file: MidiFile, notes: Sequence[Note]) -> Events | None:
     """Return the events that a text event describes, if there is one and its notes are these."""
-    for text_event in score.text_events:
-        match = _TEXT.fullmatch(text_event.text)
+    for match in (_TEXT.fullmatch(text) for track in file.tracks for text in track.texts):
         if match is None or (length := int(match[1])) > LONGEST:
             continue
-        silent = [int(position) for position in (match[2] or "").split()]
         try:
             events = encode_notes(notes, length)
-            events[silent] = NOTE_OFF
-        except (ValueError, IndexError):  # the notes have been edited
+            events[[int(position) for position in (match[2] or "").split()]] = NOTE_OFF
+        except (ValueError, IndexError, OverflowError):  # the notes have been edited
             continue
         if decode_events(events) == list(notes):
             return events

@@ -43,7 +43,7 @@ def learning_curves(
     y_label: str,
     title: str,
 ) -> Path:
-    """Draws curves over a common x axis into a PNG file and returns its path.
+    """Draw curves over a common x axis into a PNG file; return its path.
 
     Args:
       series: label → points (x, y). Points that are not finite leave a gap; a series with
@@ -65,7 +65,7 @@ def learning_curves(
 
 
 def save_picture(path: Path, size: tuple[float, float], draw: Callable[[Any], None]) -> Path:
-    """Writes what `draw` puts on a figure into a PNG file and returns its path.
+    """Write what `draw` puts on a figure into a PNG file; return its path.
 
     Args:
       path: the file, overwritten; its folder is created.
@@ -94,7 +94,7 @@ def save_picture(path: Path, size: tuple[float, float], draw: Callable[[Any], No
 
 
 def plain(text: str) -> str:
-    """The text as it is: a dollar sign begins no formula."""
+    """Return the text as it is: a dollar sign begins no formula."""
     return text.replace("$", r"\$")
 
 
@@ -141,7 +141,7 @@ def _draw_series(axes: Any, series: Mapping[str, Series]) -> list[_End]:
 
 
 def _label_ends(axes: Any, ends: list[_End]) -> None:
-    """Writes each label right of the axes beside its curve's end, joined to it by a thin line."""
+    """Write each label right of the axes beside its curve's end, joined to it by a thin line."""
     left, _ = axes.get_xlim()
     axes.get_ylim()  # settles the limits, which the transformation below depends on
     ends = sorted(ends, key=lambda end: end.y)

@@ -18,7 +18,7 @@ Totals = TypeVar("Totals", bound=tuple)
 
 
 def advance(update: Callable[[State], State], state: State, stop: jax.Array) -> State:
-    """Repeats an update until `stop` steps are done, or every member has diverged.
+    """Repeat an update until `stop` steps are done, or every member has diverged.
 
     Args:
       update: a pure function from state to state that raises `step`, or sets `diverged_at`.
@@ -44,17 +44,17 @@ def keep_finite(finite: jax.Array, new: State, old: State) -> State:
 
 
 def is_finite(tree: Any) -> jax.Array:
-    """Whether every number of a pytree is finite, bool scalar."""
+    """Return whether every number of a pytree is finite, bool scalar."""
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
 
 
 def zero_totals(kind: type[Totals]) -> Totals:
-    """Sums that are collected from here on: float scalars at 0, one per field of a NamedTuple."""
+    """Return a NamedTuple of sums to collect from here on: float scalars at 0."""
     return kind(*(jnp.zeros(()) for _ in kind._fields))  # type: ignore[attr-defined]
 
 
 def take_member(stacked: Any, place: int) -> Any:
-    """The member at a place, of a population's `seeds` or of any part of it."""
+    """Return the member at a place, of a population's `seeds` or of any part of it."""
     return jax.tree.map(lambda leaf: leaf[place], stacked)
 
 
@@ -65,15 +65,17 @@ class Member(Protocol):
     """Steps of one round."""
 
     def round(self, state: Any, step: jax.Array, *data: Any) -> Any:
-        """A round of one member from `step` (int32 scalar) on; pure, to be traced under vmap.
+        """Run a round of one member from `step` (int32 scalar) on; pure, to be traced under vmap.
 
         Where the round isn't finite it sets `diverged_at`, and what was learned stays as it was:
         in this round, and in every round of a member that diverged before.
         """
 
     def metrics(self, totals: Any, step: int) -> dict[str, float]:
-        """Metrics of one member's totals (NumPy scalars) after `step` steps; {} where they are of
-        no steps."""
+        """Return the metrics of one member's totals (NumPy scalars) after `step` steps.
+
+        {} where the totals are of no steps.
+        """
 
 
 class PopulationState(NamedTuple):
@@ -111,14 +113,14 @@ class Population:
         self._advance = jax.jit(self._advance_until, donate_argnums=0)
 
     def initial_state(self, make: Callable[[int], Any]) -> PopulationState:
-        """The members that `make` makes of each seed, at step 0."""
+        """Make a member of each seed, at step 0."""
         each = [make(seed) for seed in self.seeds]
         return PopulationState(
             step=jnp.zeros((), jnp.int32), seeds=jax.tree.map(lambda *leaf: jnp.stack(leaf), *each)
         )
 
     def advance(self, state: PopulationState, stop: int) -> PopulationState:
-        """Runs rounds until `stop` steps are done, or every member has diverged.
+        """Run rounds until `stop` steps are done, or every member has diverged.
 
         A member that diverged stays as it was while others go on. Consumes `state`. How a training
         is divided into calls doesn't change its bits.
@@ -126,7 +128,7 @@ class Population:
         return self._advance(state, jnp.asarray(stop, jnp.int32), *self.data)
 
     def collect(self, state: PopulationState) -> tuple[PopulationState, dict[str, float]]:
-        """Returns the state with its totals at zero, and metrics since the last call.
+        """Return the state with its totals at zero, and metrics since the last call.
 
         They are called `seed<k>/<metric>`; a member that diverged before then has none.
         """

@@ -57,7 +57,7 @@ class Record:
     """Wall-clock seconds of each phase; of training those of all sessions, each counted up to its
     last checkpoint."""
     device: dict[str, Any]
-    """Platform, kind, count, precision."""
+    """Platform, kind, count, and what `common.device.numerics` returns."""
     versions: dict[str, str]
     """Versions of Python and packages, by name."""
     commit: str

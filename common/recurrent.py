@@ -41,27 +41,27 @@ class Core(nnx.Module):
 
     @abc.abstractmethod
     def initial_state(self, batch_size: int) -> State:
-        """The zero state of `batch_size` sequences."""
+        """Return the zero state of `batch_size` sequences."""
 
     @abc.abstractmethod
     def project(self, x: jax.Array, masks: Masks) -> Any:
-        """The input's share of a transition, without the state: x [..., batch, input_size].
+        """Compute the input's share of a transition, without the state: x [..., batch, input_size].
 
         The result has the same leading axes: one matrix product serves all time steps.
         """
 
     @abc.abstractmethod
     def transition(self, state: State, projected: Any, masks: Masks) -> tuple[State, jax.Array]:
-        """One time step from `project`'s result: new state and output [batch, output_size]."""
+        """Take one time step from `project`'s result: new state and output [batch, output_size]."""
 
     def step(self, state: State, x: jax.Array, masks: Masks = NO_MASKS) -> tuple[State, jax.Array]:
-        """One time step for an input x [batch, input_size]."""
+        """Take one time step for an input x [batch, input_size]."""
         return self.transition(state, self.project(x, masks), masks)
 
     def unroll(
         self, state: State, xs: jax.Array, masks: Masks = NO_MASKS
     ) -> tuple[State, jax.Array]:
-        """All time steps of xs [time, batch, input_size].
+        """Take all time steps of xs [time, batch, input_size].
 
         Returns the last state and the outputs [time, batch, output_size].
         """
@@ -80,7 +80,7 @@ class Core(nnx.Module):
         *,
         separate: bool,
     ) -> Masks:
-        """Draws the masks of `batch_size` sequences; `separate` gives every gate its own."""
+        """Draw the masks of `batch_size` sequences; `separate` gives every gate its own."""
         input_key, state_key = jax.random.split(key)
         count = self.gates if separate else 1
         return Masks(
@@ -101,19 +101,19 @@ class Stack(nnx.Module):
         self.output_size = cores[-1].output_size
 
     def initial_state(self, batch_size: int) -> tuple[State, ...]:
-        """The zero states of `batch_size` sequences."""
+        """Return the zero states of `batch_size` sequences."""
         return tuple(core.initial_state(batch_size) for core in self.cores)
 
     def step(
         self, states: tuple[State, ...], x: jax.Array, masks: tuple[Masks, ...] | None = None
     ) -> tuple[tuple[State, ...], jax.Array]:
-        """One time step for an input x [batch, input_size]."""
+        """Take one time step for an input x [batch, input_size]."""
         return self._pass(lambda core, *arguments: core.step(*arguments), states, x, masks)
 
     def unroll(
         self, states: tuple[State, ...], xs: jax.Array, masks: tuple[Masks, ...] | None = None
     ) -> tuple[tuple[State, ...], jax.Array]:
-        """All time steps of xs [time, batch, input_size], one core after the other."""
+        """Take all time steps of xs [time, batch, input_size], one core after the other."""
         return self._pass(lambda core, *arguments: core.unroll(*arguments), states, xs, masks)
 
     def sample_masks(
@@ -125,7 +125,7 @@ class Stack(nnx.Module):
         *,
         separate: bool,
     ) -> tuple[Masks, ...]:
-        """Draws every core's masks."""
+        """Draw every core's masks."""
         keys = jax.random.split(key, len(self.cores))
         return tuple(
             core.sample_masks(keys[i], batch_size, input_rate, state_rate, separate=separate)
@@ -151,7 +151,7 @@ class Stack(nnx.Module):
 def dropout_mask(
     key: jax.Array, rate: float | jax.Array, shape: tuple[int, ...]
 ) -> jax.Array | None:
-    """Draws a mask of zeros with probability `rate` and 1 / (1 − rate) otherwise.
+    """Draw a mask of zeros with probability `rate` and 1 / (1 − rate) otherwise.
 
     None where the rate is the number 0. A rate that is an array, traced or not, always gives a
     mask: whether it is 0 isn't known while a function is traced.
@@ -163,7 +163,7 @@ def dropout_mask(
 
 
 def masked_product(x: jax.Array, kernel: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """x · kernel for several gates at once, x dropped by the mask on its way in.
+    """Return x · kernel for several gates at once, x dropped by the mask on its way in.
 
     x [..., batch, n], kernel [n, gates, m], mask [1 or gates, batch, n] or None.
     Returns [..., batch, gates, m].
@@ -177,5 +177,5 @@ def masked_product(x: jax.Array, kernel: jax.Array, mask: jax.Array | None) -> j
 
 
 def uniform(rngs: nnx.Rngs, shape: tuple[int, ...], bound: float) -> jax.Array:
-    """Initial values of a parameter, uniform in ± bound."""
+    """Draw initial values of a parameter, uniform in ± bound."""
     return jax.random.uniform(rngs.params(), shape, minval=-bound, maxval=bound, dtype=float)

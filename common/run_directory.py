@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
+from common import device
 from common.config import differences
 from common.error import ConfigError, DataError
+from common.open_folder import OpenFolder
 from common.process import Process, this_process
-from common.record import FILE_NAME, named_errors, write_atomically
+from common.record import FILE_NAME, named_errors, read_record, write_atomically
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -43,6 +45,9 @@ class RunDirectory:
     Of several processes that train together only process 0 touches these files. All of them call
     the same methods in the same order, and all get what process 0 found, its errors included.
 
+    A directory that is deleted, moved or replaced while its run goes on is not made again: whatever
+    is to be written next raises DataError, and so does a metrics file that vanished.
+
     Attributes:
       path: the directory.
       process: which process this is.
@@ -61,6 +66,9 @@ class RunDirectory:
         self.path = path
         self.process = process or this_process()
         self._lock: FileLock | None = None
+        self._folder: OpenFolder | None = None
+        self._begun: set[str] = set()
+        """The metrics files that were written."""
         self._acquire()
 
     def __enter__(self) -> "RunDirectory":
@@ -69,6 +77,8 @@ class RunDirectory:
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
             self._lock.release()
+        if self._folder is not None:
+            self._folder.close()
 
     @property
     @_led
@@ -95,18 +105,21 @@ class RunDirectory:
           config: every setting, as nested dictionaries of JSON values.
 
         Raises:
-          ConfigError: it already holds work of a run with another configuration.
-          DataError: config.json is damaged.
+          ConfigError: it already holds work of a run with another configuration, or in another
+            precision.
+          DataError: config.json is damaged, or gone from a directory with work in it.
         """
+        self._require_in_place()
         path = self.path / "config.json"
-        if path.exists() and self._has_work():
-            changed = differences(self._read_json(path), config)
+        if self._has_work():
+            changed = differences(self._claimed(), config)
             if changed:
                 shown = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
                 raise ConfigError(
                     f"{self.path} holds a run with another configuration ({shown}).\n"
                     "Start over there with --fresh, or write elsewhere with --out."
                 )
+            self._refuse_other_numerics()
         write_atomically(path, json.dumps(config, indent=1) + "\n")
 
     @_led
@@ -117,10 +130,14 @@ class RunDirectory:
           facts: JSON values.
 
         Returns:
-          The facts of all sessions of the run, these included.
+          The facts of all sessions of the run, these included. Where the manifest of earlier ones
+          is gone, they are one of an unknown commit.
         """
+        self._require_in_place()
         path = self.path / "manifest.json"
-        sessions = self._read_json(path)["sessions"] if path.exists() else []
+        sessions = self._sessions()
+        if not sessions and self._has_work():
+            sessions = [{"commit": "", "dirty": True, "lost": "manifest.json was gone"}]
         sessions.append(facts)
         write_atomically(path, json.dumps({"sessions": sessions}, indent=1) + "\n")
         return sessions
@@ -134,9 +151,16 @@ class RunDirectory:
           name: the file's path within the directory.
 
         Raises:
-          DataError: it can't be written.
+          DataError: it can't be written, or is no longer there.
         """
+        self._require_in_place()
         path = self.path / name
+        if name in self._begun and not path.exists():
+            raise DataError(
+                f"{path}: deleted or moved while the run went on; its rows are missing.\n"
+                "Put it back, and the same command continues; or start over with --fresh."
+            )
+        self._begun.add(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         finite = {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -177,12 +201,14 @@ class RunDirectory:
                 f"{path}: {count - len(rows)} of {count} rows are missing; the learning curve is "
                 "lost.\nPut the file back, or start over with --fresh."
             )
+        self._require_in_place()
+        self._begun.add(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows[:count]))
 
     @_led
     def _acquire(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._folder = OpenFolder(self.path)
         self._lock = FileLock(self.path / ".lock")
         try:
             self._lock.acquire(timeout=0)
@@ -191,6 +217,55 @@ class RunDirectory:
                 f"{self.path}: another process is running here. Wait for it, stop it, or choose "
                 "another directory with --out."
             ) from None
+        self._locked = (self.path / ".lock").stat()
+
+    def _require_in_place(self) -> None:
+        """Raises where what is written now would not be part of this run, or not of it alone."""
+        if self._folder is None or not self._folder.in_place:
+            raise DataError(
+                f"{self.path}: deleted, moved or replaced while the run went on; it stops, for "
+                "nothing can be saved.\nPut the folder back, and the same command continues it."
+            )
+        try:
+            locked = os.path.samestat(self._locked, (self.path / ".lock").stat())
+        except FileNotFoundError:
+            locked = False
+        if not locked:
+            raise DataError(
+                f"{self.path}: its .lock was deleted while the run went on; it stops, for another "
+                "program may write here.\nThe same command continues it."
+            )
+
+    def _claimed(self) -> dict[str, Any]:
+        """The configuration of the work here."""
+        path, record = self.path / "config.json", self.path / FILE_NAME
+        if path.exists():
+            return self._read_json(path)
+        if record.exists():
+            return read_record(record).config
+        raise DataError(
+            f"{path} is gone: which settings the run here has isn't known.\n"
+            "Put it back, start over with --fresh, or write elsewhere with --out."
+        )
+
+    def _refuse_other_numerics(self) -> None:
+        """Raises where the last session computed otherwise than this process does."""
+        before = (self._sessions() or [{}])[-1].get("device")
+        changed = device.other_numerics(before) if before else []
+        if changed:
+            raise ConfigError(
+                f"{self.path} holds a run computed otherwise ({'; '.join(changed)}).\nSet JAX "
+                "(JAX_ENABLE_X64 and the like) as it was then, or write elsewhere with --out."
+            )
+
+    def _sessions(self) -> list[dict[str, Any]]:
+        path = self.path / "manifest.json"
+        if not path.exists():
+            return []
+        sessions = self._read_json(path).get("sessions")
+        if not isinstance(sessions, list) or not all(isinstance(one, dict) for one in sessions):
+            raise DataError(f"{path}: damaged (no sessions). Start over with --fresh.")
+        return sessions
 
     def _rows(self, name: str) -> list[dict[str, Any]]:
         path = self.path / name

@@ -29,7 +29,7 @@ class Summary:
 
 
 def summarize(values: Sequence[float]) -> Summary:
-    """The mean of at least one value, with an interval from three finite values on.
+    """Return the mean of at least one value, with an interval from three finite values on.
 
     The interval is the percentile bootstrap of the mean. It is narrow for few seeds (for three it
     is just their range), but unlike BCa it exists for every sample, equal values included. The
@@ -73,13 +73,13 @@ class Table:
     """Titles of the columns aligned to the right."""
 
     def __post_init__(self):
-        """Raises ValueError where a row hasn't one cell per title."""
+        """Raise ValueError where a row hasn't one cell per title."""
         for row in self.rows:
             if len(row) != len(self.titles):
                 raise ValueError(f"{len(row)} cells under {len(self.titles)} titles: {list(row)}")
 
     def markdown(self) -> str:
-        """GitHub Markdown with padded columns, ending in a newline.
+        """Return GitHub Markdown with padded columns, ending in a newline.
 
         A cell's own Markdown is kept; only what would break the table is escaped.
         """
@@ -98,7 +98,7 @@ class Table:
         return "".join(f"| {' | '.join(line)} |\n" for line in (texts[0], rule, *texts[1:]))
 
     def render(self, stream: TextIO | None = None) -> str:
-        """The form for a stream (standard output by default), with every cell whole.
+        """Return the form for a stream (standard output by default), with every cell whole.
 
         For a terminal that is a table with folded cells, or where even words wouldn't fit beside
         one another each row as a block of `title  cell` lines; otherwise it is Markdown.

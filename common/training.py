@@ -26,10 +26,10 @@ class Learner(Protocol):
     """What the loop asks of a training problem; its states have fields `step` and `diverged_at`."""
 
     def advance(self, state: Any, stop: int) -> Any:
-        """Updates until `stop` are done in all, or one isn't finite; consumes `state`."""
+        """Update until `stop` are done in all, or one isn't finite; consumes `state`."""
 
     def collect(self, state: Any) -> tuple[Any, dict[str, float]]:
-        """Metrics over the updates since the last call, and the state to go on with."""
+        """Return metrics over the updates since the last call, and the state to go on with."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Schedule:
     way follows the first update at which the learner stands."""
 
     def boundary_after(self, step: int) -> int:
-        """The next update at which a row is due."""
+        """Return the next update at which a row is due."""
         return min(
             self.total,
             (step // self.report_every + 1) * self.report_every,
@@ -104,7 +104,7 @@ class Training:
         self._shown = ""
 
     def fit(self, initial: Any, interrupt: Interrupt) -> tuple[Any, float]:
-        """Trains from `initial`, or from the newest checkpoint, to the end of the schedule.
+        """Train from `initial`, or from the newest checkpoint, to the end of the schedule.
 
         Returns:
           The state that scored best (the last one, without scores), and the seconds that training

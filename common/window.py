@@ -19,7 +19,7 @@ class Windows(NamedTuple):
 
 
 def make_windows(tokens: np.ndarray, batch_size: int, steps: int, *, split: str) -> Windows:
-    """Cuts tokens [n] into batch_size slices of n // batch_size tokens, and those into windows.
+    """Cut tokens [n] into batch_size slices of n // batch_size tokens, and those into windows.
 
     What doesn't fill a window is dropped, as in the authors' code. Raises ConfigError where the
     split has too few tokens for one window.

@@ -1,6 +1,7 @@
 """The options of the command line. Imports no JAX: `--help` must answer at once."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ class _Parser(argparse.ArgumentParser):
 def make_parser(
     functions: Mapping[str, Callable[[argparse.Namespace], None]],
 ) -> argparse.ArgumentParser:
-    """The parser of the command line; `command` of what it returns is the chosen function."""
+    """Return the parser of the command line; its result's `command` is the chosen function."""
     parser = _Parser(
         prog="python -m experiments",
         description="Recurrent Highway Networks and Sequence Tutor: run experiments, read results.",
@@ -56,7 +57,7 @@ def make_parser(
     _add_run_options(run)
 
     _add_results(add)
-    compose = add("compose", "compose melodies with a finished run's model")
+    compose = add("compose", "compose sequences with a finished run's model")
     _add_compose_options(compose)
 
     bench = add("bench", "measure speed and memory on this machine")
@@ -81,19 +82,19 @@ def _add_results(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     table.add_argument("names", nargs="*", metavar="NAME", help="experiments; all if none is named")
     table.add_argument("--json", action="store_true", help="machine-readable")
     table.add_argument(
-        "--out", type=Path, default=Path("runs"), help="where runs lie (%(default)s)"
+        "--out", type=_path, default=Path("runs"), help="where runs lie (%(default)s)"
     )
     table.add_argument(
-        "--results", type=Path, default=RESULTS, help="committed records (%(default)s)"
+        "--results", type=_path, default=RESULTS, help="committed records (%(default)s)"
     )
 
     report = add("report", "write RESULTS.md from the committed records")
     report.add_argument(
-        "--results", type=Path, default=RESULTS, help="the records' folder (%(default)s)"
+        "--results", type=_path, default=RESULTS, help="the records' folder (%(default)s)"
     )
     report.add_argument(
         "--add",
-        type=Path,
+        type=_path,
         nargs="+",
         default=[],
         metavar="RUN",
@@ -102,7 +103,7 @@ def _add_results(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
 
     data = add("data", "prepare and verify datasets, or say what is missing and how to get it")
     data.add_argument("names", nargs="*", metavar="NAME", help="datasets; all if none is named")
-    data.add_argument("--data-dir", type=Path, help="folder with files brought by hand")
+    data.add_argument("--data-dir", type=_path, help="folder with files brought by hand")
     data.add_argument("--json", action="store_true", help="machine-readable")
 
 
@@ -114,8 +115,8 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     )
     _add_platform(run)
     _add_overrides(run)
-    run.add_argument("--out", type=Path, default=Path("runs"), help="where runs lie (%(default)s)")
-    run.add_argument("--data-dir", type=Path, help="folder with files brought by hand")
+    run.add_argument("--out", type=_path, default=Path("runs"), help="where runs lie (%(default)s)")
+    run.add_argument("--data-dir", type=_path, help="folder with files brought by hand")
     again = run.add_mutually_exclusive_group()
     again.add_argument(
         "--resume", action="store_true", help="continue what is there, or start (the default)"
@@ -126,14 +127,14 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
 
 def _add_compose_options(compose: argparse.ArgumentParser) -> None:
     compose.add_argument(
-        "trained", type=Path, metavar="RUN", help="run directory with a model of sequences"
+        "trained", type=_path, metavar="RUN", help="run directory with a model of sequences"
     )
     compose.add_argument("-n", type=_count, default=8, dest="count", help="how many (%(default)s)")
-    compose.add_argument("--primer", type=Path, metavar="FILE.mid", help="a melody to go on from")
-    compose.add_argument("--wav", action="store_true", help="write sound beside the MIDI files")
+    compose.add_argument("--primer", type=_path, metavar="FILE", help="a sequence to go on from")
+    compose.add_argument("--wav", action="store_true", help="write sound as well")
     compose.add_argument("--seed", type=_seed, default=0, metavar="N", help="(%(default)s)")
     compose.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="where to write (RUN/compositions)"
+        "--out", type=_path, metavar="FOLDER", help="where to write (RUN/compositions)"
     )
     _add_platform(compose)
 
@@ -153,6 +154,7 @@ def _add_platform(command: argparse.ArgumentParser) -> None:
 def _add_overrides(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--set",
+        type=_assignment,
         nargs="+",
         action="extend",
         default=[],
@@ -160,6 +162,17 @@ def _add_overrides(command: argparse.ArgumentParser) -> None:
         dest="overrides",
         help="settings to change, as in model.depth=3",
     )
+
+
+def _path(text: str) -> Path:
+    """A path, `~` and `~name` in front being homes: shells leave them alone in `--out=~/x`."""
+    return Path(os.path.expanduser(text))
+
+
+def _assignment(text: str) -> str:
+    """A `key=value`; a value that begins with `~` is a path."""
+    key, equals, value = text.partition("=")
+    return key + equals + (os.path.expanduser(value) if value.startswith("~") else value)
 
 
 def _seed(text: str) -> int:

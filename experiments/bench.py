@@ -16,19 +16,19 @@ PRODUCT_SIZE = 2048
 
 
 def median_seconds(work: Callable[[], object]) -> float:
-    """Median of the seconds that a piece of work takes, measured a few times."""
+    """Return the median of the seconds that a piece of work takes, measured a few times."""
     return statistics.median(seconds_of(work) for _ in range(PIECES))
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """Seconds that a piece of work takes, until what it returns is there."""
+    """Return the seconds that a piece of work takes, until what it returns is there."""
     begin = time.perf_counter()
     jax.block_until_ready(work())
     return time.perf_counter() - begin
 
 
 def product_flops() -> float:
-    """Floating-point operations a second of one large matrix product."""
+    """Return the floating-point operations a second of one large matrix product."""
     a = jnp.ones((PRODUCT_SIZE, PRODUCT_SIZE))
     product = jax.jit(jnp.matmul)
     jax.block_until_ready(product(a, a))
@@ -36,6 +36,6 @@ def product_flops() -> float:
 
 
 def peak_memory() -> int:
-    """The most bytes that this process has held so far."""
+    """Return the most bytes that this process has held so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -23,7 +23,7 @@ INDENT = " " * 6
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the process's exit code."""
+    """Run one command; return the process's exit code."""
     options = make_parser(COMMANDS).parse_args(arguments)
     try:
         options.command(options)
@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debug or not _out_of_memory(error):
             raise
         print(
-            "error: out of memory. Lower model.units or train.batch_size, or use another device.",
+            "error: out of memory. Lower the sizes among the settings (see `show`), or use another "
+            "device.",
             file=sys.stderr,
         )
         return ConfigError.exit_code
@@ -123,7 +124,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.data_dir is not None and not options.data_dir.is_dir():
         raise DataError(f"--data-dir {options.data_dir}: there is no such folder.")
     _configure(options.platform)
-    from experiments.run import Options, run
+    from experiments.run import SAMPLE, Options, run
 
     records = run(
         experiment,
@@ -145,7 +146,7 @@ def _run(options: argparse.Namespace) -> None:
 
     folder = options.out / experiment.name / preset
     for record in records:
-        sample = folder / f"seed{record.seed}" / "sample.txt"
+        sample = folder / f"seed{record.seed}" / SAMPLE
         if sample.exists():
             print(f"\n{sample.read_text(encoding='utf-8').rstrip()}\n")
     rows = named_rows([experiment.name], records, with_not_run=False)

@@ -23,7 +23,7 @@ def compose(
     primer: Path | None = None,
     wav: bool = False,
 ) -> Composed:
-    """Composes with the model of a run, writes and draws what it made.
+    """Compose with the model of a run, write and draw what it made.
 
     Composition k of a seed is the same however many are asked for.
 

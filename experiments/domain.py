@@ -15,6 +15,10 @@ Notes = Mapping[str, Any]
 """What a domain wants to know again of a trained model: JSON values, kept with it."""
 
 
+FIRST = "composition1"
+"""Stem of the file in which `Domain.write` shows a run's first composition."""
+
+
 class Composed(NamedTuple):
     """N compositions of T events, and where they were written."""
 
@@ -45,7 +49,8 @@ class Domain:
     judge: Callable[[Compositions], dict[str, float]]
     """Statistics of compositions as metrics `composed/NAME`, beside those that all domains have."""
     write: Callable[[Compositions, Path, Notes], None]
-    """(compositions, folder, notes): writes a few compositions that show what a run made."""
+    """(compositions, folder, notes): writes a few compositions that show what a run made,
+    the first in a file with the stem `FIRST`."""
     read_primer: Callable[[Path, Path, Notes], np.ndarray]
     """(file, folder, notes) → events int32 [P], P ≥ 1, that compositions go on from; refuses a file
     that `render` would overwrite in that folder."""

@@ -71,19 +71,19 @@ class Experiment:
     """Whether the runner takes several seeds at once."""
 
     def __post_init__(self):
-        """Raises ValueError where a published number is of no metric of the experiment's."""
+        """Raise ValueError where a published number is of no metric of the experiment's."""
         for published in self.published:
             self.metric(published.metric)
 
     def metric(self, name: str) -> Metric:
-        """The metric of that name. Raises ValueError where there is none."""
+        """Return the metric of that name; raise ValueError where there is none."""
         for metric in self.metrics:
             if metric.name == name:
                 return metric
         raise ValueError(f"{self.name} has no metric '{name}'")
 
     def preset_name(self, name: str) -> str:
-        """The name of a preset given that or an alias. Raises ConfigError where there is none."""
+        """Return a preset's name from it or an alias; raise ConfigError where there is none."""
         name = self.aliases.get(name, name)
         if name not in self.presets:
             raise ConfigError(
@@ -93,11 +93,11 @@ class Experiment:
         return name
 
     def preset(self, name: str) -> Preset:
-        """The preset of that name or alias. Raises ConfigError where there is none."""
+        """Return the preset of that name or alias; raise ConfigError where there is none."""
         return self.presets[self.preset_name(name)]
 
     def load_runner(self) -> Callable[..., Any]:
-        """Imports the function that runs it."""
+        """Import the function that runs it."""
         return load(self.runner)
 
 
@@ -117,17 +117,21 @@ class Family:
 
 
 def families() -> list[Family]:
-    """All families."""
+    """Return all families."""
     return [importlib.import_module(f"{package}.catalogue").FAMILY for package in FAMILIES]
 
 
 def experiments() -> dict[str, Experiment]:
-    """All experiments by name."""
+    """Return all experiments by name."""
     return {one.name: one for family in families() for one in family.experiments}
 
 
 def find(name: str) -> Experiment:
-    """The experiment of that name. Raises ConfigError with the nearest name where there is none."""
+    """Return the experiment of that name.
+
+    Raises:
+      ConfigError: there is none; the message names the nearest.
+    """
     known = experiments()
     if name not in known:
         raise ConfigError(
@@ -143,11 +147,11 @@ def benchmarks() -> dict[str, str]:
 
 
 def domains() -> list[Any]:
-    """All domains of sequences (experiments.domain.Domain); imports JAX."""
+    """Return all domains of sequences (experiments.domain.Domain); imports JAX."""
     return [load(family.domain) for family in families() if family.domain]
 
 
 def load(name: str) -> Any:
-    """Imports what a `module:attribute` names."""
+    """Import what a `module:attribute` names."""
     module, _, attribute = name.partition(":")
     return getattr(importlib.import_module(module), attribute)

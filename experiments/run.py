@@ -44,20 +44,23 @@ class Context:
     options: Options
 
     def seed_path(self, seed: int) -> Path:
-        """The directory of what one seed leaves behind; the training's own if it is alone."""
+        """Return the directory of what one seed leaves; the training's own if it is alone."""
         return seed_path(self.experiment, self.options, seed) / self.place.folder
 
     def part(self, name: str, config: Any) -> "Context":
-        """The same run, for a runner that does one part of it in a folder of that name."""
+        """Return a context for one part of this run, which has a folder of that name."""
         return replace(self, config=config, place=self.place.part(name))
 
+
+SAMPLE = "sample.txt"
+"""A file of a run that shows what its model makes; it is printed when the run ends."""
 
 Runner = Callable[[Context], Outcomes]
 """Does the work of one seed, or with `seeds_together` of several; named by `Experiment.runner`."""
 
 
 def run(experiment: Experiment, options: Options, report: Callable[[str], None]) -> list[Record]:
-    """Runs the seeds one after the other, or together if the experiment is made for it.
+    """Run the seeds one after the other, or together if the experiment is made for it.
 
     A finished one is not run again. A seed that diverges is recorded as such, and the others are
     run all the same; `report` is told of both.
@@ -95,7 +98,7 @@ def run(experiment: Experiment, options: Options, report: Callable[[str], None])
 
 
 def seed_path(experiment: Experiment, options: Options, seed: int) -> Path:
-    """The directory of one seed."""
+    """Return the directory of one seed."""
     return options.out / experiment.name / options.preset / f"seed{seed}"
 
 
@@ -119,7 +122,7 @@ def _run_seeds(
     options: Options,
     report: Callable[[str], None],
 ) -> dict[int, Record]:
-    """Runs seeds, one or several together, and writes a record for each."""
+    """Run seeds, one or several together, and write a record for each."""
     seeds = tuple(directories)
     session = {
         "command": command(experiment, options, seeds),
@@ -159,7 +162,7 @@ def _run_seeds(
 
 
 def command(experiment: Experiment, options: Options, seeds: Iterable[int]) -> str:
-    """The command line that does the same run again."""
+    """Return the command line that does the same run again."""
     words = ["python", "-m", "experiments", "run", experiment.name, "--preset", options.preset]
     words += ["--seeds", *map(str, seeds)]
     if options.platform != "auto":
@@ -172,7 +175,7 @@ def command(experiment: Experiment, options: Options, seeds: Iterable[int]) -> s
 
 
 def git_state() -> dict[str, Any]:
-    """`commit` of the code that runs, and whether it is `dirty`: not as committed.
+    """Return the `commit` of the code that runs, and whether it is `dirty`: not as committed.
 
     Files git doesn't know count too. Outside of git: empty and true.
     """
@@ -201,5 +204,5 @@ def git_state() -> dict[str, Any]:
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601, to the second."""
+    """Return the time in UTC, ISO 8601, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

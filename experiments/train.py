@@ -7,6 +7,7 @@ and `measure`; signals, divergence, timing and the form of the result are dealt 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,20 +65,21 @@ class Place:
         return self.run.path / self.folder
 
     def lead(self, work: Callable[[], Any]) -> None:
-        """Has one of several processes write files beside the record."""
+        """Let one of several processes do work that writes files beside the record."""
         self.run.process.lead(work)
 
     def part(self, name: str) -> "Place":
-        """The place of one of several trainings of this run."""
+        """Return the place of one of several trainings of this run."""
         return replace(self, label=name, folder=str(Path(self.folder) / name))
 
     def sink(self) -> Callable[[Row], None]:
-        """Where rows of metrics go besides metrics.jsonl: TensorBoard, if it was asked for."""
+        """Return what else takes rows of metrics: TensorBoard, if it was asked for."""
         if not self.tensorboard or not self.run.process.leads:
             return lambda row: None
         from tensorboardX import SummaryWriter
 
-        writer = SummaryWriter(str(self.path / "tensorboard"))
+        # Absolute: a relative `gs:/x` would be taken for a place in the cloud.
+        writer = SummaryWriter(str((self.path / "tensorboard").absolute()))
 
         def write(row: Row) -> None:
             for name, value in row.items():
@@ -110,7 +112,7 @@ def train(
     parameters: int,
     data: DataUsed,
 ) -> Outcomes:
-    """Trains to the end of the schedule, or goes on where it was stopped, and measures the result.
+    """Train to the end of the schedule, from where an earlier call stopped; measure the result.
 
     Args:
       place: where metrics and checkpoints lie.
@@ -156,23 +158,28 @@ def train(
             best, seconds = training.fit(initial, interrupt)
         except DivergedError as error:
             return {seed: DivergedRun(str(error), outcome(seed, {}, {})) for seed in seeds}
-        spent = {"training": seconds / len(seeds)}
         outcomes: Outcomes = {}
         for seed, state in members.each(best):
+            spent = {"training": seconds / len(seeds)}
             if (step := int(state.diverged_at)) >= 0:
                 text = f"{place.path}: seed {seed} diverged at step {step}."
                 outcomes[seed] = DivergedRun(text, outcome(seed, {}, spent))
-                continue
-            begin = time.monotonic()
-            metrics = _measure(place, measure, state, seed, interrupt.check)
-            took = {**spent, "evaluation": time.monotonic() - begin}
-            outcomes[seed] = outcome(seed, metrics, took)
+            else:
+                metrics = _measure(place, partial(measure, state, seed), spent, interrupt.check)
+                outcomes[seed] = outcome(seed, metrics, spent)
     return outcomes
 
 
-def _measure(place: Place, measure: Measure, state: Any, seed: int, tick: Tick) -> dict[str, float]:
+def _measure(
+    place: Place,
+    measure: Callable[[Tick], dict[str, float]],
+    spent: dict[str, float],
+    tick: Tick,
+) -> dict[str, float]:
+    """Measure one seed's result; adds the seconds of it to those spent."""
+    begin = time.monotonic()
     try:
-        metrics = measure(state, seed, tick)
+        metrics = measure(tick)
         tick()
     except InterruptedRun as stop:
         raise InterruptedRun(
@@ -180,6 +187,7 @@ def _measure(place: Place, measure: Measure, state: Any, seed: int, tick: Tick) 
             "The same command evaluates it.",
             stop.signal_number,
         ) from None
+    spent["evaluation"] = time.monotonic() - begin
     return metrics
 
 
@@ -191,13 +199,13 @@ class _Members:
         self.population = learner if isinstance(learner, Population) else None
 
     def each(self, state: Any) -> Iterable[tuple[int, Any]]:
-        """Every seed with its state."""
+        """Return every seed with its state."""
         if self.population is None:
             return [(self.seeds[0], state)]
         return [(seed, take_member(state.seeds, place)) for place, seed in enumerate(self.seeds)]
 
     def validate(self, validate: Validate, state: Any, tick: Tick) -> Evaluation:
-        """Metrics of all seeds, under their names in metrics.jsonl."""
+        """Measure all seeds; metrics are under their names in metrics.jsonl."""
         if self.population is None:
             return validate(state, self.seeds[0], int(state.step), tick)
         metrics: dict[str, float] = {}
@@ -209,7 +217,7 @@ class _Members:
         return metrics, None
 
     def row(self, row: Row, seed: int) -> Row:
-        """What a row says of one seed, under plain names."""
+        """Return what a row says of one seed, under plain names."""
         if self.population is None:
             return row
         prefix = f"seed{seed}/"
@@ -220,7 +228,7 @@ class _Members:
         }
 
     def mean(self, row: Row) -> Row:
-        """A row of means over the seeds."""
+        """Return a row of means over the seeds."""
         if self.population is None:
             return row
         each = [self.row(row, seed) for seed in self.seeds]
@@ -230,7 +238,7 @@ class _Members:
 
 
 def merge(parts: Mapping[str, Outcome]) -> Outcome:
-    """One outcome from several by name, which comes first in the names of metrics and curves."""
+    """Merge outcomes of named parts; the name comes first in names of metrics and curves."""
 
     def named(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
         return {f"{name}/{k}" if "/" in k else k: v for k, v in values.items()}
@@ -257,7 +265,7 @@ def merge(parts: Mapping[str, Outcome]) -> Outcome:
 
 
 def data_used(dataset: Any, tokens: Mapping[str, int], paper_data: Sequence[str]) -> DataUsed:
-    """What a record says of a dataset (with a name, version and checksums) and of its use.
+    """Return what a record says of a dataset (with a name, version and checksums) and of its use.
 
     `tokens` are counted by split. `paper_data` are the experiment's datasets of the paper; any
     other one stands in for the first of them.

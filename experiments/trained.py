@@ -43,7 +43,7 @@ class Trained(NamedTuple):
 
 
 def core_factory(config: ModelConfig) -> CoreFactory:
-    """A function that makes the configured core: an LSTM, or a recurrent highway network."""
+    """Return a function that makes the configured core: an LSTM or an RHN."""
 
     def make(input_size: int, rngs: nnx.Rngs) -> Core:
         if config.core == "rhn":
@@ -67,14 +67,14 @@ def core_factory(config: ModelConfig) -> CoreFactory:
 
 
 def make_graph(config: ModelConfig, num_events: int) -> tuple[Graph, Params]:
-    """Structure and initial parameters of a model of sequences."""
+    """Make structure and initial parameters of a model of sequences."""
     return make_model(
         num_events, core_factory(config), jax.random.key(0), initial_range=config.initial_range
     )
 
 
 def save(path: Path, trained: Trained) -> None:
-    """Saves a model in a run's directory, or in the folder of one of its trainings."""
+    """Save a model in a run's directory, or in the folder of one of its trainings."""
     notes = {
         **trained.notes,
         "domain": trained.domain.name,
@@ -89,7 +89,7 @@ def save(path: Path, trained: Trained) -> None:
 
 
 def load(path: Path) -> Trained:
-    """Loads the model that was saved there.
+    """Load the model that was saved there.
 
     Raises:
       DataError: there is none, or it is damaged.
@@ -109,8 +109,7 @@ def load(path: Path) -> Trained:
         restored = checkpoints.read_latest(abstract(Policy(params, params)._asdict()))
     finally:
         checkpoints.close()
-    # Restored arrays are bound to their device, and what mixes them with new ones would be
-    # compiled twice; copies are not.
+    # JAX compiles anew for arrays committed to a device, as restored ones are; copies are not.
     policy = Policy(**jax.tree.map(jnp.asarray, jax.device_get(restored)))
     return Trained(domain, graph, policy, model, notes["method"], _data(path, notes), notes)
 

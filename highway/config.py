@@ -24,20 +24,23 @@ class DataConfig:
     """Which corpus, and how much of it."""
 
     name: Annotated[str, DATASET] = "tiny_shakespeare"
+    """Name of the corpus."""
     train_tokens: Annotated[NonNegativeInt, Prefix("training tokens")] = 0
-    """Only the first so many training tokens; 0 for all of them."""
+    """How many training tokens are used, from the first on; 0 for all of them."""
     evaluation_tokens: Annotated[NonNegativeInt, Prefix("evaluation tokens")] = 0
-    """Only the first so many validation and test tokens; 0 for all of them."""
+    """How many validation tokens, and how many test tokens, are used; 0 for all of them."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A language model: embedding, recurrent core, softmax. The paper's names for its sizes."""
+    """A language model: embedding, recurrent core, softmax."""
 
     core: Literal["rhn", "dt_rnn", "dts_rnn", "lstm"] = "rhn"
+    """Kind of recurrent cell."""
     depth: PositiveInt = 10
     """Highway (or transition) steps within one time step, L in the paper."""
     units: PositiveInt = 830
+    """Width of the recurrent state."""
     layers: PositiveInt = 1
     """Recurrent cells stacked on one another."""
     tied: bool = True
@@ -50,13 +53,13 @@ class ModelConfig:
     masks: Literal["shared", "separate"] = "shared"
     """Whether a layer's gates share their dropout masks or each has its own."""
     dropout_x: DropoutRate = 0.0
-    """Share of words dropped whole, everywhere in the window."""
+    """Share of words whose embedding is dropped, wherever they occur in the window."""
     dropout_i: DropoutRate = 0.0
-    """Dropout of the input of each recurrent layer."""
+    """Share of the inputs of each recurrent layer that is dropped."""
     dropout_h: DropoutRate = 0.0
-    """Dropout of the state as it enters the recurrent matrices."""
+    """Share of the state that is dropped as it enters the recurrent matrices."""
     dropout_o: DropoutRate = 0.0
-    """Dropout of the output, before the softmax."""
+    """Share of the output that is dropped before the softmax."""
     initial_range: PositiveFloat = 0.04
     """Weights and biases start uniform in ± this."""
     transform_bias: FiniteFloat = -2.0
@@ -65,7 +68,7 @@ class ModelConfig:
     """Initial bias of the forget gates. LSTM only."""
 
     def __post_init__(self):
-        """Raises ConfigError where two settings exclude each other."""
+        """Raise ConfigError where two settings exclude each other."""
         if self.core == "lstm" and self.depth != 1:
             raise ConfigError(
                 f"model.core=lstm has depth 1, not {self.depth}: set model.depth=1, "
@@ -78,7 +81,7 @@ class ModelConfig:
             )
 
     def embedding_size(self, vocabulary_size: int) -> int:
-        """Width of the embedding for a vocabulary of this size."""
+        """Return the width of the embedding for a vocabulary of this size."""
         if self.embedding:
             return self.embedding
         return self.units if self.tied else min(self.units, vocabulary_size)
@@ -91,15 +94,19 @@ class TrainConfig:
     optimizer: Literal["sgd", "adam"] = "sgd"
     """Plain gradient descent, as published, or Adam (Kingma & Ba 2015) with its usual moments."""
     epochs: Annotated[PositiveInt, Amount("epochs")] = 500
+    """Passes over the training tokens."""
     batch_size: PositiveInt = 20
+    """Slices of the training tokens that are read side by side."""
     steps: PositiveInt = 35
     """Time steps in one window of truncated back-propagation."""
     learning_rate: PositiveFloat = 0.2
+    """Learning rate of the first epochs."""
     learning_rate_decay: PositiveFloat = 1.02
     """The rate is divided by this once per epoch after the first `constant_epochs`."""
     constant_epochs: NonNegativeInt = 20
+    """Epochs before the learning rate decays."""
     weight_decay: NonNegativeFloat = 1e-7
-    """Adds 0.5 · weight_decay · Σw² over all parameters to the cost."""
+    """The cost includes 0.5 · weight_decay · Σw² over all parameters."""
     clip_norm: PositiveFloat = 10.0
     """Largest global norm of the gradient."""
     report_every: Annotated[PositiveInt, IMMATERIAL] = 100
@@ -111,18 +118,19 @@ class EvaluationConfig:
     """What is measured on the best checkpoint, besides the batched protocol."""
 
     full: Annotated[bool, IMMATERIAL] = True
-    """Whole validation and test streams at batch 1: the published protocol."""
+    """Whether whole validation and test streams are evaluated at batch 1, the published
+    protocol."""
     mc_passes: Annotated[NonNegativeInt, OnlyFor("test_mc")] = 0
     """Passes of Monte-Carlo dropout over the test stream; 0 for none."""
     mc_batch_size: Annotated[PositiveInt, IMMATERIAL] = 50
-    """Passes that run side by side; a matter of memory only."""
+    """Passes of Monte-Carlo dropout that run side by side. It affects memory only."""
     sample_tokens: Annotated[NonNegativeInt, IMMATERIAL] = 300
-    """Tokens of text sampled from the best checkpoint."""
+    """Tokens of text that are sampled from the best checkpoint."""
 
 
 @dataclass(frozen=True)
 class LanguageModelConfig:
-    """A language-model experiment."""
+    """The settings of a language-model experiment."""
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

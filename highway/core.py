@@ -1,4 +1,4 @@
-"""The recurrent cores of the first paper, RHN, DT-RNN and DT(S)-RNN, and any core by its name."""
+"""The recurrent cores of Zilly et al. 2017 (RHN, DT-RNN, DT(S)-RNN), and any core by its name."""
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,10 @@ from highway.layer import HighwayLayer
 
 
 class RHN(Core):
-    """Recurrent highway layer of any depth (Zilly et al. 2017, section 3).
+    """Recurrent highway layer of any depth (Zilly et al. 2017, section 3, equations 6 to 9).
 
     The state passes through `depth` highway layers at each time step; the input enters the first.
+    All of them share one dropout mask of the state.
 
     Parameters (gates in the order h, t and, where not coupled, c):
 
@@ -23,7 +24,14 @@ class RHN(Core):
     """
 
     def __init__(self, input_size: int, config: ModelConfig, *, rngs: nnx.Rngs):
-        """Sizes, gates and initial values as `config` says."""
+        """Draw the initial parameters.
+
+        Args:
+          input_size: width of the input.
+          config: of these settings `units`, `depth`, `coupled`, `transform_bias` and
+            `initial_range` are used.
+          rngs: its stream "params" is drawn from.
+        """
         self.input_size = input_size
         self.output_size = config.units
         self.gates = 2 if config.coupled else 3
@@ -41,17 +49,26 @@ class RHN(Core):
         )
 
     def initial_state(self, batch_size: int) -> jax.Array:
-        """Zeros [batch, units]."""
+        """Return zeros [batch, units]."""
         return jnp.zeros((batch_size, self.output_size))
 
     def project(self, x: jax.Array, masks: Masks) -> jax.Array:
-        """W x, [..., batch, gates, units]."""
+        """Compute W x of an input [..., batch, input]: [..., batch, gates, units]."""
         return masked_product(x, self.input_kernel[...], masks.input)
 
     def transition(
         self, state: jax.Array, projected: jax.Array, masks: Masks
     ) -> tuple[jax.Array, jax.Array]:
-        """All highway layers of one time step, one mask for all; the output is the state."""
+        """Apply all highway layers of one time step.
+
+        Args:
+          state: [batch, units].
+          projected: `project`'s result for this time step, [batch, gates, units].
+          masks: of which `state` is used.
+
+        Returns:
+          The new state [batch, units], and the output, which is the same.
+        """
         for depth, layer in enumerate(self.layers, start=1):
             state = layer(state, projected if depth == 1 else None, masks.state)
         return state, state
@@ -60,8 +77,8 @@ class RHN(Core):
 class DeepTransitionRNN(Core):
     """DT-RNN: `depth` plain tanh layers from one state to the next (Pascanu et al. 2014).
 
-    With `shortcut` (DT(S)-RNN) the last layer also reads the state of the time step before and the
-    input, past the layers between; at depth 1 there is nothing to pass by.
+    With `shortcut` (DT(S)-RNN) the last layer also reads the input and the state of the time step
+    before; at depth 1, where the last layer is the first, this adds nothing.
 
     Parameters:
 
@@ -75,7 +92,14 @@ class DeepTransitionRNN(Core):
     gates = 1
 
     def __init__(self, input_size: int, config: ModelConfig, *, shortcut: bool, rngs: nnx.Rngs):
-        """Sizes and initial values as `config` says."""
+        """Draw the initial parameters.
+
+        Args:
+          input_size: width of the input.
+          config: of these settings `units`, `depth` and `initial_range` are used.
+          shortcut: whether the last layer reads input and state as well.
+          rngs: its stream "params" is drawn from.
+        """
         self.input_size = input_size
         self.output_size = config.units
         units, bound = config.units, config.initial_range
@@ -92,11 +116,19 @@ class DeepTransitionRNN(Core):
             self.state_shortcut = nnx.Param(uniform(rngs, (units, 1, units), bound))
 
     def initial_state(self, batch_size: int) -> jax.Array:
-        """Zeros [batch, units]."""
+        """Return zeros [batch, units]."""
         return jnp.zeros((batch_size, self.output_size))
 
     def project(self, x: jax.Array, masks: Masks) -> tuple[jax.Array, jax.Array | None]:
-        """The input's share of the first layer and, with shortcuts, of the last [..., units]."""
+        """Compute the input's share of the first layer and, with shortcuts, of the last.
+
+        Args:
+          x: [..., batch, input].
+          masks: of which `input` is used.
+
+        Returns:
+          Two arrays [..., batch, units]; the second is None without shortcuts.
+        """
         first = masked_product(x, self.input_kernel[...], masks.input)[..., 0, :]
         if not self.shortcut:
             return first, None
@@ -105,7 +137,16 @@ class DeepTransitionRNN(Core):
     def transition(
         self, state: jax.Array, projected: tuple[jax.Array, jax.Array | None], masks: Masks
     ) -> tuple[jax.Array, jax.Array]:
-        """All layers of one time step; the output is the state."""
+        """Apply all layers of one time step.
+
+        Args:
+          state: [batch, units].
+          projected: `project`'s result for this time step.
+          masks: of which `state` is used, in all layers.
+
+        Returns:
+          The new state [batch, units], and the output, which is the same.
+        """
         first, last = projected
         s = state
         for depth, (kernel, bias) in enumerate(
@@ -122,7 +163,7 @@ class DeepTransitionRNN(Core):
 
 
 def make_core(input_size: int, config: ModelConfig, *, rngs: nnx.Rngs) -> Core:
-    """One recurrent layer of the kind that `config.core` names."""
+    """Make one recurrent layer of the kind that `config.core` names."""
     match config.core:
         case "rhn":
             return RHN(input_size, config, rngs=rngs)
@@ -141,6 +182,6 @@ def make_core(input_size: int, config: ModelConfig, *, rngs: nnx.Rngs) -> Core:
 
 
 def make_stack(input_size: int, config: ModelConfig, *, rngs: nnx.Rngs) -> Stack:
-    """`config.layers` recurrent layers on top of one another."""
+    """Make `config.layers` recurrent layers on top of one another."""
     sizes = [input_size] + [config.units] * (config.layers - 1)
     return Stack([make_core(size, config, rngs=rngs) for size in sizes])

@@ -15,7 +15,7 @@ from highway.language_model import DropoutMasks, Graph, LanguageModel, Params
 
 LARGEST_EXPONENT = math.log(np.finfo(float).max)
 STREAM_STEPS = 256
-"""Tokens of a stream that one call evaluates; a matter of speed only."""
+"""Tokens of a stream that one call evaluates. It affects speed only."""
 
 
 class StreamScore(NamedTuple):
@@ -27,9 +27,15 @@ class StreamScore(NamedTuple):
     """Predictions it was averaged over."""
 
     def metrics(self, prefix: str, *, word_level: bool) -> dict[str, float]:
-        """The score under its names in a record: loss, perplexity and, of characters, bits.
+        """Return the score by the names of its metrics.
 
-        A perplexity beyond what a float holds is left out."""
+        Args:
+          prefix: what the names begin with.
+          word_level: whether tokens are words; bits per character are left out then.
+
+        Returns:
+          Loss, perplexity and bits per character. A perplexity too large for a float is left out.
+        """
         metrics = {f"{prefix}/loss": self.loss}
         if self.loss < LARGEST_EXPONENT:
             metrics[f"{prefix}/perplexity"] = math.exp(self.loss)
@@ -48,10 +54,22 @@ def batched(
     split: str,
     tick: Callable[[], None] = lambda: None,
 ) -> StreamScore:
-    """The protocol of model selection: tokens [n] in parallel slices, cut as for training.
+    """Evaluate by the protocol of model selection: parallel slices, cut as for training.
 
-    The state is zero at each slice's start and carried on from there; what fills no window isn't
-    counted. `tick` is called between windows and may raise to stop.
+    The recurrent state is zero at each slice's start and carried on from window to window. Tokens
+    at the end that fill no window aren't counted.
+
+    Args:
+      graph: the model's structure.
+      params: its parameters.
+      tokens: int [n].
+      batch_size: number of slices.
+      steps: tokens predicted in a window.
+      split: name of the split, for error messages.
+      tick: is called between windows and may raise to stop.
+
+    Raises:
+      ConfigError: the tokens don't fill a window.
     """
     windows = make_windows(tokens, batch_size, steps, split=split)
     state = nnx.merge(graph, params).initial_state(batch_size)
@@ -68,7 +86,14 @@ def batched(
 def full(
     graph: Graph, params: Params, tokens: np.ndarray, *, tick: Callable[[], None] = lambda: None
 ) -> StreamScore:
-    """The published protocol: every token of the stream but the first is predicted, at batch 1."""
+    """Evaluate by the published protocol: predict each token but the first, at batch 1.
+
+    Args:
+      graph: the model's structure.
+      params: its parameters.
+      tokens: int [n ≥ 2].
+      tick: is called between pieces of the stream and may raise to stop.
+    """
     state = nnx.merge(graph, params).initial_state(1)
     sums = []
     for inputs, targets, count in _stream(tokens):
@@ -90,10 +115,20 @@ def mc_dropout(
     batch_size: int,
     tick: Callable[[], None] = lambda: None,
 ) -> StreamScore:
-    """Monte-Carlo dropout (Gal & Ghahramani 2016): probabilities averaged over dropped networks.
+    """Evaluate with Monte-Carlo dropout (Gal & Ghahramani 2016).
 
-    Pass n draws its masks from fold_in(key, n) and keeps them for the whole stream, at batch 1 as
-    `full`; `batch_size` passes run side by side. No pass is thrown away.
+    The probability of a token is its mean over passes, each with dropout masks of its own. Pass n
+    draws them from fold_in(key, n) and keeps them for the whole stream. Each pass reads the stream
+    at batch 1, as `full` does.
+
+    Args:
+      graph: the model's structure.
+      params: its parameters.
+      tokens: int [n ≥ 2].
+      key: of the masks.
+      passes: number of passes, at least 1.
+      batch_size: how many of them run side by side. It affects speed and memory only.
+      tick: is called between pieces of the stream and may raise to stop.
     """
     model = nnx.merge(graph, params)
     total = np.full(len(tokens) - 1, -np.inf)
@@ -114,7 +149,7 @@ def mc_dropout(
 
 
 def _masks_of_passes(model: LanguageModel, key: jax.Array, passes: jax.Array) -> DropoutMasks:
-    """The masks of passes int [n] as those of a batch of n sequences."""
+    """Draw the masks of passes int [n], as those of a batch of n sequences."""
     each = [model.sample_masks(jax.random.fold_in(key, number), 1) for number in passes]
 
     def join(axis: int, parts: list[Any]) -> Any:
@@ -136,11 +171,12 @@ def _losses(
     targets: jax.Array,
     masks: DropoutMasks | None = None,
 ) -> tuple[Any, jax.Array]:
+    """Compute `LanguageModel.token_losses`, compiled."""
     return nnx.merge(graph, params).token_losses(state, inputs, targets, masks)
 
 
 def _stream(tokens: np.ndarray):
-    """Pieces (inputs, targets, count) of STREAM_STEPS tokens; beyond count the last is padding."""
+    """Yield inputs and targets [STREAM_STEPS] piece by piece, and how many aren't padding."""
     for start in range(0, len(tokens) - 1, STREAM_STEPS):
         piece = np.asarray(tokens[start : start + STREAM_STEPS + 1], np.int32)
         count = len(piece) - 1
@@ -149,7 +185,7 @@ def _stream(tokens: np.ndarray):
 
 
 def _pace(results: list[jax.Array], tick: Callable[[], None]) -> None:
-    """Keeps the host at most a few windows ahead of the device; `tick` may stop between them."""
+    """Call `tick`, and keep the host at most a few windows ahead of the device."""
     if len(results) > 4:
         results[-4].block_until_ready()
     tick()

@@ -19,11 +19,12 @@ class DropoutMasks(NamedTuple):
     """One draw of variational dropout for a batch of sequences; entries 0 or 1 / (1 − rate)."""
 
     word: jax.Array | None
-    """x, [batch, vocabulary]: a word is dropped wherever it occurs in its sequence."""
+    """Of the words, [batch, vocabulary]: a word is dropped wherever it occurs in its sequence. The
+    paper's x."""
     core: tuple[Masks, ...]
-    """i and h of each recurrent layer."""
+    """Of input and state of each recurrent layer. The paper's i and h."""
     output: jax.Array | None
-    """o, [batch, units]."""
+    """Of the output, [batch, units]. The paper's o."""
 
 
 class LanguageModel(nnx.Module):
@@ -40,7 +41,11 @@ class LanguageModel(nnx.Module):
     """
 
     def __init__(self, vocabulary_size: int, config: ModelConfig, *, rngs: nnx.Rngs):
-        """Every parameter but the gates' biases starts uniform in ± `config.initial_range`."""
+        """Draw the initial parameters.
+
+        All are uniform in ± `config.initial_range`, except the biases of gates that have a setting
+        of their own.
+        """
         bound = config.initial_range
         width = config.embedding_size(vocabulary_size)
         self.config = config
@@ -52,11 +57,11 @@ class LanguageModel(nnx.Module):
         self.softmax_bias = nnx.Param(uniform(rngs, (vocabulary_size,), bound))
 
     def initial_state(self, batch_size: int) -> Any:
-        """The zero recurrent state of `batch_size` sequences."""
+        """Return the zero recurrent state of `batch_size` sequences."""
         return self.core.initial_state(batch_size)
 
     def sample_masks(self, key: jax.Array, batch_size: int) -> DropoutMasks:
-        """Draws the masks for one window of `batch_size` sequences (Gal & Ghahramani 2016)."""
+        """Draw the masks for one window of `batch_size` sequences (Gal & Ghahramani 2016)."""
         config = self.config
         word_key, core_key, output_key = jax.random.split(key, 3)
         return DropoutMasks(
@@ -74,7 +79,16 @@ class LanguageModel(nnx.Module):
     def features(
         self, state: Any, tokens: jax.Array, masks: DropoutMasks | None = None
     ) -> tuple[Any, jax.Array]:
-        """The recurrent state after tokens int [batch, time], and outputs [time, batch, units]."""
+        """Run embedding and core over a window.
+
+        Args:
+          state: the recurrent state before the window.
+          tokens: int [batch, time].
+          masks: of dropout, or None to drop nothing.
+
+        Returns:
+          The recurrent state after the window, and the core's outputs [time, batch, units].
+        """
         xs = self.embedding[...][tokens.T]
         if masks is not None and masks.word is not None:
             xs = xs * jnp.take_along_axis(masks.word, tokens, axis=1).T[..., None]
@@ -84,14 +98,24 @@ class LanguageModel(nnx.Module):
         return state, ys
 
     def logits(self, features: jax.Array) -> jax.Array:
-        """Unnormalised log probabilities [..., vocabulary] of the next token."""
+        """Map features [..., units] to logits of the next token, [..., vocabulary]."""
         kernel = self.embedding[...].T if self.config.tied else self.softmax_kernel[...]
         return features @ kernel + self.softmax_bias[...]
 
     def token_losses(
         self, state: Any, inputs: jax.Array, targets: jax.Array, masks: DropoutMasks | None = None
     ) -> tuple[Any, jax.Array]:
-        """The state after a window and its cross entropies in nats [batch, time]."""
+        """Compute the cross entropy of each prediction in a window.
+
+        Args:
+          state: the recurrent state before the window.
+          inputs: tokens, int [batch, time].
+          targets: the tokens to predict, int [batch, time].
+          masks: of dropout, or None to drop nothing.
+
+        Returns:
+          The recurrent state after the window, and the cross entropies in nats, [batch, time].
+        """
         state, features = self.features(state, inputs, masks)
         losses = optax.softmax_cross_entropy_with_integer_labels(self.logits(features), targets.T)
         return state, losses.T
@@ -102,7 +126,7 @@ Graph = nnx.GraphDef[LanguageModel]
 
 
 def make_graph(config: LanguageModelConfig, vocabulary_size: int) -> Graph:
-    """Returns the structure of a model; allocates no parameters."""
+    """Return the structure of a model, without allocating parameters."""
     model = nnx.eval_shape(
         lambda: LanguageModel(vocabulary_size, config.model, rngs=nnx.Rngs(params=0))
     )

@@ -1,4 +1,4 @@
-"""The highway layer: a gated, possibly partial, replacement of a state by a new proposal."""
+"""The highway layer: gates decide how much of a state is replaced by a new proposal."""
 
 from typing import NamedTuple
 
@@ -41,10 +41,15 @@ class HighwayLayer(nnx.Module):
         initial_range: float = 0.04,
         rngs: nnx.Rngs,
     ):
-        """Weights and the proposal's bias start uniform in ± `initial_range`.
+        """Draw the initial parameters.
 
-        The transform gate's bias starts at `transform_bias`, an uncoupled carry gate's at its
-        negative, so that both kinds of layer carry at first.
+        Args:
+          units: width of the state.
+          coupled: whether c = 1 − t; otherwise the carry gate has weights of its own.
+          transform_bias: initial bias of the transform gate. That of an uncoupled carry gate is
+            its negative, so that both kinds of layer mostly carry at first.
+          initial_range: weights and the proposal's bias start uniform in ± this.
+          rngs: its stream "params" is drawn from.
         """
         self.gates = 2 if coupled else 3
         self.coupled = coupled
@@ -58,10 +63,13 @@ class HighwayLayer(nnx.Module):
     def compute_gates(
         self, s: jax.Array, projected: jax.Array | None = None, mask: jax.Array | None = None
     ) -> Gates:
-        """Proposal and gates for states s [batch, units].
+        """Compute proposal and gates (Zilly et al. 2017, equations 7 to 9).
 
-        projected [batch, gates, units] is the input's share; mask [1 or gates, batch, units]
-        drops units of s on their way into the matrices, never on the carry path.
+        Args:
+          s: the state, [batch, units].
+          projected: the input's share u, [batch, gates, units], or None for none.
+          mask: dropout of s where it enters the matrices, [1 or gates, batch, units]. The carried
+            state is never dropped.
         """
         preactivation = masked_product(s, self.kernel[...], mask) + self.bias[...]
         if projected is not None:
@@ -74,6 +82,6 @@ class HighwayLayer(nnx.Module):
     def __call__(
         self, s: jax.Array, projected: jax.Array | None = None, mask: jax.Array | None = None
     ) -> jax.Array:
-        """The new state [batch, units]; arguments as for `compute_gates`."""
+        """Compute the new state [batch, units] (equation 6); arguments as for `compute_gates`."""
         gates = self.compute_gates(s, projected, mask)
         return gates.proposal * gates.transform + s * gates.carry

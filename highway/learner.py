@@ -1,4 +1,4 @@
-"""Training of a language model: cost, optimiser, and the pure update that is jitted."""
+"""Training of a language model: cost, optimiser, and the pure update that the learner repeats."""
 
 from typing import Any, NamedTuple
 
@@ -21,12 +21,28 @@ class LanguageModelTotals(NamedTuple):
     gradient_norm: jax.Array
     """Global norm of the gradient before clipping, summed over updates."""
     updates: jax.Array
+    """How many updates there were."""
+
+
+class OwnRateTotals(NamedTuple):
+    """`LanguageModelTotals`, and the learning rate that the model's own optimiser state holds.
+
+    It is a type of its own because checkpoints know totals by the names of their fields, and those
+    of models that learn at the configured rate have no rate among them.
+    """
+
+    loss: jax.Array
+    gradient_norm: jax.Array
+    updates: jax.Array
+    learning_rate: jax.Array
+    """That of the last update."""
 
 
 class TrainState(NamedTuple):
     """Everything that an update reads and writes; saved whole in a checkpoint."""
 
     params: Params
+    """See `LanguageModel`."""
     optimizer: optax.OptState
     recurrent: Any
     """The core's state at the end of the last window."""
@@ -36,21 +52,27 @@ class TrainState(NamedTuple):
     """Updates done, int32; also the position in the data."""
     diverged_at: jax.Array
     """The update at which cost or gradient was not finite, int32, or −1. It was not applied."""
-    totals: LanguageModelTotals
+    totals: LanguageModelTotals | OwnRateTotals
 
 
 class LanguageModelLearner:
     """The pure functions that train one language model on one set of windows.
 
-    Nothing in it changes: state goes in, state comes out. It trains one model by itself, or each
-    member of a `common.population.Population` whose data are its windows.
+    A training lives in its state alone: methods take one and return another. The learner trains one
+    model by itself, or each member of a `common.population.Population` whose data are its windows.
     """
 
     round_steps = 1
     """Updates of a round."""
 
     def __init__(self, config: LanguageModelConfig, vocabulary_size: int, windows: Windows):
-        """Puts the windows on the device; epochs run through them in order."""
+        """Put the windows on the device.
+
+        Args:
+          config: of these settings `model` and `train` are used.
+          vocabulary_size: of the model.
+          windows: the data; each epoch runs through them in order.
+        """
         self.config = config
         self.vocabulary_size = vocabulary_size
         self.windows = jax.device_put(windows)
@@ -60,52 +82,75 @@ class LanguageModelLearner:
         self._advance = jax.jit(self._advance_until, donate_argnums=0)
 
     def initial_state(self, seed: int) -> TrainState:
-        """Fresh parameters and random keys from an integer seed."""
+        """Draw parameters and a random key from an integer seed."""
         parameter_key, mask_key = jax.random.split(jax.random.key(seed))
         model = LanguageModel(
             self.vocabulary_size, self.config.model, rngs=nnx.Rngs(params=parameter_key)
         )
         params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+        optimizer = self.optimizer.init(params)
+        totals = LanguageModelTotals if own_learning_rate(optimizer) is None else OwnRateTotals
         return TrainState(
             params=params,
-            optimizer=self.optimizer.init(params),
+            optimizer=optimizer,
             recurrent=model.initial_state(self.batch_size),
             key=mask_key,
             step=jnp.zeros((), jnp.int32),
             diverged_at=jnp.full((), -1, jnp.int32),
-            totals=zero_totals(LanguageModelTotals),
+            totals=zero_totals(totals),
         )
 
     def advance(self, state: TrainState, stop: int) -> TrainState:
-        """Updates until `stop` updates are done in all, or one isn't finite. Consumes `state`.
+        """Update a model until `stop` updates are done in all, or one isn't finite.
 
         How a training is divided into calls doesn't change its bits.
+
+        Args:
+          state: consumed by the call.
+          stop: the number of updates, those that `state` has behind it included.
         """
         return self._advance(state, self.windows, jnp.asarray(stop, jnp.int32))
 
     def collect(self, state: TrainState) -> tuple[TrainState, dict[str, float]]:
-        """Metrics over the updates since the last call, and the state with its totals at zero."""
+        """Return the state with its totals at zero, and metrics since the last call."""
         metrics = self.metrics(jax.device_get(state.totals), int(state.step))
-        return state._replace(totals=zero_totals(LanguageModelTotals)), metrics
+        return state._replace(totals=zero_totals(type(state.totals))), metrics
 
-    def metrics(self, totals: LanguageModelTotals, step: int) -> dict[str, float]:
-        """Metrics of totals (NumPy scalars) after `step` updates; {} where they are of none."""
+    def metrics(self, totals: LanguageModelTotals | OwnRateTotals, step: int) -> dict[str, float]:
+        """Compute the metrics of totals.
+
+        Args:
+          totals: NumPy scalars.
+          step: updates that the model has behind it.
+
+        Returns:
+          Metrics by name; the learning rate is that of the last update. Empty where the totals are
+          of no updates.
+        """
         updates = float(totals.updates)
         if not updates:
             return {}
         tokens = updates * self.batch_size * self.window_steps
-        epoch = (step - 1) // self.steps_per_epoch
+        if isinstance(totals, OwnRateTotals):
+            rate = totals.learning_rate
+        else:
+            rate = learning_rate(self.config.train, (step - 1) // self.steps_per_epoch)
         return {
             "train/loss": float(totals.loss) / tokens,
             "train/gradient_norm": float(totals.gradient_norm) / updates,
-            "train/learning_rate": float(learning_rate(self.config.train, epoch)),
+            "train/learning_rate": float(rate),
             "train/tokens": tokens,
         }
 
     def round(self, state: TrainState, step: jax.Array, windows: Windows) -> TrainState:
-        """Does update number `step` on its window; pure, to be traced by jit.
+        """Do one update; pure, to be traced by jit.
 
-        An update that isn't finite is not applied, and none is from there on.
+        An update that isn't finite is not applied, and none is after it.
+
+        Args:
+          state: of one model.
+          step: number of the update, int32 scalar; it says which window is read.
+          windows: the learner's.
         """
         position = step % self.steps_per_epoch
         model = nnx.merge(self.graph, state.params)
@@ -126,28 +171,31 @@ class LanguageModelLearner:
             windows.targets[position],
             masks,
         )
-        totals = state.totals
+        totals = state.totals._replace(
+            loss=state.totals.loss + updated.loss,
+            gradient_norm=state.totals.gradient_norm + updated.gradient_norm,
+            updates=state.totals.updates + 1,
+        )
+        if isinstance(totals, OwnRateTotals):
+            totals = totals._replace(learning_rate=own_learning_rate(updated.optimizer))
         done = state._replace(
             params=updated.params,
             optimizer=updated.optimizer,
             recurrent=updated.recurrent,
             step=step + 1,
-            totals=LanguageModelTotals(
-                loss=totals.loss + updated.loss,
-                gradient_norm=totals.gradient_norm + updated.gradient_norm,
-                updates=totals.updates + 1,
-            ),
+            totals=totals,
         )
         goes_on = state.diverged_at < 0
         refused = state._replace(diverged_at=jnp.where(goes_on, step, state.diverged_at))
         return keep_finite(updated.finite & goes_on, done, refused)
 
     def _advance_until(self, state: TrainState, windows: Windows, stop: jax.Array) -> TrainState:
+        """Compute `advance`, to be compiled."""
         return advance(lambda state: self.round(state, state.step, windows), state, stop)
 
 
 class Update(NamedTuple):
-    """What comes out of one update."""
+    """The result of one update."""
 
     params: Params
     optimizer: optax.OptState
@@ -158,7 +206,8 @@ class Update(NamedTuple):
     gradient_norm: jax.Array
     """Global norm of the gradient before the optimiser; scalar."""
     finite: jax.Array
-    """Whether cost and gradient norm are finite, bool scalar. Nothing is held back if not."""
+    """Whether cost and gradient norm are finite, bool scalar. If not, the other fields hold what
+    came of it all the same."""
 
 
 def update(
@@ -172,19 +221,19 @@ def update(
     targets: jax.Array,
     masks: DropoutMasks | None,
 ) -> Update:
-    """Computes one gradient step on one window; pure, to be traced by jit.
+    """Compute one gradient step on one window; pure, to be traced by jit.
 
-    The learner's own updates are these, with `make_optimizer`'s optimiser and masks drawn by
-    `LanguageModel.sample_masks`.
+    The learner's updates are calls of this function, with the optimiser of `make_optimizer` and
+    masks from `LanguageModel.sample_masks`.
 
     Args:
-      graph: the model's structure, of `make_graph`.
-      optimizer: any optax optimiser; clipping is its business.
+      graph: the model's structure, from `make_graph`.
+      optimizer: any optax optimiser. Gradients are clipped only if it clips them.
       config: of these settings only `weight_decay` is used.
       params: see `LanguageModel`.
-      optimizer_state: `optimizer.init(params)`, or that of the last update.
-      recurrent: the recurrent state before the window; `LanguageModel.initial_state`, or that of
-        the last update.
+      optimizer_state: from `optimizer.init(params)` or the last update.
+      recurrent: the recurrent state before the window, from `LanguageModel.initial_state` or the
+        last update.
       inputs: tokens, int32 [batch, steps].
       targets: the tokens to predict, int32 [batch, steps].
       masks: of dropout, or None to drop nothing.
@@ -213,10 +262,14 @@ def cost(
     targets: jax.Array,
     masks: DropoutMasks | None,
 ) -> tuple[jax.Array, tuple[Any, jax.Array]]:
-    """What gradient descent lowers on a window [batch, steps], as in the authors' code.
+    """Compute what gradient descent minimises on a window, as in the authors' code.
 
-    Cross entropy summed over time and averaged over the batch, plus 0.5 · weight_decay · Σw² over
-    all parameters. Also returns the recurrent state after the window and the summed cross entropy.
+    This is the cross entropy, summed over time and averaged over the batch, plus
+    0.5 · weight_decay · Σw² over all parameters. Arguments are those of `update`.
+
+    Returns:
+      The cost, and besides it the recurrent state after the window and the cross entropy in nats,
+      summed over the window's tokens.
     """
     model = nnx.merge(graph, params)
     recurrent, losses = model.token_losses(recurrent, inputs, targets, masks)
@@ -226,13 +279,27 @@ def cost(
 
 
 def learning_rate(config: TrainConfig, epoch: Any) -> jax.Array:
-    """The rate in an epoch counted from 0: divided by the decay in each after `constant_epochs`."""
+    """Compute the learning rate in an epoch, counted from 0.
+
+    It is divided by `learning_rate_decay` once for each epoch after the first `constant_epochs`.
+    """
     exponent = jnp.maximum(epoch - config.constant_epochs + 1, 0)
     return config.learning_rate / config.learning_rate_decay ** jnp.asarray(exponent, float)
 
 
+def own_learning_rate(optimizer_state: optax.OptState) -> Any:
+    """Find the learning rate of one model in its optimiser's state.
+
+    Returns:
+      A scalar, where `optax.inject_hyperparams` keeps the rate there; otherwise None.
+    """
+    return optax.tree.get(
+        optimizer_state, "learning_rate", filtering=lambda _, value: isinstance(value, jax.Array)
+    )
+
+
 def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> optax.GradientTransformation:
-    """Clipping by global norm, then the configured optimiser with the decay of its rate."""
+    """Make the configured optimiser with its decaying rate, after clipping by global norm."""
 
     def rate(count: jax.Array) -> jax.Array:
         return learning_rate(config, count // steps_per_epoch)

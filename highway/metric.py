@@ -5,12 +5,11 @@ from common.metric import Metric, Protocol
 BATCHED = Protocol(
     "batched",
     "many slices of the stream side by side, cut as in training; what is left over at the end "
-    "isn't counted; of the checkpoint that was best on validation",
+    "isn't counted",
 )
 FULL = Protocol(
     "full (batch 1)",
-    "every token of the stream, at batch 1, the protocol of the published test numbers; of the "
-    "checkpoint that was best on validation",
+    "every token of the stream, at batch 1, the protocol of the published test numbers",
 )
 MC_DROPOUT = Protocol(
     "MC dropout",
@@ -25,12 +24,12 @@ SPLITS = {
     "test_full": FULL,
     "test_mc": MC_DROPOUT,
 }
-"""Split, as metrics name it → the protocol by which it is measured."""
+"""Split in a metric's name → the protocol by which it is measured."""
 DECIMALS = {"loss": 4, "perplexity": 2, "bits_per_character": 3}
-"""Measure → decimals."""
+"""Measure → decimals that are shown."""
 
 
 def metric(name: str) -> Metric:
-    """The metric `split/measure`, of `SPLITS` and `DECIMALS`."""
+    """Describe the metric `split/measure`, its parts being keys of `SPLITS` and `DECIMALS`."""
     split, measure = name.split("/")
     return Metric(name, SPLITS[split], decimals=DECIMALS[measure], split=split.partition("_")[0])

@@ -18,9 +18,18 @@ def sample(
     count: int,
     temperature: float = 1.0,
 ) -> jax.Array:
-    """Continues prompt int [n ≥ 1] by `count` tokens drawn from softmax(logits / temperature).
+    """Continue a text by tokens drawn from softmax(logits / temperature).
 
-    Temperature 0 takes the likeliest token each time.
+    Args:
+      graph: the model's structure.
+      params: its parameters.
+      key: of the draws.
+      prompt: the tokens to continue, int [n ≥ 1].
+      count: how many tokens to draw.
+      temperature: at 0 the most probable token is taken each time.
+
+    Returns:
+      The tokens drawn, int [count].
     """
     model = nnx.merge(graph, params)
     state, features = model.features(model.initial_state(1), prompt[None])

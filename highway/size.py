@@ -6,10 +6,11 @@ from highway.config import ModelConfig
 
 
 def parameter_count(config: ModelConfig, vocabulary_size: int) -> int:
-    """Trainable parameters of a language model: embedding, core, softmax weights and bias.
+    """Count the trainable parameters of a language model.
 
-    For a coupled RHN this is the formula of docs/published.md: V·E + 2·(U² + U) per highway layer,
-    2·E·U more for the first, U·V more unless tied, and V.
+    For a coupled RHN with vocabulary V, embedding width E and U units these are (docs/published.md)
+    V·E for the embedding, 2·(U² + U) per highway layer, 2·E·U for the input, U·V for the softmax
+    unless it is tied, and V for its bias.
     """
     embedding = config.embedding_size(vocabulary_size)
     softmax = vocabulary_size if config.tied else (config.units + 1) * vocabulary_size
@@ -19,9 +20,16 @@ def parameter_count(config: ModelConfig, vocabulary_size: int) -> int:
 
 
 def units_for_budget(config: ModelConfig, vocabulary_size: int, budget: int, multiple: int) -> int:
-    """The most units, in steps of `multiple`, with which a model keeps to a parameter budget.
+    """Find the most units with which a model keeps to a parameter budget.
 
-    Raises ValueError where not even `multiple` units fit.
+    Args:
+      config: the other settings.
+      vocabulary_size: of the model.
+      budget: the most parameters.
+      multiple: the result is a multiple of this.
+
+    Raises:
+      ValueError: not even `multiple` units fit.
     """
     units = 0
     while parameter_count(replace(config, units=units + multiple), vocabulary_size) <= budget:
@@ -32,6 +40,7 @@ def units_for_budget(config: ModelConfig, vocabulary_size: int, budget: int, mul
 
 
 def _core_count(config: ModelConfig, inputs: int) -> int:
+    """Count the parameters of one recurrent layer with inputs of this width."""
     units = config.units
     match config.core:
         case "rhn":

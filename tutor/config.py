@@ -25,10 +25,11 @@ class DataConfig:
     """Which melodies, and how many of them."""
 
     name: Annotated[str, DATASET] = "folk_melodies"
+    """Name of the collection."""
     train_melodies: Annotated[NonNegativeInt, Prefix("training melodies")] = 0
-    """Only the first so many training melodies; 0 for all of them."""
+    """How many training melodies are used, from the first on; 0 for all of them."""
     evaluation_melodies: Annotated[NonNegativeInt, Prefix("evaluation melodies")] = 0
-    """Only the first so many validation and test melodies; 0 for all of them."""
+    """How many validation melodies, and how many test melodies, are used; 0 for all of them."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,9 @@ class ModelConfig:
     """The recurrent network; prior and value networks have the same shape."""
 
     core: Literal["lstm", "rhn"] = "lstm"
+    """Kind of recurrent cell."""
     units: PositiveInt = 100
+    """Width of the recurrent state."""
     depth: PositiveInt = 1
     """Highway steps within one time step. RHN only."""
     initial_range: PositiveFloat = 0.1
@@ -47,7 +50,7 @@ class ModelConfig:
     """Initial bias of the transform gates. RHN only."""
 
     def __post_init__(self):
-        """Raises ConfigError where two settings exclude each other."""
+        """Raise ConfigError where two settings exclude each other."""
         if self.core == "lstm" and self.depth != 1:
             raise ConfigError(
                 f"model.core=lstm has depth 1, not {self.depth}: set model.depth=1 or "
@@ -57,33 +60,38 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class PriorConfig:
-    """Maximum likelihood; the defaults are the paper's, the floor of the rate the code's."""
+    """Maximum likelihood. The defaults are the paper's, but the learning rate's floor is that of
+    the released code."""
 
     iterations: Annotated[PositiveInt, Amount("updates")] = 30_000
-    """Updates."""
+    """Updates in all."""
     batch_size: PositiveInt = 128
+    """Windows of an update."""
     steps: PositiveInt = 40
-    """Events predicted in a window, the masked ones included. The paper doesn't say; these are 8
-    masked ones and as many as a composition has."""
+    """Events predicted in a window, the masked ones included. The paper doesn't give it; this is 8
+    masked ones and the 32 of a composition."""
     masked: NonNegativeInt = 8
-    """First predictions of a window (and of a melody, in evaluation) that don't count: 8 in the
+    """Predictions that don't count at the start of a window, or of a melody in evaluation: 8 in the
     paper, 32 in the released code."""
     learning_rate: PositiveFloat = 0.5
-    """Of Adam (Kingma & Ba 2015)."""
+    """Initial learning rate of Adam (Kingma & Ba 2015)."""
     learning_rate_decay: PositiveFloat = 0.85
-    """Factor of the rate every `decay_every` updates."""
+    """The rate is multiplied by this every `decay_every` updates."""
     decay_every: PositiveInt = 1000
+    """Updates between two decays of the rate."""
     learning_rate_floor: NonNegativeFloat = 2e-4
+    """The rate doesn't fall below this."""
     clip_norm: PositiveFloat = 5.0
     """Largest global norm of the gradient."""
     weight_decay: NonNegativeFloat = 2.5e-5
-    """Adds 0.5 · weight_decay · Σw² over all parameters to the loss."""
+    """The loss includes 0.5 · weight_decay · Σw² over all parameters."""
     report_every: Annotated[PositiveInt, IMMATERIAL] = 100
+    """Updates between two rows of metrics.jsonl."""
     evaluate_every: PositiveInt = 1000
     """Updates between two evaluations on the validation melodies."""
 
     def __post_init__(self):
-        """Raises ConfigError where nothing would be left to learn from."""
+        """Raise ConfigError where nothing would be left to learn from."""
         if self.masked >= self.steps:
             raise ConfigError(
                 f"prior.masked={self.masked} masks all of prior.steps={self.steps} predictions."
@@ -92,44 +100,51 @@ class PriorConfig:
 
 @dataclass(frozen=True)
 class LearnConfig:
-    """KL-controlled Q-learning; the defaults are the paper's and the released code's."""
+    """KL-controlled Q-learning. The defaults are those of the paper and the released code."""
 
     method: Method = "q"
+    """How values are learned: Q-learning, Ψ-learning, G-learning, or Q-learning without a prior."""
     iterations: Annotated[PositiveInt, Amount("environment steps")] = 1_000_000
     """Environment steps in all."""
     environments: PositiveInt = 1
     """Compositions that grow side by side."""
     update_every: PositiveInt = 5
-    """Environment steps to one gradient step."""
+    """Environment steps between two gradient steps."""
     replay_capacity: PositiveInt = 100_000
+    """Most transitions that the memory holds; the newest stay."""
     batch_size: PositiveInt = 32
+    """Transitions of a gradient step."""
     learning_rate: PositiveFloat = 1e-3
-    """Of Adam (Kingma & Ba 2015)."""
+    """Learning rate of Adam (Kingma & Ba 2015)."""
     clip_norm: PositiveFloat = 5.0
-    """Largest norm of the gradient of each parameter array, clipped by itself."""
+    """Largest norm of the gradient of each parameter array; each is clipped by itself."""
     discount: NonNegativeFloat = 0.5
-    """γ."""
+    """Discount factor γ of the values that follow."""
     target_rate: PositiveFloat = 0.01
-    """η: the target network's share of the new weights after a gradient step. It moves after each
-    block, so with one environment after each step; after k steps at once by 1 − (1 − η)^k."""
+    """Share η of the new weights in the target network after a gradient step. After k steps done in
+    a row, as with several environments, the share is 1 − (1 − η)^k."""
     c: PositiveFloat = 0.5
-    """The reward is divided by this; the larger, the nearer the policy stays to the prior."""
+    """The reward is divided by this. A larger c keeps the policy nearer to the prior."""
     exploration: Literal["epsilon_greedy", "boltzmann"] = "epsilon_greedy"
-    """A uniform event with probability ε, otherwise the best; or a draw from the policy itself."""
+    """Either a uniform event with probability ε and otherwise the best one, or an event drawn from
+    the policy."""
     epsilon_start: NonNegativeFloat = 1.0
+    """ε at the beginning."""
     epsilon_end: NonNegativeFloat = 0.1
+    """ε after `epsilon_iterations` steps."""
     epsilon_iterations: PositiveInt = 500_000
     """Environment steps over which ε falls linearly."""
     double: bool = False
-    """Double Q-learning (van Hasselt et al. 2016), for the methods with a maximum."""
+    """Whether to use double Q-learning (van Hasselt et al. 2016); for the methods with a
+    maximum."""
     bootstrap_at_end: bool = True
-    """Whether the value after a composition's last event counts in its target, as if the piece went
-    on; the released code has no notion of an end."""
+    """Whether the target of a composition's last event includes the value of what would follow, as
+    in the released code, which knows no end of a composition."""
     report_every: Annotated[PositiveInt, IMMATERIAL] = 10_000
     """Environment steps between two rows of metrics.jsonl."""
 
     def __post_init__(self):
-        """Raises ConfigError where two settings exclude each other."""
+        """Raise ConfigError where two settings exclude each other."""
         if self.double and self.method in ("psi", "g"):
             raise ConfigError(
                 f"learn.double=true is for methods with a maximum (q, rl_only), not {self.method}."
@@ -154,7 +169,7 @@ class EvaluationConfig:
     compositions: Annotated[PositiveInt, IMMATERIAL] = 100
     """Compositions at each evaluation."""
     final_compositions: Annotated[PositiveInt, Amount("compositions")] = 100_000
-    """Compositions behind the statistics of Table 1."""
+    """Compositions from which the statistics of Table 1 are computed."""
 
 
 @dataclass(frozen=True)
@@ -165,10 +180,10 @@ class NoteRNNConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
     final_compositions: Annotated[PositiveInt, Amount("compositions")] = 100_000
-    """Compositions behind the statistics of Table 1."""
+    """Compositions from which the statistics of Table 1 are computed."""
     original_quirks: bool = False
-    """Rests and holds swap their events in the data, as in the released code: what was a hold then
-    counts as a rest for the reward."""
+    """Whether rests and holds swap their events in the data, as in the released code; the reward
+    then takes a hold for a rest, and a rest for a hold."""
 
 
 @dataclass(frozen=True)
@@ -176,10 +191,11 @@ class NoteRNNRun:
     """Which Note RNN is tuned."""
 
     preset: str = "paper"
-    """Preset of the experiment note_rnn; it is run first if it hasn't been."""
+    """Preset of the experiment note_rnn, which is run first if it hasn't been."""
     seed: NonNegativeInt = 0
+    """Seed of that run."""
     run: str = ""
-    """Directory of a finished run of note_rnn to take instead, whatever its settings."""
+    """Directory of a finished run of note_rnn that is taken instead, whatever its settings."""
 
 
 @dataclass(frozen=True)
@@ -190,12 +206,12 @@ class TutorConfig:
     learn: LearnConfig = field(default_factory=LearnConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     original_quirks: bool = False
-    """Departures of the released code from the paper: the best action is stored in Boltzmann
-    exploration, G trains its prior, an evaluation counts only each piece's last event; and the Note
-    RNN has to be one with `original_quirks`."""
+    """Whether to depart from the paper as the released code does: Boltzmann exploration stores the
+    best action, G trains its prior, and evaluations count each piece's last event only. The Note
+    RNN must then have `original_quirks` too."""
 
     def __post_init__(self):
-        """Raises ConfigError where an evaluation would fall between two rounds."""
+        """Raise ConfigError where evaluations don't divide the training evenly."""
         if self.learn.iterations % self.evaluation.every:
             raise ConfigError(
                 f"learn.iterations={self.learn.iterations} is no multiple of "

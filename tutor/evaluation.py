@@ -1,4 +1,4 @@
-"""Composing with a tuned model, and what is measured of its compositions."""
+"""Composing with a tuned model, and means over the compositions."""
 
 import math
 from collections.abc import Callable
@@ -15,24 +15,26 @@ from tutor.kl_control import METHODS
 from tutor.sequence_model import Graph, Params
 
 CHUNK = 1000
-"""Compositions that grow side by side; a matter of speed and memory only."""
+"""Compositions that grow side by side. Each chunk has a random key of its own, so that another
+number here gives other compositions."""
 
 
 class Policy(NamedTuple):
-    """What chooses events: values, and the prior that it is compared with, or tilted by."""
+    """The parameters that choose events."""
 
     params: Params
-    """Of the value network; of the prior itself, to compose as the prior does."""
+    """Of the value network. To compose as the prior does they are the prior's."""
     prior: Params
+    """Of the prior, with which the policy is compared and, by some methods, multiplied."""
 
 
 class Compositions(NamedTuple):
-    """N finished sequences of at most T events, and what was so at each event; arrays [N, T]."""
+    """N finished sequences of at most T events, with measurements at each event; arrays [N, T]."""
 
     events: Any
-    """int32; the priming events aren't among them."""
+    """The events, int32, without the priming ones."""
     reward: Any
-    """The environment's, not divided by c."""
+    """The environment's reward of the event, not divided by c."""
     log_prior: Any
     """log p(a|s) of the event, in nats."""
     kl: Any
@@ -40,7 +42,7 @@ class Compositions(NamedTuple):
     entropy: Any
     """H(π(·|s)) before the event, exact, in nats."""
     counted: Any
-    """bool: whether the event belongs to its sequence, up to and with the one that ended it."""
+    """Whether the event belongs to its sequence, bool: true up to the event that ended it."""
 
     @property
     def lengths(self) -> np.ndarray:
@@ -48,10 +50,15 @@ class Compositions(NamedTuple):
         return np.sum(self.counted, axis=1)
 
     def metrics(self, split: str, *, last_only: bool = False) -> dict[str, float]:
-        """Means over all events that count, by their names in a record.
+        """Average over all events that belong to their sequences.
 
-        With `last_only` reward and log p are those of each sequence's last event, as in the
-        evaluations of the released code.
+        Args:
+          split: what the metrics' names begin with.
+          last_only: whether reward and log p are averaged over each sequence's last event only, as
+            in the evaluations of the released code.
+
+        Returns:
+          Metrics by name: reward, log_prior, kl_policy_prior and entropy, the last three in nats.
         """
         places = np.arange(self.counted.shape[1])
         last = places == self.lengths[:, None] - 1
@@ -66,12 +73,16 @@ class Compositions(NamedTuple):
 
 
 class Composer:
-    """Draws sequences from the softmax policy of a method, and scores them as they grow."""
+    """Draws sequences from the softmax policy of a method, and measures them as they grow."""
 
     def __init__(self, graph: Graph, method: str, environment: Environment, length: int):
-        """A composer of sequences that end with their environment, after `length` events at most.
+        """Make a composer.
 
-        `method` is a name of METHODS.
+        Args:
+          graph: the structure of value network and prior.
+          method: a name of METHODS.
+          environment: what gives the reward, and says where a sequence ends.
+          length: the most events of a sequence.
         """
         self.graph, self.method, self.environment = graph, METHODS[method], environment
         self.length = length
@@ -86,11 +97,20 @@ class Composer:
         primer: np.ndarray | None = None,
         tick: Callable[[], None] = lambda: None,
     ) -> Compositions:
-        """Composes `count` sequences; returns arrays in host memory.
+        """Compose sequences.
 
-        Each begins with zero recurrent states and an event from `environment.reset`, which isn't
-        part of it; or with the events of `primer`, int [P], which aren't either. `tick` is called
-        now and then and may raise to stop.
+        Each begins from zero recurrent states with priming events, which aren't part of it.
+
+        Args:
+          policy: what chooses events.
+          key: of all random numbers.
+          count: number of sequences.
+          primer: the priming events of all sequences, int [P]. By default each sequence has one,
+            from the environment's `reset`.
+          tick: is called between chunks of sequences and may raise to stop.
+
+        Returns:
+          The sequences, in host memory.
         """
         size = min(count, CHUNK)
         chunks = []
@@ -103,6 +123,7 @@ class Composer:
     def _compose(
         self, policy: Policy, key: jax.Array, primer: jax.Array | None, *, count: int
     ) -> Compositions:
+        """Compose a chunk of sequences, to be compiled."""
         reset_key, draw_key = jax.random.split(key)
         actor = self._begin(policy, reset_key, primer, count)
 
@@ -130,7 +151,7 @@ class Composer:
         return jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), made)
 
     def _begin(self, policy: Policy, key: jax.Array, primer: jax.Array | None, count: int) -> Actor:
-        """Empty sequences, the networks' states those after all of the primer but its last."""
+        """Begin empty sequences; the networks have read all of the primer but its last event."""
         value, prior = (nnx.merge(self.graph, params) for params in policy)
         observation, state = jax.vmap(self.environment.reset, (0, None))(
             jax.random.split(key, count), self.environment.params

@@ -1,9 +1,10 @@
-"""KL control: targets, errors and policies of Q-, Ψ-, G-learning and RL alone, one step at a time.
+"""KL control: targets, errors and policies of Q-, Ψ-, G-learning and RL without a prior.
 
-Sequence Tutor (Jaques et al. 2017) maximises E_π[Σ r − KL(π(·|s) ‖ p(·|s))], r being the
-task's reward over c and p a fixed prior, the sequence model that the network started from. The
-functions are for one transition, in rlax's manner and with its names: `_tm1` is where the action
-was taken, `_t` where it led. vmap them for a batch. No gradient reaches target or prior.
+Sequence Tutor (Jaques et al. 2017) maximises E_π[Σ r − KL(π(·|s) ‖ p(·|s))]. Here r is the task's
+reward over c, and p a fixed prior, the sequence model that the network started from. As in rlax,
+functions are for one transition: names in `_tm1` belong to the state in which the action was taken,
+names in `_t` to the state that it led to. vmap the functions for a batch. No gradient reaches
+target or prior.
 
 | method    | learns toward                                                | policy         |
 |-----------|--------------------------------------------------------------|----------------|
@@ -25,12 +26,12 @@ Scalar = jax.Array
 
 
 class Transition(NamedTuple):
-    """One step, and what the networks say of it; A is the number of actions."""
+    """One step, with the networks' outputs before and after it; A is the number of actions."""
 
     a_tm1: Scalar
     """The action, an integer."""
     r_t: Scalar
-    """Its reward, already divided by the paper's c, without the prior's share."""
+    """Its reward over the paper's c, without log p(a|s)."""
     discount_t: Scalar
     """γ, or 0 if the episode ended with the action."""
     log_prior_tm1: jax.Array
@@ -40,38 +41,42 @@ class Transition(NamedTuple):
     q_t: jax.Array
     """The target network's values at s', [A]."""
     selector_t: jax.Array | None = None
-    """The online network's values at s', [A], which then choose the action whose q_t counts
-    (double Q-learning, van Hasselt et al. 2016). For the methods with a maximum."""
+    """The online network's values at s', [A], to choose the action whose q_t counts (double
+    Q-learning, van Hasselt et al. 2016); or None. For the methods with a maximum only."""
 
 
 def q_target(transition: Transition) -> Scalar:
-    """y = log p(a|s) + r + γ · max_a' Q⁻(s', a').
+    """Compute y = log p(a|s) + r + γ · max_a' Q⁻(s', a').
 
-    With a selector: y = log p(a|s) + r + γ · Q⁻(s', argmax_a' Q(s', a')).
+    With a selector it is y = log p(a|s) + r + γ · Q⁻(s', argmax_a' Q(s', a')).
     """
     return _log_prior(transition) + rl_only_target(transition)
 
 
 def psi_target(transition: Transition) -> Scalar:
-    """y = log p(a|s) + r + γ · log Σ_a' exp Ψ⁻(s', a')."""
+    """Compute y = log p(a|s) + r + γ · log Σ_a' exp Ψ⁻(s', a')."""
     value = jax.nn.logsumexp(transition.q_t)
     return _log_prior(transition) + transition.r_t + transition.discount_t * value
 
 
 def g_target(transition: Transition) -> Scalar:
-    """y = r + γ · log Σ_a' exp(log p(a'|s') + G⁻(s', a')); G = Ψ − log p."""
+    """Compute y = r + γ · log Σ_a' exp(log p(a'|s') + G⁻(s', a')), where G = Ψ − log p."""
     value = jax.nn.logsumexp(transition.log_prior_t + transition.q_t)
     return transition.r_t + transition.discount_t * value
 
 
 def rl_only_target(transition: Transition) -> Scalar:
-    """y = r + γ · max_a' Q⁻(s', a'), or with a selector r + γ · Q⁻(s', argmax_a' Q(s', a'))."""
+    """Compute y = r + γ · max_a' Q⁻(s', a').
+
+    With a selector it is y = r + γ · Q⁻(s', argmax_a' Q(s', a')).
+    """
     selector = transition.q_t if transition.selector_t is None else transition.selector_t
     value = transition.q_t[jnp.argmax(selector)]
     return transition.r_t + transition.discount_t * value
 
 
 def _log_prior(transition: Transition) -> Scalar:
+    """Return log p(a|s) of the action taken."""
     return transition.log_prior_tm1[transition.a_tm1]
 
 
@@ -79,11 +84,11 @@ class Method(NamedTuple):
     """A way to learn values under a prior."""
 
     target: Callable[[Transition], Scalar]
-    """What the value of the action taken is drawn to."""
+    """The target of the action taken, toward which its value is moved."""
     tilts_prior: bool
-    """Whether the policy is ∝ p · exp values, rather than ∝ exp values."""
+    """Whether the policy is ∝ p · exp(values); otherwise it is ∝ exp(values)."""
     takes_maximum: bool
-    """Whether the target has a maximum, so that double Q-learning applies."""
+    """Whether the target has a maximum over actions, so that double Q-learning is possible."""
 
 
 METHODS = {
@@ -95,10 +100,16 @@ METHODS = {
 
 
 def td_error(method: Method, q_tm1: jax.Array, transition: Transition) -> Scalar:
-    """y − q(s, a), with a gradient for q_tm1 [A] only.
+    """Compute y − q(s, a), which has a gradient for q(s, a) only.
 
-    Raises ValueError where a shape is wrong, or where there is a selector and the method has no
-    maximum, TypeError where the action isn't an integer.
+    Args:
+      method: what gives the target y.
+      q_tm1: the online network's values at s, [A].
+      transition: the step.
+
+    Raises:
+      TypeError: the action isn't an integer.
+      ValueError: a shape is wrong, or there is a selector and the method has no maximum.
     """
     _check_shapes(q_tm1, transition)
     if transition.selector_t is not None and not method.takes_maximum:
@@ -108,14 +119,25 @@ def td_error(method: Method, q_tm1: jax.Array, transition: Transition) -> Scalar
 
 
 def squared_loss(method: Method, q_tm1: jax.Array, transition: Transition) -> Scalar:
-    """(y − q(s, a))²: what is averaged over a batch and minimised. Errors as for `td_error`."""
+    """Compute (y − q(s, a))², whose mean over a batch is minimised; see `td_error`."""
     return jnp.square(td_error(method, q_tm1, transition))
 
 
 def policy_scores(method: Method, q: jax.Array, log_prior: jax.Array) -> jax.Array:
-    """Values [..., A] whose softmax is the policy; the best action is their argmax.
+    """Compute the numbers whose softmax is the policy, and whose argmax is the best action.
 
-    q and log_prior [..., A] are of the same state. No gradient reaches the prior.
+    No gradient reaches the prior.
+
+    Args:
+      method: by which values make a policy.
+      q: values of states, [..., A].
+      log_prior: log p(·|s) of the same states, [..., A].
+
+    Returns:
+      [..., A].
+
+    Raises:
+      ValueError: the shapes differ.
     """
     if q.shape != log_prior.shape:
         raise ValueError(f"values {q.shape} and prior {log_prior.shape} differ in shape")
@@ -123,36 +145,42 @@ def policy_scores(method: Method, q: jax.Array, log_prior: jax.Array) -> jax.Arr
 
 
 def log_policy(method: Method, q: jax.Array, log_prior: jax.Array) -> jax.Array:
-    """log π(·|s), [..., A], of the softmax policy; arguments as for `policy_scores`."""
+    """Compute log π(·|s) of the softmax policy, [..., A]; arguments as for `policy_scores`."""
     return jax.nn.log_softmax(policy_scores(method, q, log_prior))
 
 
 def kl_policy_prior(log_policy: jax.Array, log_prior: jax.Array) -> jax.Array:
-    """KL(π ‖ p) = Σ_a π(a|s) · (log π(a|s) − log p(a|s)) in nats; [..., A] → [...]."""
+    """Compute KL(π ‖ p) = Σ_a π(a|s) · (log π(a|s) − log p(a|s)) in nats; [..., A] → [...]."""
     return jnp.sum(_expected(log_policy, log_policy - log_prior), axis=-1)
 
 
 def entropy(log_policy: jax.Array) -> jax.Array:
-    """H(π) = −Σ_a π(a|s) · log π(a|s) in nats; [..., A] → [...]."""
+    """Compute H(π) = −Σ_a π(a|s) · log π(a|s) in nats; [..., A] → [...]."""
     return -jnp.sum(_expected(log_policy, log_policy), axis=-1)
 
 
 def _expected(log_policy: jax.Array, values: jax.Array) -> jax.Array:
-    """π · values, 0 where π is 0 even if the value is infinite."""
+    """Compute π · values; 0 where π is 0, even if the value is infinite."""
     policy = jnp.exp(log_policy)
     return jnp.where(policy > 0, policy * values, 0.0)
 
 
 def soft_update(target: Any, online: Any, rate: float | jax.Array) -> Any:
-    """θ⁻ ← (1 − η) · θ⁻ + η · θ for two pytrees of the same structure; η is `rate`.
+    """Move a target network toward the online one: θ⁻ ← (1 − η) · θ⁻ + η · θ.
 
-    `optax.incremental_update` adds the two terms the other way round, which compilers round
-    differently: trainings would not go on to the same bits.
+    `optax.incremental_update` adds the two terms in the other order, which compilers round
+    differently: earlier trainings could not be repeated to the bit.
+
+    Args:
+      target: θ⁻, a pytree of arrays.
+      online: θ, of the same structure.
+      rate: η, in 0..1.
     """
     return jax.tree.map(lambda old, new: (1 - rate) * old + rate * new, target, online)
 
 
 def _check_shapes(q_tm1: jax.Array, transition: Transition) -> None:
+    """Raise ValueError for a wrong shape, TypeError for an action that isn't an integer."""
     expected = dict.fromkeys(("log_prior_tm1", "log_prior_t", "q_t", "selector_t"), q_tm1.shape)
     expected |= dict.fromkeys(("a_tm1", "r_t", "discount_t"), ())
     if q_tm1.ndim != 1:

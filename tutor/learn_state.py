@@ -1,4 +1,4 @@
-"""What the Q-learning loop reads and writes: transitions, random numbers, the state of a seed."""
+"""The data of the Q-learning loop: transitions, totals, random numbers, the state of a member."""
 
 from typing import Any, NamedTuple
 
@@ -11,70 +11,80 @@ from tutor.sequence_model import Params
 
 
 class StoredTransition(NamedTuple):
-    """One transition in the replay memory, with the recurrent states of when it was made."""
+    """One transition in the replay memory, with the recurrent states from when it was made."""
 
     observation: jax.Array
+    """The event before the action, int32."""
     action: jax.Array
+    """The event taken, int32."""
     next_observation: jax.Array
+    """The event that the environment returned, int32."""
     reward: jax.Array
-    """Divided by c, without log p(a|s)."""
+    """The environment's reward over c, without log p(a|s)."""
     discount: jax.Array
+    """γ, or 0 after a sequence's last event if values end there."""
     policy_before: Any
     """The value network's state before the observation."""
     policy_after: Any
     """Its state after the observation, before the action."""
     prior_after: Any
-    """The prior's state after the observation; None where no target asks for log p(·|s')."""
+    """The prior's state after the observation; None where the target doesn't need log p(·|s')."""
     log_prior: jax.Array
     """log p(·|s), [A]."""
 
 
 class BootstrapValues(NamedTuple):
-    """What the networks say of the states that transitions led to."""
+    """The networks' outputs for the states that transitions led to."""
 
     q: jax.Array
     """Values of the target network, [..., A]."""
     log_prior: jax.Array | None
-    """log p(·|s'), [..., A]; None where no target asks for it."""
+    """log p(·|s'), [..., A]; None where the target doesn't need it."""
 
 
 class LearnTotals(NamedTuple):
     """Sums since they were last collected; scalars."""
 
     loss: jax.Array
-    """Mean squared error of a batch, over updates."""
+    """Mean squared error of a batch, summed over updates."""
     kl: jax.Array
-    """KL(π ‖ p), mean over a batch of replayed states, over rounds."""
+    """Mean of KL(π ‖ p) over a batch of replayed states, summed over rounds."""
     entropy: jax.Array
-    """H(π), likewise."""
+    """Mean of H(π) over the same states, summed over rounds."""
+    # Checkpoints know the fields by name: renaming this one would keep old runs from resuming.
     looks: jax.Array
-    """Rounds."""
+    """How many rounds there were."""
     reward: jax.Array
-    """The environment's reward over c, over environment steps."""
+    """The environment's reward over c, summed over environment steps."""
     log_prior: jax.Array
-    """log p(a|s) of the actions taken, over environment steps."""
+    """log p(a|s) of the actions taken, summed over environment steps."""
     updates: jax.Array
+    """How many gradient steps there were."""
     steps: jax.Array
+    """How many environment steps there were."""
 
 
 class LearnState(NamedTuple):
-    """Everything that learning with one seed reads and writes, but for the count of its steps.
+    """Everything that the training of one member reads and writes, except its count of steps.
 
-    That is the population's, which all its members share.
+    The population counts the steps, which are the same for all members.
     """
 
     params: Params
+    """Of the value network."""
     target: Params
+    """Of the target network."""
     prior: Params
-    """The frozen prior, the paper's Reward RNN."""
+    """Of the prior, the paper's Reward RNN. It is frozen, unless a quirk trains it."""
     optimizer: optax.OptState
     replay: Replay
     actor: Actor
     key: jax.Array
-    """Never changes: round n draws from fold_in(key, n), environments from
+    """It never changes: round n draws from fold_in(key, n), environments draw from
     fold_in(key, 2³² − 1)."""
     diverged_at: jax.Array
-    """The step from which on updates were not finite, int32, or −1. None was applied since."""
+    """The step that began the round which wasn't finite, int32, or −1. That round and those after
+    it changed no network."""
     totals: LearnTotals
 
 
@@ -84,9 +94,9 @@ class StepDraws(NamedTuple):
     explore: jax.Array
     """Uniform in [0, 1), [n, E]."""
     action: jax.Array
-    """Uniform events, int32 [n, E]; of Boltzmann exploration Gumbel noise [n, E, A]."""
+    """Uniform events, int32 [n, E]; for Boltzmann exploration Gumbel noise, [n, E, A]."""
     first: jax.Array
-    """Observations with which sequences begin, int32 [n, E]."""
+    """Observations with which new sequences begin, int32 [n, E]."""
 
 
 class Draws(NamedTuple):

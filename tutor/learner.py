@@ -1,13 +1,13 @@
 """KL-controlled Q-learning: act, store, learn, as one jitted scan over many environment steps.
 
-**Blocks and rounds.** With E environments side by side, an update every U environment steps falls
-due in the middle of a step of all environments, unless steps are counted in *blocks*: the fewest
-environment steps that make a whole number of updates, the least common multiple of E and U. In a
-block all environments act lcm / E times; then lcm / U batches are drawn, what the target network
-says of them is computed in one go, the updates are made one after the other, and the target network
-moves once, by as much as after each of them. A *round* is some blocks, about `ROUND_STEPS` steps,
-whose random numbers are drawn at once; metrics of the policy are taken at its end, and a training
-stops, reports and resumes between rounds.
+**Blocks and rounds.** E environments act at the same time, which makes E environment steps at once.
+An update is due every U steps, and so may be due in the midst of them. Therefore learning goes in
+*blocks* of lcm(E, U) environment steps, the fewest that make a whole number of updates and of
+actions of each environment. In a block all environments act lcm / E times. Then lcm / U batches are
+drawn from the memory, the target network is evaluated on all of them at once, the updates follow
+one after the other, and the target network moves once, as far as that many moves would take it. A
+*round* is some blocks, about `ROUND_STEPS` environment steps, whose random numbers are drawn at
+once. At its end the policy is measured; a training stops, reports and resumes between rounds only.
 
 For example, 40 environments with an update every 5 steps: a block is 40 steps (each environment
 acts once) and 8 updates on batches of 32, after which the target network moves by 1 − (1 − η)^8;
@@ -16,7 +16,6 @@ blocks.
 """
 
 import math
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -29,7 +28,7 @@ from common.population import is_finite, keep_finite, zero_totals
 from tutor import kl_control, replay
 from tutor.actor import Actor, Environment, decide, take
 from tutor.config import LearnConfig
-from tutor.kl_control import METHODS, Method, Transition
+from tutor.kl_control import METHODS
 from tutor.learn_state import (
     BootstrapValues,
     Draws,
@@ -40,28 +39,31 @@ from tutor.learn_state import (
 )
 from tutor.replay import Replay
 from tutor.sequence_model import Graph, Params
+from tutor.update import log_prior_after, update
 
 ROUND_STEPS = 200
 """About how many environment steps draw their random numbers at once."""
 
 _GUARDED = ("params", "target", "prior", "optimizer", "totals")
-"""What a round that isn't finite leaves as it was. The memory goes on: to hold back a copy of it
-would take longer than the round."""
+"""Fields that keep their values when a round isn't finite. The memory isn't among them: keeping a
+copy of it would take longer than the round."""
 
 
 class Quirks(NamedTuple):
-    """Departures from the paper that the released code makes; off by default."""
+    """Ways in which the released code departs from the paper; off by default."""
 
     stores_best_action: bool = False
-    """Boltzmann exploration stores the best action; reward and next state are the drawn one's."""
+    """Whether Boltzmann exploration stores the best action, with the reward and the next state of
+    the action that was drawn."""
     trains_prior: bool = False
-    """G's target passes its gradient into the prior, which so drifts from the data."""
+    """Whether G's target passes its gradient into the prior, which then drifts from the data."""
 
 
 class TutorLearner:
-    """The pure functions that tune one model in one environment; of a `Population`'s members.
+    """The pure functions that tune one model in one environment.
 
-    Nothing in it changes: state goes in, state comes out.
+    A training lives in its state alone: methods take one and return another. The learner trains the
+    members of a `common.population.Population`, which may have only one.
     """
 
     def __init__(
@@ -72,10 +74,18 @@ class TutorLearner:
         environment: Environment,
         quirks: Quirks = Quirks(),  # noqa: B008 - immutable
     ):
-        """Divides the training into blocks and rounds.
+        """Divide the training into blocks and rounds.
+
+        Args:
+          config: settings of the training.
+          graph: the structure of all networks.
+          num_events: number of different events, the environment's actions.
+          environment: what gives the reward.
+          quirks: of the released code.
 
         Raises:
-          ConfigError: the iterations don't fit the blocks, or a quirk the method.
+          ConfigError: the iterations are no whole number of blocks, or the method can't have such
+            a quirk.
         """
         if quirks.trains_prior and not METHODS[config.method].tilts_prior:
             raise ConfigError(f"only G's target can train the prior, not that of {config.method}.")
@@ -99,7 +109,15 @@ class TutorLearner:
         self.keeps_prior_state = self.method.tilts_prior
 
     def initial_state(self, prior: Params, seed: int) -> LearnState:
-        """Value and target networks as copies of the prior, an empty memory, sequences begun."""
+        """Begin a training.
+
+        Args:
+          prior: its parameters, which value network and target network start from.
+          seed: of all random numbers.
+
+        Returns:
+          A state with an empty memory and, in each environment, an empty sequence.
+        """
         reset_key, key = jax.random.split(jax.random.key(seed))
         width = self.config.environments
         model = nnx.merge(self.graph, prior)
@@ -131,16 +149,24 @@ class TutorLearner:
         )
 
     def epsilon(self, step: jax.Array) -> jax.Array:
-        """Share of uniform events after `step` environment steps."""
+        """Compute ε, the share of uniform events, after `step` environment steps."""
         config = self.config
         passed = jnp.minimum(step / config.epsilon_iterations, 1.0)
         return config.epsilon_start + (config.epsilon_end - config.epsilon_start) * passed
 
     def metrics(self, totals: LearnTotals, step: int) -> dict[str, float]:
-        """Metrics of totals (NumPy scalars); {} where they are of no steps.
+        """Compute the metrics of totals.
 
-        Reward (the environment's) and log p(a|s) are means over the events of behaviour, with its
-        exploration; KL and entropy of the policy are exact in each of a batch of replayed states.
+        Reward (not divided by c) and log p(a|s) are means over the events that were chosen,
+        exploration included. KL and entropy of the policy are computed exactly for each of a batch
+        of replayed states a round, and averaged.
+
+        Args:
+          totals: NumPy scalars.
+          step: not used; a population passes it to every learner.
+
+        Returns:
+          Metrics by name. Empty where the totals are of no steps.
         """
         sums = {name: float(total) for name, total in totals._asdict().items()}
         if not sums["steps"]:
@@ -156,10 +182,14 @@ class TutorLearner:
         return metrics
 
     def round(self, state: LearnState, step: jax.Array) -> LearnState:
-        """Acts and learns for `round_steps` environment steps, from `step` (int32 scalar) on.
+        """Act and learn for `round_steps` environment steps; pure, to be traced by jit and vmap.
 
-        Pure, to be traced by jit and vmap. Where loss or weights aren't finite afterwards, what was
-        learned stays as it was and `diverged_at` is set.
+        Where loss or weights aren't finite afterwards, networks, optimiser and totals stay as they
+        were and `diverged_at` is set.
+
+        Args:
+          state: of one member.
+          step: environment steps before the round, int32 scalar.
         """
         draws = self._draw(jax.random.fold_in(state.key, step // self.round_steps), step)
         begun = step + jnp.arange(self.blocks, dtype=jnp.int32) * self._block_size
@@ -174,7 +204,7 @@ class TutorLearner:
         )
 
     def _add_policy_statistics(self, state: LearnState, places: jax.Array) -> LearnTotals:
-        """Totals with KL and entropy of the policy in the replayed states at some places."""
+        """Add KL and entropy of the policy in the replayed states at some places to the totals."""
         rows = replay.read(state.replay, places)
         _, q = nnx.merge(self.graph, state.params).step(rows.policy_before, rows.observation)
         log_policy = kl_control.log_policy(self.method, q, rows.log_prior)
@@ -187,9 +217,11 @@ class TutorLearner:
 
     @property
     def _block_size(self) -> int:
+        """Environment steps of a block."""
         return self.steps_per_block * self.config.environments
 
     def _block(self, state: LearnState, xs: tuple[jax.Array, Draws]) -> tuple[LearnState, None]:
+        """Act and learn for a block, given the steps before it and its random numbers."""
         begun, draws = xs
 
         def act(carry: tuple[Actor, Replay, LearnTotals], xs: Any) -> tuple[Any, None]:
@@ -237,8 +269,7 @@ class TutorLearner:
         keys: jax.Array,
         step: jax.Array,
     ) -> tuple[Actor, tuple[StoredTransition, jax.Array]]:
-        """One event in every environment, the transitions [E] that it makes, and the actions [E]
-        behind them."""
+        """Take an event in each environment; return transitions [E] and actions [E] as well."""
         config = self.config
         decision = decide(self.method, self.graph, params, prior, actor)
         best = jnp.argmax(decision.scores, axis=-1).astype(jnp.int32)
@@ -262,7 +293,7 @@ class TutorLearner:
         return self._begin_anew(after, done, draw.first, prior), (row, action)
 
     def _begin_anew(self, actor: Actor, done: jax.Array, first: jax.Array, prior: Params) -> Actor:
-        """The sequences, where one is done an empty one that begins with an observation `first`."""
+        """Replace each sequence that is done by an empty one with `first` as observation."""
         _, start = self.environment.reset(jax.random.key(0), self.environment.params)
         zero = nnx.merge(self.graph, prior).initial_state(1)
 
@@ -278,7 +309,7 @@ class TutorLearner:
         )
 
     def _bootstrap_values(self, state: LearnState, rows: StoredTransition) -> BootstrapValues:
-        """What target network and prior say of where transitions led: the same for all a block."""
+        """Evaluate target network and prior, which don't change within a block, at all s'."""
         target = nnx.merge(self.graph, state.target)
         _, q_t = target.step(rows.policy_after, rows.next_observation)
         asked = self.keeps_prior_state and not self.quirks.trains_prior
@@ -289,7 +320,7 @@ class TutorLearner:
     def _learn(
         self, state: LearnState, rows: StoredTransition, values: BootstrapValues
     ) -> LearnState:
-        """One gradient step on transitions [batch]."""
+        """Do one gradient step on transitions [batch]."""
         done = update(
             self.graph,
             self.method,
@@ -312,7 +343,7 @@ class TutorLearner:
         )
 
     def _draw(self, key: jax.Array, step: jax.Array) -> Draws:
-        """The random numbers of a round, its blocks first: leaves [blocks, per block, ...]."""
+        """Draw the random numbers of a round; leaves [blocks, per block, ...]."""
         keys = jax.random.split(key, 4)
         steps = (self.blocks, self.steps_per_block, self.config.environments)
         events = self.num_events
@@ -335,107 +366,33 @@ class TutorLearner:
         )
 
     def _environment_keys(self, key: jax.Array, step: jax.Array) -> jax.Array:
-        """A key for each environment's step, [E]; no round has so large a number."""
+        """Make the keys [E] with which the environments take the step."""
+        # Rounds draw from fold_in(key, number), and no number of a round is as large as this one.
         keys = jax.random.fold_in(jax.random.fold_in(key, 2**32 - 1), step)
         return jax.random.split(keys, self.config.environments)
 
     def _example_draw(self) -> StepDraws:
+        """Draw the random numbers of one step, for their shapes."""
         draws = self._draw(jax.random.key(0), jnp.zeros((), jnp.int32))
         return jax.tree.map(lambda leaf: leaf[0, 0], draws.steps)
 
 
-class Update(NamedTuple):
-    """What comes out of one update."""
-
-    params: Params
-    drifting_prior: Params | None
-    optimizer: optax.OptState
-    loss: jax.Array
-    """Mean over the batch of (y − q(s, a))², before the update; scalar."""
-
-
-def update(
-    graph: Graph,
-    method: Method,
-    optimizer: optax.GradientTransformation,
-    params: Params,
-    optimizer_state: optax.OptState,
-    batch: StoredTransition,
-    values: BootstrapValues,
-    *,
-    double: bool = False,
-    drifting_prior: Params | None = None,
-) -> Update:
-    """Computes one gradient step of the value network on a batch; pure, to be traced by jit.
-
-    The learner's own updates are these, with `make_optimizer`'s optimiser.
-
-    Args:
-      graph: the structure of all networks, of `tutor.sequence_model.make_model`.
-      method: one of `tutor.kl_control.METHODS`.
-      optimizer: any optax optimiser; clipping is its business.
-      params: the value network's, see `SequenceModel`.
-      optimizer_state: `optimizer.init(params)`, or that of the last update.
-      batch: transitions, leaves [batch, ...].
-      values: what target network and prior say of the states that they led to, [batch, A].
-      double: the value network itself chooses the action whose target value counts (double
-        Q-learning), for the methods with a maximum.
-      drifting_prior: the prior's parameters, to train them as well through G's target, which the
-        released code does; `optimizer_state` is then that of the pair (params, drifting_prior).
-    """
-    leaks = drifting_prior is not None
-
-    def loss(trained: Any) -> jax.Array:
-        params, prior = trained if leaks else (trained, None)
-        model = nnx.merge(graph, params)
-        _, q_tm1 = model.step(batch.policy_before, batch.observation)
-        log_prior_t = batch.log_prior if values.log_prior is None else values.log_prior
-        selector = None
-        if leaks:
-            log_prior_t = log_prior_after(graph, prior, batch)
-        if double:
-            _, selector = model.step(batch.policy_after, batch.next_observation)
-        transition = Transition(
-            a_tm1=batch.action,
-            r_t=batch.reward,
-            discount_t=batch.discount,
-            log_prior_tm1=batch.log_prior,
-            log_prior_t=log_prior_t,
-            q_t=values.q,
-            selector_t=selector,
-        )
-        error = _leaky_loss if leaks else kl_control.squared_loss
-        return jnp.mean(jax.vmap(partial(error, method))(q_tm1, transition))
-
-    trained = (params, drifting_prior) if leaks else params
-    value, gradient = jax.value_and_grad(loss)(trained)
-    changes, optimizer_state = optimizer.update(gradient, optimizer_state)
-    trained = optax.apply_updates(trained, changes)
-    params, drifting_prior = trained if leaks else (trained, None)
-    return Update(params, drifting_prior, optimizer_state, value)
-
-
-def log_prior_after(graph: Graph, prior: Params, batch: StoredTransition) -> jax.Array:
-    """log p(·|s') of the states that transitions [batch] led to, [batch, A]."""
-    _, logits = nnx.merge(graph, prior).step(batch.prior_after, batch.next_observation)
-    return jax.nn.log_softmax(logits)
-
-
 def make_optimizer(config: LearnConfig) -> optax.GradientTransformation:
-    """Clips each array's gradient by itself, then Adam."""
+    """Make Adam, after clipping the gradient of each parameter array by itself."""
     return optax.chain(clip_each_by_norm(config.clip_norm), optax.adam(config.learning_rate))
 
 
 def clip_each_by_norm(limit: float) -> optax.GradientTransformation:
-    """Clips the gradient of every parameter array by its own norm, as the released code does."""
+    """Make a transformation that clips each array's gradient by its own norm.
+
+    So does the released code.
+
+    Args:
+      limit: the largest norm.
+    """
 
     def clip(gradient: jax.Array) -> jax.Array:
         norm = jnp.linalg.norm(gradient)
         return gradient * (limit / jnp.maximum(norm, limit))
 
     return optax.stateless(lambda gradients, _: jax.tree.map(clip, gradients))
-
-
-def _leaky_loss(method: Method, q_tm1: jax.Array, transition: Transition) -> jax.Array:
-    """`kl_control.squared_loss` whose target lets the gradient through."""
-    return jnp.square(method.target(transition) - q_tm1[transition.a_tm1])

@@ -1,4 +1,4 @@
-"""Learning the prior: a sequence model of the data by maximum likelihood (the paper's Note RNN)."""
+"""Learning the prior by maximum likelihood: the Note RNN of Jaques et al. 2017, section 4."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,20 +14,10 @@ from common.error import DataError
 from common.population import advance, keep_finite, zero_totals
 from tutor.config import PriorConfig
 from tutor.sequence_model import CoreFactory, Graph, Params, make_model
+from tutor.window import PriorWindows, draw_windows, make_windows
 
 EVALUATION_BATCH = 256
-"""Sequences evaluated side by side; a matter of speed only."""
-
-
-class PriorWindows(NamedTuple):
-    """Sequences end to end, from which windows of `steps` + 1 events are cut."""
-
-    events: Any
-    """int32 [n], sequence after sequence, then as many zeros as a window may overhang."""
-    first: Any
-    """For each event of the sequences, where the window that it stands for begins, int32."""
-    end: Any
-    """For each event of the sequences, where its sequence ends, int32."""
+"""Sequences evaluated side by side. It affects speed and memory only."""
 
 
 class PriorTotals(NamedTuple):
@@ -38,15 +28,34 @@ class PriorTotals(NamedTuple):
     correct: jax.Array
     """Predictions whose most probable event was right."""
     predictions: jax.Array
+    """How many predictions counted."""
     gradient_norm: jax.Array
-    """Global norm before clipping, summed over updates."""
+    """Global norm of the gradient before clipping, summed over updates."""
     updates: jax.Array
+    """How many updates there were."""
+
+
+class OwnRateTotals(NamedTuple):
+    """`PriorTotals`, and the learning rate that the model's own optimiser state holds.
+
+    It is a type of its own because checkpoints know totals by the names of their fields, and those
+    of models that learn at the configured rate have no rate among them.
+    """
+
+    loss: jax.Array
+    correct: jax.Array
+    predictions: jax.Array
+    gradient_norm: jax.Array
+    updates: jax.Array
+    learning_rate: jax.Array
+    """That of the last update."""
 
 
 class PriorState(NamedTuple):
     """Everything that an update reads and writes; saved whole in a checkpoint."""
 
     params: Params
+    """See `SequenceModel`."""
     optimizer: optax.OptState
     key: jax.Array
     """Never changes: update k draws its windows from fold_in(key, k)."""
@@ -54,7 +63,7 @@ class PriorState(NamedTuple):
     """Updates done, int32."""
     diverged_at: jax.Array
     """The update at which loss or gradient was not finite, int32, or −1. It was not applied."""
-    totals: PriorTotals
+    totals: PriorTotals | OwnRateTotals
 
 
 class SequenceScore(NamedTuple):
@@ -65,17 +74,18 @@ class SequenceScore(NamedTuple):
     accuracy: float
     """Share of predictions whose most probable event was right."""
     predictions: int
+    """How many predictions were counted."""
 
     def metrics(self, split: str) -> dict[str, float]:
-        """The score under its names in a record."""
+        """Return the score by the names of its metrics, which begin with the split."""
         return {f"{split}/log_perplexity": self.loss, f"{split}/accuracy": self.accuracy}
 
 
 class PriorLearner:
     """The pure functions that train one model on one set of sequences.
 
-    Nothing in it changes: state goes in, state comes out. It trains one model by itself, or each
-    member of a `common.population.Population` whose data are its windows.
+    A training lives in its state alone: methods take one and return another. The learner trains one
+    model by itself, or each member of a `common.population.Population` whose data are its windows.
     """
 
     round_steps = 1
@@ -90,9 +100,17 @@ class PriorLearner:
         *,
         initial_range: float,
     ):
-        """Puts the sequences, each int [length], on the device.
+        """Put the sequences on the device.
 
-        Raises DataError if none has an event that counts.
+        Args:
+          config: settings of the training.
+          num_events: number of different events.
+          make_core: makes the model's recurrent core.
+          sequences: the data, each int [length].
+          initial_range: output weights start uniform in ± this.
+
+        Raises:
+          DataError: no sequence has a prediction that counts.
         """
         self.config = config
         self.windows = jax.device_put(make_windows(sequences, config.steps, config.masked))
@@ -103,45 +121,67 @@ class PriorLearner:
         self._advance = jax.jit(self._advance_until, donate_argnums=0)
 
     def initial_state(self, seed: int) -> PriorState:
-        """Fresh parameters and a random key from an integer seed."""
+        """Draw parameters and a random key from an integer seed."""
         parameter_key, key = jax.random.split(jax.random.key(seed))
         _, params = self._make(parameter_key)
+        optimizer = self.optimizer.init(params)
+        totals = PriorTotals if own_learning_rate(optimizer) is None else OwnRateTotals
         return PriorState(
             params=params,
-            optimizer=self.optimizer.init(params),
+            optimizer=optimizer,
             key=key,
             step=jnp.zeros((), jnp.int32),
             diverged_at=jnp.full((), -1, jnp.int32),
-            totals=zero_totals(PriorTotals),
+            totals=zero_totals(totals),
         )
 
     def advance(self, state: PriorState, stop: int) -> PriorState:
-        """Updates until `stop` updates are done in all, or one isn't finite. Consumes `state`.
+        """Update a model until `stop` updates are done in all, or one isn't finite.
 
         How a training is divided into calls doesn't change its bits.
+
+        Args:
+          state: consumed by the call.
+          stop: the number of updates, those that `state` has behind it included.
         """
         return self._advance(state, self.windows, jnp.asarray(stop, jnp.int32))
 
     def collect(self, state: PriorState) -> tuple[PriorState, dict[str, float]]:
-        """Metrics over the updates since the last call, and the state with its totals at zero."""
+        """Return the state with its totals at zero, and metrics since the last call."""
         metrics = self.metrics(jax.device_get(state.totals), int(state.step))
-        return state._replace(totals=zero_totals(PriorTotals)), metrics
+        return state._replace(totals=zero_totals(type(state.totals))), metrics
 
-    def metrics(self, totals: PriorTotals, step: int) -> dict[str, float]:
-        """Metrics of totals (NumPy scalars) after `step` updates; {} where they are of none."""
+    def metrics(self, totals: PriorTotals | OwnRateTotals, step: int) -> dict[str, float]:
+        """Compute the metrics of totals.
+
+        Args:
+          totals: NumPy scalars.
+          step: updates that the model has behind it.
+
+        Returns:
+          Metrics by name; the learning rate is that of the last update. Empty where the totals are
+          of no updates.
+        """
         if not totals.updates:
             return {}
+        own = isinstance(totals, OwnRateTotals)
+        rate = totals.learning_rate if own else self.learning_rate(step - 1)
         return {
             "train/log_perplexity": float(totals.loss / totals.predictions),
             "train/accuracy": float(totals.correct / totals.predictions),
             "train/gradient_norm": float(totals.gradient_norm / totals.updates),
-            "train/learning_rate": float(self.learning_rate(step - 1)),
+            "train/learning_rate": float(rate),
         }
 
     def round(self, state: PriorState, step: jax.Array, windows: PriorWindows) -> PriorState:
-        """Does update number `step` on windows drawn for it; pure, to be traced by jit.
+        """Do one update; pure, to be traced by jit.
 
-        An update that isn't finite is not applied, and none is from there on.
+        An update that isn't finite is not applied, and none is after it.
+
+        Args:
+          state: of one model.
+          step: number of the update, int32 scalar; its windows are drawn from fold_in(key, step).
+          windows: the learner's.
         """
         inputs, targets, counted = draw_windows(
             jax.random.fold_in(state.key, step), windows, self.config
@@ -156,17 +196,17 @@ class PriorLearner:
             targets,
             counted,
         )
+        totals = state.totals._replace(
+            loss=state.totals.loss + done.sums.loss,
+            correct=state.totals.correct + done.sums.correct,
+            predictions=state.totals.predictions + done.sums.predictions,
+            gradient_norm=state.totals.gradient_norm + done.gradient_norm,
+            updates=state.totals.updates + 1,
+        )
+        if isinstance(totals, OwnRateTotals):
+            totals = totals._replace(learning_rate=own_learning_rate(done.optimizer))
         new = state._replace(
-            params=done.params,
-            optimizer=done.optimizer,
-            step=step + 1,
-            totals=PriorTotals(
-                loss=state.totals.loss + done.sums.loss,
-                correct=state.totals.correct + done.sums.correct,
-                predictions=state.totals.predictions + done.sums.predictions,
-                gradient_norm=state.totals.gradient_norm + done.gradient_norm,
-                updates=state.totals.updates + 1,
-            ),
+            params=done.params, optimizer=done.optimizer, step=step + 1, totals=totals
         )
         goes_on = state.diverged_at < 0
         refused = state._replace(diverged_at=jnp.where(goes_on, step, state.diverged_at))
@@ -175,6 +215,7 @@ class PriorLearner:
     def _advance_until(
         self, state: PriorState, windows: PriorWindows, stop: jax.Array
     ) -> PriorState:
+        """Compute `advance`, to be compiled."""
         return advance(lambda state: self.round(state, state.step, windows), state, stop)
 
 
@@ -184,13 +225,13 @@ class LossSums(NamedTuple):
     loss: jax.Array
     """Cross entropies in nats."""
     correct: jax.Array
-    """Those whose most probable event was right."""
+    """How many predictions had the right event as their most probable one."""
     predictions: jax.Array
-    """How many there are."""
+    """How many predictions there are."""
 
 
 class Update(NamedTuple):
-    """What comes out of one update."""
+    """The result of one update."""
 
     params: Params
     optimizer: optax.OptState
@@ -199,7 +240,8 @@ class Update(NamedTuple):
     gradient_norm: jax.Array
     """Global norm of the gradient before the optimiser; scalar."""
     finite: jax.Array
-    """Whether loss and gradient norm are finite, bool scalar. Nothing is held back if not."""
+    """Whether loss and gradient norm are finite, bool scalar. If not, the other fields hold what
+    came of it all the same."""
 
 
 def update(
@@ -212,18 +254,17 @@ def update(
     targets: jax.Array,
     counted: jax.Array,
 ) -> Update:
-    """Computes one gradient step on one batch of windows; pure, to be traced by jit.
+    """Compute one gradient step on one batch of windows; pure, to be traced by jit.
 
-    The loss is the mean cross entropy of the predictions that count, plus
-    0.5 · weight_decay · Σw² over all parameters. The learner's own updates are these, with
-    `make_optimizer`'s optimiser and windows of `draw_windows`.
+    The learner's updates are calls of this function, with the optimiser of `make_optimizer` and
+    windows from `draw_windows`.
 
     Args:
-      graph: the model's structure, of `tutor.sequence_model.make_model`.
-      optimizer: any optax optimiser; clipping is its business.
-      weight_decay: of the L2 penalty.
+      graph: the model's structure, from `tutor.sequence_model.make_model`.
+      optimizer: any optax optimiser. Gradients are clipped only if it clips them.
+      weight_decay: see `cost`.
       params: see `SequenceModel`.
-      optimizer_state: `optimizer.init(params)`, or that of the last update.
+      optimizer_state: from `optimizer.init(params)` or the last update.
       inputs: events, int32 [batch, steps].
       targets: the events to predict, int32 [batch, steps].
       counted: which predictions count, bool [batch, steps].
@@ -251,7 +292,14 @@ def cost(
     targets: jax.Array,
     counted: jax.Array,
 ) -> tuple[jax.Array, LossSums]:
-    """What gradient descent lowers on a batch of windows, and the sums behind it; see `update`."""
+    """Compute what gradient descent minimises on a batch of windows.
+
+    This is the mean cross entropy of the predictions that count, plus 0.5 · weight_decay · Σw² over
+    all parameters. Arguments are those of `update`.
+
+    Returns:
+      The cost, and the sums that it was computed from.
+    """
     model = nnx.merge(graph, params)
     _, logits = model.unroll(model.initial_state(inputs.shape[0]), inputs)
     sums = sum_losses(logits, targets, counted)
@@ -261,8 +309,13 @@ def cost(
 
 
 def sum_losses(logits: jax.Array, targets: jax.Array, counted: jax.Array) -> LossSums:
-    """Of predictions [..., A] of targets int [...], where `counted` (bool [...]): the sum of cross
-    entropies in nats, how many have their maximum at the target, and how many there are."""
+    """Sum over predictions.
+
+    Args:
+      logits: a prediction each, [..., A].
+      targets: the events that were to be predicted, int [...].
+      counted: which predictions count, bool [...].
+    """
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
     right = jnp.argmax(logits, axis=-1) == targets
     return LossSums(
@@ -272,54 +325,30 @@ def sum_losses(logits: jax.Array, targets: jax.Array, counted: jax.Array) -> Los
     )
 
 
-def make_windows(sequences: Sequence[np.ndarray], steps: int, masked: int) -> PriorWindows:
-    """Puts sequences, each int [length], end to end.
-
-    Every event stands for the window that begins there or, near its sequence's end, for the last
-    window that lies within the sequence (the first one, where it is shorter than a window).
-    Sequences without a prediction beyond the first `masked` are left out. Raises DataError if that
-    leaves none.
-    """
-    long_enough = [sequence for sequence in sequences if len(sequence) > masked + 1]
-    if not long_enough:
-        raise DataError(
-            f"no sequence has more than {masked + 1} events: with prior.masked={masked} nothing is "
-            "left to learn from."
-        )
-    first, end, start = [], [], 0
-    for sequence in long_enough:
-        last = start + max(len(sequence) - steps - 1, 0)
-        first.append(np.minimum(np.arange(start, start + len(sequence)), last))
-        end.append(np.full(len(sequence), start + len(sequence)))
-        start += len(sequence)
-    return PriorWindows(
-        events=np.concatenate([*long_enough, np.zeros(steps + 1, np.int32)]).astype(np.int32),
-        first=np.concatenate(first).astype(np.int32),
-        end=np.concatenate(end).astype(np.int32),
-    )
-
-
-def draw_windows(
-    key: jax.Array, windows: PriorWindows, config: PriorConfig
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """A batch of windows: inputs and targets int32 [batch, steps], and which predictions count."""
-    chosen = jax.random.randint(key, (config.batch_size,), 0, windows.first.shape[0], jnp.int32)
-    places = windows.first[chosen][:, None] + jnp.arange(config.steps + 1, dtype=jnp.int32)
-    events = windows.events[places]
-    inside = places[:, 1:] < windows.end[chosen][:, None]
-    return events[:, :-1], events[:, 1:], inside & (jnp.arange(config.steps) >= config.masked)
-
-
 def learning_rate(config: PriorConfig) -> optax.Schedule:
-    """The rate by update: decayed every `decay_every` updates, never below the floor."""
+    """Make the schedule of the learning rate, a function of the number of updates before.
+
+    The rate decays in steps, every `decay_every` updates, and never falls below its floor.
+    """
     decayed = optax.exponential_decay(
         config.learning_rate, config.decay_every, config.learning_rate_decay, staircase=True
     )
     return lambda step: jnp.maximum(decayed(step), config.learning_rate_floor)
 
 
+def own_learning_rate(optimizer_state: optax.OptState) -> Any:
+    """Find the learning rate of one model in its optimiser's state.
+
+    Returns:
+      A scalar, where `optax.inject_hyperparams` keeps the rate there; otherwise None.
+    """
+    return optax.tree.get(
+        optimizer_state, "learning_rate", filtering=lambda _, value: isinstance(value, jax.Array)
+    )
+
+
 def make_optimizer(config: PriorConfig) -> optax.GradientTransformation:
-    """Clipping by global norm, then Adam with the decay of its rate."""
+    """Make Adam with its decaying rate, after clipping by global norm."""
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm), optax.adam(learning_rate(config))
     )
@@ -333,10 +362,17 @@ def evaluate(
     masked: int,
     tick: Callable[[], None] = lambda: None,
 ) -> SequenceScore:
-    """Predicts every event of whole sequences, each int [length], beyond the first `masked` ones.
+    """Score the predictions of whole sequences, each from a zero state.
 
-    The state is zero at each sequence's start. `tick` is called between batches and may raise.
-    Raises DataError if no prediction counts.
+    Args:
+      graph: the model's structure.
+      params: its parameters.
+      sequences: each int [length].
+      masked: how many predictions at a sequence's start don't count.
+      tick: is called between batches and may raise to stop.
+
+    Raises:
+      DataError: no prediction counts.
     """
     ordered = sorted(sequences, key=len)
     sums = np.zeros(3)
@@ -360,6 +396,7 @@ def evaluate(
 
 @partial(jax.jit, static_argnums=0)
 def _evaluate(graph: Graph, params: Params, events: jax.Array, counted: jax.Array) -> jax.Array:
+    """Sum the losses of a batch of padded sequences, [3] in the order of `LossSums`."""
     model = nnx.merge(graph, params)
     _, logits = model.unroll(model.initial_state(events.shape[0]), events[:, :-1])
     return jnp.stack(sum_losses(logits, events[:, 1:], counted))

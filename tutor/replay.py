@@ -1,4 +1,4 @@
-"""Replay memory on the device: a ring of rows, and batches drawn from it without repeats."""
+"""Replay memory on the device: a ring of rows, and batches of different rows drawn from it."""
 
 from typing import Any, NamedTuple
 
@@ -9,9 +9,9 @@ from common.error import ConfigError
 
 
 class Replay(NamedTuple):
-    """The newest rows, at most `capacity`; row n ever stored lies at n mod capacity.
+    """The newest rows, at most `capacity`; the n-th row ever stored lies at n mod capacity.
 
-    How many were stored is for whoever stores them to know: it is a count of steps.
+    The memory doesn't count its rows. Its user does, who has a count of steps anyway.
     """
 
     rows: Any
@@ -19,15 +19,21 @@ class Replay(NamedTuple):
 
     @property
     def capacity(self) -> int:
-        """Most rows that it holds."""
+        """The most rows that it holds."""
         return jax.tree.leaves(self.rows)[0].shape[0]
 
 
 def make_replay(example: Any, capacity: int, width: int) -> Replay:
-    """An empty memory for rows like `example`, a pytree of arrays or their shapes.
+    """Make an empty memory.
 
-    `width` rows will be stored at a time. Raises ConfigError unless it divides the capacity: a
-    store then never wraps around in its middle.
+    Args:
+      example: a row, as a pytree of arrays or of their shapes and dtypes.
+      capacity: the most rows.
+      width: rows that will be stored at a time.
+
+    Raises:
+      ConfigError: the width doesn't divide the capacity, so that rows stored together could wrap
+        around.
     """
     if capacity % width:
         raise ConfigError(
@@ -40,7 +46,13 @@ def make_replay(example: Any, capacity: int, width: int) -> Replay:
 
 
 def store(replay: Replay, rows: Any, stored: jax.Array) -> Replay:
-    """Adds rows, a pytree of arrays [width, ...], over the oldest; `stored` counts those before."""
+    """Store rows in place of the oldest ones.
+
+    Args:
+      replay: the memory.
+      rows: a pytree of arrays [width, ...].
+      stored: how many rows were stored before, int32 scalar.
+    """
     start = stored % replay.capacity
     return Replay(
         jax.tree.map(
@@ -52,15 +64,23 @@ def store(replay: Replay, rows: Any, stored: jax.Array) -> Replay:
 
 
 def read(replay: Replay, places: jax.Array) -> Any:
-    """The rows at places int [n]."""
+    """Return the rows at some places, int [n]; leaves [n, ...]."""
     return jax.tree.map(lambda memory: memory[places], replay.rows)
 
 
 def draw_places(key: jax.Array, sizes: jax.Array, batch_size: int) -> jax.Array:
-    """For each size int [n], `batch_size` different places below it, uniformly; int32 [n, batch].
+    """Draw batches of different places, each set of places being as likely as any other.
 
-    Floyd's algorithm (Bentley & Floyd 1987), all draws side by side. A row whose size is less than
-    `batch_size` has no meaning.
+    This is Floyd's algorithm (Bentley & Floyd 1987), with all batches drawn side by side.
+
+    Args:
+      key: of the draws.
+      sizes: for each batch, the number of places to draw from, int [n].
+      batch_size: places in a batch.
+
+    Returns:
+      Places from 0 to size − 1, int32 [n, batch_size]. A batch whose size is less than `batch_size`
+      has no meaning.
     """
     ends = jnp.maximum(sizes, batch_size)[:, None] - batch_size + jnp.arange(batch_size)
     draws = jax.random.randint(key, ends.shape, 0, ends + 1, jnp.int32)

@@ -1,4 +1,4 @@
-"""The recurrent network of Sequence Tutor: prior, value network and target network are each one."""
+"""The recurrent network of Sequence Tutor: as prior, as value network and as target network."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,14 +13,15 @@ Params = Any
 """A model's parameters as nested dictionaries of arrays; see `SequenceModel`."""
 
 CoreFactory = Callable[[int, nnx.Rngs], Core]
-"""Makes a recurrent core for an input of the given width."""
+"""(input width, rngs) → a recurrent core."""
 
 
 class SequenceModel(nnx.Module):
-    """One number for each possible next event of a sequence, from the events so far.
+    """Computes a number for each possible next event of a sequence from the events so far.
 
     Events enter one-hot into a recurrent core; its output is mapped linearly to the numbers. In
-    the prior (the Note RNN of Jaques et al. 2017) they are logits, in a value network values.
+    the prior (the Note RNN of Jaques et al. 2017) the numbers are logits, in a value network they
+    are values. A is the number of different events.
 
     Its parameters, in the nested dictionaries of `Params`:
 
@@ -33,7 +34,14 @@ class SequenceModel(nnx.Module):
     def __init__(
         self, num_events: int, make_core: CoreFactory, *, initial_range: float, rngs: nnx.Rngs
     ):
-        """Output weights start uniform in ± `initial_range`, output biases at 0."""
+        """Draw the initial parameters.
+
+        Args:
+          num_events: A.
+          make_core: makes the recurrent core.
+          initial_range: output weights start uniform in ± this, output biases at 0.
+          rngs: its stream "params" is drawn from.
+        """
         self.num_events = num_events
         self.core = make_core(num_events, rngs)
         shape = (self.core.output_size, num_events)
@@ -41,21 +49,37 @@ class SequenceModel(nnx.Module):
         self.output_bias = nnx.Param(jnp.zeros(num_events))
 
     def initial_state(self, batch_size: int) -> Any:
-        """The zero recurrent state of `batch_size` sequences."""
+        """Return the zero recurrent state of `batch_size` sequences."""
         return self.core.initial_state(batch_size)
 
     def step(self, state: Any, events: jax.Array) -> tuple[Any, jax.Array]:
-        """After one more event, int [batch]: new state and a number per next event [batch, A]."""
+        """Read one event of each sequence.
+
+        Args:
+          state: the recurrent state before it.
+          events: int [batch].
+
+        Returns:
+          The recurrent state after it, and the numbers for the next event, [batch, A].
+        """
         state, output = self.core.step(state, jax.nn.one_hot(events, self.num_events))
         return state, self.read_out(output)
 
     def unroll(self, state: Any, events: jax.Array) -> tuple[Any, jax.Array]:
-        """After each of the events int [batch, time]: last state, numbers [batch, time, A]."""
+        """Read several events of each sequence.
+
+        Args:
+          state: the recurrent state before them.
+          events: int [batch, time].
+
+        Returns:
+          The recurrent state after the last, and the numbers after each, [batch, time, A].
+        """
         state, outputs = self.core.unroll(state, jax.nn.one_hot(events.T, self.num_events))
         return state, self.read_out(outputs).swapaxes(0, 1)
 
     def read_out(self, output: jax.Array) -> jax.Array:
-        """The core's output [..., units] mapped to a number per event [..., A]."""
+        """Map the core's output [..., units] to a number per event, [..., A]."""
         return output @ self.output_kernel[...] + self.output_bias[...]
 
 
@@ -66,7 +90,17 @@ Graph = nnx.GraphDef[SequenceModel]
 def make_model(
     num_events: int, make_core: CoreFactory, key: jax.Array, *, initial_range: float
 ) -> tuple[Graph, Params]:
-    """A model's structure, and its initial parameters drawn from a key."""
+    """Make a model.
+
+    Args:
+      num_events: number of different events.
+      make_core: makes the recurrent core.
+      key: of the initial parameters.
+      initial_range: output weights start uniform in ± this.
+
+    Returns:
+      The model's structure and its parameters.
+    """
     model = SequenceModel(
         num_events, make_core, initial_range=initial_range, rngs=nnx.Rngs(params=key)
     )

@@ -113,7 +113,7 @@ def verify(name: str, cache_dir: Path | None = None, data_dir: Path | None = Non
 
 
 def _path(value: Path | str | None) -> Path | None:
-    return None if value is None else Path(value).expanduser()
+    return None if value is None else Path(os.path.expanduser(value))
 
 
 def _builder(name: str) -> "type[Builder]":

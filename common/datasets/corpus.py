@@ -139,7 +139,7 @@ class MelodySet:
     counts: dict[str, int]
     """How many tunes were found, kept, and left out for which reason."""
     skipped: tuple[str, ...] = ()
-    """`name: reason` of each source that gave no melody."""
+    """`name: reason: details` of each source that gave no melody."""
 
 
 def words(text: str) -> list[str]:

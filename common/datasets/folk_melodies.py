@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
-from common.datasets.melody import Melodies, MelodyBuilder, make_melodies
+from common.datasets.melody import Melodies, MelodyBuilder, make_melodies, unreadable
 from common.datasets.source import Location
 from common.error import DataError
 from common.melody import NoMelody, Note, Span, fit_range, quantise
@@ -55,13 +55,12 @@ def read_abc(name: str, text: str) -> list[Span]:
       NoMelody: it has chords or several voices, or can't be parsed.
     """
     from music21 import abcFormat
-    from music21.exceptions21 import Music21Exception
 
     handler = abcFormat.ABCHandler()
     try:
         handler.process(text)
-    except (Music21Exception, ValueError, IndexError, KeyError, TypeError) as error:
-        raise NoMelody("unreadable", name, str(error)) from error
+    except Exception as error:  # music21 lets through whatever an odd tune leads it to
+        raise unreadable(name, error) from error
     spans: list[Span] = []
     now, tied_to = Fraction(0), None
     for token in handler.tokens:
@@ -104,6 +103,15 @@ def _pitch(name: str) -> tuple[tuple[str, int], int]:
 
     parsed = pitch.Pitch(name)
     return (parsed.step, parsed.implicitOctave), parsed.midi
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"cannot read {path}: {error.strerror or error}; {_INSTALL} --force-reinstall"
+        ) from error
 
 
 def read_tune(name: str, text: str) -> list[Note]:
@@ -176,7 +184,7 @@ class FolkMelodies(MelodyBuilder):
                 )
             digest = hashlib.sha256()
             for path in paths:
-                content = path.read_bytes()
+                content = _read(path)
                 files[f"{collection}/{path.name}"] = content
                 digest.update(hashlib.sha256(content).digest())
             source = f"music21 {importlib.metadata.version('music21')} corpus/{collection}"

@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 
 from common.datasets.builder import SPLITS, Builder
 from common.datasets.corpus import MelodySet
-from common.error import DataError
+from common.error import DataError, InterruptedRun
 from common.melody import NoMelody, Note, encode_notes
 
 Content = TypeVar("Content")
@@ -34,7 +34,7 @@ class Melodies(NamedTuple):
     counts: dict[str, int]
     """How many tunes were found, kept, and left out for which reason."""
     skipped: Sequence[str] = ()
-    """`name: reason` of each source that gave no melody."""
+    """`name: reason: details` of each source that gave no melody."""
 
 
 def make_melodies(
@@ -44,7 +44,8 @@ def make_melodies(
 
     Args:
       tunes: name and content of each.
-      read: turns a name and content into notes, or raises NoMelody.
+      read: turns a name and content into notes, or raises NoMelody. Whatever else it raises counts
+        as unreadable: one odd file must not stop all the others.
 
     Returns:
       The melodies. Counted are "found", each reason of `NoMelody`, "repeated" (the same notes
@@ -60,9 +61,12 @@ def make_melodies(
         counts["found"] += 1
         try:
             notes = tuple(read(name, content))
-        except NoMelody as error:
-            counts[error.reason] += 1
-            skipped.append(f"{name}: {error.reason}")
+        except InterruptedRun:
+            raise
+        except Exception as error:
+            known = error if isinstance(error, NoMelody) else unreadable(name, error)
+            counts[known.reason] += 1
+            skipped.append(str(known).removesuffix("."))
             continue
         counts["repeated" if notes in kept else "kept"] += 1
         kept[notes] = None
@@ -71,6 +75,12 @@ def make_melodies(
         raise DataError(f"no melody found: {summary(counts)} ({first})")
     splits, groups = split_tunes(list(kept))
     return Melodies(splits, {**counts, "unrelated groups": groups}, skipped)
+
+
+def unreadable(name: str, error: Exception) -> NoMelody:
+    """Say of a source that a reader failed on it, in the words of its error if it has any."""
+    kind = type(error).__name__
+    return NoMelody("unreadable", name, f"{kind}: {error}" if str(error) else kind)
 
 
 def summary(counts: Mapping[str, int]) -> str:
@@ -169,7 +179,7 @@ class MelodyBuilder(Builder):
             return ""
         line = summary(metadata["counts"])
         if skipped := metadata["skipped"]:
-            line += f"; left out {', '.join(skipped[:_FEW])}" + (", ..." * (len(skipped) > _FEW))
+            line += f"; left out {'; '.join(skipped[:_FEW])}" + ("; ..." * (len(skipped) > _FEW))
         return line
 
     def _info(self) -> tfds.core.DatasetInfo:

@@ -1,13 +1,13 @@
 """The melodies of a folder of MIDI files that the user names."""
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
 from common.datasets.melody import Melodies, MelodyBuilder, make_melodies
+from common.datasets.midi_folder import MidiFiles, find_files, printable
 from common.datasets.source import Location
 from common.error import DataError
 from common.melody import NoMelody, Note, decode_events
@@ -15,56 +15,6 @@ from common.midi import find_melody
 
 _BAR = 16  # sixteenths
 _NEEDED = "needs a folder with MIDI files (*.mid, *.midi): --data-dir FOLDER"
-
-
-class MidiFiles(Mapping[str, bytes]):
-    """The MIDI files in a folder and its subfolders: path in the folder → content.
-
-    Each is read when it is asked for. A file that can't be read counts as empty, and so with those
-    that aren't MIDI.
-    """
-
-    def __init__(self, folder: Path):
-        self._paths = {
-            path.relative_to(folder).as_posix(): path
-            for path in sorted(folder.rglob("*"))
-            if path.suffix.lower() in (".mid", ".midi") and path.is_file()
-        }
-
-    def __getitem__(self, name: str) -> bytes:
-        try:
-            return self._paths[name].read_bytes()
-        except OSError:
-            return b""
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._paths)
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def sha256(self) -> str:
-        """Return a digest of all names and contents, in hexadecimal."""
-        digest = hashlib.sha256()
-        for name, content in self.items():
-            digest.update(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
-            digest.update(hashlib.sha256(content).digest())
-        return digest.hexdigest()
-
-
-def find_files(folder: Path | None) -> MidiFiles:
-    """List the MIDI files of a folder.
-
-    Raises:
-      DataError: no folder is given, there is no such folder, or it has no MIDI files.
-    """
-    if folder is None:
-        raise DataError(f"midi_melodies {_NEEDED}")
-    if not folder.is_dir():
-        raise DataError(f"the data folder {folder} does not exist or is not a folder")
-    if not (files := MidiFiles(folder)):
-        raise DataError(f"midi_melodies: no MIDI files (*.mid, *.midi) in {folder}")
-    return files
 
 
 def read_notes(name: str, content: bytes) -> list[Note]:
@@ -84,8 +34,11 @@ class MidiMelodies(MelodyBuilder):
     """One melody from each usable file; prepared once for each content of the folder."""
 
     name = "midi_melodies"
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "Monophonic tracks, split 90 : 5 : 5."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "1.1.0": "Tracks are whole: changes of instrument or channel no longer cut them.",
+        "1.0.0": "Monophonic tracks, split 90 : 5 : 5.",
+    }
     TEXT: ClassVar[Mapping[str, str]] = {
         "description": "Melodies of the user's own MIDI files as events per sixteenth. Melodies"
         " outside MIDI 48..83 are transposed by the fewest semitones; those that share a passage"
@@ -97,7 +50,7 @@ class MidiMelodies(MelodyBuilder):
     @classmethod
     def variant(cls, data_dir: Path | None) -> str:
         """Name the prepared copy by the content of the folder."""
-        return f"folder-{find_files(data_dir).sha256()[:16]}"
+        return f"folder-{_files(data_dir).sha256()[:16]}"
 
     @classmethod
     def locate(cls, data_dir: Path | None, download_dir: Path) -> Location:
@@ -116,9 +69,19 @@ class MidiMelodies(MelodyBuilder):
         self, data_dir: Path | None, download_dir: Path, download: bool
     ) -> tuple[MidiFiles, dict[str, str]]:
         """Find the files, with one checksum for the whole folder."""
-        files = find_files(data_dir)
+        files = _files(data_dir)
         return files, {"MIDI files": files.sha256()}
 
     def preprocess(self, files: Mapping[str, bytes]) -> Melodies:
         """Find the melody of each file."""
-        return make_melodies(files.items(), read_notes)
+        # Each is read in its turn, so that one that can't be is left out like one without melody.
+        return make_melodies(
+            ((printable(name), name) for name in files),
+            lambda shown, name: read_notes(shown, files[name]),
+        )
+
+
+def _files(data_dir: Path | None) -> MidiFiles:
+    if data_dir is None:
+        raise DataError(f"midi_melodies {_NEEDED}")
+    return find_files(data_dir)

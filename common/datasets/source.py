@@ -86,8 +86,7 @@ def collect(
     """
     contents = {file.name: _read_shipped(file) for file in sources.files if file.shipped}
     if data_dir is not None and _absent(sources, contents):
-        if not data_dir.is_dir():
-            raise DataError(f"the data folder {data_dir} does not exist or is not a folder")
+        check_folder(data_dir)
         contents |= _from_folder(sources, _absent(sources, contents), data_dir)
     if _absent(sources, contents):
         contents |= _from_downloads(sources, contents, data_dir, download_dir, download)
@@ -104,6 +103,24 @@ def check_by_hand(sources: Sources, folder: Path) -> None:
     _from_folder(sources, wanted, folder)
 
 
+def check_folder(folder: Path) -> None:
+    """Check that the user's data folder is one and can be searched.
+
+    Raises:
+      DataError: it isn't.
+    """
+    try:
+        os.stat(os.path.join(folder, "."))  # fails where the files in the folder can't be seen
+        with os.scandir(folder):
+            return
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise DataError(f"the data folder {folder} does not exist or is not a folder") from error
+    except OSError as error:
+        raise DataError(
+            f"cannot read the data folder {folder}: {error.strerror or error}"
+        ) from error
+
+
 def find(sources: Sources, folder: Path) -> list[tuple[Path, int | None]]:
     """Find by name from which files of a folder all sources could be read.
 
@@ -111,10 +128,10 @@ def find(sources: Sources, folder: Path) -> list[tuple[Path, int | None]]:
       Paths with their expected sizes in bytes (None for a zip); [] if some source is in none.
     """
     loose = [(folder / file.name, file.size) for file in sources.files]
-    present = [(path, size) for path, size in loose if path.is_file()]
+    present = [(path, size) for path, size in loose if os.path.isfile(path)]
     if len(present) == len(loose):
         return list(present)
-    if sources.archive and (path := folder / sources.archive.name).is_file():
+    if sources.archive and os.path.isfile(path := folder / sources.archive.name):
         return [*present, (path, None)]
     return []
 

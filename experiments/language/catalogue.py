@@ -40,7 +40,7 @@ TWO_CORES = "2 CPU cores"
 
 
 def penn_treebank(depth: int, *, tied: bool) -> Experiment:
-    """One row of the depth study: the same parameter budget at every recurrence depth."""
+    """Return one row of the depth study: the same parameter budget at every recurrence depth."""
     units, valid, test, valid_tied, test_tied = PENN_TREEBANK_ROWS[depth]
     if tied:
         valid, test = valid_tied, test_tied

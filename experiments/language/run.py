@@ -15,86 +15,56 @@ from common.plot import learning_curves
 from common.progress import Progress
 from common.training import Schedule, Tick
 from common.window import make_windows
-from experiments.run import Context
+from experiments.run import SAMPLE, Context
 from experiments.train import Outcomes, Row, data_used, train
 from highway import evaluation, sampling
 from highway.config import DataConfig, LanguageModelConfig
 from highway.language_model import Params
 from highway.learner import LanguageModelLearner, TrainState
 
-SAMPLE = "sample.txt"
 CURVE = "learning_curve.png"
 
 
 def run(context: Context) -> Outcomes:
-    """One language model of one seed."""
+    """Train one language model of one seed; measure and sample from its best checkpoint."""
     config: LanguageModelConfig = context.config
-    corpus = load_corpus(config.data, context.options.data_dir)
-    words, size, steps = corpus.level == "word", config.train.batch_size, config.train.steps
-    for split in ("valid", "test"):  # too short a split must not be found out after an epoch
-        make_windows(getattr(corpus, split), size, steps, split=split)
-    windows = make_windows(corpus.train, size, steps, split="train")
-    learner = LanguageModelLearner(config, len(corpus.vocabulary), windows)
+    trial = _Trial(config, load_corpus(config.data, context.options.data_dir))
     (seed,) = context.seeds
-    initial = learner.initial_state(seed)
-    path = context.place.path
-
-    def batched(split: str, params: Params, tick: Tick) -> evaluation.StreamScore:
-        tokens = getattr(corpus, split)
-        return evaluation.batched(
-            learner.graph, params, tokens, size, steps, split=split, tick=tick
-        )
-
-    def validate(
-        state: TrainState, seed: int, step: int, tick: Tick
-    ) -> tuple[dict[str, float], float]:
-        score = batched("valid", state.params, tick)
-        return score.metrics("valid", word_level=words), score.loss
+    initial = trial.learner.initial_state(seed)
+    place, path = context.place, context.place.path
 
     def measure(state: TrainState, seed: int, tick: Tick) -> dict[str, float]:
-        progress = Progress(context.place.label, visible=context.place.run.process.leads)
-        metrics: dict[str, float] = {}
-        try:
-            for name, score in _protocols(config, corpus, learner, state.params, seed, batched):
-                progress.show(f"evaluates {name}")
-                metrics |= score(tick=tick).metrics(name, word_level=words)
-        finally:
-            progress.close()
-        sample = _sample(learner, state.params, seed, corpus, config.evaluation.sample_tokens)
-        context.place.lead(partial((path / SAMPLE).write_text, sample, encoding="utf-8"))
+        progress = Progress(place.label, visible=place.run.process.leads)
+        metrics = trial.measure(state.params, seed, progress, tick)
+        sample = trial.sample(state.params, seed)
+        place.lead(partial((path / SAMPLE).write_text, sample, encoding="utf-8"))
         return metrics
 
     outcomes = train(
-        context.place,
-        learner,
+        place,
+        trial.learner,
         initial,
-        Schedule(
-            total=config.train.epochs * learner.steps_per_epoch,
-            report_every=config.train.report_every,
-            evaluate_every=learner.steps_per_epoch,
-            items_per_update=size * steps,
-            item="tokens",
-        ),
+        trial.schedule(),
         context.seeds,
-        validate=validate,
+        validate=trial.validate,
         measure=measure,
-        describe=partial(_describe, words=words),
-        curve=partial(_curve, words=words),
+        describe=partial(_describe, words=trial.words),
+        curve=partial(_curve, words=trial.words),
         parameters=sum(leaf.size for leaf in jax.tree.leaves(initial.params)),
         data=data_used(
-            corpus,
-            {split: len(getattr(corpus, split)) for split in ("train", "valid", "test")},
+            trial.corpus,
+            {split: len(getattr(trial.corpus, split)) for split in ("train", "valid", "test")},
             context.experiment.data,
         ),
     )
     if not isinstance(outcome := outcomes[seed], Exception):
         title = context.experiment.title
-        context.place.lead(partial(_draw, outcome.curve, path / CURVE, title, words=words))
+        place.lead(partial(_draw, outcome.curve, path / CURVE, title, words=trial.words))
     return outcomes
 
 
 def load_corpus(config: DataConfig, data_dir: Path | None) -> Corpus:
-    """The configured corpus, cut to the configured numbers of tokens.
+    """Return the configured corpus, cut to the configured numbers of tokens.
 
     Raises:
       ConfigError: the dataset is no stream of tokens.
@@ -113,43 +83,96 @@ def load_corpus(config: DataConfig, data_dir: Path | None) -> Corpus:
     )
 
 
-def _protocols(
-    config: LanguageModelConfig,
-    corpus: Corpus,
-    learner: LanguageModelLearner,
-    params: Params,
-    seed: int,
-    batched: Callable[..., evaluation.StreamScore],
-) -> Iterator[tuple[str, Callable[..., evaluation.StreamScore]]]:
-    """What is measured in the end: the name of each score and the function that gives it."""
-    for split in ("valid", "test"):
-        yield split, partial(batched, split, params)
-        if config.evaluation.full:
-            tokens = getattr(corpus, split)
-            yield f"{split}_full", partial(evaluation.full, learner.graph, params, tokens)
-    if config.evaluation.mc_passes:
-        yield (
-            "test_mc",
-            partial(
-                evaluation.mc_dropout,
-                learner.graph,
-                params,
-                corpus.test,
-                jax.random.key(seed),
-                passes=config.evaluation.mc_passes,
-                batch_size=config.evaluation.mc_batch_size,
-            ),
+class _Trial:
+    """A language model on a corpus: its learner, and what is measured of its states.
+
+    Raises:
+      DataError: a split is too short for one window; before an epoch is spent.
+    """
+
+    def __init__(self, config: LanguageModelConfig, corpus: Corpus):
+        self.config, self.corpus = config, corpus
+        self.words = corpus.level == "word"
+        size, steps = config.train.batch_size, config.train.steps
+        for split in ("valid", "test"):
+            make_windows(getattr(corpus, split), size, steps, split=split)
+        windows = make_windows(corpus.train, size, steps, split="train")
+        self.learner = LanguageModelLearner(config, len(corpus.vocabulary), windows)
+
+    def schedule(self) -> Schedule:
+        """When to report and evaluate, in updates."""
+        settings, epoch = self.config.train, self.learner.steps_per_epoch
+        return Schedule(
+            total=settings.epochs * epoch,
+            report_every=settings.report_every,
+            evaluate_every=epoch,
+            items_per_update=settings.batch_size * settings.steps,
+            item="tokens",
         )
 
+    def validate(
+        self, state: TrainState, seed: int, step: int, tick: Tick
+    ) -> tuple[dict[str, float], float]:
+        """Metrics of the validation split, and the loss by which the best state is chosen."""
+        score = self._batched("valid", state.params, tick=tick)
+        return score.metrics("valid", word_level=self.words), score.loss
 
-def _sample(
-    learner: LanguageModelLearner, params: Params, seed: int, corpus: Corpus, count: int
-) -> str:
-    """Text of `count` tokens, which goes on from the test split's first."""
-    if not count:
-        return ""
-    key, prompt = jax.random.key(seed), corpus.test[:1]
-    return corpus.decode(np.asarray(sampling.sample(learner.graph, params, key, prompt, count)))
+    def measure(
+        self, params: Params, seed: int, progress: Progress, tick: Tick
+    ) -> dict[str, float]:
+        """Metrics under all protocols that are asked for."""
+        metrics: dict[str, float] = {}
+        try:
+            for name, score in self._protocols(params, seed):
+                progress.show(f"evaluates {name}")
+                metrics |= score(tick=tick).metrics(name, word_level=self.words)
+        finally:
+            progress.close()
+        return metrics
+
+    def sample(self, params: Params, seed: int) -> str:
+        """Text that goes on from the test split's first token; "" where none is asked for."""
+        if not (count := self.config.evaluation.sample_tokens):
+            return ""
+        prompt = self.corpus.test[:1]
+        drawn = sampling.sample(self.learner.graph, params, jax.random.key(seed), prompt, count)
+        return self.corpus.decode(np.asarray(drawn))
+
+    def _protocols(
+        self, params: Params, seed: int
+    ) -> Iterator[tuple[str, Callable[..., evaluation.StreamScore]]]:
+        """The name of each score, and the function that gives it."""
+        settings, graph = self.config.evaluation, self.learner.graph
+        for split in ("valid", "test"):
+            yield split, partial(self._batched, split, params)
+            if settings.full:
+                tokens = getattr(self.corpus, split)
+                yield f"{split}_full", partial(evaluation.full, graph, params, tokens)
+        if settings.mc_passes:
+            yield (
+                "test_mc",
+                partial(
+                    evaluation.mc_dropout,
+                    graph,
+                    params,
+                    self.corpus.test,
+                    jax.random.key(seed),
+                    passes=settings.mc_passes,
+                    batch_size=settings.mc_batch_size,
+                ),
+            )
+
+    def _batched(self, split: str, params: Params, *, tick: Tick) -> evaluation.StreamScore:
+        tokens, settings = getattr(self.corpus, split), self.config.train
+        return evaluation.batched(
+            self.learner.graph,
+            params,
+            tokens,
+            settings.batch_size,
+            settings.steps,
+            split=split,
+            tick=tick,
+        )
 
 
 def _curve(rows: list[Row], *, words: bool) -> list[dict[str, float]]:

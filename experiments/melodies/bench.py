@@ -20,7 +20,7 @@ COMPOSITIONS = 20_000
 
 
 def tutor(seconds: float) -> dict[str, float]:
-    """Tuning melodies: the loop of the presets `original` and `vectorised`, and composing.
+    """Measure the loop of the presets `original` and `vectorised`, and composing.
 
     Args:
       seconds: about how long each piece of a measurement runs.

@@ -36,7 +36,7 @@ _OURS = re.compile(r"composition\d+\.(mid|wav)|piano_roll\d*\.png")
 
 
 def judge(made: Compositions) -> dict[str, float]:
-    """Measures Table 1 of compositions [N, T] as metrics of a record.
+    """Measure Table 1 of compositions [N, T] as metrics of a record.
 
     Returns:
       `composed/NAME` with the ends of its 95 % interval over compositions, `composed_low/NAME` and
@@ -54,13 +54,13 @@ def judge(made: Compositions) -> dict[str, float]:
 
 
 def write(made: Compositions, folder: Path, notes: Notes) -> None:
-    """Writes the first compositions as composition<k>.mid."""
+    """Write the first compositions as composition<k>.mid."""
     for number, composition in enumerate(_events(made)[:SHOWN], start=1):
         _write(composition, folder / f"composition{number}.mid", notes)
 
 
 def read_lead(path: Path, folder: Path, notes: Notes) -> Events:
-    """Reads the melody of a MIDI file, as the model knows melodies: int32 [P], P ≥ 1.
+    """Read the melody of a MIDI file, as the model knows melodies: int32 [P], P ≥ 1.
 
     Raises:
       DataError: it can't be read, has no melody, is out of the range of notes or too long.
@@ -88,7 +88,7 @@ def render(
     *,
     wav: bool = False,
 ) -> Composed:
-    """Writes compositions as MIDI files, and piano rolls with broken rules marked.
+    """Write compositions as MIDI files, and piano rolls with broken rules marked.
 
     The folder gets `composition1.mid`, `composition2.mid`, ... (and the same as `.wav`), and
     `piano_roll.png`, with more than eight also `piano_roll2.png` and so on; files of these names
@@ -124,7 +124,7 @@ def _events(made: Compositions) -> np.ndarray:
 
 
 def _write(events: np.ndarray, path: Path, notes: Notes, *, wav: bool = False) -> None:
-    """Writes a composition int [T] as a MIDI file, and if asked as sound beside it."""
+    """Write a composition int [T] as a MIDI file, and if asked as sound beside it."""
     heard = swap_specials(events) if notes[SWAPPED] else events
     transpose = SHARP if notes[SWAPPED] else 0
     write_melody(heard, path, transpose=transpose)
@@ -135,7 +135,7 @@ def _write(events: np.ndarray, path: Path, notes: Notes, *, wav: bool = False) -
 def _draw(
     events: np.ndarray, folder: Path, notes: Notes, primer: Events | None, title: str
 ) -> list[Path]:
-    """Draws compositions [N, T], a few to a picture; returns the pictures."""
+    """Draw compositions [N, T], a few to a picture; return the pictures."""
     captions = []
     if primer is not None:
         captions.append("Grey: the end of the primer.")

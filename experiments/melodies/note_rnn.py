@@ -27,7 +27,7 @@ MOST_NAMED = 20
 
 
 def run(context: Context) -> Outcomes:
-    """Maximum likelihood on melodies, then compositions and their statistics."""
+    """Train by maximum likelihood on melodies; count what the model composes."""
     config: NoteRNNConfig = context.config
     melodies = load_melodies(config.data, context.options.data_dir, swapped=config.original_quirks)
     learner = PriorLearner(
@@ -40,8 +40,7 @@ def run(context: Context) -> Outcomes:
     (seed,) = context.seeds
     initial = learner.initial_state(seed)
     path = context.place.path
-    sizes = {s: sum(map(len, getattr(melodies, s))) for s in ("train", "valid", "test")}
-    data = data_used(melodies, sizes, context.experiment.data)
+    data = data_used(melodies, _sizes(melodies), context.experiment.data)
 
     def score(params: Params, split: str, tick: Tick) -> SequenceScore:
         sequences, masked = getattr(melodies, split), config.prior.masked
@@ -89,8 +88,13 @@ def run(context: Context) -> Outcomes:
     return outcomes
 
 
+def _sizes(melodies: MelodySet) -> dict[str, int]:
+    """Events of each split."""
+    return {s: sum(map(len, getattr(melodies, s))) for s in ("train", "valid", "test")}
+
+
 def compose(graph: Graph, prior: Params, seed: int, count: int, tick: Tick) -> Compositions:
-    """`count` compositions of a prior by itself, drawn with the keys of a seed.
+    """Draw `count` compositions from a prior by itself, with the keys of a seed.
 
     Its logits are the scores of a softmax policy, as Q-learning's values are.
     """
@@ -99,7 +103,7 @@ def compose(graph: Graph, prior: Params, seed: int, count: int, tick: Tick) -> C
 
 
 def load_melodies(config: DataConfig, data_dir: Path | None, *, swapped: bool) -> MelodySet:
-    """The configured melodies, cut to the configured numbers.
+    """Return the configured melodies, cut to the configured numbers.
 
     `swapped` exchanges rests and holds.
 
@@ -132,7 +136,7 @@ def load_melodies(config: DataConfig, data_dir: Path | None, *, swapped: bool) -
 
 
 def _report_skipped(melodies: MelodySet) -> None:
-    """Names source files that gave no melody, and counts what was left out."""
+    """Name source files that gave no melody, and count what was left out."""
     progress = Progress(melodies.name)
     for skipped in melodies.skipped[:MOST_NAMED]:
         progress.note(f"skipped {skipped}")

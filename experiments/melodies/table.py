@@ -30,7 +30,7 @@ FIGURES = {"reward": "music-theory reward", "log_prior": "log p(a|s)"}
 
 
 def section(records: Iterable[Record], folder: Path) -> list[str]:
-    """Table 1 in Markdown for each preset with tuned models, and links to its pictures."""
+    """Write Table 1 in Markdown for each preset with tuned models, and links to its pictures."""
     parts = []
     for preset in PRESETS:
         found = _by_experiment(records, preset)
@@ -54,8 +54,8 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
 
 
 def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:
-    """Draws the paper's Figure 2 for each preset: the course of reward and log p(a|s), each
-    method's mean over seeds. Returns the files."""
+    """Draw the paper's Figure 2 for each preset: the course of reward and log p(a|s), each
+    method's mean over seeds; return the files."""
     drawn = []
     for preset in PRESETS:
         found = _by_experiment(records, preset)

@@ -11,7 +11,7 @@ from common.config import differences, from_dict, to_dict
 from common.error import ConfigError, DivergedError
 from common.plot import learning_curves
 from common.population import Population
-from common.record import FILE_NAME, read_record
+from common.record import FILE_NAME, DataUsed, read_record
 from common.training import Schedule, Tick
 from experiments import registry, trained
 from experiments.melodies.domain import SWAPPED
@@ -32,35 +32,29 @@ FIGURES = {"reward": "music-theory reward", "log_prior": "log p(a|s)"}
 
 
 def run(context: Context) -> Outcomes:
-    """Q-learning from the Note RNN's weights, then compositions and their statistics."""
+    """Tune the Note RNN by Q-learning; count what each seed's policy composes."""
     config: TutorConfig = context.config
+    learn, evaluation = config.learn, config.evaluation
     note_rnn = find_note_rnn(config, context.options)
     domain, prior = note_rnn.domain, note_rnn.policy.prior
-    checksums = {**note_rnn.data.checksums, "Note RNN": digest(prior)}
-    data = replace(note_rnn.data, checksums=checksums)
-    quirks = Quirks(True, config.learn.method == "g") if config.original_quirks else Quirks()
-    learner = TutorLearner(
-        config.learn, note_rnn.graph, domain.num_events, domain.environment, quirks
-    )
-    composer = Composer(note_rnn.graph, config.learn.method, domain.environment, domain.length)
+    data = _data(note_rnn)
+    quirks = Quirks(True, learn.method == "g") if config.original_quirks else Quirks()
+    learner = TutorLearner(learn, note_rnn.graph, domain.num_events, domain.environment, quirks)
+    composer = Composer(note_rnn.graph, learn.method, domain.environment, domain.length)
 
     def validate(
         state: LearnState, seed: int, step: int, tick: Tick
     ) -> tuple[dict[str, float], None]:
-        made = composer.compose(
-            policy_of(state),
-            jax.random.fold_in(jax.random.key(seed), step),
-            config.evaluation.compositions,
-            tick=tick,
-        )
+        key = jax.random.fold_in(jax.random.key(seed), step)
+        made = composer.compose(policy_of(state), key, evaluation.compositions, tick=tick)
         return made.metrics("eval", last_only=config.original_quirks), None
 
     def measure(state: LearnState, seed: int, tick: Tick) -> dict[str, float]:
-        tuned = note_rnn._replace(policy=policy_of(state), method=config.learn.method, data=data)
+        tuned = note_rnn._replace(policy=policy_of(state), method=learn.method, data=data)
         path = context.seed_path(seed)
         trained.save(path, tuned)
-        number = config.evaluation.final_compositions
-        made = composer.compose(tuned.policy, jax.random.key(seed), number, tick=tick)
+        number, key = evaluation.final_compositions, jax.random.key(seed)
+        made = composer.compose(tuned.policy, key, number, tick=tick)
         context.place.lead(partial(domain.write, made, path, tuned.notes))
         return made.metrics("composed") | domain.judge(made)
 
@@ -70,9 +64,9 @@ def run(context: Context) -> Outcomes:
         population,
         population.initial_state(partial(learner.initial_state, prior)),
         Schedule(
-            total=config.learn.iterations,
-            report_every=config.learn.report_every,
-            evaluate_every=config.evaluation.every,
+            total=learn.iterations,
+            report_every=learn.report_every,
+            evaluate_every=evaluation.every,
             items_per_update=len(context.seeds),
             item="events",
             stage="evaluation",
@@ -89,18 +83,23 @@ def run(context: Context) -> Outcomes:
     for seed, outcome in outcomes.items():
         if not isinstance(outcome, Exception):
             path, title = context.seed_path(seed), context.experiment.title
-            draw = partial(_draw, path, config.learn.method, title, outcome.curve)
-            context.place.lead(draw)
+            context.place.lead(partial(_draw, path, learn.method, title, outcome.curve))
     return outcomes
 
 
+def _data(note_rnn: Trained) -> DataUsed:
+    """What a tutor learns from: the prior, and what that learned from."""
+    checksums = {**note_rnn.data.checksums, "Note RNN": digest(note_rnn.policy.prior)}
+    return replace(note_rnn.data, checksums=checksums)
+
+
 def policy_of(state: LearnState) -> Policy:
-    """The networks of a seed that choose events, in host memory: they may lie on any device."""
+    """Copy the networks of a seed that choose events into host memory."""
     return Policy(*jax.device_get((state.params, state.prior)))
 
 
 def find_note_rnn(config: TutorConfig, options: Options) -> Trained:
-    """The Note RNN to tune, run first where it hasn't been.
+    """Return the Note RNN to tune, trained first where it hasn't been.
 
     Raises:
       ConfigError: its quirks aren't those of the configuration, or another one lies where the

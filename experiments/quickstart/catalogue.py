@@ -44,7 +44,7 @@ class QuickstartConfig:
     tutor: TutorConfig
 
     def model(self, name: str) -> LanguageModelConfig:
-        """The settings of the model of that name."""
+        """Return the settings of the model of that name."""
         return LanguageModelConfig(self.data, getattr(self, name), self.train, self.evaluation)
 
 

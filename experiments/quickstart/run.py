@@ -9,9 +9,10 @@ from typing import Any
 
 from common.plot import learning_curves
 from common.table import Cell, Table
+from experiments.domain import FIRST
 from experiments.quickstart.catalogue import PARTS, QuickstartConfig
 from experiments.registry import find
-from experiments.run import Context
+from experiments.run import SAMPLE, Context
 from experiments.train import DivergedRun, Outcome, Outcomes, merge
 from tutor.config import NoteRNNRun
 
@@ -29,7 +30,7 @@ MELODIES = {"note_rnn": "before.mid", "tutor": "after.mid"}
 
 
 def run(context: Context) -> Outcomes:
-    """Both language models on the same text; then the Note RNN, and the same tuned."""
+    """Train both language models on the same text; then a Note RNN, and tune it."""
     config: QuickstartConfig = context.config
     path = context.place.path
     note_rnn = NoteRNNRun(run=str(context.place.part("note_rnn").path))
@@ -51,13 +52,13 @@ def _write(parts: Mapping[str, Outcome], path: Path, title: str) -> None:
     """Curves, samples and melodies of all parts."""
     _draw(parts, path / "learning_curve.png", title)
     samples = "".join(
-        f"--- {name} ---\n{(path / name / 'sample.txt').read_text(encoding='utf-8')}\n"
-        for name in MODELS
+        f"--- {name} ---\n{(path / name / SAMPLE).read_text(encoding='utf-8')}\n" for name in MODELS
     )
     samples += f"--- note_rnn, before and after tuning ---\n{_before_and_after(parts).render()}"
-    (path / "sample.txt").write_text(samples, encoding="utf-8")
+    (path / SAMPLE).write_text(samples, encoding="utf-8")
     for name, file in MELODIES.items():
-        shutil.copyfile(path / name / "composition1.mid", path / file)
+        (composed,) = (path / name).glob(f"{FIRST}.*")
+        shutil.copyfile(composed, path / file)
 
 
 def _draw(parts: Mapping[str, Outcome], path: Path, title: str) -> None:

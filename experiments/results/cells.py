@@ -10,7 +10,7 @@ from experiments.results.row import Row
 
 
 def as_json(rows: Sequence[Row]) -> str:
-    """A list with one object per row, numbers in full."""
+    """Return a list with one object per row, numbers in full."""
     cells = [
         {**dataclasses.asdict(row), "metric": row.metric.name, "better": row.metric.better}
         for row in rows
@@ -19,12 +19,12 @@ def as_json(rows: Sequence[Row]) -> str:
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    """All columns in one Markdown table."""
+    """Return all columns in one Markdown table."""
     return _full_table(rows).markdown()
 
 
 def as_text(rows: Sequence[Row]) -> str:
-    """The same for standard output, laid out for the terminal if it is one."""
+    """Return all columns for standard output, laid out for the terminal if it is one."""
     if not rows:
         return "No results here yet. See what can be run: python -m experiments list"
     return _full_table(rows).render().rstrip()
@@ -35,7 +35,7 @@ RIGHT = frozenset({"run", "parameters", "ours, mean [95 % CI]", "n seeds", "diff
 
 
 def result_cells(row: Row) -> dict[str, str]:
-    """What a reader looks for first."""
+    """Return the columns that a reader looks for first."""
     return {
         "experiment": f"{row.experiment}, {', '.join((row.preset, *row.changes))}",
         "dataset and split": f"{row.dataset}, {row.split}",
@@ -97,7 +97,7 @@ def _difference(row: Row) -> str:
 
 
 def device_and_hours(row: Row) -> str:
-    """On what it ran and for how long, or is expected to."""
+    """Return on what it ran and for how long, or is expected to."""
     if row.verdict.kind == "not run":
         known = " (an estimate)" if row.estimated else ""
         return f"{row.device}, {_duration(row.hours or 0)} expected{known}"
@@ -111,11 +111,11 @@ def _duration(hours: float) -> str:
 
 
 def command(row: Row) -> str:
-    """The command that runs the row's first seed, and which other seeds there are."""
+    """Return the command that runs the row's first seed, and which other seeds there are."""
     return row.commands[0] + other_seeds(row)
 
 
 def other_seeds(row: Row) -> str:
-    """The seeds that the first record's command doesn't run."""
+    """Return the seeds that the first record's command doesn't run."""
     others = sorted((*row.seeds, *row.diverged))[1:]
     return f" (also seed {', '.join(map(str, others))})" if others else ""

@@ -15,7 +15,7 @@ ARTEFACTS = ("*.png", "*.txt", "*.mid")
 
 
 def add_run(run_dir: Path, results_dir: Path) -> Path:
-    """Copies a finished run's record, pictures and samples among the committed results.
+    """Copy a finished run's record, pictures and samples among the committed results.
 
     Nothing else is copied. The folder there is replaced as a whole: after a crash it is the old
     one, or missing with the old one beside it under a hidden name, but never a mixture. A record
@@ -41,7 +41,7 @@ def add_run(run_dir: Path, results_dir: Path) -> Path:
 
 
 def _replace_folder(target: Path, files: Sequence[Path]) -> None:
-    """Makes `target` a folder of copies of the files, in the place of one that may be there."""
+    """Make `target` a folder of copies of the files, in the place of one that may be there."""
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh, old = (
         target.with_name(f".{target.name}.{word}.{os.getpid()}") for word in ("new", "old")
@@ -73,7 +73,7 @@ def _require_same_settings(record: Record, target: Path) -> None:
 
 
 def load_records(sources: Sequence[Path]) -> list[Record]:
-    """All records below several roots, each `<experiment>/<preset>/seed<k>/record.json`.
+    """Return all records below several roots, each `<experiment>/<preset>/seed<k>/record.json`.
 
     Where roots hold the same run (experiment, preset, configuration and seed) the first root's
     record counts. A root that doesn't exist holds none. Raises DataError naming a file that isn't

@@ -62,7 +62,7 @@ class Row:
 
 
 def result_rows(records: Iterable[Record], experiments: Mapping[str, Experiment]) -> list[Row]:
-    """The rows of all `experiments`, in their order.
+    """Return the rows of all `experiments`, in their order.
 
     Records of the same preset and the same material settings form a row for each metric; a
     published metric without a run at the paper's settings has a row that says so. Of two records
@@ -86,7 +86,7 @@ def result_rows(records: Iterable[Record], experiments: Mapping[str, Experiment]
 def named_rows(
     names: Sequence[str], records: Iterable[Record], *, with_not_run: bool = True
 ) -> list[Row]:
-    """The rows of the named experiments, or of all that have records.
+    """Return the rows of the named experiments, or of all that have records.
 
     `with_not_run` adds the published rows that no record answers to. Raises ConfigError on an
     unknown name, DataError where `result_rows` does.

@@ -94,7 +94,7 @@ class Departure:
 
 
 def material(kind: type, values: dict[str, Any], metric: str) -> dict[str, Any]:
-    """The settings, flattened, on which a metric depends.
+    """Return the settings, flattened, on which a metric depends.
 
     Args:
       kind: the class of the experiment's configurations.
@@ -120,7 +120,7 @@ def material(kind: type, values: dict[str, Any], metric: str) -> dict[str, Any]:
 
 
 def depart(record: Record, experiment: Experiment, metric: str) -> Departure | None:
-    """Compares a run with its experiment's `paper` preset; None where there is none."""
+    """Compare a run with its experiment's `paper` preset; return None where there is none."""
     if "paper" not in experiment.presets:
         return None
     config = experiment.preset("paper").config
@@ -157,7 +157,7 @@ def judge(
     seeds: int,
     diverged: int,
 ) -> Verdict:
-    """The verdict on a row.
+    """Return the verdict on a row.
 
     Args:
       ours: the seeds that finished, None where none did.
@@ -246,14 +246,14 @@ def _stand_in(record: Record, experiment: Experiment) -> list[str]:
 
 
 def parameters(record: Record, metric: str) -> int | None:
-    """Trainable parameters of the model that a metric is of."""
+    """Return the number of trainable parameters of the model that a metric is of."""
     if isinstance(record.parameters, int):
         return record.parameters
     return record.parameters.get(MetricName.parse(metric).model)
 
 
 def short(number: int) -> str:
-    """A count, in millions where it is large."""
+    """Return a count, in millions where it is large."""
     if number < 100_000:
         return f"{number:,}"
     return f"{number / 1e6:.{1 if number >= 1_000_000 else 2}f} M"

@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from common.checkpoint import Checkpoints, abstract, digest
-from common.error import DataError
+from common.error import ConfigError, DataError
+from common.open_folder import OpenFolder
 
 
 class State(NamedTuple):
@@ -208,3 +210,110 @@ found = {digest(jax.device_put(array, NamedSharding(mesh, spec))) for spec in sp
 assert found == {digest(array)}, found
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+NAMES = [
+    *("a [x]", "st*r", "q?m", "back\\slash", "gs:", "a:b", "{a,b}", "%20", "#", "\"'", "new\nline"),
+    *("-dash", "~x", "ünï中", "trailing ", "x" * 255, ".hid", "$HOME", "a&b|c;d", "\x01"),
+    os.fsdecode(b"\xff\xfe"),
+]
+"""Of directories; the first ones broke Orbax or tensorstore."""
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_every_name_of_a_directory_works(tmp_path, name):
+    folder = tmp_path / name / "checkpoints"
+    state = make_state(1)
+    opened = Checkpoints(folder)
+    for step in range(2):
+        opened.save(state, {"step": step}, float(step))
+    opened.close()
+    again = Checkpoints(folder)
+    restored, notes = again.restore_latest(abstract(state), pytest.fail)
+    assert (digest(restored), notes) == (digest(state), {"step": 1})
+    assert digest(again.restore_best(abstract(state), 0.0)) == digest(state)
+    again.close()
+    assert sorted(os.listdir(folder)) == ["0", "1"]
+    assert not (tmp_path / "gs:" / "gs:").exists()
+
+
+def test_a_path_too_long_for_what_orbax_adds_works(tmp_path):
+    folder = tmp_path.joinpath(*["x" * 200] * 18) / "checkpoints"
+    opened = Checkpoints(folder)
+    opened.save(make_state(0), {})
+    assert opened.restore_latest(abstract(make_state(0)), pytest.fail) is not None
+    opened.close()
+
+
+def test_where_a_name_can_not_work_nothing_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr(OpenFolder, "plain_path", lambda self: None)
+    with pytest.raises(ConfigError, match="can't be written under a path with one of"):
+        Checkpoints(tmp_path / "a [x]")
+
+
+def as_float16(state: State) -> State:
+    return state._replace(params=jax.tree.map(lambda x: x.astype(jnp.float16), state.params))
+
+
+OTHERS = {
+    "dtype": (as_float16, r"params.kernel is float32\[40, 50\], wanted is float16\[40, 50\]"),
+    "shape": (
+        lambda state: state._replace(step=jnp.zeros(2, jnp.int32)),
+        r"step is int32\[\], wanted is int32\[2\]",
+    ),
+    "more": (
+        lambda state: state._replace(params={**state.params, "bias": jnp.ones(1)}),
+        r"params.bias is missing, wanted is float32\[1\]",
+    ),
+    "fewer": (
+        lambda state: state._replace(params={"kernel": state.params["kernel"]}),
+        r"params.layers.0 is float32\[3\], wanted is none",
+    ),
+    "random": (
+        lambda state: state._replace(key=jax.random.key(0, impl="rbg")),
+        r"key is uint32\[2\], wanted is uint32\[4\]",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_an_intact_checkpoint_of_other_settings_is_refused_and_stays(checkpoints, kind):
+    other, words = OTHERS[kind]
+    for step in range(2):
+        checkpoints.save(make_state(step), {}, 1.0)
+    before = sorted(checkpoints.directory.parent.rglob("*"))
+    wanted = abstract(other(make_state(0)))
+    for read in (
+        lambda: checkpoints.restore_latest(wanted, pytest.fail),
+        lambda: checkpoints.read_latest(wanted),
+        lambda: checkpoints.restore_best(wanted, 1.0),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            read()
+    assert sorted(checkpoints.directory.parent.rglob("*")) == before
+
+
+def test_it_goes_on_refusing_once_all_were_set_aside(checkpoints):
+    checkpoints.save(make_state(0), {})
+    checkpoints.close()
+    open_files(checkpoints.directory / "0")[-1].write_bytes(b"")
+    for words in ("every checkpoint is damaged", "no checkpoint is left", "no checkpoint is left"):
+        again = Checkpoints(checkpoints.directory)
+        with pytest.raises(DataError, match=rf"(?s){words}.*--fresh"):
+            again.restore_latest(abstract(make_state(0)), lambda text: None)
+        again.close()
+
+
+@pytest.mark.parametrize("folder", ["plain", "a [x]"])
+def test_saved_checkpoints_that_are_gone_are_no_start(tmp_path, folder):
+    opened = Checkpoints(tmp_path / folder)
+    opened.save(make_state(0), {})
+    shutil.rmtree(tmp_path / folder)
+    with pytest.raises(DataError, match="deleted, moved or replaced"):
+        opened.save(make_state(1), {})
+    (tmp_path / folder).mkdir()  # another of the same name
+    with pytest.raises(DataError, match="deleted, moved or replaced"):
+        opened.save(make_state(1), {})
+    opened.close()
+    with pytest.raises(DataError, match="are gone"):
+        Checkpoints(tmp_path / folder).restore_latest(abstract(make_state(0)), pytest.fail)

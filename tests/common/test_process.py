@@ -1,65 +1,77 @@
-"""Several processes in one training: one decides and writes, the others do the same work."""
+"""Several processes in one training: process 0 decides and writes, the others do the same work."""
 
-import signal
-import threading
+import json
+import os
+import socket
+import subprocess
+import sys
 import time
+from itertools import pairwise
+from pathlib import Path
 
+import numpy as np
 import pytest
-from test_training import Toy, initial, score_of
 
-from common import training as training_module
-from common.error import ConfigError, DataError, InterruptedRun
-from common.interrupt import Interrupt
-from common.process import Process
-from common.run_directory import RunDirectory
-from common.training import Schedule, Training
+from common.checkpoint import digest
+from common.process import Process, this_process
+
+LIMIT_SECONDS = 120
+"""More than the processes give themselves, who say at their end where they stood."""
 
 
-class Meeting:
-    """Where fake processes, threads of this one, exchange what they have."""
+def run_both(folder: Path) -> list[str]:
+    """Runs two_processes.py twice, as process 0 and 1; what each printed.
 
-    def __init__(self, count: int):
-        self.values: list = [None] * count
-        self.barrier = threading.Barrier(count, timeout=30)
-
-    def exchange(self, index, value):
-        self.values[index] = value
-        self.barrier.wait()
-        found = list(self.values)
-        self.barrier.wait()
-        return found
-
-
-class Fake(Process):
-    """A process that meets the others in a `Meeting`; `object.__setattr__`: it is frozen."""
-
-    def __init__(self, index, meeting):
-        super().__init__(index, len(meeting.values))
-        object.__setattr__(self, "meeting", meeting)
-
-    def gather(self, value):
-        return self.meeting.exchange(self.index, value)
-
-
-def together(work, count=2):
-    """Runs work(process) in each of several fake processes; their results, or their errors."""
-    meeting, results = Meeting(count), [None] * count
-
-    def run(index):
+    Where one fails, the other is ended soon: it would wait for the first.
+    """
+    script = Path(__file__).with_name("two_processes.py")
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "",  # one device each
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    logs = [folder / f"{index}.log" for index in range(2)]
+    started: list[subprocess.Popen] = []
+    deadline = time.monotonic() + LIMIT_SECONDS
+    with socket.socket() as reserved:
+        # Held until the end, so that nobody else is given the port; JAX's service shares it.
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind(("127.0.0.1", 0))
+        port = str(reserved.getsockname()[1])
         try:
-            results[index] = work(Fake(index, meeting))
-        except Exception as error:
-            results[index] = error
+            for index, log in enumerate(logs):
+                command = [sys.executable, str(script), str(index), port, str(folder)]
+                with log.open("w") as output:
+                    started.append(
+                        subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+                    )
+            while time.monotonic() < deadline:
+                codes = [process.poll() for process in started]
+                if None not in codes or any(codes):
+                    break
+                time.sleep(0.02)
+        finally:
+            for process in started:
+                process.kill()
+                process.wait()
+    printed = [log.read_text() for log in logs]
+    assert codes == [0, 0], "\n".join(
+        f"process {index} (None: still running): {code}\n{text}"
+        for index, (code, text) in enumerate(zip(codes, printed, strict=True))
+    )
+    return printed
 
-    threads = [threading.Thread(target=run, args=(k,), name=f"process{k}") for k in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    return results
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """The folder in which two processes trained, what each wrote down, and what each printed."""
+    folder = tmp_path_factory.mktemp("two")
+    printed = run_both(folder)
+    return folder, [json.loads((folder / f"{k}.json").read_text()) for k in range(2)], printed
 
 
 def test_one_process_decides_and_needs_nobody():
+    assert this_process() == Process() == Process(0, 1)
     alone = Process()
     assert alone.leads
     assert alone.gather("x") == ["x"]
@@ -69,120 +81,78 @@ def test_one_process_decides_and_needs_nobody():
         alone.lead(lambda: 1 / 0)
 
 
-def test_what_process_0_says_goes_for_all():
-    assert together(lambda process: process.decide(process.index + 10)) == [10, 10]
-    assert together(lambda process: process.gather(process.index)) == [[0, 1], [0, 1]]
-    done = []
-    assert together(lambda process: process.lead(lambda: done.append(process.index))) == [None] * 2
-    assert done == [0]
-    errors = together(lambda process: process.lead(lambda: 1 / 0))
-    assert [type(error) for error in errors] == [ZeroDivisionError] * 2
+def test_what_process_0_says_goes_for_all(both):
+    _, facts, _ = both
+    assert [one["index"] for one in facts] == [0, 1]
+    for one in facts:
+        assert one["gathered"] == ["x", "xx"]
+        assert one["decided"] == 0.1
+        assert one["led"] == [0]
+        assert one["error"] == "ZeroDivisionError: division by zero"
 
 
-def test_a_run_directory_is_process_0s(tmp_path):
-    def work(process):
-        with RunDirectory(tmp_path / "run", process) as run:
-            run.claim({"depth": 3})
-            sessions = run.begin_session({"command": f"process {process.index}"})
-            run.append_metrics({"step": 1, "process": process.index}, "metrics.jsonl")
-            return sessions, run.read_metrics("metrics.jsonl"), run.finished
-
-    first, second = together(work)
-    assert first == second
-    assert first == ([{"command": "process 0"}], [{"step": 1, "process": 0}], False)
-
-    def other(process):
-        with RunDirectory(tmp_path / "run", process) as run:
-            run.claim({"depth": 4})
-
-    errors = together(other)
-    assert [type(error) for error in errors] == [ConfigError, ConfigError]
-    assert "another configuration" in str(errors[1])
-    with RunDirectory(tmp_path / "run"):
-        errors = together(other)
-    assert all("another process is running here" in str(error) for error in errors)
-    (tmp_path / "run" / "config.json").write_text("{")
-    assert all(isinstance(error, DataError) for error in together(other))
+def test_a_digest_is_of_the_whole_array_wherever_its_parts_lie(both):
+    _, facts, _ = both
+    whole = digest([np.arange(8, dtype=np.float32)])
+    assert [one["digests"] for one in facts] == [[whole, whole]] * 2
 
 
-def test_a_signal_to_any_process_stops_all_at_the_same_call():
-    def work(process):
-        interrupt = Interrupt(process)
-        calls = 0
-        try:
-            while True:
-                if process.index == 1 and calls == 3:
-                    interrupt.received = signal.SIGTERM
-                interrupt.check()
-                calls += 1
-        except InterruptedRun as stop:
-            return calls, stop.exit_code
-
-    assert together(work) == [(3, 143), (3, 143)]
-
-
-class Saves:
-    """Checkpoints that only say when something was saved."""
-
-    def __init__(self, directory, process):
-        self.process, self.saved = process, []
-
-    def restore_latest(self, structure, report):
-        return None
-
-    def restore_best(self, structure, score):
-        return score
-
-    def save(self, state, notes, score=None):
-        self.saved.append((int(state.step), notes["rows"], notes["seconds"], score))
-
-    def close(self):
-        pass
+def test_they_stop_save_and_end_together(both):
+    _, (first, second), _ = both
+    for session in ("first", "second"):
+        for what in ("stops", "saved", "end", "rows", "sessions"):
+            assert first[session][what] == second[session][what], (session, what)
+    stops, saved = first["first"]["stops"], [step for step, *_ in first["first"]["saved"]]
+    assert first["first"]["end"] == -15  # process 1 got the signal
+    assert 44 <= stops[-1] < 60
+    assert saved[-1] == stops[-1]
+    # By the clock of process 0: between evaluations too, but not before every call.
+    assert set(saved) - {30, stops[-1]}
+    assert len(saved) < len(stops)
+    assert max(stop - before for before, stop in pairwise(stops)) > 4
+    assert first["second"]["stops"][0] > stops[-1]
+    assert first["second"]["end"] == 60
+    scores = [score for *_, score in first["second"]["saved"] if score is not None]
+    assert scores == [1.0, 31.0]  # those of process 0
 
 
-def test_a_second_process_stops_and_saves_where_the_first_decides(tmp_path, monkeypatch):
-    """Its clock runs a thousand times as fast: by itself it would save before every update and do
-    one update a call."""
-    real = time.monotonic
+def test_only_process_0_writes_and_talks(both):
+    folder, (first, second), printed = both
+    assert second["written"] == []
+    assert {".lock", "metrics.jsonl"} < set(first["written"])
+    rows = first["second"]["rows"]
+    assert [row["step"] for row in rows] == first["first"]["sunk"] + first["second"]["sunk"]
+    assert second["first"]["sunk"] == second["second"]["sunk"] == []
+    assert {row.get("train/process", row.get("valid/process")) for row in rows} == {0.0}
+    sessions = [{"process": 0}, {"process": 0}]
+    assert first["second"]["sessions"] == sessions
+    assert json.loads((folder / "run" / "manifest.json").read_text()) == {"sessions": sessions}
+    assert "toy  epoch 1" in printed[0]
+    assert "toy" not in printed[1]
 
-    def clock():
-        return real() * (1000 if threading.current_thread().name == "process1" else 1)
 
-    monkeypatch.setattr(training_module.time, "monotonic", clock)
-    monkeypatch.setattr(training_module, "CHECKPOINT_SECONDS", 5.0)
-    monkeypatch.setattr(training_module, "Checkpoints", Saves)
+def test_what_a_directory_holds_or_refuses_is_told_to_all(both):
+    _, (first, second), _ = both
+    assert first["told"] == second["told"]
+    assert "ConfigError" in first["told"]["other"]
+    assert "another configuration" in first["told"]["other"]
+    assert "another process is running here" in first["told"]["held"]
+    assert first["told"]["rows"] == str(len(first["second"]["rows"]))
+    assert first["told"]["finished"] == "False"
+    assert first["told"]["missing"].startswith("DataError")
+    assert first["told"]["unwritten"].startswith("DataError")
+    assert first["told"]["finished now"] == "True"
 
-    class Slow(Toy):
-        def advance(self, state, stop):
-            time.sleep(0.01)
-            return super().advance(state, stop)
 
-    def work(process):
-        learner, sunk = Slow(), []
-        with RunDirectory(tmp_path, process) as run:
-            training = Training(
-                run,
-                learner,
-                Schedule(40, report_every=20, evaluate_every=20, items_per_update=1, item="x"),
-                # A score that differs in its last bits, as sums on other devices may.
-                evaluate=lambda state, tick: (
-                    {"valid/loss": process.index + 0.5},
-                    score_of(int(state.step)) + 1e-9 * process.index,
-                ),
-                describe=str,
-                label="toy",
-                sink=sunk.append,
-            )
-            best, _ = training.fit(initial(), Interrupt(process))
-            rows = run.read_metrics("metrics.jsonl")
-        assert training.progress.visible == process.leads
-        return learner.calls, training.checkpoints.saved, best, len(sunk), rows
+@pytest.mark.parametrize("part", ["digest", "load", "metadata"])
+def test_a_checkpoint_that_one_cannot_read_is_taken_by_none(both, part):
+    folder, (first, second), _ = both
+    step, told = first["newest"][part]
+    assert step == second["newest"][part][0] == 0
+    assert [text.count("Set aside as") for text in told] == [1]
+    assert [path.name for path in (folder / part / "damaged").iterdir()] == ["1"]
 
-    first, second = together(work)
-    assert first[0] == second[0]
-    assert len(first[0]) < 40
-    assert first[1] == second[1]
-    assert [step for step, *_ in first[1]] == [20, 40]
-    assert first[2] == second[2] == score_of(20)
-    assert (first[3], second[3]) == (len(first[4]), 0)
-    assert {row["valid/loss"] for row in first[4] if "valid/loss" in row} == {0.5}
+
+def test_process_0_says_which_checkpoint_is_the_best(both):
+    _, facts, _ = both
+    assert [one["best"] for one in facts] == [[0, []]] * 2

@@ -38,6 +38,25 @@ def test_elsewhere_lines_are_few(monkeypatch):
     assert lines == [*(f"run  step {step}" for step in range(0, 100, 10)), "run  epoch 1"]
 
 
+def test_a_line_that_stays_begins_below_the_live_one():
+    stream = Terminal()
+    progress = Progress("run", stream)
+    progress.show("step 1")
+    progress.note("epoch 1")
+    assert stream.getvalue().endswith("step 1\nrun  epoch 1\n")
+    progress.close()
+    assert stream.getvalue().endswith("epoch 1\n")
+
+
+def test_what_is_not_visible_writes_nothing():
+    stream = Terminal()
+    progress = Progress("run", stream, visible=False)
+    progress.show("step 1")
+    progress.note("epoch 1")
+    progress.close()
+    assert stream.getvalue() == ""
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.4, "0 s"), (59.6, "1 min 00 s"), (187, "3 min 07 s"), (7500, "2 h 05 min")],

@@ -1,8 +1,12 @@
+import json
+import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+from common import device
 from common.error import ConfigError, DataError
 from common.run_directory import RunDirectory
 
@@ -86,3 +90,105 @@ def test_clear_leaves_nothing_of_a_run(tmp_path):
         run.clear()
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
         run.claim({"a": 2})
+
+
+def replace_folder(path):
+    path.rename(path.with_name("elsewhere"))
+    path.mkdir()
+    (path / ".lock").touch()
+
+
+REMOVALS = {
+    "deleted": (shutil.rmtree, "deleted, moved or replaced"),
+    "replaced": (replace_folder, "deleted, moved or replaced"),
+    "lock": (lambda path: (path / ".lock").unlink(), r"its \.lock was deleted"),
+    "metrics": (lambda path: (path / "metrics.jsonl").unlink(), "rows are missing"),
+}
+
+
+@pytest.mark.parametrize("kind", REMOVALS)
+def test_what_is_removed_under_a_run_is_not_made_again(tmp_path, kind):
+    remove, words = REMOVALS[kind]
+    path = tmp_path / "run"
+    with RunDirectory(path) as run:
+        run.claim({"a": 1})
+        run.append_metrics({"step": 1}, "metrics.jsonl")
+        remove(path)
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(DataError, match=words):
+            run.append_metrics({"step": 2}, "metrics.jsonl")
+        if kind != "metrics":
+            with pytest.raises(DataError, match=words):
+                run.begin_session({})
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_work_without_its_configuration_is_not_taken_for_any(tmp_path):
+    with RunDirectory(tmp_path) as run:
+        run.claim({"a": 1})
+        run.append_metrics({"step": 1}, "metrics.jsonl")
+        (tmp_path / "config.json").unlink()
+        with pytest.raises(DataError, match=r"config\.json is gone(.|\n)*--fresh"):
+            run.claim({"a": 1})
+
+
+def test_a_lost_manifest_leaves_earlier_commits_unknown(tmp_path):
+    with RunDirectory(tmp_path) as run:
+        run.begin_session({"commit": "a", "dirty": False})
+        run.append_metrics({"step": 1}, "metrics.jsonl")
+        (tmp_path / "manifest.json").unlink()
+        first, second = run.begin_session({"commit": "b", "dirty": False})
+        assert (first["commit"], first["dirty"]) == ("", True)
+        assert second["commit"] == "b"
+
+
+@pytest.mark.parametrize(
+    ("then", "words"),
+    [
+        ({"x64": True}, "x64: True → False"),
+        ({"precision": "bfloat16"}, "precision: bfloat16 → float32"),
+        ({"random": "rbg"}, "random: rbg → threefry2x32"),
+        ({"platform": "gpu", "precision": "default"}, "precision: default → float32"),
+    ],
+)
+def test_work_of_another_precision_is_refused(tmp_path, then, words):
+    with RunDirectory(tmp_path) as run:
+        run.claim({"a": 1})
+        run.begin_session({"device": {**device.describe(), **then}})
+        run.claim({"a": 1})  # nothing was done yet
+        run.append_metrics({"step": 1}, "metrics.jsonl")
+        with pytest.raises(ConfigError, match=words):
+            run.claim({"a": 1})
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        {"platform": "cpu", "precision": "default"},  # as old manifests have it
+        {"platform": "gpu", "precision": "float32"},
+        {"platform": "cpu", "precision": "highest"},
+    ],
+)
+def test_the_same_precision_by_another_name_continues(tmp_path, then):
+    with RunDirectory(tmp_path) as run:
+        run.claim({"a": 1})
+        run.begin_session({"device": then})
+        run.append_metrics({"step": 1}, "metrics.jsonl")
+        run.claim({"a": 1})
+
+
+@pytest.mark.parametrize("content", ['{"sessions": 3}', "{}", '{"sessions": ["x"]}'])
+def test_a_damaged_manifest_is_named(tmp_path, content):
+    with RunDirectory(tmp_path) as run:
+        (tmp_path / "manifest.json").write_text(content)
+        with pytest.raises(DataError, match=r"manifest\.json: damaged"):
+            run.begin_session({})
+
+
+@pytest.mark.parametrize("name", ["a [x]", "gs:", "back\\slash", os.fsdecode(b"\xff")], ids=ascii)
+def test_every_name_of_a_directory_works(tmp_path, name):
+    with RunDirectory(tmp_path / name) as run:
+        run.claim({"a": 1})
+        run.append_metrics({"step": 1}, "metrics.jsonl")
+        assert run.read_metrics("metrics.jsonl") == [{"step": 1}]
+    assert json.loads((tmp_path / name / "config.json").read_text()) == {"a": 1}

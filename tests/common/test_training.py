@@ -1,6 +1,9 @@
 """The training loop over a toy learner: what is saved, when, and what comes back."""
 
+import contextlib
+import dataclasses
 import signal
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -9,9 +12,10 @@ import numpy as np
 import pytest
 
 from common import training as training_module
-from common.checkpoint import digest
+from common.checkpoint import Checkpoints, digest
 from common.error import DivergedError, InterruptedRun
 from common.interrupt import Interrupt
+from common.progress import Progress
 from common.run_directory import RunDirectory
 from common.training import Schedule, Training
 
@@ -83,7 +87,7 @@ def fit(path, learner=None, interrupt=None, evaluated=None, score=score_of):
         training = Training(
             run,
             learner or Toy(),
-            Schedule(total=40, report_every=4, evaluate_every=10, items_per_update=1, item="items"),
+            schedule(),
             evaluate=evaluate,
             describe=str,
             label="toy",
@@ -95,6 +99,26 @@ def fit(path, learner=None, interrupt=None, evaluated=None, score=score_of):
     for row in rows:
         row.pop("seconds")
     return best, rows, training.state
+
+
+def schedule(**changes) -> Schedule:
+    usual = Schedule(total=40, report_every=4, evaluate_every=10, items_per_update=1, item="items")
+    return dataclasses.replace(usual, **changes)
+
+
+def train(path, learner, schedule, *, score=score_of, **options):
+    """The training itself and what its `fit` returns, where `fit` above says too little."""
+    with RunDirectory(path) as run:
+        training = Training(
+            run,
+            learner,
+            schedule,
+            evaluate=lambda state, tick: ({"valid/loss": 1.0}, score and score(int(state.step))),
+            describe=str,
+            label="toy",
+            **options,
+        )
+        return training, training.fit(initial(), Interrupt())
 
 
 @pytest.fixture
@@ -200,13 +224,97 @@ def test_a_score_that_is_not_finite_is_divergence(tmp_path):
         fit(tmp_path, score=lambda step: float("nan") if step == 20 else 1.0)
 
 
-def test_a_signal_is_remembered_until_a_safe_point_and_the_second_kills():
-    before = signal.getsignal(signal.SIGINT)  # ignored, where the tests run in the background
+@pytest.mark.parametrize(
+    ("number", "other"), [(signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT)]
+)
+def test_a_signal_is_remembered_until_a_safe_point_and_the_second_kills(number, other):
+    before = signal.getsignal(number)  # ignored, where the tests run in the background
     with Interrupt() as interrupt:
         interrupt.check()
-        signal.raise_signal(signal.SIGINT)
-        with pytest.raises(InterruptedRun, match="stopped by SIGINT") as stop:
+        assert signal.getsignal(number) is not before
+        signal.raise_signal(number)
+        with pytest.raises(InterruptedRun, match=f"stopped by {number.name}") as stop:
             interrupt.check()
-        assert stop.value.exit_code == 130
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert signal.getsignal(signal.SIGINT) is before
+        assert stop.value.exit_code == 128 + number
+        assert signal.getsignal(other) is signal.SIG_DFL
+    assert signal.getsignal(number) is before
+
+
+def test_every_row_goes_to_the_sink_too(tmp_path):
+    sunk: list[dict] = []
+    train(tmp_path, Toy(), schedule(), sink=sunk.append)
+    with RunDirectory(tmp_path) as run:
+        assert run.read_metrics("metrics.jsonl") == sunk
+    assert len(sunk) == 16
+
+
+def test_a_call_does_whole_multiples_and_what_is_due_on_the_way_follows(
+    tmp_path, one_update_a_call
+):
+    class Blocks(Toy):
+        def advance(self, state, stop):
+            return super().advance(state, -(-stop // 8) * 8)
+
+    learner, sunk = Blocks(), []
+    train(tmp_path, learner, schedule(multiple=8), sink=sunk.append)
+    assert all(stop - before <= 8 for before, stop in pairwise([0, *learner.calls]))
+    evaluated = [row["step"] for row in sunk if "valid/loss" in row]
+    assert evaluated == [16, 24, 32, 40]  # the first multiples of 8 from 10, 20, 30 and 40 on
+
+
+def test_without_scores_the_last_state_is_the_result_and_is_saved(tmp_path):
+    _, (last, _) = train(tmp_path, Toy(), schedule(), score=None)
+    assert int(last.step) == 40
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["0"]
+    again = Toy()
+    _, (same, _) = train(tmp_path, again, schedule(), score=None)
+    assert again.calls == []
+    assert digest(same) == digest(last)
+
+
+def test_an_evaluation_is_told_in_a_line_that_stays(tmp_path, capsys):
+    train(tmp_path, Toy(), schedule(stage="round"))
+    lines = capsys.readouterr().err.splitlines()
+    told = [line for line in lines if line.startswith("toy  round ")]
+    assert [line.split()[2] for line in told] == ["1", "2", "3", "4"]
+    assert "'valid/loss': 1.0" in told[0]
+
+
+def test_divergence_says_whether_a_checkpoint_is_kept(tmp_path):
+    with pytest.raises(DivergedError) as none:
+        fit(tmp_path / "a", Toy(bad_update=3))
+    with pytest.raises(DivergedError) as some:
+        fit(tmp_path / "b", Toy(bad_update=13))
+    assert "last good checkpoint is kept" not in str(none.value)
+    assert "last good checkpoint is kept" in str(some.value)
+
+
+def test_trainings_of_one_run_have_folders_of_their_own(tmp_path):
+    train(tmp_path, Toy(), schedule(), folder="a")
+    train(tmp_path, other := Toy(), schedule(), folder="b")
+    assert other.calls
+    for name in ("a", "b"):
+        assert (tmp_path / name / "metrics.jsonl").exists()
+        assert (tmp_path / name / "checkpoints" / "1").exists()
+
+
+def test_a_training_that_ends_between_evaluations_is_evaluated_at_its_end(tmp_path):
+    sunk: list[dict] = []
+    train(tmp_path, Toy(), schedule(total=45), sink=sunk.append)
+    assert [row["step"] for row in sunk if "valid/loss" in row] == [10, 20, 30, 40, 45]
+
+
+@pytest.mark.parametrize("bad_update", [None, 13])
+def test_what_was_opened_is_closed_however_the_training_ends(tmp_path, monkeypatch, bad_update):
+    ends = []
+    monkeypatch.setattr(Progress, "note", lambda self, text: None)  # it closes the line too
+    for opened in (Checkpoints, Progress):
+
+        def close(self, name=opened.__name__, real=opened.close):
+            ends.append(name)
+            real(self)
+
+        monkeypatch.setattr(opened, "close", close)
+    with contextlib.suppress(DivergedError):
+        train(tmp_path, Toy(bad_update), schedule())
+    assert sorted(ends) == ["Checkpoints", "Progress"]

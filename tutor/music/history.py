@@ -79,10 +79,10 @@ class Leap(NamedTuple):
 
 
 class History(NamedTuple):
-    """A composition so far."""
+    """What is known of a composition so far."""
 
     beat: jax.Array
-    """How many events there are, which is the time of the next one; int32 scalar."""
+    """How many events there are, which is also the time of the next one; int32 scalar."""
     events: jax.Array
     """The events, newest first, then NOTHING; int32 [length]. events[0] is the latest."""
     agreement: jax.Array
@@ -129,6 +129,7 @@ def extend_history(history: History, action: jax.Array) -> History:
 
 
 def _extend_run(run: Run, action: jax.Array) -> Run:
+    """Count the event as one more of its kind, or begin anew with another note."""
     sounds = action >= FIRST_NOTE
     again = sounds & (action == run.note)
     other = sounds & (action != run.note)
@@ -143,6 +144,7 @@ def _extend_run(run: Run, action: jax.Array) -> Run:
 
 
 def _extend_moments(history: History, action: jax.Array) -> Moments:
+    """Add the event to the sums of the autocorrelation."""
     moments, lags = history.moments, jnp.array(LAGS, jnp.int32)
     earlier = jnp.maximum(history.events[: len(LAGS)], 0)  # the event lag before this one, or 0
     begins = (history.beat < lags).astype(jnp.int32)  # this event is among the first lag ones
@@ -155,6 +157,7 @@ def _extend_moments(history: History, action: jax.Array) -> Moments:
 
 
 def _extend_extremes(extremes: Extremes, action: jax.Array) -> Extremes:
+    """Compare the event with the highest event and the lowest note."""
     higher = action > extremes.high
     lower = (action >= FIRST_NOTE) & (action < extremes.low)
     return Extremes(

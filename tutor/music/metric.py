@@ -4,13 +4,11 @@ from common.metric import Better, Metric, Protocol
 
 WHOLE = Protocol(
     "whole melodies",
-    "each from a zero state at its start, its first `prior.masked` predictions not counted; of the "
-    "checkpoint that was best on validation",
+    "each from a zero state at its start, its first `prior.masked` predictions not counted",
 )
 COMPOSITIONS = Protocol(
     "compositions",
-    "32 events drawn from the policy after a random first event; of tuned models, at the end of "
-    "tuning",
+    "32 events drawn from the policy after a random first event",
     label="{:,} compositions",
     settings=("evaluation.final_compositions", "final_compositions"),
 )
@@ -27,9 +25,9 @@ STATISTICS: dict[str, Better] = {
     "notes_in_motif": "higher",
     "notes_in_repeated_motif": "higher",
 }
-"""Statistics of Table 1 (Jaques et al. 2017) → the better side. The paper says so of its first four
-rows (excessively repeated, autocorrelation) and of the others that they should grow; but notes
-outside the key are penalised by its reward."""
+"""Statistics of Table 1 (Jaques et al. 2017) → the better side. According to the paper the first
+four (excessively repeated, autocorrelation) should be small and all others should grow; but its
+reward penalises notes outside the key, so these count as better near zero."""
 MEANS: dict[str, Better] = {
     "reward": "higher",
     "log_prior": "higher",
@@ -43,5 +41,5 @@ LOG_PERPLEXITY = Metric("valid/log_perplexity", WHOLE)
 
 
 def composed(measure: str) -> Metric:
-    """The metric `composed/measure`, of `STATISTICS` and `MEANS`."""
+    """Describe the metric `composed/measure`, the measure being in `STATISTICS` or `MEANS`."""
     return Metric(f"composed/{measure}", COMPOSITIONS, (STATISTICS | MEANS)[measure])

@@ -189,6 +189,7 @@ def _head(figure: Any, title: str, violations: Mapping[str, np.ndarray]) -> None
 
 
 def _marker_style(mark: Mark) -> dict[str, Any]:
+    """Return Matplotlib's settings of a mark."""
     edge = mark.colour if mark.marker == "|" else "white"
     return {
         "linestyle": "none",

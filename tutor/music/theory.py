@@ -216,9 +216,9 @@ class MusicParams:
     weights: Mapping[str, Any] = field(default_factory=dict)
     """Factor of each rule, name → scalar; 1 for rules that aren't here."""
     rules: tuple[Rule, ...] = field(default=RULES, metadata={"static": True})
-    """What is rewarded; the total adds up in this order."""
+    """What is rewarded; the total is summed in this order."""
     key: Key = field(default=Key(), metadata={"static": True})
-    """The key that the rules and the statistics mean."""
+    """The key to which rules and statistics refer."""
     length: int = field(default=32, metadata={"static": True})
     """Events of a composition: 16 to a bar."""
     primers: int = field(default=NUM_EVENTS - 1, metadata={"static": True})
@@ -274,6 +274,7 @@ class MusicParams:
         return replace(self, rules=rules, weights={**self.weights, name: weight})
 
     def _require(self, names: Iterable[str]) -> None:
+        """Raise ConfigError where a name is no rule's."""
         known = [rule.name for rule in self.rules]
         unknown = sorted(set(names) - set(known))
         if unknown:

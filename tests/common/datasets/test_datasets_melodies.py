@@ -176,7 +176,9 @@ def test_folk_melodies_of_a_small_corpus(corpus, tmp_path):
         "polyphonic": 4,
         "unrelated groups": 40,
     }
-    assert melodies.skipped[0] == "essenFolksong/tunes.abc 12: polyphonic"
+    assert melodies.skipped[0] == (
+        "essenFolksong/tunes.abc 12: polyphonic: it has chords or several voices"
+    )
     assert [len(s) for s in (melodies.train, melodies.valid, melodies.test)] == [36, 2, 2]
     for events in all_melodies(melodies):
         assert events.dtype == np.int32
@@ -285,12 +287,15 @@ def test_a_folder_of_midi_files(folder, tmp_path):
         "repeated": 1,
         "unrelated groups": 6,
     }
-    assert melodies.skipped == ("broken.mid: unreadable", "chords.mid: polyphonic")
+    assert melodies.skipped == (
+        "broken.mid: unreadable: cut off in its header, after 4 bytes",
+        "chords.mid: polyphonic: no track plays one note at a time",
+    )
     expected = {tuple(events_of(tune(seed))) for seed in range(6)}
     assert {tuple(events) for events in all_melodies(melodies)} == expected
     state = status("midi_melodies", folder, cache)
     assert state.state == "ready"
-    assert "left out broken.mid: unreadable, chords.mid: polyphonic" in state.advice
+    assert f"left out {'; '.join(melodies.skipped)}" in state.advice
     assert verify("midi_melodies", cache, data_dir=folder).ok
 
 

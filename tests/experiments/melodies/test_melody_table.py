@@ -11,7 +11,7 @@ from experiments.melodies.catalogue import TABLE_1
 
 
 def made(name, seed, value, preset="paper", overrides=()):
-    """A record whose statistics are all `value`, with two looks at the policy."""
+    """A record whose statistics are all `value`, with two evaluations of the policy."""
     experiment = registry.find(name)
     return Record(
         experiment=name,

@@ -1,0 +1,1 @@
+"""Lies here so that tests in the folders below can import `run_case`."""

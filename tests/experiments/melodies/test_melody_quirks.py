@@ -1,0 +1,80 @@
+"""Quirks of the released code, in runs."""
+
+import jax
+import numpy as np
+import pretty_midi
+import pytest
+from melody_case import Q, refused, tune
+from run_case import folder, record, run
+
+from common.melody import NO_EVENT, NOTE_OFF, decode_events, swap_specials
+from common.record import read_record
+from experiments import trained
+from experiments.melodies import tutor
+from experiments.melodies.domain import SHARP
+from tutor.evaluation import Composer
+
+
+def test_swapped_specials_by_hand():
+    events = np.array([[NOTE_OFF, NO_EVENT, 5], [2, NOTE_OFF, 37]])
+    swapped = swap_specials(events)
+    assert swapped.tolist() == [[NO_EVENT, NOTE_OFF, 5], [2, NO_EVENT, 37]]
+    assert np.array_equal(swap_specials(swapped), events)
+
+
+def test_quirks_of_the_released_code(tmp_path, quirky, note_rnn, monkeypatch):
+    """Swapped data in the Note RNN; on it G, which lets its prior drift; evaluations that count
+    only each piece's last reward."""
+    first = folder(quirky, "note_rnn")
+    assert trained.load(first).notes["swapped_specials"]
+    # Relabelled events are as hard to learn: the data are the same, the first weights aren't.
+    losses = [read_record(run / "record.json").metrics for run in (first, note_rnn)]
+    assert losses[0] != losses[1]
+    assert losses[0]["valid/log_perplexity"] == pytest.approx(
+        losses[1]["valid/log_perplexity"], rel=0.2
+    )
+
+    evaluations = []
+
+    class Watched(Composer):
+        def compose(self, *arguments, **keywords):
+            evaluations.append(super().compose(*arguments, **keywords))
+            return evaluations[-1]
+
+    monkeypatch.setattr(tutor, "Composer", Watched)
+    assert tune(tmp_path, "g", first, "original_quirks=true") == 0
+    made = record(tmp_path, "tutor_melodies_g")
+    kept = trained.load(folder(tmp_path, "tutor_melodies_g"))
+    assert kept.notes["swapped_specials"]
+    drifted = [
+        not np.array_equal(one, other)
+        for one, other in zip(
+            jax.tree.leaves(kept.policy.prior),
+            jax.tree.leaves(trained.load(first).policy.prior),
+            strict=True,
+        )
+    ]
+    assert any(drifted)
+    assert len(evaluations) == 3
+    for row, evaluation in zip(made.curve, evaluations[:2], strict=True):
+        assert row["eval/reward"] == pytest.approx(np.mean(evaluation.reward[:, -1]))
+        assert row["eval/reward"] != pytest.approx(np.mean(evaluation.reward))
+        assert row["eval/log_prior"] == pytest.approx(np.mean(evaluation.log_prior[:, -1]))
+    assert made.metrics["composed/reward"] == pytest.approx(np.mean(evaluations[2].reward))
+    midi = folder(tmp_path, "tutor_melodies_g") / "composition1.mid"
+    heard = [
+        note._replace(pitch=note.pitch + SHARP)
+        for note in decode_events(swap_specials(evaluations[2].events[0]))
+    ]
+    played = pretty_midi.PrettyMIDI(str(midi)).instruments
+    assert [note.pitch for part in played for note in part.notes] == [n.pitch for n in heard]
+
+
+def test_quirks_that_do_not_match(tmp_path, quirky, note_rnn, capsys):
+    assert tune(tmp_path / "a", "q", folder(quirky, "note_rnn")) == 2
+    refused(capsys, 2, "has original_quirks=true", "this experiment false", "note_rnn.run=DIR")
+    assert tune(tmp_path / "b", "q", note_rnn, "original_quirks=true") == 2
+    refused(capsys, 2, str(note_rnn), "has original_quirks=false", "this experiment true")
+    assert run(tmp_path / "c", Q, "--set", "original_quirks=true") == 2
+    refused(capsys, 2, "the Note RNN of preset smoke is without", "note_rnn.run=DIR")
+    assert not (tmp_path / "c" / "note_rnn").exists()  # refused before it was trained

@@ -1,0 +1,122 @@
+"""Runs brought into results/ and read from there."""
+
+from pathlib import Path
+
+import pytest
+from report_case import place, record, words
+
+from common.error import DataError
+from common.plot import LARGEST_BYTES
+from common.record import read_record, write_record
+from experiments.results.commit import add_run, load_records
+
+
+def test_the_first_root_with_a_run_counts(tmp_path):
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    place(mine, record(words(), seed=0, commit="mine"))
+    place(theirs, record(words(), seed=0, commit="theirs"))
+    place(theirs, record(words(), seed=1, commit="theirs"))
+    records = load_records([mine, theirs, tmp_path / "absent"])
+    assert [(one.seed, one.commit) for one in records] == [(0, "mine"), (1, "theirs")]
+
+
+def test_the_same_seed_with_another_configuration_is_another_run(tmp_path):
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    place(mine, record(words()))
+    place(theirs, record(words(), overrides=["train.epochs=3"]))
+    assert len(load_records([mine, theirs])) == 2
+
+
+def test_what_is_no_record_is_named(tmp_path):
+    path = place(tmp_path, record(words()))
+    path.write_text('{"experiment": "words"}')
+    with pytest.raises(DataError, match=r"words/paper/seed0/record\.json: not a record"):
+        load_records([tmp_path])
+
+
+def finished_run(tmp_path, **changes):
+    run = tmp_path / "run"
+    run.mkdir(exist_ok=True)
+    write_record(record(words(), "cpu", 3, **changes), run)
+    return run
+
+
+def test_a_run_is_added_with_its_pictures_and_samples_only(tmp_path):
+    run = finished_run(tmp_path, dirty=True)
+    for name in ("curve.png", "sample.txt", "metrics.jsonl", "config.json", ".lock"):
+        (run / name).write_text(name)
+    (run / "checkpoints").mkdir()
+    target = add_run(run, tmp_path / "results")
+    assert target == tmp_path / "results/words/cpu/seed3"
+    assert sorted(path.name for path in target.iterdir()) == [
+        "curve.png",
+        "record.json",
+        "sample.txt",
+    ]
+    assert read_record(target / "record.json").dirty
+
+
+def test_adding_a_run_again_replaces_all_of_it(tmp_path):
+    run = finished_run(tmp_path)
+    (run / "old.png").write_text("old")
+    add_run(run, tmp_path / "results")
+    (run / "old.png").unlink()
+    finished_run(tmp_path, commit="later")
+    target = add_run(run, tmp_path / "results")
+    assert [path.name for path in target.iterdir()] == ["record.json"]
+    assert [path.name for path in target.parent.iterdir()] == ["seed3"]
+    assert read_record(target / "record.json").commit == "later"
+
+
+@pytest.mark.parametrize("name", ["curve.png", "sample.txt"])
+def test_a_large_file_is_not_added(tmp_path, name):
+    run = finished_run(tmp_path)
+    (run / name).write_bytes(b"x" * LARGEST_BYTES)
+    add_run(run, tmp_path / "results")
+    (run / name).write_bytes(b"x" * (LARGEST_BYTES + 1))
+    with pytest.raises(DataError, match=f"{name}: 200,001 bytes"):
+        add_run(run, tmp_path / "results")
+    assert (tmp_path / "results/words/cpu/seed3" / name).stat().st_size == LARGEST_BYTES
+
+
+def test_a_run_does_not_replace_one_with_other_overrides(tmp_path):
+    add_run(finished_run(tmp_path), tmp_path / "results")
+    other = finished_run(tmp_path, overrides=["model.depth=2"])
+    with pytest.raises(DataError, match=r"other overrides \(none; this one: model\.depth=2\)"):
+        add_run(other, tmp_path / "results")
+
+
+def test_a_failure_while_adding_leaves_the_old_run(tmp_path, monkeypatch):
+    run = finished_run(tmp_path)
+    target = add_run(run, tmp_path / "results")
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("experiments.results.commit.shutil.copyfile", fail)
+    with pytest.raises(OSError, match="disk full"):
+        add_run(run, tmp_path / "results")
+    assert [path.name for path in target.parent.iterdir()] == ["seed3"]
+    assert (target / "record.json").exists()
+
+
+def test_a_failure_while_replacing_leaves_the_old_run(tmp_path, monkeypatch):
+    run = finished_run(tmp_path)
+    target = add_run(run, tmp_path / "results")
+    rename = Path.rename
+
+    def fail(self, to):
+        if ".new." in self.name:
+            raise OSError("no")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="no"):
+        add_run(run, tmp_path / "results")
+    assert [path.name for path in target.parent.iterdir()] == ["seed3"]
+    assert (target / "record.json").exists()
+
+
+def test_an_unfinished_run_is_not_added(tmp_path):
+    with pytest.raises(DataError, match=r"no record\.json: not a run, or not finished yet"):
+        add_run(tmp_path, tmp_path / "results")

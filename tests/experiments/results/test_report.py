@@ -1,0 +1,186 @@
+"""RESULTS.md and the table: what is written of rows, and that the committed page is current."""
+
+import dataclasses
+import json
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from report_case import (
+    TEST,
+    VALID,
+    only_row,
+    pair,
+    place,
+    record,
+    seeds,
+    words,
+)
+
+from common.error import ConfigError
+from common.metric import MetricName
+from common.record import find_records
+from experiments import registry
+from experiments.registry import Published
+from experiments.results.cells import as_json, as_text
+from experiments.results.markdown import report_text, write_report
+from experiments.results.row import named_rows
+from highway.metric import metric as language_metric
+from tutor.music.metric import composed
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+def test_the_report(tmp_path):
+    # The | must not end the cell.
+    experiment = words(published=((TEST, 66.0), (VALID, 69.9)), passes=0)
+    odd = dataclasses.replace(words("odd"), published=(Published(TEST, 1.25, "table | 3"),))
+    records = [*seeds(experiment, 66.0, 66.5, 68.0), record(experiment, "cpu")]
+    for one in records:
+        place(tmp_path, one)
+    (tmp_path / "words/cpu/seed0/learning_curve.png").write_bytes(b"png")
+    write_report(records, {"words": experiment, "odd": odd}, tmp_path / "RESULTS.md")
+    text = (tmp_path / "RESULTS.md").read_text()
+    lines = text.splitlines()
+    (paper,) = [line for line in lines if line.startswith("|") and " 66.83 [" in line]
+    cells = [cell.strip() for cell in paper.strip("|").split("|")]
+    assert cells[1:] == [
+        "words, paper",
+        "books, test",
+        "perplexity",
+        "full (batch 1)",
+        "21,000,000",
+        "66.0 (source of 66.0)",
+        "66.83 [66.00, 68.00]",
+        "3",
+        "+0.83 (+1.3 %)",
+        "matched",
+    ]
+    (source,) = [line for line in lines if line.startswith(f"{cells[0]}. ")]
+    assert "1 × H200, highest precision, 2.0 h a seed; commit `01234567`" in source
+    assert "`python -m experiments run words --preset paper --seed 0` (also seed 1, 2)" in source
+    (cpu,) = [line for line in lines if line.startswith("2. ")]
+    assert "train.epochs: 500 → 14" in cpu
+    assert r"1.25 (table \| 3)" in text
+    assert "12.0 h expected (an estimate)" in text
+    assert "[seed0 learning_curve](words/cpu/seed0/learning_curve.png)" in text
+    assert "## Word model: books" in lines
+
+
+def test_the_report_is_the_same_in_any_order(tmp_path):
+    records = [*seeds(words(), 66.0, 66.5, 68.0), record(words(), "cpu")]
+    known = {"words": words()}
+    assert report_text(records, known, tmp_path) == report_text(records[::-1], known, tmp_path)
+
+
+def test_results_are_current():
+    """results/RESULTS.md is what the committed records and the registry give."""
+    results = REPOSITORY / "results"
+    path = results / "RESULTS.md"
+    expected = report_text(
+        find_records(results), registry.experiments(), results, registry.families()
+    )
+    current = path.read_text(encoding="utf-8") if path.exists() else ""
+    assert current == expected, (
+        f"{path} is stale: run `python -m experiments report` and commit what it writes"
+    )
+
+
+def test_hours_that_presets_promise_are_those_of_the_committed_records():
+    hours: dict[tuple[str, str], list[float]] = {}
+    for made in find_records(REPOSITORY / "results"):
+        hours.setdefault((made.experiment, made.preset), []).append(sum(made.seconds.values()))
+    assert len(hours) > 10
+    for (name, preset), seconds in hours.items():
+        promised = registry.find(name).preset(preset)
+        measured = sum(seconds) / len(seconds) / 3600
+        assert not promised.estimated, name
+        assert promised.hours == pytest.approx(measured, rel=0.2), (name, preset, measured)
+
+
+@pytest.fixture
+def known(monkeypatch):
+    """A registry of two experiments."""
+    found = {"words": words(), "pair": pair()}
+    monkeypatch.setattr(registry, "experiments", lambda: found)
+
+
+@pytest.mark.usefixtures("known")
+def test_the_table_as_json():
+    (row,) = json.loads(as_json(named_rows([], seeds(words(), 66.0, 66.5, 68.0))))
+    assert row["ours"] == {
+        "mean": pytest.approx(66.8333333),
+        "low": 66.0,
+        "high": 68.0,
+        "values": [66.0, 66.5, 68.0],
+    }
+    published = {"metric": TEST, "value": 66.0, "source": "source of 66.0"}
+    assert row["better"] == "lower"
+    assert row["metric"] == TEST
+    assert row["published"] == [published]
+    assert row["verdict"] == {"kind": "matched", "text": "matched"}
+    assert len(row["commands"]) == 3
+
+
+@pytest.mark.usefixtures("known")
+def test_the_table_shows_what_was_asked_for():
+    def shown(names, records):
+        return as_text(named_rows(names, records))
+
+    records = [record(words())]
+    assert shown([], records) == shown(["words"], records)
+    assert "python -m experiments run words --preset paper --seed 0" in shown([], records)
+    assert "| not run |" in shown(["words"], [])
+    assert named_rows(["words"], [], with_not_run=False) == []
+    assert shown(["pair"], records).startswith("No results here yet.")
+    assert shown([], []).startswith("No results here yet.")
+    with pytest.raises(ConfigError, match="Did you mean 'words'"):
+        shown(["word"], records)
+
+
+@pytest.mark.parametrize(("better", "kind"), [("lower", "short"), ("higher", "better")])
+def test_a_metrics_better_side_reaches_the_verdict_and_the_report(better, kind):
+    metric = dataclasses.replace(language_metric(TEST), better=better)
+    experiment = words(metrics=(metric,))
+    made = seeds(experiment, 70.0)
+    assert only_row(experiment, made).verdict.kind == kind
+    text = report_text(made, {"words": experiment}, Path("none"))
+    assert ("Higher is better: perplexity." in text) == (better == "higher")
+
+
+def test_a_metrics_decimals_and_protocol_reach_the_report():
+    metric = dataclasses.replace(language_metric(TEST), decimals=1)
+    experiment = words(metrics=(metric,))
+    text = report_text(seeds(experiment, 66.04), {"words": experiment}, Path("none"))
+    assert re.search(r"\| +66\.0 \|", text)
+    assert f"*{metric.protocol.name}*: {metric.protocol.text}." in text
+    assert composed("reward").protocol.text not in text
+
+
+def test_protocols_name_the_settings_value():
+    metric = composed("reward").of_model("tutor")
+    config = {"final_compositions": 7, "tutor": {"evaluation": {"final_compositions": 5_000}}}
+    assert metric.protocol.describe(config, "tutor") == "5,000 compositions"
+    assert metric.protocol.describe(config, "") == "7 compositions"
+    assert metric.protocol.describe({}, "") == "compositions"
+    assert MetricName.parse("rhn/test_full/loss") == ("rhn", "test_full", "loss")
+    assert MetricName.parse("valid/loss") == ("", "valid", "loss")
+
+
+def test_a_familys_own_part_of_the_report_is_asked_for(tmp_path):
+    name = "toy_family_report"
+    module = types.ModuleType(name)
+    module.section = lambda records, folder: [f"## Toys: {len(records)} in {folder.name}\n"]
+    drawn = []
+    module.draw_figures = lambda records, folder: drawn.append(folder)
+    family = registry.Family((words(),), report=name)
+    sys.modules[name] = module
+    try:
+        made = seeds(words(), 66.0)
+        write_report(made, {"words": words()}, tmp_path / "RESULTS.md", [family])
+    finally:
+        del sys.modules[name]
+    assert f"## Toys: 1 in {tmp_path.name}" in (tmp_path / "RESULTS.md").read_text()
+    assert drawn == [tmp_path]

@@ -1,0 +1,150 @@
+"""Rows of results: which records make one, and what stands in it."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from report_case import (
+    MC,
+    TEST,
+    VALID,
+    only_row,
+    pair,
+    record,
+    rows,
+    seeds,
+    words,
+)
+
+from common.error import DataError
+from common.record import DataUsed
+from experiments.registry import Published
+from experiments.results.markdown import report_text
+from experiments.results.row import result_rows
+
+
+def test_everything_in_a_row():
+    experiment = words()
+    row = only_row(experiment, seeds(experiment, 66.0, 66.4, dirty=True))
+    assert (row.dataset, row.split, row.protocol) == ("books", "test", "full (batch 1)")
+    assert row.parameters == 21_000_000
+    assert row.published == (Published(TEST, 66.0, "source of 66.0"),)
+    assert row.ours is not None
+    assert row.ours.values == (66.0, 66.4)
+    assert (row.device, row.hours) == ("1 × H200, highest precision", 2.0)
+    assert row.commits == ("01234567+dirty",)
+    assert row.commands[1] == "python -m experiments run words --preset paper --seed 1"
+
+
+def test_settings_that_do_not_matter_do_not_part_seeds():
+    experiment = words()
+    records = [
+        record(experiment, seed=0),
+        record(experiment, seed=1, overrides=["train.report_every=7", "evaluation.mc_passes=5"]),
+    ]
+    row = only_row(experiment, records)
+    assert (row.seeds, row.changes, row.verdict.kind) == ((0, 1), (), "matched")
+
+
+def test_the_number_of_passes_matters_to_monte_carlo_dropout_only():
+    experiment = words(published=((TEST, 66.0), (MC, 64.0)), passes=1000)
+    metrics = {TEST: 66.0, MC: 64.0}
+    few = [record(experiment, overrides=["evaluation.mc_passes=10"], metrics=metrics)]
+    assert only_row(experiment, few).verdict.kind == "matched"
+    not_run, row = rows(experiment, few, MC)
+    assert (not_run.verdict.kind, not_run.protocol) == ("not run", "MC dropout, 1000 passes")
+    assert (row.verdict.kind, row.protocol) == ("other settings", "MC dropout, 10 passes")
+    all_passes = [record(experiment, metrics=metrics)]
+    assert only_row(experiment, all_passes, MC).verdict.kind == "matched"
+
+
+def test_what_was_not_run_says_what_it_takes():
+    experiment = words()
+    row = only_row(experiment, [])
+    assert row.verdict.kind == "not run"
+    assert (row.ours, row.seeds, row.parameters) == (None, (), 21_000_000)
+    assert (row.device, row.hours, row.estimated) == ("one GPU", 12.0, True)
+    assert row.commands == ("python -m experiments run words --preset paper",)
+    assert rows(experiment, [], VALID) == []  # nothing is published for it
+    assert [row.preset for row in rows(experiment, [record(experiment, "cpu")])] == ["paper", "cpu"]
+
+
+def test_diverged_seeds_are_counted_but_do_not_enter_the_mean():
+    experiment = words()
+    bad = record(experiment, seed=7, status="diverged", metrics={TEST: 1e30})
+    row = only_row(experiment, [bad, *seeds(experiment, 66.0, 66.4)])
+    assert row.ours is not None
+    assert row.ours.mean == pytest.approx(66.2)
+    assert (row.seeds, row.diverged) == ((0, 1), (7,))
+    assert row.verdict.text == "matched; 1 of 3 seeds diverged"
+    assert row.verdict.kind == "matched"
+
+
+def test_records_with_overrides_have_rows_of_their_own():
+    experiment = words()
+    records = [
+        record(experiment, "cpu", 0),
+        record(experiment, "cpu", 0, overrides=["model.tied=false"]),
+        record(experiment, "cpu", 1),
+    ]
+    _, plain, changed = rows(experiment, records)
+    assert (plain.changes, plain.seeds) == ((), (0, 1))
+    assert (changed.changes, changed.seeds) == (("model.tied=false",), (0,))
+
+
+def test_a_setting_removed_since_is_a_difference():
+    experiment = words()
+    old = record(experiment)
+    old.config["train"]["gone"] = 1
+    _, row = rows(experiment, [old])
+    assert row.settings == ("train.gone: (absent) → 1",)
+
+
+def test_the_first_of_two_records_of_a_seed_counts():
+    experiment = words()
+    twice = [record(experiment, metrics={TEST: value}) for value in (66.0, 70.0)]
+    row = only_row(experiment, twice)
+    assert row.ours is not None
+    assert row.ours.values == (66.0,)
+
+
+def test_an_experiment_with_several_models_and_no_paper():
+    experiment = pair()
+    records = [
+        record(
+            experiment,
+            "cpu",
+            seed,
+            overrides=[f"rhn.train.report_every={seed + 1}"],
+            parameters={"rhn": 5, "lstm": 6},
+            metrics={metric.name: 2.25 for metric in experiment.metrics},
+            data=[DataUsed("play", "1.0.0", None, {}, {})],
+        )
+        for seed in (0, 1)
+    ]
+    first, second = result_rows(records, {"pair": experiment})
+    assert (first.parameters, first.protocol, first.split) == (5, "full (batch 1)", "test")
+    assert (second.parameters, second.protocol, second.split) == (6, "batched", "valid")
+    assert first.seeds == second.seeds == (0, 1)
+    assert first.verdict.kind == first.verdict.text == ""
+    assert "rhn: bits per character" in report_text(records, {"pair": experiment}, Path("none"))
+
+
+def test_a_record_of_an_unknown_experiment_is_refused():
+    stranger = record(words("worlds"))
+    with pytest.raises(DataError, match=r"'worlds' \(paper, seed 0\).*Did you mean 'words'"):
+        result_rows([stranger], {"words": words()})
+
+
+def test_a_number_published_for_no_metric_is_refused():
+    with pytest.raises(ValueError, match="words has no metric 'test/wit'"):
+        words(published=(("test/wit", 1.0),))
+
+
+def test_rows_stand_in_the_order_of_an_experiments_own_presets():
+    experiment = words()
+    presets = {name: experiment.presets[name] for name in ("paper", "smoke", "cpu")}
+    turned = dataclasses.replace(experiment, presets=presets)
+    made = [record(experiment, name) for name in ("smoke", "cpu", "paper")]
+    assert [row.preset for row in rows(experiment, made)] == ["paper", "cpu", "smoke"]
+    assert [row.preset for row in rows(turned, made)] == ["cpu", "smoke", "paper"]

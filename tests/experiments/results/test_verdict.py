@@ -1,0 +1,225 @@
+"""What is said of a run beside its paper: matched, better, short, scaled down, and why."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import pytest
+from report_case import (
+    MC,
+    TEST,
+    only_row,
+    record,
+    rows,
+    seeds,
+    words,
+)
+
+from common.config import IMMATERIAL, Amount, OnlyFor, Prefix, meanings
+from common.record import DataUsed
+from common.table import summarize
+from experiments import registry
+from experiments.registry import Preset, Published
+from experiments.results.verdict import Departure, Verdict, judge
+from highway.config import LanguageModelConfig
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([66.0], "matched"),
+        ([66.66], "matched"),  # 1 % above, the limit
+        ([65.34], "matched"),
+        ([66.67], "short"),
+        ([65.33], "better"),
+        ([60.0, 64.0], "better"),  # within their range, but two seeds have no interval
+        ([60.0, 72.0, 75.0], "matched"),  # mean 69, the interval 60 .. 75 holds 66
+        ([68.0, 69.0, 70.0], "short"),
+        ([63.0, 64.0, 65.0], "better"),
+    ],
+)
+def test_verdicts_of_the_papers_own_settings(values, kind):
+    row = only_row(words(), seeds(words(), *values))
+    assert row.verdict.kind == row.verdict.text == kind
+    assert row.seeds == tuple(range(len(values)))
+    assert row.differences == (pytest.approx(sum(values) / len(values) - 66.0),)
+    assert row.as_published
+
+
+def test_two_published_values_are_both_judged():
+    experiment = words(published=((TEST, 66.0), (TEST, 65.0)))
+    row = only_row(experiment, seeds(experiment, 66.2))
+    # 66.2 is 0.3 % above 66.0 and 1.8 % above 65.0; 66.0 is the nearer.
+    assert row.verdict.text == "matched (66.0), short (65.0)"
+    assert row.verdict.kind == "matched"
+    assert row.differences == (pytest.approx(0.2), pytest.approx(1.2))
+    assert only_row(experiment, seeds(experiment, 70.0)).verdict.text == "short"
+
+
+def test_a_scaled_down_run_says_by_how_much():
+    experiment = words()
+    row = only_row(experiment, [record(experiment, "cpu")], preset="cpu")
+    assert row.verdict.kind == "scaled down"
+    assert row.verdict.text == (
+        "scaled down: 2.5 M of 21.0 M parameters, 14 of 500 epochs; 2 settings changed"
+    )
+    assert row.settings == (
+        "model.dropout_x: 0.0 → 0.1",
+        "model.units: 830 → 200",
+        "train.epochs: 500 → 14",
+    )
+    assert row.differences == (0.0,)  # the data are the paper's
+    assert not row.as_published
+
+
+def test_a_part_of_the_corpus_leaves_no_difference():
+    experiment = words()
+    part = [record(experiment, overrides=["data.train_tokens=5000000"])]
+    (not_run, row) = rows(experiment, part)
+    assert not_run.verdict.kind == "not run"
+    assert row.verdict.text == "scaled down: the first 5.0 M training tokens"
+    assert row.differences == ()
+    assert row.changes == ("data.train_tokens=5000000",)
+
+
+def test_a_stand_in_leaves_no_difference():
+    experiment = words()
+    row = only_row(experiment, [record(experiment, "smoke")], preset="smoke")
+    assert row.verdict.text == (
+        "scaled down: 2.5 M of 21.0 M parameters, the first 12,000 training tokens, "
+        "2 of 500 epochs, play stands in for books"
+    )
+    assert row.differences == ()
+
+
+@pytest.mark.parametrize("used", [("books", "real books"), ("pamphlets", None)])
+def test_other_data_at_the_papers_settings_is_no_papers_run(used):
+    experiment = words()
+    name, stand_in_for = used
+    data = [DataUsed(name, "1.0.0", stand_in_for, {}, {})]
+    not_run, row = rows(experiment, seeds(experiment, 66.0, data=data))
+    assert not_run.verdict.kind == "not run"
+    assert (row.verdict.kind, row.differences) == ("scaled down", ())
+
+
+def test_settings_that_are_not_the_papers_nor_smaller():
+    experiment = words()
+    changed = [record(experiment, overrides=["train.learning_rate=0.3", "train.epochs=1000"])]
+    _, row = rows(experiment, changed)
+    assert row.verdict.text == "other settings: 1,000 epochs (paper 500); 1 setting changed"
+    larger = [record(experiment, parameters=22_000_000)]
+    _, row = rows(experiment, larger)
+    assert row.verdict.text == "other settings: 22.0 M parameters (paper 21.0 M)"
+
+
+def test_a_run_that_only_diverged():
+    experiment = words()
+    bad = record(experiment, status="diverged", metrics={})
+    row = only_row(experiment, [bad])
+    assert (row.ours, row.differences) == (None, ())
+    assert row.verdict.text == "diverged: 1 of 1 seeds"
+    bad = record(experiment, "cpu", status="diverged", metrics={})
+    row = only_row(experiment, [bad], preset="cpu")
+    assert row.verdict.kind == "diverged"
+    assert row.verdict.text.startswith("diverged: 1 of 1 seeds; scaled down: 2.5 M of")
+    # Where other seeds finished, a metric that they lack is not blamed on the divergence.
+    assert [r.preset for r in rows(experiment, [bad, record(experiment, "cpu", 1)], MC)] == []
+
+
+def test_a_setting_added_since_takes_its_default():
+    experiment = words()
+    old = record(experiment)
+    del old.config["train"]["optimizer"]
+    assert only_row(experiment, [old]).verdict.kind == "matched"
+
+
+@dataclass(frozen=True)
+class ToyConfig:
+    plain: int = 1
+    many: Annotated[int, Amount("things")] = 10
+    quiet: Annotated[int, IMMATERIAL] = 1
+    first: Annotated[int, Prefix("letters")] = 0
+    passes: Annotated[int, OnlyFor("test_mc")] = 1
+
+
+@dataclass(frozen=True)
+class NestedConfig:
+    part: ToyConfig = field(default_factory=ToyConfig)
+    also: ToyConfig = field(default_factory=ToyConfig)
+
+
+def toy(**changes):
+    paper = Preset(NestedConfig(), 1.0, "one GPU", ("books",))
+    fields = {"presets": {"paper": paper}, "default_preset": "paper", "paper_parameters": None}
+    return words("toy", **(fields | changes))
+
+
+@pytest.mark.parametrize(
+    ("override", "metric", "text"),
+    [
+        ("part.plain=2", TEST, "other settings: 1 setting changed"),
+        ("also.plain=2", TEST, "other settings: 1 setting changed"),
+        ("part.many=4", TEST, "scaled down: 4 of 10 things"),
+        ("also.many=20", TEST, "other settings: 20 things (paper 10)"),
+        ("part.quiet=2", TEST, "matched"),
+        ("part.first=7", TEST, "scaled down: the first 7 letters"),
+        ("part.passes=2", TEST, "matched"),
+        ("part.passes=2", MC, "other settings: 1 setting changed"),
+    ],
+)
+def test_what_is_said_beside_a_setting_reaches_the_verdict(override, metric, text):
+    experiment = toy(published=((TEST, 66.0), (MC, 66.0)))
+    made = record(experiment, overrides=[override], metrics={TEST: 66.0, MC: 66.0})
+    found = [row for row in rows(experiment, [made], metric) if row.ours is not None]
+    assert [row.verdict.text for row in found] == [text]
+
+
+def test_a_setting_that_says_nothing_is_material():
+    for experiment in registry.experiments().values():
+        kind = type(experiment.presets[experiment.default_preset].config)
+        assert all(not key.endswith(("units", "depth", "learning_rate")) for key in meanings(kind))
+    known = meanings(LanguageModelConfig)
+    assert known["train.epochs"] == Amount("epochs")
+    assert known["train.report_every"] == IMMATERIAL
+    assert known["evaluation.mc_passes"] == OnlyFor("test_mc")
+
+
+SAME = Departure(
+    (), smaller=False, other_data=False, settings=(), stand_in=(), unavoidable=False, others=0
+)
+
+
+@pytest.mark.parametrize(
+    ("better", "published", "ours", "kind"),
+    [
+        ("lower", 0.5, 0.4, "better"),
+        ("lower", 0.5, 0.6, "short"),
+        ("lower", 0.5, 0.503, "matched"),
+        ("higher", 92.0, 95.0, "better"),
+        ("higher", 92.0, 80.0, "short"),
+        ("higher", 92.0, 91.5, "matched"),
+        ("toward zero", -0.16, -0.05, "better"),
+        ("toward zero", -0.16, 0.05, "better"),
+        ("toward zero", -0.16, -0.3, "short"),
+        ("toward zero", -0.16, 0.3, "short"),
+        ("toward zero", 28.7, 40.0, "short"),
+        ("toward zero", 0.0, 0.0, "matched"),
+        ("toward zero", 0.0, 0.1, "short"),
+    ],
+)
+def test_which_side_of_a_published_value_is_the_better(better, published, ours, kind):
+    value = Published("composed/thing", published, "a table")
+    verdict = judge(summarize([ours]), [value], SAME, better=better, seeds=1, diverged=0)
+    assert (verdict.kind, verdict.text) == (kind, kind)
+
+
+def test_other_data_where_nobody_has_the_papers_is_told_and_compared():
+    other = dataclasses.replace(SAME, amounts=("a for b",), stand_in=("a for b",), unavoidable=True)
+    value = Published("composed/thing", 0.5, "a table")
+    verdict = judge(summarize([0.7]), [value], other, better="higher", seeds=1, diverged=0)
+    assert verdict == Verdict("other data", "other data: a for b; better")
+    smaller = dataclasses.replace(other, settings=("learn.iterations: 2 → 1",), smaller=True)
+    assert (
+        judge(summarize([0.7]), [value], smaller, better="higher", seeds=1, diverged=0).kind
+        == "scaled down"
+    )
