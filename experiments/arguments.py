@@ -129,12 +129,8 @@ def _add_compose_options(compose: argparse.ArgumentParser) -> None:
         "trained", type=Path, metavar="RUN", help="run directory with a model of sequences"
     )
     compose.add_argument("-n", type=_count, default=8, dest="count", help="how many (%(default)s)")
-    compose.add_argument(
-        "--primer", type=Path, metavar="FILE", help="a sequence to go on from"
-    )
-    compose.add_argument(
-        "--wav", action="store_true", help="write sound as well"
-    )
+    compose.add_argument("--primer", type=Path, metavar="FILE", help="a sequence to go on from")
+    compose.add_argument("--wav", action="store_true", help="write sound as well")
     compose.add_argument("--seed", type=_seed, default=0, metavar="N", help="(%(default)s)")
     compose.add_argument(
         "--out", type=Path, metavar="FOLDER", help="where to write (RUN/compositions)"
