@@ -89,7 +89,7 @@ class LanguageModelLearner:
         )
         params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
         optimizer = self.optimizer.init(params)
-        totals = LanguageModelTotals if own_learning_rate(optimizer) is None else OwnRateTotals
+        own_rate = own_learning_rate(optimizer) is not None
         return TrainState(
             params=params,
             optimizer=optimizer,
@@ -97,7 +97,7 @@ class LanguageModelLearner:
             key=mask_key,
             step=jnp.zeros((), jnp.int32),
             diverged_at=jnp.full((), -1, jnp.int32),
-            totals=zero_totals(totals),
+            totals=zero_totals(OwnRateTotals) if own_rate else zero_totals(LanguageModelTotals),
         )
 
     def advance(self, state: TrainState, stop: int) -> TrainState:

@@ -1,25 +1,13 @@
-"""Fixtures of the tests of melody runs: few optimisations, and runs that are finished."""
+"""Fixtures of the tests of melody runs: runs that are finished."""
 
 from pathlib import Path
 
-import jax
 import pytest
 from melody_case import SMALL, Q
 from run_case import folder, run
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compilation():
-    """XLA compiles with few optimisations, three times faster, here and in processes begun here."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-        yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tuned(tmp_path_factory) -> Path:
     """Two seeds tuned together, where no Note RNN was."""
     out = tmp_path_factory.mktemp("tuned")
@@ -27,13 +15,13 @@ def tuned(tmp_path_factory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def note_rnn(tuned) -> Path:
     """The Note RNN that `tuned` had trained first."""
     return folder(tuned, "note_rnn")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def highway(tmp_path_factory) -> Path:
     """A Note RNN with the core of the other paper."""
     out = tmp_path_factory.mktemp("highway")
@@ -42,7 +30,7 @@ def highway(tmp_path_factory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def quirky(tmp_path_factory) -> Path:
     """A Note RNN of the released code's data."""
     out = tmp_path_factory.mktemp("quirky")
