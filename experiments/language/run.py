@@ -60,7 +60,8 @@ def run(context: Context) -> Outcomes:
                 metrics |= score(tick=tick).metrics(name, word_level=words)
         finally:
             progress.close()
-        sample = _sample(learner, state.params, seed, corpus, config.evaluation.sample_tokens)
+        number = config.evaluation.sample_tokens
+        sample = _sample(learner, state.params, seed, corpus, number, tick)
         context.place.lead(partial((path / SAMPLE).write_text, sample, encoding="utf-8"))
         return metrics
 
@@ -143,13 +144,19 @@ def _protocols(
 
 
 def _sample(
-    learner: LanguageModelLearner, params: Params, seed: int, corpus: Corpus, count: int
+    learner: LanguageModelLearner,
+    params: Params,
+    seed: int,
+    corpus: Corpus,
+    count: int,
+    tick: Tick,
 ) -> str:
     """Text of `count` tokens, which goes on from the test split's first."""
     if not count:
         return ""
     key, prompt = jax.random.key(seed), corpus.test[:1]
-    return corpus.decode(np.asarray(sampling.sample(learner.graph, params, key, prompt, count)))
+    drawn = sampling.sample(learner.graph, params, key, prompt, count, tick=tick)
+    return corpus.decode(np.asarray(drawn))
 
 
 def _curve(rows: list[Row], *, words: bool) -> list[dict[str, float]]:
