@@ -20,7 +20,7 @@ from common.error import DataError
 PLAIN = "plain"
 """The name of the error handler `as_plain_text`."""
 _LOOKS_LIKE = {"−": "-", "–": "-", "—": "-", "‘": "'", "’": "'", "“": '"', "”": '"', "×": "x"} | {
-    "·": "-", "→": ">", "←": "<", "≥": ">", "≤": "<", "≈": "~", "…": "~", "±": "~",
+    "·": "*", "→": ">", "←": "<", "≥": ">", "≤": "<", "≈": "~", "…": "~", "±": "~",
 }  # fmt: skip
 
 
@@ -104,6 +104,8 @@ def _plain(character: str) -> str:
     base, *marks = unicodedata.normalize("NFKD", character)
     if base.isascii() and all(map(unicodedata.combining, marks)):
         return base
+    if (name := unicodedata.name(character, "")).startswith("GREEK "):
+        return name.split(" WITH ")[0].split()[-1].lower()  # as in psi-learning
     return _LOOKS_LIKE.get(character, "?")
 
 
