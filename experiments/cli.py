@@ -27,7 +27,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser(COMMANDS).parse_args(arguments)
     try:
         options.command(options)
-        sys.stdout.flush()
     except UserError as error:
         if options.debug:
             raise
@@ -35,9 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:  # `... | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         if options.debug:
             raise

@@ -36,7 +36,7 @@ def run(context: Context) -> Outcomes:
     def measure(state: TrainState, seed: int, tick: Tick) -> dict[str, float]:
         progress = Progress(place.label, visible=place.run.process.leads)
         metrics = trial.measure(state.params, seed, progress, tick)
-        sample = trial.sample(state.params, seed)
+        sample = trial.sample(state.params, seed, tick)
         place.lead(partial((path / SAMPLE).write_text, sample, encoding="utf-8"))
         return metrics
 
@@ -130,12 +130,12 @@ class _Trial:
             progress.close()
         return metrics
 
-    def sample(self, params: Params, seed: int) -> str:
+    def sample(self, params: Params, seed: int, tick: Tick) -> str:
         """Text that goes on from the test split's first token; "" where none is asked for."""
         if not (count := self.config.evaluation.sample_tokens):
             return ""
-        prompt = self.corpus.test[:1]
-        drawn = sampling.sample(self.learner.graph, params, jax.random.key(seed), prompt, count)
+        graph, key, prompt = self.learner.graph, jax.random.key(seed), self.corpus.test[:1]
+        drawn = sampling.sample(graph, params, key, prompt, count, tick=tick)
         return self.corpus.decode(np.asarray(drawn))
 
     def _protocols(
