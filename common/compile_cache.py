@@ -17,7 +17,7 @@ _TROUBLE = re.compile(r"Error (reading|writing) persistent compilation cache ent
 
 
 def use(folder: Path) -> None:
-    """Has JAX keep compiled programs in a folder, which is made if need be."""
+    """Have JAX keep compiled programs in a folder, which is made if need be."""
     import jax
 
     try:
@@ -42,7 +42,7 @@ class _Warnings:
         self._said = False
 
     def install(self) -> None:
-        """Takes the place of what shows warnings now, which still gets all others."""
+        """Take the place of what shows warnings now, which still gets all others."""
         shown = warnings.showwarning
         if isinstance(owner := getattr(shown, "__self__", None), _Warnings):
             owner.folder = self.folder
@@ -51,7 +51,7 @@ class _Warnings:
         warnings.showwarning = self.show
 
     def show(self, message: Any, *place: Any, **more: Any) -> None:
-        """Shows a warning as `warnings.showwarning` does."""
+        """Show a warning as `warnings.showwarning` does."""
         if not (found := _TROUBLE.match(str(message))):
             self._show_other(message, *place, **more)
             return

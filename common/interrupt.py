@@ -6,21 +6,25 @@ import signal
 import socket
 import sys
 import threading
+import time
 from types import FrameType
 
 from common.error import InterruptedRun
 from common.process import Process, this_process
 
+SAME_SECONDS = 0.5
+"""Signals so soon after the first are the same request: `timeout` and some schedulers send theirs
+to a process and to its group."""
 PATIENCE_SECONDS = 2.0
 """How long a stop may take before a line says what it waits for."""
 
 
 class Interrupt:
-    """A context that remembers the first signal until it is asked; a second one kills as usual.
+    """A context that remembers the first signal until it is asked; a later one kills.
 
     Python hears of a signal between two of its own instructions only, which while a device computes
     or a program is compiled can take minutes. A thread hears of it at once, and sees to it that a
-    second signal kills even then.
+    later signal kills even then.
 
     Attributes:
       signals: the signals that are remembered.
@@ -69,23 +73,21 @@ class Interrupt:
                 raise InterruptedRun(f"stopped by {signal.Signals(number).name}", number)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        self.received = number
-        for known in self.signals:
-            signal.signal(known, signal.SIG_DFL)
+        self.received = self.received or number
 
     def _watch(self) -> None:
-        """Reads the numbers of signals as they come, until the context ends."""
-        first: int | None = None
-        patience: float | None = None
+        """Read the numbers of signals as they come, until the context ends."""
+        first, patience = None, None
         while True:
             if not select.select([self._heard], [], [], patience)[0]:
                 patience = None
-                sys.stderr.write("\nstops as soon as this step is done; a second signal kills.\n")
+                sys.stderr.write("\nstops as soon as this step is done; another signal kills.\n")
                 continue
             if not (numbers := self._heard.recv(64)):
                 return
-            for number in numbers:
-                if number in self.signals and first is not None:
+            for number in set(numbers) & set(self.signals):
+                now = time.monotonic()
+                if first is None:
+                    first, patience = now, PATIENCE_SECONDS
+                elif now - first > SAME_SECONDS:
                     os._exit(128 + number)
-                if number in self.signals:
-                    first, patience = number, PATIENCE_SECONDS

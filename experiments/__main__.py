@@ -10,7 +10,7 @@ from experiments.cli import main  # noqa: E402
 
 
 def run() -> int:
-    """Runs the command that this process was started for; returns its exit code."""
+    """Run the command that this process was started for; return its exit code."""
     return finish(main())
 
 

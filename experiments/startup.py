@@ -13,7 +13,7 @@ import select
 import signal
 import sys
 import unicodedata
-from typing import TextIO
+from typing import Any, TextIO
 
 from common.error import DataError
 
@@ -25,13 +25,13 @@ _LOOKS_LIKE = {"−": "-", "–": "-", "—": "-", "‘": "'", "’": "'", "“"
 
 
 def prepare() -> None:
-    """Sets the signals and the standard streams of this process.
+    """Set the signals and the standard streams of this process.
 
     Until a training takes the signals over they end the process at once, wherever it is: Python's
     own way, an exception in the middle of an import, gets lost in libraries that catch it.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.SIG_DFL)
     # A file that is opened later would get the number of a closed stream, and all that is printed.
     for number in (0, 1, 2):
         try:
@@ -43,9 +43,9 @@ def prepare() -> None:
 
 
 def finish(code: int) -> int:
-    """Writes what is left to standard output; returns the exit code, given that of the command."""
+    """Write what is left to standard output; return the exit code, given the command's."""
     sys.stdout.flush()
-    error = sys.stdout.buffer.raw.error  # type: ignore[attr-defined]
+    error = sys.stdout.buffer.raw.error  # type: ignore[union-attr]
     if error is None or error.errno == errno.EPIPE:  # `... | head`: nobody reads on
         return code
     print(f"error: standard output can't be written: {error.strerror}.", file=sys.stderr)
@@ -60,12 +60,12 @@ class Output(io.RawIOBase):
     """
 
     def __init__(self, descriptor: int):
-        """Writes to an open file."""
+        """Write to an open file."""
         self.error: OSError | None = None
         self._descriptor = descriptor
 
-    def write(self, data) -> int:  # type: ignore[no-untyped-def,override]
-        """Writes some of the bytes; returns how many."""
+    def write(self, data: Any) -> int:
+        """Write some of the bytes; return how many."""
         while self.error is None:
             try:
                 return os.write(self._descriptor, data)
@@ -89,7 +89,7 @@ class Output(io.RawIOBase):
 
 
 def as_plain_text(error: UnicodeError) -> tuple[str, int]:
-    """Stands in for characters that a stream can't encode: what resembles them, or `?`.
+    """Stand in for characters that a stream can't encode: what resembles them, or `?`.
 
     A byte of a file name that isn't UTF-8 becomes `\\xff`, so that the name can still be told.
     """
@@ -101,7 +101,7 @@ def as_plain_text(error: UnicodeError) -> tuple[str, int]:
 def _plain(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # how Python holds a byte it couldn't decode
         return f"\\x{ord(character) - 0xDC00:02x}"
-    base, *marks = unicodedata.normalize("NFKD", character)
+    base, *marks = list(unicodedata.normalize("NFKD", character))
     if base.isascii() and all(map(unicodedata.combining, marks)):
         return base
     if (name := unicodedata.name(character, "")).startswith("GREEK "):

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from highway.language_model import Graph, Params
@@ -19,7 +20,7 @@ def sample(
     graph: Graph,
     params: Params,
     key: jax.Array,
-    prompt: jax.Array,
+    prompt: jax.Array | np.ndarray,
     count: int,
     temperature: float = 1.0,
     tick: Callable[[], None] = lambda: None,
@@ -53,8 +54,8 @@ def sample(
 
 
 @partial(jax.jit, static_argnums=(0, 3))
-def _begin(graph: Graph, params: Params, prompt: jax.Array, count: int) -> Any:
-    """Return the state behind the prompt, the logits of what comes next, and room for the tokens."""
+def _begin(graph: Graph, params: Params, prompt: jax.Array | np.ndarray, count: int) -> Any:
+    """Return the state behind the prompt, the next token's logits, and room for tokens."""
     model = nnx.merge(graph, params)
     state, features = model.features(model.initial_state(1), prompt[None])
     return state, model.logits(features[-1, 0]), jnp.zeros(count, jnp.int32)

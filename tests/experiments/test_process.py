@@ -73,7 +73,7 @@ def test_a_second_signal_kills_while_python_hears_nothing():
     )
     assert process.stdout.readline() == "in\n"
     for _ in range(2):
-        time.sleep(0.2)
+        time.sleep(0.7)
         process.send_signal(signal.SIGTERM)
     begin = time.monotonic()
     process.communicate(timeout=60)
