@@ -57,7 +57,7 @@ def sample(
 def _begin(graph: Graph, params: Params, prompt: jax.Array | np.ndarray, count: int) -> Any:
     """Return the state behind the prompt, the next token's logits, and room for tokens."""
     model = nnx.merge(graph, params)
-    state, features = model.features(model.initial_state(1), prompt[None])
+    state, features = model.features(model.initial_state(1), jnp.asarray(prompt)[None])
     return state, model.logits(features[-1, 0]), jnp.zeros(count, jnp.int32)
 
 
