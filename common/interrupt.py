@@ -40,6 +40,7 @@ class Interrupt:
           process: which process this is; by default JAX is asked.
         """
         self.received: int | None = None
+        self._raised = False
         self._process = process or this_process()
         self._previous: dict[int, object] = {}
 
@@ -59,8 +60,8 @@ class Interrupt:
         self._told.close()
         self._watcher.join()
         self._heard.close()
-        if kind is None:  # a signal after the last check
-            self.check()
+        if kind is None and not self._raised:
+            self.check()  # for a signal after the last check
 
     def check(self) -> None:
         """Stop, if any of the processes got a signal; call it where stopping loses nothing.
@@ -70,6 +71,7 @@ class Interrupt:
         """
         for number in self._process.gather(self.received):
             if number is not None:
+                self._raised = True
                 raise InterruptedRun(f"stopped by {signal.Signals(number).name}", number)
 
     def _note(self, number: int, _: FrameType | None) -> None:
