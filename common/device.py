@@ -81,6 +81,24 @@ def describe() -> dict[str, Any]:
     }
 
 
+def require_memory(needed: int, settings: str) -> None:
+    """Refuse what can't fit, before JAX tries: there it ends the process without a word to say.
+
+    Args:
+      needed: bytes, at least.
+      settings: which settings decide that, for the message.
+
+    Raises:
+      ConfigError: the device has less.
+    """
+    there = describe()["memory_bytes"]
+    if needed > there:
+        raise ConfigError(
+            f"these settings need at least {needed / 2**30:,.1f} GiB of memory, and here are "
+            f"{there / 2**30:,.1f}. Lower {settings}."
+        )
+
+
 def numerics() -> dict[str, Any]:
     """Return the settings of JAX under which numbers are computed and drawn.
 

@@ -46,6 +46,7 @@ def make_parser(
         return command
 
     listing = add("list", "list all experiments")
+    listing.add_argument("--long", action="store_true", help="several lines an experiment")
     listing.add_argument("--json", action="store_true", help="machine-readable")
 
     show = add("show", "show an experiment's docstring and resolved configuration")
@@ -80,6 +81,7 @@ def _add_results(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """The commands about results and data."""
     table = add("table", "print the results table of the runs here and the committed ones")
     table.add_argument("names", nargs="*", metavar="NAME", help="experiments; all if none is named")
+    table.add_argument("--full", action="store_true", help="every column")
     table.add_argument("--json", action="store_true", help="machine-readable")
     table.add_argument(
         "--out", type=_path, default=Path("runs"), help="where runs lie (%(default)s)"

@@ -12,7 +12,9 @@ from common.config import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    PositiveShare,
     Prefix,
+    Share,
 )
 from common.error import ConfigError
 
@@ -75,7 +77,7 @@ class PriorConfig:
     paper, 32 in the released code."""
     learning_rate: PositiveFloat = 0.5
     """Initial learning rate of Adam (Kingma & Ba 2015)."""
-    learning_rate_decay: PositiveFloat = 0.85
+    learning_rate_decay: PositiveShare = 0.85
     """The rate is multiplied by this every `decay_every` updates."""
     decay_every: PositiveInt = 1000
     """Updates between two decays of the rate."""
@@ -118,9 +120,9 @@ class LearnConfig:
     """Learning rate of Adam (Kingma & Ba 2015)."""
     clip_norm: PositiveFloat = 5.0
     """Largest norm of the gradient of each parameter array; each is clipped by itself."""
-    discount: NonNegativeFloat = 0.5
+    discount: Share = 0.5
     """Discount factor γ of the values that follow."""
-    target_rate: PositiveFloat = 0.01
+    target_rate: PositiveShare = 0.01
     """Share η of the new weights in the target network after a gradient step. After k steps done in
     a row, as with several environments, the share is 1 − (1 − η)^k."""
     c: PositiveFloat = 0.5
@@ -128,9 +130,9 @@ class LearnConfig:
     exploration: Literal["epsilon_greedy", "boltzmann"] = "epsilon_greedy"
     """Either a uniform event with probability ε and otherwise the best one, or an event drawn from
     the policy."""
-    epsilon_start: NonNegativeFloat = 1.0
+    epsilon_start: Share = 1.0
     """ε at the beginning."""
-    epsilon_end: NonNegativeFloat = 0.1
+    epsilon_end: Share = 0.1
     """ε after `epsilon_iterations` steps."""
     epsilon_iterations: PositiveInt = 500_000
     """Environment steps over which ε falls linearly."""

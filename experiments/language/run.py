@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from common import device
 from common.datasets import Corpus, load
 from common.error import ConfigError
 from common.plot import learning_curves
@@ -21,6 +22,7 @@ from highway import evaluation, sampling
 from highway.config import DataConfig, LanguageModelConfig
 from highway.language_model import Params
 from highway.learner import LanguageModelLearner, TrainState
+from highway.size import training_bytes
 
 CURVE = "learning_curve.png"
 
@@ -88,12 +90,17 @@ class _Trial:
 
     Raises:
       DataError: a split is too short for one window; before an epoch is spent.
+      ConfigError: the device's memory is too small.
     """
 
     def __init__(self, config: LanguageModelConfig, corpus: Corpus):
         self.config, self.corpus = config, corpus
         self.words = corpus.level == "word"
         size, steps = config.train.batch_size, config.train.steps
+        device.require_memory(
+            training_bytes(config.model, config.train, len(corpus.vocabulary)),
+            "model.units, model.depth, model.layers, train.batch_size or train.steps",
+        )
         for split in ("valid", "test"):
             make_windows(getattr(corpus, split), size, steps, split=split)
         windows = make_windows(corpus.train, size, steps, split="train")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 
+from common import device
 from common.checkpoint import digest
 from common.config import differences, from_dict, to_dict
 from common.error import ConfigError, DivergedError
@@ -19,10 +20,12 @@ from experiments.run import Context, Options, seed_path
 from experiments.run import run as run_experiment
 from experiments.train import Outcomes, Row, train
 from experiments.trained import Trained
-from tutor.config import NoteRNNRun, TutorConfig
+from tutor.config import EvaluationConfig, NoteRNNRun, TutorConfig
 from tutor.evaluation import Composer, Policy
 from tutor.learn_state import LearnState
 from tutor.learner import Quirks, TutorLearner
+from tutor.sequence_model import Params
+from tutor.size import compositions_bytes
 
 _SAME_QUIRKS = (
     "Train one with the same setting into another --out, and give it with --set note_rnn.run=DIR."
@@ -40,6 +43,7 @@ def run(context: Context) -> Outcomes:
     data = _data(note_rnn)
     quirks = Quirks(True, learn.method == "g") if config.original_quirks else Quirks()
     learner = TutorLearner(learn, note_rnn.graph, domain.num_events, domain.environment, quirks)
+    _require_memory(learner, prior, evaluation, domain.length, len(context.seeds))
     composer = Composer(note_rnn.graph, learn.method, domain.environment, domain.length)
 
     def validate(
@@ -85,6 +89,17 @@ def run(context: Context) -> Outcomes:
             path, title = context.seed_path(seed), context.experiment.title
             context.place.lead(partial(_draw, path, learn.method, title, outcome.curve))
     return outcomes
+
+
+def _require_memory(
+    learner: TutorLearner, prior: Params, settings: EvaluationConfig, length: int, seeds: int
+) -> None:
+    """Refuse a memory of transitions, or compositions, that can't fit, before anything is made."""
+    state = jax.eval_shape(partial(learner.initial_state, prior, 0))
+    held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    device.require_memory(seeds * held, "learn.replay_capacity or learn.environments")
+    needed = compositions_bytes(settings.final_compositions, length)
+    device.require_memory(needed, "evaluation.final_compositions")
 
 
 def _data(note_rnn: Trained) -> DataUsed:
