@@ -89,7 +89,9 @@ class LanguageModelLearner:
         )
         params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
         optimizer = self.optimizer.init(params)
-        totals = LanguageModelTotals if own_learning_rate(optimizer) is None else OwnRateTotals
+        totals: LanguageModelTotals | OwnRateTotals = zero_totals(LanguageModelTotals)
+        if own_learning_rate(optimizer) is not None:
+            totals = zero_totals(OwnRateTotals)
         return TrainState(
             params=params,
             optimizer=optimizer,
@@ -97,7 +99,7 @@ class LanguageModelLearner:
             key=mask_key,
             step=jnp.zeros((), jnp.int32),
             diverged_at=jnp.full((), -1, jnp.int32),
-            totals=zero_totals(totals),
+            totals=totals,
         )
 
     def advance(self, state: TrainState, stop: int) -> TrainState:

@@ -125,14 +125,16 @@ class PriorLearner:
         parameter_key, key = jax.random.split(jax.random.key(seed))
         _, params = self._make(parameter_key)
         optimizer = self.optimizer.init(params)
-        totals = PriorTotals if own_learning_rate(optimizer) is None else OwnRateTotals
+        totals: PriorTotals | OwnRateTotals = zero_totals(PriorTotals)
+        if own_learning_rate(optimizer) is not None:
+            totals = zero_totals(OwnRateTotals)
         return PriorState(
             params=params,
             optimizer=optimizer,
             key=key,
             step=jnp.zeros((), jnp.int32),
             diverged_at=jnp.full((), -1, jnp.int32),
-            totals=zero_totals(totals),
+            totals=totals,
         )
 
     def advance(self, state: PriorState, stop: int) -> PriorState:
@@ -164,8 +166,10 @@ class PriorLearner:
         """
         if not totals.updates:
             return {}
-        own = isinstance(totals, OwnRateTotals)
-        rate = totals.learning_rate if own else self.learning_rate(step - 1)
+        if isinstance(totals, OwnRateTotals):
+            rate = totals.learning_rate
+        else:
+            rate = self.learning_rate(step - 1)
         return {
             "train/log_perplexity": float(totals.loss / totals.predictions),
             "train/accuracy": float(totals.correct / totals.predictions),
