@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 
 from common.error import DataError
-from common.population import advance, keep_finite, zero_totals
+from common.population import advance, keep_finite, own_learning_rate, zero_totals
 from tutor.config import PriorConfig
 from tutor.sequence_model import CoreFactory, Graph, Params, make_model
 from tutor.window import PriorWindows, draw_windows, make_windows
@@ -336,17 +336,6 @@ def learning_rate(config: PriorConfig) -> optax.Schedule:
         config.learning_rate, config.decay_every, config.learning_rate_decay, staircase=True
     )
     return lambda step: jnp.maximum(decayed(step), config.learning_rate_floor)
-
-
-def own_learning_rate(optimizer_state: optax.OptState) -> Any:
-    """Find the learning rate of one model in its optimiser's state.
-
-    Returns:
-      A scalar, where `optax.inject_hyperparams` keeps the rate there; otherwise None.
-    """
-    return optax.tree.get(
-        optimizer_state, "learning_rate", filtering=lambda _, value: isinstance(value, jax.Array)
-    )
 
 
 def make_optimizer(config: PriorConfig) -> optax.GradientTransformation:
