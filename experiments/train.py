@@ -6,7 +6,7 @@ and `measure`; signals, divergence, timing and the form of the result are dealt 
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,8 @@ class Place:
     folder: str = ""
     """Within the run's directory, where a run has several trainings."""
     tensorboard: bool = False
+    recorded: frozenset[int] = frozenset()
+    """Seeds of the training that have their records already: they are not measured again."""
 
     @property
     def path(self) -> Path:
@@ -130,12 +132,14 @@ def train(
       data: what it learned from.
 
     Returns:
-      For each seed its outcome, or the DivergedRun that says why there is none.
+      For each seed without a record its outcome, or the DivergedRun that says why there is none.
 
     Raises:
+      ConfigError: the training began on other data.
       InterruptedRun: a signal came; what was done is saved.
     """
     members = _Members(learner, tuple(seeds))
+    place.run.claim_data(asdict(data), place.folder)
     training = Training(
         place.run,
         learner,
@@ -160,6 +164,8 @@ def train(
             return {seed: DivergedRun(str(error), outcome(seed, {}, {})) for seed in seeds}
         outcomes: Outcomes = {}
         for seed, state in members.each(best):
+            if seed in place.recorded:
+                continue
             spent = {"training": seconds / len(seeds)}
             if (step := int(state.diverged_at)) >= 0:
                 text = f"{place.path}: seed {seed} diverged at step {step}."

@@ -19,7 +19,13 @@ from experiments.train import Outcomes, Row, data_used, train
 from experiments.trained import Trained
 from tutor.config import DataConfig, NoteRNNConfig
 from tutor.evaluation import Composer, Compositions, Policy
-from tutor.prior import PriorLearner, PriorState, SequenceScore, evaluate
+from tutor.prior import (
+    PriorLearner,
+    PriorState,
+    SequenceScore,
+    evaluate,
+    require_predictions,
+)
 from tutor.sequence_model import Graph, Params
 
 MOST_NAMED = 20
@@ -30,6 +36,8 @@ def run(context: Context) -> Outcomes:
     """Train by maximum likelihood on melodies; count what the model composes."""
     config: NoteRNNConfig = context.config
     melodies = load_melodies(config.data, context.options.data_dir, swapped=config.original_quirks)
+    for split in ("valid", "test"):
+        require_predictions(getattr(melodies, split), masked=config.prior.masked, split=split)
     learner = PriorLearner(
         config.prior,
         MELODIES.num_events,

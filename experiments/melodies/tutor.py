@@ -1,5 +1,6 @@
 """Tunes the Note RNN, several seeds together, and counts what it composes."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,10 @@ from common.config import differences, from_dict, to_dict
 from common.error import ConfigError, DivergedError
 from common.plot import learning_curves
 from common.population import Population
-from common.record import FILE_NAME, DataUsed, read_record
+from common.process import this_process
+from common.progress import Progress
+from common.record import FILE_NAME, DataUsed, Record, read_record
+from common.run_directory import RunDirectory, RunInUse
 from common.training import Schedule, Tick
 from experiments import registry, trained
 from experiments.melodies.domain import SWAPPED
@@ -129,10 +133,7 @@ def _run_note_rnn(wanted: NoteRNNRun, options: Options, *, quirks: bool) -> Path
         )
     options = replace(options, preset=name, overrides=(), seeds=(wanted.seed,), fresh=False)
     path = seed_path(experiment, options, wanted.seed)
-    if (path / FILE_NAME).exists():
-        made = read_record(path / FILE_NAME)
-    else:
-        (made,) = run_experiment(experiment, options, report=lambda text: None)
+    made = _finished(path, partial(run_experiment, experiment, options, report=lambda text: None))
     found = to_dict(from_dict(type(preset), made.config))
     if changed := differences(to_dict(preset), found):
         raise ConfigError(
@@ -145,6 +146,19 @@ def _run_note_rnn(wanted: NoteRNNRun, options: Options, *, quirks: bool) -> Path
             "with --set note_rnn.run=DIR."
         )
     return path
+
+
+def _finished(path: Path, run_it: Callable[[], Sequence[Record]]) -> Record:
+    """The record of a run; where another process runs it, this one waits for that."""
+    progress = Progress("note_rnn", visible=this_process().leads)
+    waits = f"{path}: another process trains this Note RNN; waits for it."
+    while not (path / FILE_NAME).exists():
+        try:
+            return run_it()[0]
+        except RunInUse:
+            with RunDirectory.when_free(path, partial(progress.note, waits)):
+                pass  # what the other has left is seen in the next round
+    return read_record(path / FILE_NAME)
 
 
 def _describe(row: Row) -> str:

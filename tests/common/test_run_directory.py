@@ -83,15 +83,6 @@ def test_sessions_add_up_in_the_manifest(tmp_path):
         assert run.begin_session({"commit": "b"}) == [{"commit": "a"}, {"commit": "b"}]
 
 
-def test_clear_leaves_nothing_of_a_run(tmp_path):
-    with RunDirectory(tmp_path) as run:
-        run.claim({"a": 1})
-        (tmp_path / "checkpoints" / "0").mkdir(parents=True)
-        run.clear()
-        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
-        run.claim({"a": 2})
-
-
 def replace_folder(path):
     path.rename(path.with_name("elsewhere"))
     path.mkdir()
