@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from common import device
+from common import datasets, device
 from common.config import flatten, override, to_dict
-from common.datasets import DATASETS, load
+from common.datasets import DATASETS
 from common.process import this_process
 from common.record import FILE_NAME, Record, read_record, write_record
 from common.run_directory import RunDirectory, refuse_other_data
-from experiments import together
+from experiments import registry, together
 from experiments.registry import Experiment
 from experiments.train import DivergedRun, Outcomes, Place
 
@@ -55,6 +55,10 @@ class Context:
         """Return a context for one part of this run, which has a folder of that name."""
         return replace(self, config=config, place=self.place.part(name))
 
+    def rehearsal(self) -> "Context":
+        """Return a context in which a runner stops, with Rehearsed, where it would train."""
+        return replace(self, place=replace(self.place, rehearsal=True))
+
 
 SAMPLE = "sample.txt"
 """A file of a run that shows what its model makes; it is printed when the run ends."""
@@ -82,7 +86,7 @@ def run(experiment: Experiment, options: Options, report: Callable[[str], None])
                 directory = alone.enter_context(_opened(path, config, options, report))
                 if directory.finished:
                     records[seed] = read_record(path / FILE_NAME)
-                    _require_same_data(path, records[seed], options.data_dir)
+                    _require_same_data(path, records[seed], experiment, config, options)
                     report(f"{path}: {records[seed].status} before; --fresh runs it again.")
                 elif experiment.seeds_together:
                     waiting[seed] = directory
@@ -137,22 +141,28 @@ def _groups(root: Path, seeds: tuple[int, ...], *, fresh: bool) -> list[tuple[in
     return process.lead(partial(together.group, root, seeds))
 
 
-def _require_same_data(path: Path, record: Record, data_dir: Path | None) -> None:
-    """Refuse to show a finished run for another folder than the one it learned from.
+def _require_same_data(
+    path: Path, record: Record, experiment: Experiment, config: Any, options: Options
+) -> None:
+    """Refuse to show a finished run for what it didn't learn from, where that can be another.
 
-    Other datasets are the same files wherever they lie.
+    It can be the user's own folder, or the model of another run. Datasets of a fixed content are
+    the same wherever they lie.
 
     Raises:
-      ConfigError: the folder's content is another.
+      ConfigError: the content is another.
       DataError: as loading does.
     """
-    if data_dir is None:
-        return
+    now: dict[str, str] = {}
+    if experiment.inputs:
+        now |= registry.load(experiment.inputs)(config, options)
+    named = flatten(record.config).values()
     for used in record.data:
         info = DATASETS.get(used.name)
-        if info is not None and info.any_folder and used.name in flatten(record.config).values():
-            now = asdict(replace(used, checksums=load(used.name, data_dir=data_dir).checksums))
-            refuse_other_data(path, used.name, used.checksums, now)
+        if options.data_dir is not None and info and info.any_folder and used.name in named:
+            now |= datasets.load(used.name, data_dir=options.data_dir).checksums
+        known = {**used.checksums, **{k: v for k, v in now.items() if k in used.checksums}}
+        refuse_other_data(path, used.name, used.checksums, asdict(replace(used, checksums=known)))
 
 
 def _run_seeds(

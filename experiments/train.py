@@ -44,6 +44,10 @@ class DivergedRun(DivergedError):
         self.outcome = outcome
 
 
+class Rehearsed(Exception):
+    """Everything that a training needs was found; nothing was trained."""
+
+
 Outcomes = dict[int, Outcome | DivergedRun]
 """Seed → what its run came to."""
 
@@ -60,6 +64,9 @@ class Place:
     tensorboard: bool = False
     recorded: frozenset[int] = frozenset()
     """Seeds of the training that have their records already: they are not measured again."""
+
+    rehearsal: bool = False
+    """Whether `train` raises Rehearsed instead of training."""
 
     @property
     def path(self) -> Path:
@@ -136,10 +143,13 @@ def train(
 
     Raises:
       ConfigError: the training began on other data.
+      Rehearsed: all is there, and this is a rehearsal.
       InterruptedRun: a signal came; what was done is saved.
     """
-    members = _Members(learner, tuple(seeds))
     place.run.claim_data(asdict(data), place.folder)
+    if place.rehearsal:
+        raise Rehearsed
+    members = _Members(learner, tuple(seeds))
     training = Training(
         place.run,
         learner,

@@ -36,7 +36,7 @@ def run(context: Context) -> Outcomes:
     """Train by maximum likelihood on melodies; count what the model composes."""
     config: NoteRNNConfig = context.config
     melodies = load_melodies(config.data, context.options.data_dir, swapped=config.original_quirks)
-    for split in ("valid", "test"):
+    for split in ("train", "valid", "test"):
         require_predictions(getattr(melodies, split), masked=config.prior.masked, split=split)
     learner = PriorLearner(
         config.prior,

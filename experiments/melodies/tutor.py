@@ -93,8 +93,25 @@ def run(context: Context) -> Outcomes:
 
 def _data(note_rnn: Trained) -> DataUsed:
     """What a tutor learns from: the prior, and what that learned from."""
-    checksums = {**note_rnn.data.checksums, "Note RNN": digest(note_rnn.policy.prior)}
-    return replace(note_rnn.data, checksums=checksums)
+    return replace(note_rnn.data, checksums={**note_rnn.data.checksums, **_checksum(note_rnn)})
+
+
+def _checksum(note_rnn: Trained) -> dict[str, str]:
+    return {"Note RNN": digest(note_rnn.policy.prior)}
+
+
+def inputs(config: TutorConfig, options: Options) -> dict[str, str]:
+    """Return the checksum of the Note RNN that a run would tune now; none where it isn't there."""
+    note_rnn = config.note_rnn
+    path = Path(note_rnn.run) if note_rnn.run else _note_rnn_path(note_rnn, options)
+    finished = (path / FILE_NAME).exists() and (path / trained.FOLDER).is_dir()
+    return _checksum(trained.load(path)) if finished else {}
+
+
+def _note_rnn_path(wanted: NoteRNNRun, options: Options) -> Path:
+    experiment = registry.find("note_rnn")
+    options = replace(options, preset=experiment.preset_name(wanted.preset))
+    return seed_path(experiment, options, wanted.seed)
 
 
 def policy_of(state: LearnState) -> Policy:
@@ -132,7 +149,7 @@ def _run_note_rnn(wanted: NoteRNNRun, options: Options, *, quirks: bool) -> Path
             f"original_quirks=true, but the Note RNN of preset {name} is without.\n{_SAME_QUIRKS}"
         )
     options = replace(options, preset=name, overrides=(), seeds=(wanted.seed,), fresh=False)
-    path = seed_path(experiment, options, wanted.seed)
+    path = _note_rnn_path(wanted, options)
     made = _finished(path, partial(run_experiment, experiment, options, report=lambda text: None))
     found = to_dict(from_dict(type(preset), made.config))
     if changed := differences(to_dict(preset), found):

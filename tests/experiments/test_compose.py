@@ -9,7 +9,7 @@ import pretty_midi
 import pytest
 import scipy.io.wavfile
 
-from common.error import ConfigError, DataError
+from common.error import ConfigError
 from common.melody import decode_events, swap_specials
 from common.midi import read_melody, write_melody
 from common.plot import LARGEST_BYTES
@@ -218,7 +218,7 @@ def test_a_model_of_another_vocabulary_or_core(tmp_path):
     with pytest.raises(ConfigError, match="gru"):
         compose(tmp_path, tmp_path / "out")
     notes.write_text(text.replace('"core": "lstm"', '"core": "rhn"'))
-    with pytest.raises(DataError):
+    with pytest.raises(ConfigError, match="other settings"):
         compose(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
