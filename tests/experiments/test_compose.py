@@ -243,3 +243,25 @@ def test_a_folder_that_cannot_be_made(capsys, run, tmp_path):
     code, _, error = answer(capsys, run, "--out", tmp_path / "file")
     assert code == 3
     assert str(tmp_path / "file") in error
+
+
+def test_compositions_keep_out_of_the_folders_of_a_run(capsys, tmp_path):
+    run = keep(tmp_path / "run")
+    for name in ("record.json", "composition1.mid", "piano_roll.png"):
+        (run / name).write_text("the run's own")
+    link = tmp_path / "link"
+    link.symlink_to(run)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "metrics.jsonl").write_text("{}")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    folders = [run, link, run / "policy", run / "policy" / "0", run / "checkpoints", other]
+    folders += [run / "compositions" / "..", run / ".before"]
+    for folder in folders:
+        code, _, error = answer(capsys, run, "--out", folder)
+        assert code == 2, folder
+        assert f"error: {folder}: here lie the files of a run" in error
+        assert "--out" in error
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    for folder in (run / "compositions", run / "mine", tmp_path / "elsewhere"):
+        assert answer(capsys, run, "-n", 1, "--out", folder)[0] == 0

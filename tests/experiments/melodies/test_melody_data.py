@@ -1,19 +1,17 @@
 """A run belongs to its data: other files, other Note RNNs are refused; splits are checked first."""
 
 import json
-import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from melody_case import SMALL, Q, refused, tune
+from melody_case import FEW, LITTLE, Q, refused, tune
 from run_case import folder, record, run
 
-from common.interrupt import Interrupt
+from common import datasets
 from common.midi import write_melody
 from experiments.cli import main
 
-SHORT = ["prior.iterations=6", "prior.report_every=1", "prior.evaluate_every=2"]
-LITTLE = [*SHORT, "final_compositions=10"]
 MIDI = ["--set", "data.name=midi_melodies", *LITTLE]
 
 
@@ -22,32 +20,6 @@ def write_files(where, count: int, first: int = 0, length: int = 40) -> None:
     for number in range(first, first + count):
         random = np.random.default_rng(number)
         write_melody(random.integers(2, 30, length), where / f"melody{number}.mid")
-
-
-class StopAt3(Interrupt):
-    """SIGTERM comes at the third look."""
-
-    checks = 0
-
-    def check(self):
-        StopAt3.checks += 1
-        if StopAt3.checks == 3:
-            self.received = signal.SIGTERM
-        super().check()
-
-
-@pytest.fixture
-def stopped(monkeypatch):
-    """Starts a command, which is stopped soon after its first row."""
-
-    def start(*arguments: str) -> None:
-        StopAt3.checks = 0
-        with monkeypatch.context() as patch:
-            patch.setattr("common.training.CALL_SECONDS", 0.0)
-            patch.setattr("experiments.train.Interrupt", StopAt3)
-            assert run(*arguments) == 143
-
-    return start
 
 
 @pytest.mark.parametrize("change", ["another", "more", "one edited"])
@@ -101,24 +73,23 @@ def test_a_run_without_its_data_written_down_continues(tmp_path, stopped):
 def test_a_tutor_refuses_a_note_rnn_that_was_retrained(tmp_path, capsys, stopped):
     first = folder(tmp_path, "note_rnn")
     assert run(tmp_path, "note_rnn", "--set", *LITTLE) == 0
-    few = [*SMALL[:-1], "evaluation.compositions=10", "evaluation.final_compositions=10"]
-    given = ["--set", *few, f"note_rnn.run={first}"]
+    given = ["--set", *FEW, f"note_rnn.run={first}"]
     stopped(tmp_path, Q, *given)
-    assert tune(tmp_path / "done", "q", first, *few) == 0
+    assert tune(tmp_path / "done", "q", first, *FEW) == 0
     made = record(tmp_path / "done", Q)
     kept = first.rename(tmp_path / "kept")
     assert run(tmp_path, "note_rnn", "--set", *LITTLE, "prior.learning_rate=0.02") == 0
     assert run(tmp_path, Q, *given) == 2
     refused(capsys, 2, str(folder(tmp_path, Q)), "Note RNN", "on other data", "--fresh")
-    assert tune(tmp_path / "done", "q", first, *few) == 2
+    assert tune(tmp_path / "done", "q", first, *FEW) == 2
     refused(capsys, 2, str(folder(tmp_path / "done", Q)), "Note RNN", "on other data")
     first.rename(tmp_path / "retrained")
-    assert tune(tmp_path / "done", "q", first, *few) == 0  # nothing says that it changed
+    assert tune(tmp_path / "done", "q", first, *FEW) == 0  # nothing says that it changed
     kept.rename(first)
     capsys.readouterr()
     assert run(tmp_path, Q, *given) == 0
     assert "continues at update" in capsys.readouterr().err
-    assert tune(tmp_path / "done", "q", first, *few) == 0
+    assert tune(tmp_path / "done", "q", first, *FEW) == 0
     assert record(tmp_path / "done", Q) == made
     assert record(tmp_path, Q).data == made.data
 
@@ -129,10 +100,6 @@ def no_rows(out) -> bool:
 
 @pytest.mark.parametrize("short", ["train", "valid", "test"])
 def test_a_split_too_short_is_named_before_anything_trains(tmp_path, capsys, monkeypatch, short):
-    from dataclasses import replace
-
-    from common import datasets
-
     load = datasets.load
 
     def cut(name, **keywords):
@@ -173,7 +140,7 @@ def test_no_part_of_the_quickstart_trains_where_another_cannot(
 
 def test_no_note_rnn_is_trained_for_a_tutor_that_cannot_begin(tmp_path, capsys):
     settings = ["learn.environments=28", "learn.replay_capacity=420"]
-    assert run(tmp_path, Q, "--set", *SMALL, *settings) == 2
+    assert run(tmp_path, Q, "--set", *FEW, *settings) == 2
     refused(capsys, 2, "learn.iterations=1200 is no multiple of 140")
     assert not list(tmp_path.iterdir())
-    assert main(["show", Q, "--set", *SMALL, *settings]) == 2
+    assert main(["show", Q, "--set", *FEW, *settings]) == 2
