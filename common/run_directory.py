@@ -278,7 +278,8 @@ class RunDirectory:
 
     def _has_work(self) -> bool:
         return (self.path / FILE_NAME).exists() or any(
-            stand_aside.BEFORE not in path.parts for path in self.path.rglob("metrics.jsonl")
+            stand_aside.BEFORE not in path.relative_to(self.path).parts
+            for path in self.path.rglob("metrics.jsonl")
         )
 
     def _read_json(self, path: Path) -> dict[str, Any]:
@@ -313,6 +314,7 @@ class RunDirectory:
 
         Raises:
           ConfigError: it began on others.
+          DataError: data.json is damaged.
         """
         self._require_in_place()
         place = self.path / folder
@@ -320,7 +322,10 @@ class RunDirectory:
         begun = stand_aside.is_saved(place) or (rows.exists() and rows.stat().st_size > 0)
         if begun and path.exists():
             before = self._read_json(path)
-            refuse_other_data(place, before.get("name", ""), before.get("checksums", {}), data)
+            name, checksums = before.get("name"), before.get("checksums")
+            if not isinstance(name, str) or not isinstance(checksums, dict):
+                raise DataError(f"{path}: damaged (no data). Start over with --fresh.")
+            refuse_other_data(place, name, checksums, data)
         place.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(data, indent=1) + "\n")
 
@@ -359,7 +364,7 @@ def refuse_other_data(
     changed = [key for key in {**before, **found} if before.get(key) != found.get(key)]
     if changed:
         old, new = (
-            ", ".join(f"{key} {these.get(key, 'none')[:12]}" for key in changed[:3])
+            ", ".join(f"{key} {str(these.get(key, 'none'))[:12]}" for key in changed[:3])
             for these in (before, found)
         )
         raise ConfigError(

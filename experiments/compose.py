@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from common.error import ConfigError
+from common.progress import Progress
 from common.record import FILE_NAME
 from common.stand_aside import BEFORE
 from experiments import trained
@@ -52,7 +53,12 @@ def compose(
     made = composer.compose(model.policy, jax.random.key(seed), MOST, primer=lead)
     title = f"{Path(*run.resolve().parts[-3:])}, compositions of seed {seed}"
     first = jax.tree.map(lambda values: np.asarray(values)[:count], made)
-    return domain.render(first, folder, model.notes, lead, title, wav=wav)
+    before = set(folder.iterdir()) if folder.is_dir() else set()
+    composed = domain.render(first, folder, model.notes, lead, title, wav=wav)
+    if gone := len(before - set(folder.iterdir())):
+        files = "file" if gone == 1 else "files"
+        Progress("compose").note(f"{folder}: {gone} {files} of earlier compositions deleted")
+    return composed
 
 
 def _require_no_run(folder: Path) -> None:

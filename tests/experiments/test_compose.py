@@ -118,13 +118,16 @@ def test_the_same_seed_gives_the_same_files_and_another_others(run, tmp_path):
     assert all(first[name] != other[name] for name in first)
 
 
-def test_asking_for_more_keeps_the_first_and_draws_another_picture(run, tmp_path):
+def test_asking_for_more_keeps_the_first_and_draws_another_picture(capsys, run, tmp_path):
     few = compose(run, tmp_path, count=2)
     many = compose(run, tmp_path, count=9)
     np.testing.assert_array_equal(many.events[:2], few.events)
     assert [path.name for path in many.pictures] == ["piano_roll.png", "piano_roll2.png"]
     (tmp_path / "mine.mid").touch()
+    assert "deleted" not in capsys.readouterr().err
     compose(run, tmp_path, count=1)
+    told = "9 files of earlier compositions deleted"  # eight pieces and a picture
+    assert f"{tmp_path}: {told}" in capsys.readouterr().err
     assert content(tmp_path).keys() == {"composition1.mid", "piano_roll.png", "mine.mid"}
 
 
