@@ -10,6 +10,7 @@ import run_case
 from language_case import ROW, SMALL, folder, record, run, start, wait_for
 from run_case import result
 
+from common.run_directory import RunDirectory
 from common.stand_aside import BEFORE
 
 
@@ -136,3 +137,17 @@ def test_other_files_beside_the_run_come_back_too(tmp_path):
     assert run(tmp_path, "--fresh", "--set", "data.train_tokens=5") == 2
     assert note.read_text() == "mine"
     assert run_case.record(tmp_path, ROW).status == "done"
+
+
+def test_a_run_in_use_and_one_behind_a_link_lose_nothing(tmp_path, kept, capsys):
+    before = content(folder(kept))
+    failing = ["--fresh", "--set", "data.train_tokens=5"]
+    with RunDirectory(folder(kept)):
+        assert run(kept, "--fresh", "--set", *SMALL) == 2
+        assert "another process is running here" in capsys.readouterr().err
+    here = folder(tmp_path)
+    here.parent.mkdir(parents=True)
+    here.symlink_to(folder(kept))
+    assert run(tmp_path, *failing) == 2
+    assert here.is_symlink()
+    assert content(folder(kept)) == before

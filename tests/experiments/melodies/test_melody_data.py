@@ -144,3 +144,30 @@ def test_no_note_rnn_is_trained_for_a_tutor_that_cannot_begin(tmp_path, capsys):
     refused(capsys, 2, "learn.iterations=1200 is no multiple of 140")
     assert not list(tmp_path.iterdir())
     assert main(["show", Q, "--set", *FEW, *settings]) == 2
+
+
+def test_a_part_of_a_run_refuses_other_files_before_the_parts_before_it(tmp_path, capsys, stopped):
+    """The first language model is stopped; the Note RNN, not begun, may yet have other files."""
+    here, there = tmp_path / "a", tmp_path / "b"
+    write_files(here, 4)
+    write_files(there, 4, first=4)
+    settings = ["--set", "note_rnn.data.name=midi_melodies"]
+    out = tmp_path / "runs"
+    stopped(out, "quickstart", "--data-dir", str(here), *settings)
+    part = folder(out, "quickstart") / "note_rnn"
+    (part / "metrics.jsonl").write_text('{"step": 1}\n')  # as if it had begun
+    rows = (folder(out, "quickstart") / "rhn" / "metrics.jsonl").read_bytes()
+    assert run(out, "quickstart", "--data-dir", str(there), *settings) == 2
+    refused(capsys, 2, str(part), "on other data")
+    assert (folder(out, "quickstart") / "rhn" / "metrics.jsonl").read_bytes() == rows
+
+
+def test_a_data_folder_that_is_gone_is_named_and_the_run_stays(tmp_path, capsys, stopped):
+    write_files(tmp_path / "a", 4)
+    stopped(tmp_path, "note_rnn", "--data-dir", str(tmp_path / "a"), *MIDI)
+    (tmp_path / "a").rename(tmp_path / "moved")
+    for data in (["--data-dir", str(tmp_path / "a")], []):
+        assert run(tmp_path, "note_rnn", *data, *MIDI) == 3
+        refused(capsys, 3, "--data-dir")
+    assert run(tmp_path, "note_rnn", "--data-dir", str(tmp_path / "moved"), *MIDI) == 0
+    assert "continues at update" in capsys.readouterr().err
