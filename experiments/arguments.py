@@ -123,7 +123,11 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     again.add_argument(
         "--resume", action="store_true", help="continue what is there, or start (the default)"
     )
-    again.add_argument("--fresh", action="store_true", help="delete what is there and start over")
+    again.add_argument(
+        "--fresh",
+        action="store_true",
+        help="start over; what is there is deleted once something new is saved",
+    )
     run.add_argument("--tensorboard", action="store_true", help="write TensorBoard files as well")
 
 

@@ -1,5 +1,6 @@
 """Settings of the Note RNN and of its tuning by KL-controlled Q-learning."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -161,6 +162,20 @@ class LearnConfig:
                 f"learn.replay_capacity={self.replay_capacity} holds no batch of {self.batch_size}."
             )
 
+    @property
+    def block(self) -> int:
+        """The fewest environment steps that are whole numbers of steps and of gradient steps."""
+        return math.lcm(self.environments, self.update_every)
+
+    def require_whole_blocks(self) -> None:
+        """Raise ConfigError where the iterations are no whole number of blocks."""
+        if self.iterations % self.block:
+            raise ConfigError(
+                f"learn.iterations={self.iterations} is no multiple of {self.block}, which "
+                f"{self.environments} environments with an update every {self.update_every} steps "
+                "need."
+            )
+
 
 @dataclass(frozen=True)
 class EvaluationConfig:
@@ -213,7 +228,8 @@ class TutorConfig:
     RNN must then have `original_quirks` too."""
 
     def __post_init__(self):
-        """Raise ConfigError where evaluations don't divide the training evenly."""
+        """Raise ConfigError where evaluations or blocks don't divide the training evenly."""
+        self.learn.require_whole_blocks()
         if self.learn.iterations % self.evaluation.every:
             raise ConfigError(
                 f"learn.iterations={self.learn.iterations} is no multiple of "

@@ -345,6 +345,15 @@ def make_optimizer(config: PriorConfig) -> optax.GradientTransformation:
     )
 
 
+def require_predictions(sequences: Sequence[np.ndarray], *, masked: int, split: str) -> None:
+    """Raise DataError where `evaluate` would find no prediction that counts in a split."""
+    if not any(len(sequence) > masked + 1 for sequence in sequences):
+        raise DataError(
+            f"the {split} split has no sequence of more than {masked + 1} events: with "
+            f"prior.masked={masked} nothing is left to predict. Bring more or longer ones."
+        )
+
+
 def evaluate(
     graph: Graph,
     params: Params,

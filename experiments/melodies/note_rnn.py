@@ -20,7 +20,13 @@ from experiments.train import Outcomes, Row, data_used, train
 from experiments.trained import Trained
 from tutor.config import DataConfig, NoteRNNConfig
 from tutor.evaluation import Composer, Compositions, Policy
-from tutor.prior import PriorLearner, PriorState, SequenceScore, evaluate
+from tutor.prior import (
+    PriorLearner,
+    PriorState,
+    SequenceScore,
+    evaluate,
+    require_predictions,
+)
 from tutor.sequence_model import Graph, Params
 from tutor.size import compositions_bytes, training_bytes
 
@@ -32,6 +38,8 @@ def run(context: Context) -> Outcomes:
     """Train by maximum likelihood on melodies; count what the model composes."""
     config: NoteRNNConfig = context.config
     melodies = load_melodies(config.data, context.options.data_dir, swapped=config.original_quirks)
+    for split in ("train", "valid", "test"):
+        require_predictions(getattr(melodies, split), masked=config.prior.masked, split=split)
     device.require_memory(
         training_bytes(config.model, config.prior, MELODIES.num_events),
         "model.units, model.depth, prior.batch_size or prior.steps",

@@ -1,5 +1,6 @@
 """Tunes the Note RNN, several seeds together, and counts what it composes."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,10 @@ from common.config import differences, from_dict, to_dict
 from common.error import ConfigError, DivergedError
 from common.plot import learning_curves
 from common.population import Population
-from common.record import FILE_NAME, DataUsed, read_record
+from common.process import this_process
+from common.progress import Progress
+from common.record import FILE_NAME, DataUsed, Record, read_record
+from common.run_directory import RunDirectory, RunInUse
 from common.training import Schedule, Tick
 from experiments import registry, trained
 from experiments.melodies.domain import SWAPPED
@@ -104,8 +108,25 @@ def _require_memory(
 
 def _data(note_rnn: Trained) -> DataUsed:
     """What a tutor learns from: the prior, and what that learned from."""
-    checksums = {**note_rnn.data.checksums, "Note RNN": digest(note_rnn.policy.prior)}
-    return replace(note_rnn.data, checksums=checksums)
+    return replace(note_rnn.data, checksums={**note_rnn.data.checksums, **_checksum(note_rnn)})
+
+
+def _checksum(note_rnn: Trained) -> dict[str, str]:
+    return {"Note RNN": digest(note_rnn.policy.prior)}
+
+
+def inputs(config: TutorConfig, options: Options) -> dict[str, str]:
+    """Return the checksum of the Note RNN that a run would tune now; none where it isn't there."""
+    note_rnn = config.note_rnn
+    path = Path(note_rnn.run) if note_rnn.run else _note_rnn_path(note_rnn, options)
+    finished = (path / FILE_NAME).exists() and (path / trained.FOLDER).is_dir()
+    return _checksum(trained.load(path)) if finished else {}
+
+
+def _note_rnn_path(wanted: NoteRNNRun, options: Options) -> Path:
+    experiment = registry.find("note_rnn")
+    options = replace(options, preset=experiment.preset_name(wanted.preset))
+    return seed_path(experiment, options, wanted.seed)
 
 
 def policy_of(state: LearnState) -> Policy:
@@ -143,11 +164,8 @@ def _run_note_rnn(wanted: NoteRNNRun, options: Options, *, quirks: bool) -> Path
             f"original_quirks=true, but the Note RNN of preset {name} is without.\n{_SAME_QUIRKS}"
         )
     options = replace(options, preset=name, overrides=(), seeds=(wanted.seed,), fresh=False)
-    path = seed_path(experiment, options, wanted.seed)
-    if (path / FILE_NAME).exists():
-        made = read_record(path / FILE_NAME)
-    else:
-        (made,) = run_experiment(experiment, options, report=lambda text: None)
+    path = _note_rnn_path(wanted, options)
+    made = _finished(path, partial(run_experiment, experiment, options, report=lambda text: None))
     found = to_dict(from_dict(type(preset), made.config))
     if changed := differences(to_dict(preset), found):
         raise ConfigError(
@@ -160,6 +178,19 @@ def _run_note_rnn(wanted: NoteRNNRun, options: Options, *, quirks: bool) -> Path
             "with --set note_rnn.run=DIR."
         )
     return path
+
+
+def _finished(path: Path, run_it: Callable[[], Sequence[Record]]) -> Record:
+    """The record of a run; where another process runs it, this one waits for that."""
+    progress = Progress("note_rnn", visible=this_process().leads)
+    waits = f"{path}: another process trains this Note RNN; waits for it."
+    while not (path / FILE_NAME).exists():
+        try:
+            return run_it()[0]
+        except RunInUse:
+            with RunDirectory.when_free(path, partial(progress.note, waits)):
+                pass  # what the other has left is seen in the next round
+    return read_record(path / FILE_NAME)
 
 
 def _describe(row: Row) -> str:

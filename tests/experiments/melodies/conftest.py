@@ -1,10 +1,14 @@
-"""Fixtures of the tests of melody runs: runs that are finished."""
+"""Fixtures of the tests of melody runs: runs that are finished or stop."""
 
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from melody_case import SMALL, Q
 from run_case import folder, run
+
+from common.interrupt import Interrupt
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +40,29 @@ def quirky(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("quirky")
     assert run(out, "note_rnn", "--set", "original_quirks=true") == 0
     return out
+
+
+class StopAt3(Interrupt):
+    """SIGTERM comes at the third look."""
+
+    checks = 0
+
+    def check(self):
+        StopAt3.checks += 1
+        if StopAt3.checks == 3:
+            self.received = signal.SIGTERM
+        super().check()
+
+
+@pytest.fixture
+def stopped(monkeypatch) -> Callable[..., None]:
+    """Starts a command, which is stopped soon after its first row."""
+
+    def start(*arguments) -> None:
+        StopAt3.checks = 0
+        with monkeypatch.context() as patch:
+            patch.setattr("common.training.CALL_SECONDS", 0.0)
+            patch.setattr("experiments.train.Interrupt", StopAt3)
+            assert run(*arguments) == 143
+
+    return start
