@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from common import compile_cache
 from common.config import differences, suggestion
 from common.error import ConfigError
 
@@ -34,9 +35,7 @@ def configure(platform: str, cache: Path | None) -> None:
     import jax
 
     if cache is not None:
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        compile_cache.use(cache)
     try:
         found = jax.devices()[0].platform
     except (RuntimeError, AssertionError) as error:  # JAX asserts where a plugin is missing
@@ -80,6 +79,24 @@ def describe() -> dict[str, Any]:
         **numerics(),
         "memory_bytes": memory.get("bytes_limit") or _host_memory(),
     }
+
+
+def require_memory(needed: int, settings: str) -> None:
+    """Refuse what can't fit, before JAX tries: there it ends the process without a word to say.
+
+    Args:
+      needed: bytes, at least.
+      settings: which settings decide that, for the message.
+
+    Raises:
+      ConfigError: the device has less.
+    """
+    there = describe()["memory_bytes"]
+    if needed > there:
+        raise ConfigError(
+            f"these settings need at least {needed / 2**30:,.1f} GiB of memory, and here are "
+            f"{there / 2**30:,.1f}. Lower {settings}."
+        )
 
 
 def numerics() -> dict[str, Any]:
@@ -150,7 +167,7 @@ def _unavailable(platform: str, error: Exception) -> str:
 
 def _cpu_name() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:

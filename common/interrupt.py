@@ -1,14 +1,30 @@
 """Turns SIGINT and SIGTERM into a stop at the next safe point, so that a run can save first."""
 
+import os
+import select
 import signal
+import socket
+import sys
+import threading
+import time
 from types import FrameType
 
 from common.error import InterruptedRun
 from common.process import Process, this_process
 
+SAME_SECONDS = 0.5
+"""Signals so soon after the first are the same request: `timeout` and some schedulers send theirs
+to a process and to its group."""
+PATIENCE_SECONDS = 2.0
+"""How long a stop may take before a line says what it waits for."""
+
 
 class Interrupt:
-    """A context that remembers the first signal until it is asked; a second one kills as usual.
+    """A context that remembers the first signal until it is asked; a later one kills.
+
+    Python hears of a signal between two of its own instructions only, which while a device computes
+    or a program is compiled can take minutes. A thread hears of it at once, and sees to it that a
+    later signal kills even then.
 
     Attributes:
       signals: the signals that are remembered.
@@ -24,16 +40,28 @@ class Interrupt:
           process: which process this is; by default JAX is asked.
         """
         self.received: int | None = None
+        self._raised = False
         self._process = process or this_process()
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "Interrupt":
+        self._heard, self._told = socket.socketpair()
+        self._told.setblocking(False)
+        self._previous_told = signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
         self._previous = {number: signal.signal(number, self._note) for number in self.signals}
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        signal.set_wakeup_fd(self._previous_told)
+        self._told.close()
+        self._watcher.join()
+        self._heard.close()
+        if kind is None and not self._raised:
+            self.check()  # for a signal after the last check
 
     def check(self) -> None:
         """Stop, if any of the processes got a signal; call it where stopping loses nothing.
@@ -43,9 +71,25 @@ class Interrupt:
         """
         for number in self._process.gather(self.received):
             if number is not None:
+                self._raised = True
                 raise InterruptedRun(f"stopped by {signal.Signals(number).name}", number)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        self.received = number
-        for known in self.signals:
-            signal.signal(known, signal.SIG_DFL)
+        self.received = self.received or number
+
+    def _watch(self) -> None:
+        """Read the numbers of signals as they come, until the context ends."""
+        first, patience = None, None
+        while True:
+            if not select.select([self._heard], [], [], patience)[0]:
+                patience = None
+                sys.stderr.write("\nstops as soon as this step is done; another signal kills.\n")
+                continue
+            if not (numbers := self._heard.recv(64)):
+                return
+            for number in set(numbers) & set(self.signals):
+                now = time.monotonic()
+                if first is None:
+                    first, patience = now, PATIENCE_SECONDS
+                elif now - first > SAME_SECONDS:
+                    os._exit(128 + number)

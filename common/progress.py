@@ -28,8 +28,8 @@ class Progress:
         """
         self.label = label
         self.stream = stream or sys.stderr
-        self.visible = visible
-        self._live = self.stream.isatty()
+        self.visible = visible and self.stream is not None  # None: it was closed from the start
+        self._live = self.visible and self.stream.isatty()
         self._last = -PLAIN_SECONDS
         self._open = False
 

@@ -4,14 +4,14 @@ import functools
 import json
 import math
 import os
-import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
-from common import device
+from common import device, stand_aside
 from common.config import differences
 from common.error import ConfigError, DataError
 from common.open_folder import OpenFolder
@@ -19,6 +19,10 @@ from common.process import Process, this_process
 from common.record import FILE_NAME, named_errors, read_record, write_atomically
 
 Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class RunInUse(ConfigError):
+    """Another program that is still running has locked the directory."""
 
 
 def _led(method: Method) -> Method:
@@ -36,11 +40,13 @@ class RunDirectory:
 
     config.json     every setting, resolved: a directory belongs to one configuration
     manifest.json   each session's command, commit, versions, device and time
+    data.json       what it learns from: a training belongs to one set of data
     metrics.jsonl   one row per report and per evaluation
     checkpoints/    see common.checkpoint
     record.json     written when the run is finished; pictures and samples lie beside it
 
-    Where a run trains several models, each has a folder with its own metrics and checkpoints.
+    Where a run trains several models, each has a folder with its own data.json, metrics
+    and checkpoints.
 
     Of several processes that train together only process 0 touches these files. All of them call
     the same methods in the same order, and all get what process 0 found, its errors included.
@@ -61,7 +67,7 @@ class RunDirectory:
           process: which process this is; by default JAX is asked.
 
         Raises:
-          ConfigError: another program that is still running has locked it.
+          RunInUse: another program that is still running has locked it.
         """
         self.path = path
         self.process = process or this_process()
@@ -85,17 +91,6 @@ class RunDirectory:
     def finished(self) -> bool:
         """Whether the run has its record."""
         return (self.path / FILE_NAME).exists()
-
-    @_led
-    def clear(self) -> None:
-        """Delete everything that a run writes here."""
-        for entry in self.path.iterdir():
-            if entry.name == ".lock":
-                continue
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
 
     @_led
     def claim(self, config: dict[str, Any]) -> None:
@@ -213,7 +208,7 @@ class RunDirectory:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise ConfigError(
+            raise RunInUse(
                 f"{self.path}: another process is running here. Wait for it, stop it, or choose "
                 "another directory with --out."
             ) from None
@@ -282,7 +277,10 @@ class RunDirectory:
         return rows
 
     def _has_work(self) -> bool:
-        return (self.path / FILE_NAME).exists() or any(self.path.rglob("metrics.jsonl"))
+        return (self.path / FILE_NAME).exists() or any(
+            stand_aside.BEFORE not in path.relative_to(self.path).parts
+            for path in self.path.rglob("metrics.jsonl")
+        )
 
     def _read_json(self, path: Path) -> dict[str, Any]:
         try:
@@ -292,3 +290,84 @@ class RunDirectory:
         if not isinstance(values, dict):
             raise DataError(f"{path}: damaged (not an object). Start over with --fresh.")
         return values
+
+    @classmethod
+    def when_free(cls, path: Path, told: Callable[[], None]) -> "RunDirectory":
+        """Open a directory as soon as no other program has it; `told` is called before a wait."""
+        waits = False
+        while True:
+            try:
+                return cls(path)
+            except RunInUse:
+                if not waits:
+                    told()
+                waits = True
+                time.sleep(0.5)
+
+    @_led
+    def claim_data(self, data: dict[str, Any], folder: str = "") -> None:
+        """Make a training one on these data.
+
+        Args:
+          data: the fields of a common.record.DataUsed; what counts are the checksums.
+          folder: of the training, within the directory.
+
+        Raises:
+          ConfigError: it began on others.
+          DataError: data.json is damaged.
+        """
+        self._require_in_place()
+        place = self.path / folder
+        path, rows = place / "data.json", place / "metrics.jsonl"
+        begun = stand_aside.is_saved(place) or (rows.exists() and rows.stat().st_size > 0)
+        if begun and path.exists():
+            before = self._read_json(path)
+            name, checksums = before.get("name"), before.get("checksums")
+            if not isinstance(name, str) or not isinstance(checksums, dict):
+                raise DataError(f"{path}: damaged (no data). Start over with --fresh.")
+            refuse_other_data(place, name, checksums, data)
+        place.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(data, indent=1) + "\n")
+
+    @_led
+    def set_aside(self) -> None:
+        """Let the run that is here stand aside for a new one, until `settle` decides."""
+        stand_aside.set_aside(self.path)
+
+    @_led
+    def note_training(self, other: "RunDirectory") -> None:
+        """Say that the new run here is trained, and saved, in another directory beside this."""
+        stand_aside.note_training(self.path, other.path)
+
+    def settle(self, report: Callable[[str], None]) -> None:
+        """Delete the run that stood aside if the new one is saved; otherwise put it back.
+
+        `report` is told if it comes back. Process 0 does it without waiting for the others, so that
+        it can be called whatever happened.
+        """
+        if self.process.leads and self._folder is not None and self._folder.in_place:
+            stand_aside.settle(self.path, report)
+
+
+def refuse_other_data(
+    path: Path, name: str, before: Mapping[str, str], now: Mapping[str, Any]
+) -> None:
+    """Raise ConfigError where the checksums of data are others than a run began with.
+
+    Args:
+      path: of the run.
+      name: of the data it began with.
+      before: their checksums.
+      now: the fields of a common.record.DataUsed.
+    """
+    found = now["checksums"]
+    changed = [key for key in {**before, **found} if before.get(key) != found.get(key)]
+    if changed:
+        old, new = (
+            ", ".join(f"{key} {str(these.get(key, 'none'))[:12]}" for key in changed[:3])
+            for these in (before, found)
+        )
+        raise ConfigError(
+            f"{path} holds a run on other data: {name} ({old}), and now {now['name']} ({new}).\n"
+            "Give it what it began with, write elsewhere with --out, or start over with --fresh."
+        )

@@ -15,6 +15,8 @@ RESAMPLES = 9999
 LEAST_FOR_INTERVAL = 3
 GUTTER = 2
 """Columns of space between two cells in a terminal."""
+NARROW = 12
+"""Columns that a cell beside its title needs at least."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class Table:
                 console.print(self._grid(widths))
             else:
                 for row in self.rows:
-                    console.print(self._block(row))
+                    console.print(self._block(row, console.width))
                     console.print()
         return capture.get()
 
@@ -150,16 +152,26 @@ class Table:
             grid.add_row(*(Text(_text(cell)) for cell in row))
         return grid
 
-    def _block(self, row: Sequence[Cell]):
+    def _block(self, row: Sequence[Cell], width: int):
+        """A row as lines `title  cell`, or where that leaves no room, each cell below its title."""
+        from rich.cells import cell_len
+        from rich.console import ConsoleRenderable, Group
+        from rich.padding import Padding
         from rich.table import Table as Grid
         from rich.text import Text
 
+        cells = [(title, _text(cell)) for title, cell in zip(self.titles, row, strict=True)]
+        cells = [(title, text) for title, text in cells if text]
+        if width < max(cell_len(title) for title, _ in cells) + 2 + NARROW:
+            lines: list[ConsoleRenderable] = []
+            for title, text in cells:
+                lines += [Text(title, style="bold"), Padding(Text(text, overflow="fold"), (0, 2))]
+            return Group(*lines)
         grid = Grid.grid(padding=(0, 2))
         grid.add_column(style="bold", no_wrap=True)
         grid.add_column(overflow="fold")
-        for title, cell in zip(self.titles, row, strict=True):
-            if _text(cell):
-                grid.add_row(Text(title), Text(_text(cell)))
+        for title, text in cells:
+            grid.add_row(Text(title), Text(text))
         return grid
 
 

@@ -130,7 +130,8 @@ class Training:
                     return best, self.notes["seconds"]
                 self._advance(step, self.schedule.boundary_after(step), interrupt)
         except InterruptedRun as stop:
-            self._save()
+            if int(self.state.step):  # before the first update there is nothing to lose
+                self._save()
             raise InterruptedRun(
                 f"{stop} at update {int(self.state.step)} of {self.schedule.total}; saved in "
                 f"{self.run.path}.\nThe same command continues it.",

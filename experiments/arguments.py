@@ -46,6 +46,7 @@ def make_parser(
         return command
 
     listing = add("list", "list all experiments")
+    listing.add_argument("--long", action="store_true", help="several lines an experiment")
     listing.add_argument("--json", action="store_true", help="machine-readable")
 
     show = add("show", "show an experiment's docstring and resolved configuration")
@@ -80,6 +81,7 @@ def _add_results(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """The commands about results and data."""
     table = add("table", "print the results table of the runs here and the committed ones")
     table.add_argument("names", nargs="*", metavar="NAME", help="experiments; all if none is named")
+    table.add_argument("--full", action="store_true", help="every column")
     table.add_argument("--json", action="store_true", help="machine-readable")
     table.add_argument(
         "--out", type=_path, default=Path("runs"), help="where runs lie (%(default)s)"
@@ -121,7 +123,11 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     again.add_argument(
         "--resume", action="store_true", help="continue what is there, or start (the default)"
     )
-    again.add_argument("--fresh", action="store_true", help="delete what is there and start over")
+    again.add_argument(
+        "--fresh",
+        action="store_true",
+        help="start over; what is there is deleted once something new is saved",
+    )
     run.add_argument("--tensorboard", action="store_true", help="write TensorBoard files as well")
 
 

@@ -17,7 +17,7 @@ from common.config import docstrings, flatten, override, to_dict
 from common.datasets import DATASETS, default_cache_dir
 from common.error import ConfigError, DataError, DivergedError, UserError
 from experiments.arguments import make_parser
-from experiments.registry import Experiment, benchmarks, experiments, families, find, load
+from experiments.registry import Experiment, Preset, benchmarks, experiments, families, find, load
 
 INDENT = " " * 6
 
@@ -27,7 +27,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser(COMMANDS).parse_args(arguments)
     try:
         options.command(options)
-        sys.stdout.flush()
     except UserError as error:
         if options.debug:
             raise
@@ -35,9 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:  # `... | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         if options.debug:
             raise
@@ -65,6 +61,13 @@ def _list(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps([_listed(one) for one in experiments().values()], indent=1))
         return
+    if not options.long:
+        widest = max(map(len, experiments()))
+        for one in experiments().values():
+            hours = _hours(one.presets[one.default_preset])
+            print(f"{one.name:{widest}s}  {hours:>12s}  {one.title}")
+        print("\nHours are those of the default preset. More: list --long, show NAME")
+        return
     for one in experiments().values():
         print(one.name)
         print(f"    {one.title}")
@@ -73,12 +76,15 @@ def _list(options: argparse.Namespace) -> None:
             print("    published: " + "; ".join(f"{p.metric} {p.value}" for p in one.published))
         for name, preset in one.presets.items():
             mark = "*" if name == one.default_preset else " "
-            about = "about " if preset.estimated else ""
             print(
-                f"   {mark}{name:10s} {about}{preset.hours:g} h on {preset.device}, "
+                f"   {mark}{name:10s} {_hours(preset)} on {preset.device}, "
                 f"data: {', '.join(preset.data)}"
             )
     print("\n* default preset. Hours with 'about' are estimates, never measured.")
+
+
+def _hours(preset: Preset) -> str:
+    return f"{'about ' if preset.estimated else ''}{preset.hours:g} h"
 
 
 def _listed(one: Experiment) -> dict[str, Any]:
@@ -165,7 +171,7 @@ def _table(options: argparse.Namespace) -> None:
 
     names = [find(name).name for name in options.names]
     rows = named_rows(names, load_records([options.out, options.results]))
-    print(as_json(rows) if options.json else as_text(rows))
+    print(as_json(rows) if options.json else as_text(rows, full=options.full))
 
 
 def _report(options: argparse.Namespace) -> None:

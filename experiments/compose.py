@@ -6,6 +6,9 @@ import jax
 import numpy as np
 
 from common.error import ConfigError
+from common.progress import Progress
+from common.record import FILE_NAME
+from common.stand_aside import BEFORE
 from experiments import trained
 from experiments.domain import Composed
 from tutor.evaluation import Composer
@@ -38,10 +41,11 @@ def compose(
     Raises:
       DataError: the run has no model, or the primer is none.
       ConfigError: the model is of an unknown vocabulary, `count` is out of range, or the primer
-        would be overwritten.
+        would be overwritten, or the folder is a run's own directory.
     """
     if not 1 <= count <= MOST:
         raise ConfigError(f"{count} compositions: choose from 1 to {MOST}.")
+    _require_no_run(folder)
     model = trained.load(run)
     domain = model.domain
     lead = None if primer is None else domain.read_primer(primer, folder, model.notes)
@@ -49,4 +53,23 @@ def compose(
     made = composer.compose(model.policy, jax.random.key(seed), MOST, primer=lead)
     title = f"{Path(*run.resolve().parts[-3:])}, compositions of seed {seed}"
     first = jax.tree.map(lambda values: np.asarray(values)[:count], made)
-    return domain.render(first, folder, model.notes, lead, title, wav=wav)
+    before = set(folder.iterdir()) if folder.is_dir() else set()
+    composed = domain.render(first, folder, model.notes, lead, title, wav=wav)
+    if gone := len(before - set(folder.iterdir())):
+        files = "file" if gone == 1 else "files"
+        Progress("compose").note(f"{folder}: {gone} {files} of earlier compositions deleted")
+    return composed
+
+
+def _require_no_run(folder: Path) -> None:
+    """Raise ConfigError where compositions would be written among, and over, the files of a run."""
+    whole = folder.resolve()
+    for place in (whole, *whole.parents):
+        below = whole.relative_to(place).parts[:1]
+        if below not in ((), (trained.FOLDER,), ("checkpoints",), (BEFORE,)):
+            continue
+        if any((place / name).exists() for name in (FILE_NAME, "metrics.jsonl", trained.FOLDER)):
+            raise ConfigError(
+                f"{folder}: here lie the files of a run, which compositions might replace.\n"
+                "Choose another folder with --out."
+            )

@@ -69,6 +69,9 @@ class Experiment:
     """Other names of presets."""
     seeds_together: bool = False
     """Whether the runner takes several seeds at once."""
+    inputs: str = ""
+    """`module:function`, where it learns from a model of another run: (config, options) → name →
+    checksum of what a run would be given now; see common.record.DataUsed."""
 
     def __post_init__(self):
         """Raise ValueError where a published number is of no metric of the experiment's."""

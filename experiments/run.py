@@ -4,15 +4,19 @@ import contextlib
 import datetime
 import shlex
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from common import device
-from common.config import override, to_dict
+from common import datasets, device
+from common.config import flatten, override, to_dict
+from common.datasets import DATASETS
+from common.process import this_process
 from common.record import FILE_NAME, Record, read_record, write_record
-from common.run_directory import RunDirectory
+from common.run_directory import RunDirectory, refuse_other_data
+from experiments import registry, together
 from experiments.registry import Experiment
 from experiments.train import DivergedRun, Outcomes, Place
 
@@ -51,6 +55,10 @@ class Context:
         """Return a context for one part of this run, which has a folder of that name."""
         return replace(self, config=config, place=self.place.part(name))
 
+    def rehearsal(self) -> "Context":
+        """Return a context in which a runner stops, with Rehearsed, where it would train."""
+        return replace(self, place=replace(self.place, rehearsal=True))
+
 
 SAMPLE = "sample.txt"
 """A file of a run that shows what its model makes; it is printed when the run ends."""
@@ -69,61 +77,104 @@ def run(experiment: Experiment, options: Options, report: Callable[[str], None])
       The records, in the order of `options.seeds`.
     """
     config = override(experiment.preset(options.preset).config, options.overrides)
-    records = {}
+    records: dict[int, Record] = {}
     with contextlib.ExitStack() as stack:
         waiting: dict[int, RunDirectory] = {}
         for seed in options.seeds:
             path = seed_path(experiment, options, seed)
-            directory = RunDirectory(path)
             with contextlib.ExitStack() as alone:
-                alone.enter_context(directory)
-                if options.fresh:
-                    directory.clear()
-                directory.claim(to_dict(config))
+                directory = alone.enter_context(_opened(path, config, options, report))
                 if directory.finished:
                     records[seed] = read_record(path / FILE_NAME)
+                    _require_same_data(path, records[seed], experiment, config, options)
                     report(f"{path}: {records[seed].status} before; --fresh runs it again.")
                 elif experiment.seeds_together:
                     waiting[seed] = directory
                     stack.push(alone.pop_all())
                 else:
                     here = {seed: directory}
-                    records |= _run_seeds(experiment, config, directory, here, options, report)
-        if waiting:
-            first = next(iter(waiting.values()))
-            if len(waiting) > 1:
-                first = stack.enter_context(_joint_directory(experiment, options, waiting, config))
-            records |= _run_seeds(experiment, config, first, waiting, options, report)
+                    records |= _run_seeds(
+                        experiment, config, directory, (seed,), here, options, report
+                    )
+        root = seed_path(experiment, options, 0).parent
+        for seeds in _groups(root, tuple(waiting), fresh=options.fresh):
+            here = {
+                seed: waiting[seed] for seed in seeds if seed in waiting and seed not in records
+            }
+            with contextlib.ExitStack() as joint:
+                training = waiting[seeds[0]] if len(seeds) == 1 else None
+                if training is None:
+                    path = root / together.joint_folder(seeds)
+                    training = joint.enter_context(_opened(path, config, options, report))
+                records |= _run_seeds(experiment, config, training, seeds, here, options, report)
     return [records[seed] for seed in options.seeds]
 
 
 def seed_path(experiment: Experiment, options: Options, seed: int) -> Path:
     """Return the directory of one seed."""
-    return options.out / experiment.name / options.preset / f"seed{seed}"
+    return options.out / experiment.name / options.preset / together.seed_folder(seed)
 
 
-def _joint_directory(
-    experiment: Experiment, options: Options, seeds: Iterable[int], config: Any
-) -> RunDirectory:
-    """The directory in which several seeds train together."""
-    name = "seeds" + "-".join(map(str, seeds))
-    directory = RunDirectory(options.out / experiment.name / options.preset / name)
-    if options.fresh:
-        directory.clear()
-    directory.claim(to_dict(config))
-    return directory
+@contextlib.contextmanager
+def _opened(
+    path: Path, config: Any, options: Options, report: Callable[[str], None]
+) -> Iterator[RunDirectory]:
+    """A run's directory, locked; with `fresh` what was there comes back if nothing new is saved."""
+    with RunDirectory(path) as directory:
+        directory.settle(report)  # what a crash left
+        try:
+            if options.fresh:
+                directory.set_aside()
+            directory.claim(to_dict(config))
+            yield directory
+        finally:
+            directory.settle(report)
+
+
+def _groups(root: Path, seeds: tuple[int, ...], *, fresh: bool) -> list[tuple[int, ...]]:
+    """Which of the seeds that wait train together."""
+    if not seeds:
+        return []
+    process = this_process()
+    if fresh:
+        return [process.lead(partial(together.same_set, root, seeds))]
+    return process.lead(partial(together.group, root, seeds))
+
+
+def _require_same_data(
+    path: Path, record: Record, experiment: Experiment, config: Any, options: Options
+) -> None:
+    """Refuse to show a finished run for what it didn't learn from, where that can be another.
+
+    It can be the user's own folder, or the model of another run. Datasets of a fixed content are
+    the same wherever they lie.
+
+    Raises:
+      ConfigError: the content is another.
+      DataError: as loading does.
+    """
+    now: dict[str, str] = {}
+    if experiment.inputs:
+        now |= registry.load(experiment.inputs)(config, options)
+    named = flatten(record.config).values()
+    for used in record.data:
+        info = DATASETS.get(used.name)
+        if options.data_dir is not None and info and info.any_folder and used.name in named:
+            now |= datasets.load(used.name, data_dir=options.data_dir).checksums
+        known = {**used.checksums, **{k: v for k, v in now.items() if k in used.checksums}}
+        refuse_other_data(path, used.name, used.checksums, asdict(replace(used, checksums=known)))
 
 
 def _run_seeds(
     experiment: Experiment,
     config: Any,
     training: RunDirectory,
+    seeds: tuple[int, ...],
     directories: Mapping[int, RunDirectory],
     options: Options,
     report: Callable[[str], None],
 ) -> dict[int, Record]:
-    """Run seeds, one or several together, and write a record for each."""
-    seeds = tuple(directories)
+    """Run seeds, one or several together; write a record for each that has a directory here."""
     session = {
         "command": command(experiment, options, seeds),
         "device": device.describe(),
@@ -134,8 +185,10 @@ def _run_seeds(
     sessions = training.begin_session(started)
     for directory in directories.values():
         if directory is not training:
+            directory.note_training(training)
             directory.begin_session(started)
-    place = Place(training, experiment.name, tensorboard=options.tensorboard)
+    recorded = frozenset(seeds) - frozenset(directories)
+    place = Place(training, experiment.name, tensorboard=options.tensorboard, recorded=recorded)
     context = Context(experiment, config, seeds, place, options)
     outcomes: Outcomes = experiment.load_runner()(context)
     records = {}

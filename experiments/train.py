@@ -6,7 +6,7 @@ and `measure`; signals, divergence, timing and the form of the result are dealt 
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,10 @@ class DivergedRun(DivergedError):
         self.outcome = outcome
 
 
+class Rehearsed(Exception):
+    """Everything that a training needs was found; nothing was trained."""
+
+
 Outcomes = dict[int, Outcome | DivergedRun]
 """Seed → what its run came to."""
 
@@ -58,6 +62,11 @@ class Place:
     folder: str = ""
     """Within the run's directory, where a run has several trainings."""
     tensorboard: bool = False
+    recorded: frozenset[int] = frozenset()
+    """Seeds of the training that have their records already: they are not measured again."""
+
+    rehearsal: bool = False
+    """Whether `train` raises Rehearsed instead of training."""
 
     @property
     def path(self) -> Path:
@@ -130,11 +139,16 @@ def train(
       data: what it learned from.
 
     Returns:
-      For each seed its outcome, or the DivergedRun that says why there is none.
+      For each seed without a record its outcome, or the DivergedRun that says why there is none.
 
     Raises:
+      ConfigError: the training began on other data.
+      Rehearsed: all is there, and this is a rehearsal.
       InterruptedRun: a signal came; what was done is saved.
     """
+    place.run.claim_data(asdict(data), place.folder)
+    if place.rehearsal:
+        raise Rehearsed
     members = _Members(learner, tuple(seeds))
     training = Training(
         place.run,
@@ -160,6 +174,8 @@ def train(
             return {seed: DivergedRun(str(error), outcome(seed, {}, {})) for seed in seeds}
         outcomes: Outcomes = {}
         for seed, state in members.each(best):
+            if seed in place.recorded:
+                continue
             spent = {"training": seconds / len(seeds)}
             if (step := int(state.diverged_at)) >= 0:
                 text = f"{place.path}: seed {seed} diverged at step {step}."

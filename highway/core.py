@@ -11,7 +11,7 @@ from highway.layer import HighwayLayer
 
 
 class RHN(Core):
-    """Recurrent highway layer of any depth (Zilly et al. 2017, section 3, equations 6 to 9).
+    """Recurrent highway layer of any depth (Zilly et al. 2017, section 4, equations 6 to 9).
 
     The state passes through `depth` highway layers at each time step; the input enters the first.
     All of them share one dropout mask of the state.

@@ -21,7 +21,7 @@ class Gates(NamedTuple):
 
 
 class HighwayLayer(nnx.Module):
-    """One highway layer (Zilly et al. 2017, section 3, equations 6 to 9).
+    """One highway layer (Zilly et al. 2017, section 4, equations 6 to 9).
 
     h = tanh(u_h + R_h s + b_h), t = σ(u_t + R_t s + b_t), c = 1 − t or σ(u_c + R_c s + b_c),
     s' = h · t + s · c, where u is the input's share (zero but in the first layer of a recurrence).

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from common.population import advance, keep_finite, zero_totals
+from common.population import advance, keep_finite, own_learning_rate, zero_totals
 from common.window import Windows
 from highway.config import LanguageModelConfig, TrainConfig
 from highway.language_model import DropoutMasks, Graph, LanguageModel, Params, make_graph
@@ -89,7 +89,7 @@ class LanguageModelLearner:
         )
         params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
         optimizer = self.optimizer.init(params)
-        totals = LanguageModelTotals if own_learning_rate(optimizer) is None else OwnRateTotals
+        own_rate = own_learning_rate(optimizer) is not None
         return TrainState(
             params=params,
             optimizer=optimizer,
@@ -97,7 +97,7 @@ class LanguageModelLearner:
             key=mask_key,
             step=jnp.zeros((), jnp.int32),
             diverged_at=jnp.full((), -1, jnp.int32),
-            totals=zero_totals(totals),
+            totals=zero_totals(OwnRateTotals) if own_rate else zero_totals(LanguageModelTotals),
         )
 
     def advance(self, state: TrainState, stop: int) -> TrainState:
@@ -285,17 +285,6 @@ def learning_rate(config: TrainConfig, epoch: Any) -> jax.Array:
     """
     exponent = jnp.maximum(epoch - config.constant_epochs + 1, 0)
     return config.learning_rate / config.learning_rate_decay ** jnp.asarray(exponent, float)
-
-
-def own_learning_rate(optimizer_state: optax.OptState) -> Any:
-    """Find the learning rate of one model in its optimiser's state.
-
-    Returns:
-      A scalar, where `optax.inject_hyperparams` keeps the rate there; otherwise None.
-    """
-    return optax.tree.get(
-        optimizer_state, "learning_rate", filtering=lambda _, value: isinstance(value, jax.Array)
-    )
 
 
 def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> optax.GradientTransformation:

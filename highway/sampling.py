@@ -1,22 +1,29 @@
 """Text drawn from a language model, one token after the other."""
 
+import time
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from highway.language_model import Graph, Params
 
+CALL_SECONDS = 0.5
+"""About how long a call to the device lasts: how soon `tick` is called."""
 
-@partial(jax.jit, static_argnums=(0, 4))
+
 def sample(
     graph: Graph,
     params: Params,
     key: jax.Array,
-    prompt: jax.Array,
+    prompt: jax.Array | np.ndarray,
     count: int,
     temperature: float = 1.0,
+    tick: Callable[[], None] = lambda: None,
 ) -> jax.Array:
     """Continue a text by tokens drawn from softmax(logits / temperature).
 
@@ -27,20 +34,52 @@ def sample(
       prompt: the tokens to continue, int [n ≥ 1].
       count: how many tokens to draw.
       temperature: at 0 the most probable token is taken each time.
+      tick: called now and then; may raise.
 
     Returns:
       The tokens drawn, int [count].
     """
+    carry = _begin(graph, params, prompt, count)
+    keys = jax.random.split(key, count)
+    done = stride = 0
+    while done < count:
+        tick()
+        begin = time.monotonic()
+        stop = min(count, done + max(1, stride))
+        carry = jax.block_until_ready(_draw(graph, params, carry, keys, temperature, done, stop))
+        seconds = max(time.monotonic() - begin, 1e-9)
+        fitting = int((stop - done) * CALL_SECONDS / seconds)
+        stride, done = min(fitting, 8 * max(1, stride)), stop
+    return carry[2]
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def _begin(graph: Graph, params: Params, prompt: jax.Array | np.ndarray, count: int) -> Any:
+    """Return the state behind the prompt, the next token's logits, and room for tokens."""
     model = nnx.merge(graph, params)
-    state, features = model.features(model.initial_state(1), prompt[None])
+    state, features = model.features(model.initial_state(1), jnp.asarray(prompt)[None])
+    return state, model.logits(features[-1, 0]), jnp.zeros(count, jnp.int32)
 
-    def draw(carry, key):
-        state, logits = carry
+
+@partial(jax.jit, static_argnums=0)
+def _draw(
+    graph: Graph,
+    params: Params,
+    carry: Any,
+    keys: jax.Array,
+    temperature: float,
+    start: int,
+    stop: int,
+) -> Any:
+    """Draw the tokens from `start` to `stop`."""
+    model = nnx.merge(graph, params)
+
+    def draw(place, carry):
+        state, logits, tokens = carry
         # The Gumbel trick, with the temperature on the noise so that 0 has a meaning.
-        token = jnp.argmax(logits + temperature * jax.random.gumbel(key, logits.shape))
+        noise = jax.random.gumbel(keys[place], logits.shape)
+        token = jnp.argmax(logits + temperature * noise).astype(jnp.int32)
         state, features = model.features(state, token[None, None])
-        return (state, model.logits(features[-1, 0])), token
+        return state, model.logits(features[-1, 0]), tokens.at[place].set(token)
 
-    carry = (state, model.logits(features[-1, 0]))
-    _, tokens = jax.lax.scan(draw, carry, jax.random.split(key, count))
-    return jnp.asarray(tokens)
+    return jax.lax.fori_loop(start, stop, draw, carry)

@@ -1,8 +1,10 @@
-"""How many parameters a model has, counted from its configuration without building it."""
+"""How many parameters a model has and what it needs, counted without building it."""
 
 from dataclasses import replace
 
-from highway.config import ModelConfig
+from highway.config import ModelConfig, TrainConfig
+
+FLOAT_BYTES = 4
 
 
 def parameter_count(config: ModelConfig, vocabulary_size: int) -> int:
@@ -17,6 +19,18 @@ def parameter_count(config: ModelConfig, vocabulary_size: int) -> int:
     core = _core_count(config, embedding)
     core += (config.layers - 1) * _core_count(config, config.units)
     return vocabulary_size * embedding + core + softmax
+
+
+def training_bytes(config: ModelConfig, train: TrainConfig, vocabulary_size: int) -> int:
+    """Return the least that training holds at once.
+
+    Parameters, their gradient and the optimiser's moments; of every step of a window the state of
+    each layer, and the logits.
+    """
+    moments = 2 if train.optimizer == "adam" else 0
+    kept = config.layers * config.depth * config.units + vocabulary_size
+    floats = (2 + moments) * parameter_count(config, vocabulary_size)
+    return FLOAT_BYTES * (floats + train.batch_size * train.steps * kept)
 
 
 def units_for_budget(config: ModelConfig, vocabulary_size: int, budget: int, multiple: int) -> int:

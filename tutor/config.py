@@ -1,5 +1,6 @@
 """Settings of the Note RNN and of its tuning by KL-controlled Q-learning."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -12,7 +13,9 @@ from common.config import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    PositiveShare,
     Prefix,
+    Share,
 )
 from common.error import ConfigError
 
@@ -75,7 +78,7 @@ class PriorConfig:
     paper, 32 in the released code."""
     learning_rate: PositiveFloat = 0.5
     """Initial learning rate of Adam (Kingma & Ba 2015)."""
-    learning_rate_decay: PositiveFloat = 0.85
+    learning_rate_decay: PositiveShare = 0.85
     """The rate is multiplied by this every `decay_every` updates."""
     decay_every: PositiveInt = 1000
     """Updates between two decays of the rate."""
@@ -118,9 +121,9 @@ class LearnConfig:
     """Learning rate of Adam (Kingma & Ba 2015)."""
     clip_norm: PositiveFloat = 5.0
     """Largest norm of the gradient of each parameter array; each is clipped by itself."""
-    discount: NonNegativeFloat = 0.5
+    discount: Share = 0.5
     """Discount factor γ of the values that follow."""
-    target_rate: PositiveFloat = 0.01
+    target_rate: PositiveShare = 0.01
     """Share η of the new weights in the target network after a gradient step. After k steps done in
     a row, as with several environments, the share is 1 − (1 − η)^k."""
     c: PositiveFloat = 0.5
@@ -128,9 +131,9 @@ class LearnConfig:
     exploration: Literal["epsilon_greedy", "boltzmann"] = "epsilon_greedy"
     """Either a uniform event with probability ε and otherwise the best one, or an event drawn from
     the policy."""
-    epsilon_start: NonNegativeFloat = 1.0
+    epsilon_start: Share = 1.0
     """ε at the beginning."""
-    epsilon_end: NonNegativeFloat = 0.1
+    epsilon_end: Share = 0.1
     """ε after `epsilon_iterations` steps."""
     epsilon_iterations: PositiveInt = 500_000
     """Environment steps over which ε falls linearly."""
@@ -157,6 +160,20 @@ class LearnConfig:
         if self.replay_capacity < self.batch_size:
             raise ConfigError(
                 f"learn.replay_capacity={self.replay_capacity} holds no batch of {self.batch_size}."
+            )
+
+    @property
+    def block(self) -> int:
+        """The fewest environment steps that are whole numbers of steps and of gradient steps."""
+        return math.lcm(self.environments, self.update_every)
+
+    def require_whole_blocks(self) -> None:
+        """Raise ConfigError where the iterations are no whole number of blocks."""
+        if self.iterations % self.block:
+            raise ConfigError(
+                f"learn.iterations={self.iterations} is no multiple of {self.block}, which "
+                f"{self.environments} environments with an update every {self.update_every} steps "
+                "need."
             )
 
 
@@ -211,7 +228,8 @@ class TutorConfig:
     RNN must then have `original_quirks` too."""
 
     def __post_init__(self):
-        """Raise ConfigError where evaluations don't divide the training evenly."""
+        """Raise ConfigError where evaluations or blocks don't divide the training evenly."""
+        self.learn.require_whole_blocks()
         if self.learn.iterations % self.evaluation.every:
             raise ConfigError(
                 f"learn.iterations={self.learn.iterations} is no multiple of "

@@ -91,19 +91,14 @@ class TutorLearner:
             raise ConfigError(f"only G's target can train the prior, not that of {config.method}.")
         self.config, self.graph, self.environment, self.quirks = config, graph, environment, quirks
         self.method = METHODS[config.method]
-        width = config.environments
-        block = math.lcm(width, config.update_every)
+        config.require_whole_blocks()
+        width, block = config.environments, config.block
         self.steps_per_block = block // width
         self.updates_per_block = block // config.update_every
         self.blocks = max(1, round(ROUND_STEPS / block))
         while config.iterations % (self.blocks * block) and self.blocks > 1:
             self.blocks -= 1
         self.round_steps = self.blocks * block
-        if config.iterations % self.round_steps:
-            raise ConfigError(
-                f"learn.iterations={config.iterations} is no multiple of {block}, which "
-                f"{width} environments with an update every {config.update_every} steps need."
-            )
         self.optimizer = make_optimizer(config)
         self.num_events = num_events
         self.keeps_prior_state = self.method.tilts_prior

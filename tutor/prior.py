@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 
 from common.error import DataError
-from common.population import advance, keep_finite, zero_totals
+from common.population import advance, keep_finite, own_learning_rate, zero_totals
 from tutor.config import PriorConfig
 from tutor.sequence_model import CoreFactory, Graph, Params, make_model
 from tutor.window import PriorWindows, draw_windows, make_windows
@@ -125,14 +125,14 @@ class PriorLearner:
         parameter_key, key = jax.random.split(jax.random.key(seed))
         _, params = self._make(parameter_key)
         optimizer = self.optimizer.init(params)
-        totals = PriorTotals if own_learning_rate(optimizer) is None else OwnRateTotals
+        own_rate = own_learning_rate(optimizer) is not None
         return PriorState(
             params=params,
             optimizer=optimizer,
             key=key,
             step=jnp.zeros((), jnp.int32),
             diverged_at=jnp.full((), -1, jnp.int32),
-            totals=zero_totals(totals),
+            totals=zero_totals(OwnRateTotals) if own_rate else zero_totals(PriorTotals),
         )
 
     def advance(self, state: PriorState, stop: int) -> PriorState:
@@ -164,8 +164,10 @@ class PriorLearner:
         """
         if not totals.updates:
             return {}
-        own = isinstance(totals, OwnRateTotals)
-        rate = totals.learning_rate if own else self.learning_rate(step - 1)
+        if isinstance(totals, OwnRateTotals):
+            rate = totals.learning_rate
+        else:
+            rate = self.learning_rate(step - 1)
         return {
             "train/log_perplexity": float(totals.loss / totals.predictions),
             "train/accuracy": float(totals.correct / totals.predictions),
@@ -336,22 +338,20 @@ def learning_rate(config: PriorConfig) -> optax.Schedule:
     return lambda step: jnp.maximum(decayed(step), config.learning_rate_floor)
 
 
-def own_learning_rate(optimizer_state: optax.OptState) -> Any:
-    """Find the learning rate of one model in its optimiser's state.
-
-    Returns:
-      A scalar, where `optax.inject_hyperparams` keeps the rate there; otherwise None.
-    """
-    return optax.tree.get(
-        optimizer_state, "learning_rate", filtering=lambda _, value: isinstance(value, jax.Array)
-    )
-
-
 def make_optimizer(config: PriorConfig) -> optax.GradientTransformation:
     """Make Adam with its decaying rate, after clipping by global norm."""
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm), optax.adam(learning_rate(config))
     )
+
+
+def require_predictions(sequences: Sequence[np.ndarray], *, masked: int, split: str) -> None:
+    """Raise DataError where `evaluate` would find no prediction that counts in a split."""
+    if not any(len(sequence) > masked + 1 for sequence in sequences):
+        raise DataError(
+            f"the {split} split has no sequence of more than {masked + 1} events: with "
+            f"prior.masked={masked} nothing is left to predict. Bring more or longer ones."
+        )
 
 
 def evaluate(

@@ -42,12 +42,21 @@ def default_cache_dir() -> Path:
     """Return $HIGHWAY_TUTOR_CACHE, else $XDG_CACHE_HOME/highway-tutor, else ~/.cache/highway-tutor.
 
     A relative $XDG_CACHE_HOME is ignored, as its specification demands.
+
+    Raises:
+      ConfigError: the user has no home directory, as in a container under a foreign user id.
     """
-    if own := os.environ.get("HIGHWAY_TUTOR_CACHE"):
-        return Path(own).expanduser()
-    xdg = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache"
-    return root / "highway-tutor"
+    try:
+        if own := os.environ.get("HIGHWAY_TUTOR_CACHE"):
+            return Path(own).expanduser()
+        xdg = os.environ.get("XDG_CACHE_HOME", "")
+        root = Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache"
+        return root / "highway-tutor"
+    except RuntimeError as error:  # pathlib's own message is true in all cases
+        raise ConfigError(
+            f"no place for datasets and compiled programs: {str(error).rstrip('.')}.\n"
+            "Name a folder in the environment variable HIGHWAY_TUTOR_CACHE."
+        ) from None
 
 
 def load(

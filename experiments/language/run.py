@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from common import device
 from common.datasets import Corpus, load
 from common.error import ConfigError
 from common.plot import learning_curves
@@ -21,6 +22,7 @@ from highway import evaluation, sampling
 from highway.config import DataConfig, LanguageModelConfig
 from highway.language_model import Params
 from highway.learner import LanguageModelLearner, TrainState
+from highway.size import training_bytes
 
 CURVE = "learning_curve.png"
 
@@ -36,7 +38,7 @@ def run(context: Context) -> Outcomes:
     def measure(state: TrainState, seed: int, tick: Tick) -> dict[str, float]:
         progress = Progress(place.label, visible=place.run.process.leads)
         metrics = trial.measure(state.params, seed, progress, tick)
-        sample = trial.sample(state.params, seed)
+        sample = trial.sample(state.params, seed, tick)
         place.lead(partial((path / SAMPLE).write_text, sample, encoding="utf-8"))
         return metrics
 
@@ -88,12 +90,17 @@ class _Trial:
 
     Raises:
       DataError: a split is too short for one window; before an epoch is spent.
+      ConfigError: the device's memory is too small.
     """
 
     def __init__(self, config: LanguageModelConfig, corpus: Corpus):
         self.config, self.corpus = config, corpus
         self.words = corpus.level == "word"
         size, steps = config.train.batch_size, config.train.steps
+        device.require_memory(
+            training_bytes(config.model, config.train, len(corpus.vocabulary)),
+            "model.units, model.depth, model.layers, train.batch_size or train.steps",
+        )
         for split in ("valid", "test"):
             make_windows(getattr(corpus, split), size, steps, split=split)
         windows = make_windows(corpus.train, size, steps, split="train")
@@ -130,12 +137,12 @@ class _Trial:
             progress.close()
         return metrics
 
-    def sample(self, params: Params, seed: int) -> str:
+    def sample(self, params: Params, seed: int, tick: Tick) -> str:
         """Text that goes on from the test split's first token; "" where none is asked for."""
         if not (count := self.config.evaluation.sample_tokens):
             return ""
-        prompt = self.corpus.test[:1]
-        drawn = sampling.sample(self.learner.graph, params, jax.random.key(seed), prompt, count)
+        graph, key, prompt = self.learner.graph, jax.random.key(seed), self.corpus.test[:1]
+        drawn = sampling.sample(graph, params, key, prompt, count, tick=tick)
         return self.corpus.decode(np.asarray(drawn))
 
     def _protocols(

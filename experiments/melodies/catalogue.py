@@ -173,6 +173,7 @@ another.""",
         runner="experiments.melodies.tutor:run",
         section="Tutor melodies",
         seeds_together=True,
+        inputs="experiments.melodies.tutor:inputs",
     )
 
 

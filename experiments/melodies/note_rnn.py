@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 
+from common import device
 from common.datasets import MelodySet, load
 from common.error import ConfigError, DataError
 from common.melody import swap_specials
@@ -19,8 +20,15 @@ from experiments.train import Outcomes, Row, data_used, train
 from experiments.trained import Trained
 from tutor.config import DataConfig, NoteRNNConfig
 from tutor.evaluation import Composer, Compositions, Policy
-from tutor.prior import PriorLearner, PriorState, SequenceScore, evaluate
+from tutor.prior import (
+    PriorLearner,
+    PriorState,
+    SequenceScore,
+    evaluate,
+    require_predictions,
+)
 from tutor.sequence_model import Graph, Params
+from tutor.size import compositions_bytes, training_bytes
 
 MOST_NAMED = 20
 """Skipped files that are named; all are counted."""
@@ -30,6 +38,15 @@ def run(context: Context) -> Outcomes:
     """Train by maximum likelihood on melodies; count what the model composes."""
     config: NoteRNNConfig = context.config
     melodies = load_melodies(config.data, context.options.data_dir, swapped=config.original_quirks)
+    for split in ("train", "valid", "test"):
+        require_predictions(getattr(melodies, split), masked=config.prior.masked, split=split)
+    device.require_memory(
+        training_bytes(config.model, config.prior, MELODIES.num_events),
+        "model.units, model.depth, prior.batch_size or prior.steps",
+    )
+    device.require_memory(
+        compositions_bytes(config.final_compositions, MELODIES.length), "final_compositions"
+    )
     learner = PriorLearner(
         config.prior,
         MELODIES.num_events,

@@ -1,17 +1,22 @@
 """Tunes the Note RNN, several seeds together, and counts what it composes."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import jax
 
+from common import device
 from common.checkpoint import digest
 from common.config import differences, from_dict, to_dict
 from common.error import ConfigError, DivergedError
 from common.plot import learning_curves
 from common.population import Population
-from common.record import FILE_NAME, DataUsed, read_record
+from common.process import this_process
+from common.progress import Progress
+from common.record import FILE_NAME, DataUsed, Record, read_record
+from common.run_directory import RunDirectory, RunInUse
 from common.training import Schedule, Tick
 from experiments import registry, trained
 from experiments.melodies.domain import SWAPPED
@@ -19,10 +24,12 @@ from experiments.run import Context, Options, seed_path
 from experiments.run import run as run_experiment
 from experiments.train import Outcomes, Row, train
 from experiments.trained import Trained
-from tutor.config import NoteRNNRun, TutorConfig
+from tutor.config import EvaluationConfig, NoteRNNRun, TutorConfig
 from tutor.evaluation import Composer, Policy
 from tutor.learn_state import LearnState
 from tutor.learner import Quirks, TutorLearner
+from tutor.sequence_model import Params
+from tutor.size import compositions_bytes
 
 _SAME_QUIRKS = (
     "Train one with the same setting into another --out, and give it with --set note_rnn.run=DIR."
@@ -40,6 +47,7 @@ def run(context: Context) -> Outcomes:
     data = _data(note_rnn)
     quirks = Quirks(True, learn.method == "g") if config.original_quirks else Quirks()
     learner = TutorLearner(learn, note_rnn.graph, domain.num_events, domain.environment, quirks)
+    _require_memory(learner, prior, evaluation, domain.length, len(context.seeds))
     composer = Composer(note_rnn.graph, learn.method, domain.environment, domain.length)
 
     def validate(
@@ -87,10 +95,38 @@ def run(context: Context) -> Outcomes:
     return outcomes
 
 
+def _require_memory(
+    learner: TutorLearner, prior: Params, settings: EvaluationConfig, length: int, seeds: int
+) -> None:
+    """Refuse a memory of transitions, or compositions, that can't fit, before anything is made."""
+    state = jax.eval_shape(partial(learner.initial_state, prior, 0))
+    held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    device.require_memory(seeds * held, "learn.replay_capacity or learn.environments")
+    needed = compositions_bytes(settings.final_compositions, length)
+    device.require_memory(needed, "evaluation.final_compositions")
+
+
 def _data(note_rnn: Trained) -> DataUsed:
     """What a tutor learns from: the prior, and what that learned from."""
-    checksums = {**note_rnn.data.checksums, "Note RNN": digest(note_rnn.policy.prior)}
-    return replace(note_rnn.data, checksums=checksums)
+    return replace(note_rnn.data, checksums={**note_rnn.data.checksums, **_checksum(note_rnn)})
+
+
+def _checksum(note_rnn: Trained) -> dict[str, str]:
+    return {"Note RNN": digest(note_rnn.policy.prior)}
+
+
+def inputs(config: TutorConfig, options: Options) -> dict[str, str]:
+    """Return the checksum of the Note RNN that a run would tune now; none where it isn't there."""
+    note_rnn = config.note_rnn
+    path = Path(note_rnn.run) if note_rnn.run else _note_rnn_path(note_rnn, options)
+    finished = (path / FILE_NAME).exists() and (path / trained.FOLDER).is_dir()
+    return _checksum(trained.load(path)) if finished else {}
+
+
+def _note_rnn_path(wanted: NoteRNNRun, options: Options) -> Path:
+    experiment = registry.find("note_rnn")
+    options = replace(options, preset=experiment.preset_name(wanted.preset))
+    return seed_path(experiment, options, wanted.seed)
 
 
 def policy_of(state: LearnState) -> Policy:
@@ -128,11 +164,8 @@ def _run_note_rnn(wanted: NoteRNNRun, options: Options, *, quirks: bool) -> Path
             f"original_quirks=true, but the Note RNN of preset {name} is without.\n{_SAME_QUIRKS}"
         )
     options = replace(options, preset=name, overrides=(), seeds=(wanted.seed,), fresh=False)
-    path = seed_path(experiment, options, wanted.seed)
-    if (path / FILE_NAME).exists():
-        made = read_record(path / FILE_NAME)
-    else:
-        (made,) = run_experiment(experiment, options, report=lambda text: None)
+    path = _note_rnn_path(wanted, options)
+    made = _finished(path, partial(run_experiment, experiment, options, report=lambda text: None))
     found = to_dict(from_dict(type(preset), made.config))
     if changed := differences(to_dict(preset), found):
         raise ConfigError(
@@ -145,6 +178,19 @@ def _run_note_rnn(wanted: NoteRNNRun, options: Options, *, quirks: bool) -> Path
             "with --set note_rnn.run=DIR."
         )
     return path
+
+
+def _finished(path: Path, run_it: Callable[[], Sequence[Record]]) -> Record:
+    """The record of a run; where another process runs it, this one waits for that."""
+    progress = Progress("note_rnn", visible=this_process().leads)
+    waits = f"{path}: another process trains this Note RNN; waits for it."
+    while not (path / FILE_NAME).exists():
+        try:
+            return run_it()[0]
+        except RunInUse:
+            with RunDirectory.when_free(path, partial(progress.note, waits)):
+                pass  # what the other has left is seen in the next round
+    return read_record(path / FILE_NAME)
 
 
 def _describe(row: Row) -> str:

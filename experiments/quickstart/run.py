@@ -1,5 +1,6 @@
 """Runs the quickstart's parts one after the other and shows them side by side."""
 
+import contextlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +14,7 @@ from experiments.domain import FIRST
 from experiments.quickstart.catalogue import PARTS, QuickstartConfig
 from experiments.registry import find
 from experiments.run import SAMPLE, Context
-from experiments.train import DivergedRun, Outcome, Outcomes, merge
+from experiments.train import DivergedRun, Outcome, Outcomes, Rehearsed, merge
 from tutor.config import NoteRNNRun
 
 SHOWN = {
@@ -36,6 +37,9 @@ def run(context: Context) -> Outcomes:
     note_rnn = NoteRNNRun(run=str(context.place.part("note_rnn").path))
     settings: dict[str, Any] = {name: config.model(name) for name in MODELS}
     settings |= {"note_rnn": config.note_rnn, "tutor": replace(config.tutor, note_rnn=note_rnn)}
+    for name in (*MODELS, "note_rnn"):  # what one of them lacks is said before another is trained
+        with contextlib.suppress(Rehearsed):
+            find(PARTS[name]).load_runner()(context.part(name, settings[name]).rehearsal())
     parts: dict[str, Outcome] = {}
     (seed,) = context.seeds
     for name, experiment in PARTS.items():

@@ -23,11 +23,19 @@ def as_markdown(rows: Sequence[Row]) -> str:
     return _full_table(rows).markdown()
 
 
-def as_text(rows: Sequence[Row]) -> str:
-    """Return all columns for standard output, laid out for the terminal if it is one."""
+def as_text(rows: Sequence[Row], *, full: bool = False) -> str:
+    """Return a table for standard output, laid out for the terminal if it is one.
+
+    Args:
+      rows: what was measured.
+      full: whether to give all columns, or the few that a reader needs first.
+    """
     if not rows:
         return "No results here yet. See what can be run: python -m experiments list"
-    return _full_table(rows).render().rstrip()
+    text = (_full_table(rows) if full else _short_table(rows)).render().rstrip()
+    if any(row.apart for row in rows):
+        text += f"\n\n{APART}"
+    return text
 
 
 RIGHT = frozenset({"run", "parameters", "ours, mean [95 % CI]", "n seeds", "difference"})
@@ -48,6 +56,32 @@ def result_cells(row: Row) -> dict[str, str]:
         "difference": _difference(row),
         "verdict": row.verdict.text,
     }
+
+
+APART = (
+    "Runs of the same settings on other data are kept apart; in brackets a mark of their data's "
+    "checksums."
+)
+
+
+def _short_table(rows: Sequence[Row]) -> Table:
+    """What was measured, published, found and judged."""
+    cells = []
+    for row in rows:
+        found = result_cells(row)
+        one = {"experiment": found["experiment"]} if len({r.experiment for r in rows}) > 1 else {}
+        one |= {
+            "metric": f"{row.split} {found['metric']}",
+            "published": "; ".join(str(p.value) for p in row.published),
+            "ours": found["ours, mean [95 % CI]"],
+            "verdict": found["verdict"],
+        }
+        if len({(r.preset, r.changes, r.dataset) for r in rows}) > 1 and "experiment" not in one:
+            one = {"run": ", ".join((row.preset, *row.changes)), **one}
+        if row.apart:
+            one["metric"] += f" on {row.dataset}"
+        cells.append(one)
+    return Table(tuple(cells[0]), [tuple(line.values()) for line in cells], RIGHT)
 
 
 def _full_table(rows: Sequence[Row]) -> Table:

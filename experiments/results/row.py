@@ -1,8 +1,9 @@
 """Rows of the results table: records of the same settings, over their seeds, beside the paper."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from common.config import suggestion, to_dict
@@ -22,6 +23,7 @@ from experiments.results.verdict import (
 )
 
 COMMIT_DIGITS = 8
+DATA_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class Row:
     """Settings that aren't the preset's, as `key=value`."""
     metric: Metric
     dataset: str
+    """Names; with `data` behind them where rows differ in that alone."""
+    data: str
+    """A mark of the data's names, versions and checksums; empty where nothing was run."""
+    apart: bool
+    """Whether there is a row of the same settings on other data."""
     split: str
     protocol: str
     parameters: int | None
@@ -64,9 +71,9 @@ class Row:
 def result_rows(records: Iterable[Record], experiments: Mapping[str, Experiment]) -> list[Row]:
     """Return the rows of all `experiments`, in their order.
 
-    Records of the same preset and the same material settings form a row for each metric; a
-    published metric without a run at the paper's settings has a row that says so. Of two records
-    with the same settings and seed the first counts.
+    Records of the same preset, material settings and data (to the checksum) form a row for each
+    metric; a published metric without a run at the paper's settings has a row that says so. Of two
+    records with the same settings and seed the first counts.
 
     Raises DataError where a record's experiment isn't among `experiments`.
     """
@@ -102,11 +109,13 @@ def named_rows(
 
 def _rows(records: Sequence[Record], experiment: Experiment) -> list[Row]:
     metrics = [metric.name for metric in experiment.metrics]
-    runs = [
-        _row(group, experiment, metric)
-        for metric in metrics
-        for group in _groups(records, experiment, metric)
-    ]
+    runs = _mark_data(
+        [
+            _row(group, experiment, metric)
+            for metric in metrics
+            for group in _groups(records, experiment, metric)
+        ]
+    )
     places = {name: place for place, name in enumerate(reversed(experiment.presets))}
     runs.sort(
         key=lambda row: (places.get(row.preset, -1), row.changes, metrics.index(row.metric.name))
@@ -126,8 +135,7 @@ def _groups(
     finished = set()
     for record in records:
         settings = material(_kind(experiment), record.config, metric)
-        data = tuple((used.name, used.version, used.stand_in_for) for used in record.data)
-        key = (record.preset, repr(sorted(settings.items())), data)
+        key = (record.preset, repr(sorted(settings.items())), repr(_data(record)))
         if record.status == "done":
             finished.add(key)
             if metric not in record.metrics:
@@ -141,6 +149,27 @@ def _groups(
         for key, group in groups.items()
         if any(record.status == "done" for record in group.values())
         or (key not in finished and metric in alone)
+    ]
+
+
+def _data(record: Record) -> list[tuple[Any, ...]]:
+    """What identifies the data of a run: names, versions and checksums."""
+    return [
+        (used.name, used.version, used.stand_in_for, sorted(used.checksums.items()))
+        for used in record.data
+    ]
+
+
+def _mark_data(rows: Sequence[Row]) -> list[Row]:
+    """Rows with the data's own mark behind its name where rows differ in nothing else."""
+    alike: dict[Any, set[str]] = {}
+    for row in rows:
+        alike.setdefault((row.preset, row.changes, row.metric.name), set()).add(row.data)
+    return [
+        replace(row, dataset=f"{row.dataset} [{row.data}]", apart=True)
+        if len(alike[row.preset, row.changes, row.metric.name]) > 1
+        else row
+        for row in rows
     ]
 
 
@@ -159,6 +188,8 @@ def _row(group: Mapping[int, Record], experiment: Experiment, metric: str) -> Ro
         changes=_changes(first, experiment, metric),
         metric=experiment.metric(metric),
         dataset=" + ".join(used.name for used in first.data),
+        data=hashlib.sha256(repr(_data(first)).encode()).hexdigest()[:DATA_DIGITS],
+        apart=False,
         split=experiment.metric(metric).split or name.split,
         protocol=experiment.metric(metric).protocol.describe(first.config, name.model),
         parameters=parameters(first, metric),
@@ -194,6 +225,8 @@ def _not_run(experiment: Experiment, metric: str) -> Row:
         changes=(),
         metric=experiment.metric(metric),
         dataset=" + ".join(preset.data),
+        data="",
+        apart=False,
         split=experiment.metric(metric).split or name.split,
         protocol=experiment.metric(metric).protocol.describe(to_dict(preset.config), name.model),
         parameters=experiment.paper_parameters,

@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -81,15 +82,6 @@ def test_sessions_add_up_in_the_manifest(tmp_path):
     with RunDirectory(tmp_path) as run:
         run.begin_session({"commit": "a"})
         assert run.begin_session({"commit": "b"}) == [{"commit": "a"}, {"commit": "b"}]
-
-
-def test_clear_leaves_nothing_of_a_run(tmp_path):
-    with RunDirectory(tmp_path) as run:
-        run.claim({"a": 1})
-        (tmp_path / "checkpoints" / "0").mkdir(parents=True)
-        run.clear()
-        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
-        run.claim({"a": 2})
 
 
 def replace_folder(path):
@@ -192,3 +184,43 @@ def test_every_name_of_a_directory_works(tmp_path, name):
         run.append_metrics({"step": 1}, "metrics.jsonl")
         assert run.read_metrics("metrics.jsonl") == [{"step": 1}]
     assert json.loads((tmp_path / name / "config.json").read_text()) == {"a": 1}
+
+
+DATA = {"name": "songs", "version": "1.0.0", "checksums": {"a.zip": "0" * 64, "b.zip": "1" * 64}}
+
+
+def begin(run: RunDirectory, folder: str) -> None:
+    run.claim_data(DATA, folder)
+    run.append_metrics({"step": 1}, str(Path(folder) / "metrics.jsonl"))
+
+
+@pytest.mark.parametrize("folder", ["", "part"])
+@pytest.mark.parametrize(
+    "checksums", [{**DATA["checksums"], "b.zip": "2" * 64}, {}, {"b.zip": "1" * 64}, {"c.zip": "1"}]
+)
+def test_a_training_refuses_other_data(tmp_path, folder, checksums):
+    with RunDirectory(tmp_path) as run:
+        run.claim_data({**DATA, "checksums": checksums}, folder)  # nothing was done yet
+        begin(run, folder)
+        run.claim_data({**DATA, "version": "1.1.0"}, folder)  # how it is prepared is no matter
+        with pytest.raises(ConfigError, match=r"other data: songs \([ab]\.zip") as refusal:
+            run.claim_data({**DATA, "checksums": checksums}, folder)
+        assert len(str(refusal.value).splitlines()) == 2
+        run.claim_data({**DATA, "checksums": checksums}, "another")
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"name": 1, "checksums": []}'])
+def test_damaged_notes_of_the_data_are_named(tmp_path, content):
+    with RunDirectory(tmp_path) as run:
+        begin(run, "")
+        (tmp_path / "data.json").write_text(content)
+        with pytest.raises(DataError, match=r"data\.json: damaged"):
+            run.claim_data(DATA)
+
+
+def test_a_folder_of_any_name_around_a_run_hides_none_of_its_work(tmp_path):
+    with RunDirectory(tmp_path / ".before" / "seed0") as run:
+        run.claim({"a": 1})
+        run.append_metrics({"step": 1}, "metrics.jsonl")
+        with pytest.raises(ConfigError, match="another configuration"):
+            run.claim({"a": 2})

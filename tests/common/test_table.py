@@ -131,3 +131,12 @@ def test_a_table_too_wide_for_the_terminal_keeps_every_cell(render, width):
 def test_empty_cells_take_no_line_in_a_block(render):
     text = render(Table(("one", "none", "word"), [("x", None, "w" * 30)]), 20)
     assert "none" not in text
+
+
+@pytest.mark.parametrize("width", [8, 14, 20, 27])
+def test_a_very_narrow_terminal_shows_values_too(render, width):
+    table = Table(("metric", "ours, mean [95 % CI]", "verdict"), [("reward", "1.25", "matched")])
+    text = render(table, width)
+    assert max(map(len, text.splitlines())) <= width
+    for value in ("reward", "1.25", "matched"):
+        assert value in "".join(text.split())

@@ -50,10 +50,69 @@ def test_answers_without_importing_jax(arguments):
 
 
 def test_list_names_every_experiment_with_its_row(capsys):
-    code, out, _ = run(capsys, "list")
+    code, out, _ = run(capsys, "list", "--long")
     assert code == 0
     for name, one in experiments().items():
         assert f"\n{name}\n    {one.title}\n    reproduces: {one.row}\n" in f"\n{out}"
+
+
+def test_list_has_a_line_for_each_experiment(capsys):
+    code, out, _ = run(capsys, "list")
+    lines = out.splitlines()
+    assert code == 0
+    assert len(lines) == len(experiments()) + 2
+    for line, (name, one) in zip(lines, experiments().items(), strict=False):
+        assert line.split()[0] == name
+        assert line.endswith(one.title)
+
+
+def test_table_gives_every_column_on_demand(capsys):
+    widths = []
+    for more in ([], ["--full"]):
+        code, out, _ = run(capsys, "table", PTB_ROW, *more)
+        assert code == 0
+        widths.append(out.splitlines()[0].count("|"))
+    assert widths[0] < 7 < widths[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("note_rnn", "prior.learning_rate_decay=1.5"),
+        ("tutor_melodies_q", "learn.discount=2"),
+        ("tutor_melodies_q", "learn.target_rate=5"),
+        ("tutor_melodies_q", "learn.epsilon_start=2"),
+        ("tutor_melodies_q", "learn.epsilon_end=1.01"),
+        (PTB_ROW, "model.dropout_h=1"),
+    ],
+)
+def test_shares_and_probabilities_have_their_range(capsys, name, setting):
+    code, _, error = run(capsys, "run", name, "--set", setting)
+    assert code == 2
+    assert setting.partition("=")[0] in error
+    assert "less than" in error
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "lower"),
+    [
+        (PTB_ROW, "model.units=1000000000", "model.units"),
+        (PTB_ROW, "train.batch_size=1000000000", "train.batch_size"),
+        (PTB_ROW, "model.layers=1000000000", "model.layers"),
+        ("note_rnn", "model.units=1000000000", "model.units"),
+        ("note_rnn", "prior.batch_size=1000000000", "prior.batch_size"),
+        ("note_rnn", "final_compositions=1000000000", "final_compositions"),
+    ],
+)
+def test_what_cannot_fit_is_refused_with_the_memory_it_takes(
+    capsys, tmp_path, name, setting, lower
+):
+    code, _, error = run(
+        capsys, "run", name, "--preset", "smoke", "--out", str(tmp_path), "--set", setting
+    )
+    assert code == 2
+    assert "GiB of memory" in error
+    assert lower in error
 
 
 def test_list_as_json(capsys):
@@ -217,7 +276,7 @@ def test_debug_shows_the_traceback():
 
 def test_a_closed_pipe_is_no_error():
     done = subprocess.run(
-        f"{sys.executable} -m experiments list | head -1; echo ${{PIPESTATUS[0]}}",
+        f"{sys.executable} -m experiments list --long | head -1; echo ${{PIPESTATUS[0]}}",
         shell=True,
         executable="/bin/bash",
         capture_output=True,

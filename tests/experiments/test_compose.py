@@ -9,7 +9,7 @@ import pretty_midi
 import pytest
 import scipy.io.wavfile
 
-from common.error import ConfigError, DataError
+from common.error import ConfigError
 from common.melody import decode_events, swap_specials
 from common.midi import read_melody, write_melody
 from common.plot import LARGEST_BYTES
@@ -118,13 +118,16 @@ def test_the_same_seed_gives_the_same_files_and_another_others(run, tmp_path):
     assert all(first[name] != other[name] for name in first)
 
 
-def test_asking_for_more_keeps_the_first_and_draws_another_picture(run, tmp_path):
+def test_asking_for_more_keeps_the_first_and_draws_another_picture(capsys, run, tmp_path):
     few = compose(run, tmp_path, count=2)
     many = compose(run, tmp_path, count=9)
     np.testing.assert_array_equal(many.events[:2], few.events)
     assert [path.name for path in many.pictures] == ["piano_roll.png", "piano_roll2.png"]
     (tmp_path / "mine.mid").touch()
+    assert "deleted" not in capsys.readouterr().err
     compose(run, tmp_path, count=1)
+    told = "9 files of earlier compositions deleted"  # eight pieces and a picture
+    assert f"{tmp_path}: {told}" in capsys.readouterr().err
     assert content(tmp_path).keys() == {"composition1.mid", "piano_roll.png", "mine.mid"}
 
 
@@ -218,7 +221,7 @@ def test_a_model_of_another_vocabulary_or_core(tmp_path):
     with pytest.raises(ConfigError, match="gru"):
         compose(tmp_path, tmp_path / "out")
     notes.write_text(text.replace('"core": "lstm"', '"core": "rhn"'))
-    with pytest.raises(DataError):
+    with pytest.raises(ConfigError, match="other settings"):
         compose(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -243,3 +246,25 @@ def test_a_folder_that_cannot_be_made(capsys, run, tmp_path):
     code, _, error = answer(capsys, run, "--out", tmp_path / "file")
     assert code == 3
     assert str(tmp_path / "file") in error
+
+
+def test_compositions_keep_out_of_the_folders_of_a_run(capsys, tmp_path):
+    run = keep(tmp_path / "run")
+    for name in ("record.json", "composition1.mid", "piano_roll.png"):
+        (run / name).write_text("the run's own")
+    link = tmp_path / "link"
+    link.symlink_to(run)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "metrics.jsonl").write_text("{}")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    folders = [run, link, run / "policy", run / "policy" / "0", run / "checkpoints", other]
+    folders += [run / "compositions" / "..", run / ".before"]
+    for folder in folders:
+        code, _, error = answer(capsys, run, "--out", folder)
+        assert code == 2, folder
+        assert f"error: {folder}: here lie the files of a run" in error
+        assert "--out" in error
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    for folder in (run / "compositions", run / "mine", tmp_path / "elsewhere"):
+        assert answer(capsys, run, "-n", 1, "--out", folder)[0] == 0

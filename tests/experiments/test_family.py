@@ -41,13 +41,13 @@ def test_the_toy_family_is_three_files():
 
 def test_a_family_is_listed_run_resumed_shown_and_reported(toy, capsys, tmp_path):
     assert main(["list"]) == 0
-    assert "\ntoy_line\n" in capsys.readouterr().out
+    assert "\ntoy_line " in capsys.readouterr().out
     assert main(["show", "toy_line"]) == 0
     assert "Gradient steps." in capsys.readouterr().out  # the setting's docstring
 
     command = ["run", "toy_line", "--seeds", "0", "1", "--out", str(toy)]
     assert main(command) == 0
-    assert "| toy_line, cpu |" in capsys.readouterr().out
+    assert "| test slope |" in capsys.readouterr().out
     made = [read_record(toy / "toy_line" / "cpu" / f"seed{k}" / "record.json") for k in (0, 1)]
     assert all(abs(record.metrics["test/slope"] - 3.0) < 0.03 for record in made)
     assert made[0].metrics != made[1].metrics

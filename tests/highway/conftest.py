@@ -1,25 +1,6 @@
 """Fixtures of the tests of `highway`."""
 
-import jax
 import pytest
-
-
-@pytest.fixture(autouse=True)
-def compilation(request):
-    """XLA compiles with few optimisations, several times faster; what it computes is the same.
-
-    Tests of bits ask for `full_optimisation`, which is what users get.
-    """
-    before = jax.config.read("jax_disable_most_optimizations")
-    full = "full_optimisation" in request.fixturenames
-    jax.config.update("jax_disable_most_optimizations", not full)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
-@pytest.fixture
-def full_optimisation():
-    """See `compilation`."""
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,8 @@
 """Text drawn from a model."""
 
+import signal
+import time
+
 import highway_numpy as reference
 import jax
 import jax.numpy as jnp
@@ -7,6 +10,7 @@ import numpy as np
 import pytest
 from highway_case import experiment, named, random_params
 
+from common.error import InterruptedRun
 from highway.language_model import make_graph
 from highway.sampling import sample
 
@@ -82,3 +86,19 @@ def test_frequencies_follow_the_tempered_softmax(network, temperature):
     found = np.bincount(drawn, minlength=11) / count
     np.testing.assert_allclose(found, expected, atol=4 * np.sqrt(0.25 / count))
     assert abs(found - expected).max() < 0.02
+
+
+def test_sampling_hears_signals():
+    config, vocabulary = experiment(units=6, depth=2, layers=1)
+    params = random_params(config, vocabulary)
+    ticks = []
+
+    def tick():
+        ticks.append(time.monotonic())
+        if len(ticks) > 5:
+            raise InterruptedRun("stopped", signal.SIGINT)
+
+    prompt = np.asarray([1], np.int32)
+    with pytest.raises(InterruptedRun):
+        sample(make_graph(config, vocabulary), params, jax.random.key(0), prompt, 10**7, tick=tick)
+    assert max(np.diff(ticks)[1:]) < 10

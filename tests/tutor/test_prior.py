@@ -58,21 +58,6 @@ def make_params(model=LSTM, seed=0, bound=1.0):
     return make_model(EVENTS, core_factory(model), jax.random.key(seed), initial_range=bound)
 
 
-@pytest.fixture(autouse=True)
-def compilation(request):
-    """XLA compiles with few optimisations, several times faster, but for the tests of bits."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    full = "full_optimisation" in request.fixturenames
-    jax.config.update("jax_disable_most_optimizations", not full)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
-@pytest.fixture
-def full_optimisation():
-    """See `compilation`."""
-
-
 @pytest.fixture(scope="module")
 def learner():
     return make_learner()

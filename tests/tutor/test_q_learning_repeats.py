@@ -22,6 +22,8 @@ from common.melody import NUM_EVENTS
 from tutor.actor import Environment
 from tutor.music import theory
 
+pytestmark = pytest.mark.usefixtures("full_optimisation")
+
 
 def test_a_seed_that_diverges_keeps_what_it_had_and_others_go_on():
     """Its batches are its whole memory: the first infinite reward is in the next one."""

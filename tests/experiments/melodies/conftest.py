@@ -1,25 +1,17 @@
-"""Fixtures of the tests of melody runs: few optimisations, and runs that are finished."""
+"""Fixtures of the tests of melody runs: runs that are finished or stop."""
 
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import pytest
 from melody_case import SMALL, Q
 from run_case import folder, run
 
-
-@pytest.fixture(scope="module", autouse=True)
-def compilation():
-    """XLA compiles with few optimisations, three times faster, here and in processes begun here."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-        yield
-    jax.config.update("jax_disable_most_optimizations", before)
+from common.interrupt import Interrupt
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tuned(tmp_path_factory) -> Path:
     """Two seeds tuned together, where no Note RNN was."""
     out = tmp_path_factory.mktemp("tuned")
@@ -27,13 +19,13 @@ def tuned(tmp_path_factory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def note_rnn(tuned) -> Path:
     """The Note RNN that `tuned` had trained first."""
     return folder(tuned, "note_rnn")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def highway(tmp_path_factory) -> Path:
     """A Note RNN with the core of the other paper."""
     out = tmp_path_factory.mktemp("highway")
@@ -42,9 +34,35 @@ def highway(tmp_path_factory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def quirky(tmp_path_factory) -> Path:
     """A Note RNN of the released code's data."""
     out = tmp_path_factory.mktemp("quirky")
     assert run(out, "note_rnn", "--set", "original_quirks=true") == 0
     return out
+
+
+class StopAt3(Interrupt):
+    """SIGTERM comes at the third look."""
+
+    checks = 0
+
+    def check(self):
+        StopAt3.checks += 1
+        if StopAt3.checks == 3:
+            self.received = signal.SIGTERM
+        super().check()
+
+
+@pytest.fixture
+def stopped(monkeypatch) -> Callable[..., None]:
+    """Starts a command, which is stopped soon after its first row."""
+
+    def start(*arguments) -> None:
+        StopAt3.checks = 0
+        with monkeypatch.context() as patch:
+            patch.setattr("common.training.CALL_SECONDS", 0.0)
+            patch.setattr("experiments.train.Interrupt", StopAt3)
+            assert run(*arguments) == 143
+
+    return start

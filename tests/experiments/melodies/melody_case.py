@@ -10,6 +10,13 @@ SMALL = [
     "learn.replay_capacity=400", "evaluation.every=600", "evaluation.compositions=200",
 ]  # fmt: skip
 """As many compositions in every evaluation as in the end: one compilation."""
+FEW = [*SMALL[:-1], "evaluation.compositions=10", "evaluation.final_compositions=10"]
+"""The same, and few compositions."""
+LITTLE = [
+    "prior.iterations=6", "prior.report_every=1", "prior.evaluate_every=2",
+    "final_compositions=10",
+]  # fmt: skip
+"""A Note RNN that learned next to nothing."""
 RULES = [
     "notes_excessively_repeated", "mean_autocorrelation1", "notes_not_in_key",
     "compositions_starting_with_tonic", "compositions_with_unique_high", "notes_in_motif",

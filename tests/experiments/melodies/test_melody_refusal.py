@@ -63,6 +63,11 @@ def test_a_note_rnn_of_another_vocabulary(tmp_path, capsys, note_rnn):
             ["learn.replay_capacity=20", "learn.environments=20"],
             ["learn.replay_capacity=20", "32"],
         ),
+        (["learn.replay_capacity=1000000000"], ["GiB of memory", "learn.replay_capacity"]),
+        (
+            ["evaluation.final_compositions=1000000000"],
+            ["GiB of memory", "evaluation.final_compositions"],
+        ),
     ],
 )
 def test_settings_that_do_not_fit(tmp_path, note_rnn, capsys, settings, words):

@@ -127,7 +127,7 @@ def test_the_table_as_json():
 @pytest.mark.usefixtures("known")
 def test_the_table_shows_what_was_asked_for():
     def shown(names, records):
-        return as_text(named_rows(names, records))
+        return as_text(named_rows(names, records), full=True)
 
     records = [record(words())]
     assert shown([], records) == shown(["words"], records)

@@ -19,6 +19,7 @@ from report_case import (
 from common.error import DataError
 from common.record import DataUsed
 from experiments.registry import Published
+from experiments.results.cells import as_text
 from experiments.results.markdown import report_text
 from experiments.results.row import result_rows
 
@@ -148,3 +149,29 @@ def test_rows_stand_in_the_order_of_an_experiments_own_presets():
     made = [record(experiment, name) for name in ("smoke", "cpu", "paper")]
     assert [row.preset for row in rows(experiment, made)] == ["paper", "cpu", "smoke"]
     assert [row.preset for row in rows(turned, made)] == ["cpu", "smoke", "paper"]
+
+
+def test_runs_on_other_data_are_kept_apart_and_it_is_said():
+    def on(checksum, seed):
+        used = DataUsed("books", "1.0.0", None, {"train": 9}, {"a.mid": checksum})
+        return record(words(), seed=seed, data=[used])
+
+    records = [on("aa", 0), on("bb", 1), on("aa", 2)]
+    first, second = rows(words(), records)
+    assert (first.seeds, second.seeds) == ((0, 2), (1,))
+    assert first.dataset == f"books [{first.data}]" != second.dataset
+    for full in (False, True):
+        text = as_text([first, second], full=full)
+        assert first.data in text
+        assert second.data in text
+        assert "kept apart" in text
+    together = rows(words(), records[::2])
+    assert [row.dataset for row in together] == ["books"]
+    assert "kept apart" not in as_text(together)
+
+
+def test_the_table_has_few_columns_unless_all_are_asked_for():
+    found = rows(words(), [record(words())])
+    titles = [cell.strip() for cell in as_text(found).splitlines()[0].strip("|").split("|")]
+    assert titles == ["metric", "published", "ours", "verdict"]
+    assert "command" in as_text(found, full=True).splitlines()[0]
