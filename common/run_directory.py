@@ -243,6 +243,35 @@ class RunDirectory:
             "Put it back, start over with --fresh, or write elsewhere with --out."
         )
 
+    def computed_before(self) -> dict[str, str] | None:
+        """Return `kernel` and `precision` (of `common.compute`) of the work here; None without.
+
+        Work that says nothing of them is by scan, in float32.
+        """
+        if not self._has_work():
+            return None
+        before = (self._sessions() or [{}])[-1].get("device") or {}
+        return {
+            "kernel": before.get("kernel", "scan"),
+            "precision": before.get("products", "float32"),
+        }
+
+    def require_compute(self, wanted: dict[str, str]) -> None:
+        """Refuse to go on with work that was computed in another way.
+
+        Args:
+          wanted: the fields of a `common.compute.Compute`.
+
+        Raises:
+          ConfigError: it was.
+        """
+        before = self.computed_before()
+        if before and (changed := differences(before, wanted)):
+            raise ConfigError(
+                f"{self.path} holds a run computed otherwise ({'; '.join(changed)}).\n"
+                "Give --kernel and --precision as they were then, or write elsewhere with --out."
+            )
+
     def _refuse_other_numerics(self) -> None:
         """Raises where the last session computed otherwise than this process does."""
         before = (self._sessions() or [{}])[-1].get("device")

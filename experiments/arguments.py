@@ -117,6 +117,20 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     )
     _add_platform(run)
     _add_overrides(run)
+    run.add_argument(
+        "--kernel",
+        choices=("auto", "scan", "jax", "cpu"),
+        default="auto",
+        help="how a recurrence is computed: by JAX's own differentiation, with a backward pass by "
+        "hand, or in C++ (the fastest here)",
+    )
+    run.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of what a recurrence's matrix products read (%(default)s); sums and parameters are "
+        "float32",
+    )
     run.add_argument("--out", type=_path, default=Path("runs"), help="where runs lie (%(default)s)")
     run.add_argument("--data-dir", type=_path, help="folder with files brought by hand")
     again = run.add_mutually_exclusive_group()

@@ -142,6 +142,8 @@ def _run(options: argparse.Namespace) -> None:
             out=options.out,
             data_dir=options.data_dir,
             fresh=options.fresh,
+            kernel=options.kernel,
+            precision=options.precision,
             tensorboard=options.tensorboard,
         ),
         report=lambda text: print(text, file=sys.stderr),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from common.compute import Kernel
 from common.config import suggestion
 from common.error import ConfigError
 from common.metric import Metric
@@ -67,6 +68,8 @@ class Experiment:
     """The dataset that stands in for the paper's, where nobody can have that."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Other names of presets."""
+    kernels: tuple[Kernel, ...] = ("scan",)
+    """Ways in which its recurrence can be computed, the fastest first."""
     seeds_together: bool = False
     """Whether the runner takes several seeds at once."""
     inputs: str = ""

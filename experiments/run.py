@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common import datasets, device
-from common.config import flatten, override, to_dict
+from common.compute import SCAN, Compute, Kernel, Precision
+from common.config import flatten, from_dict, override, to_dict
 from common.datasets import DATASETS
+from common.error import ConfigError
 from common.process import this_process
 from common.record import FILE_NAME, Record, read_record, write_record
 from common.run_directory import RunDirectory, refuse_other_data
@@ -32,6 +34,8 @@ class Options:
     out: Path = Path("runs")
     data_dir: Path | None = None
     fresh: bool = False
+    kernel: Kernel | Literal["auto"] = "auto"
+    precision: Precision = "float32"
     tensorboard: bool = False
 
 
@@ -46,6 +50,8 @@ class Context:
     place: Place
     """Where the training lies."""
     options: Options
+    compute: Compute = SCAN
+    """How its recurrence is computed."""
 
     def seed_path(self, seed: int) -> Path:
         """Return the directory of what one seed leaves; the training's own if it is alone."""
@@ -175,9 +181,11 @@ def _run_seeds(
     report: Callable[[str], None],
 ) -> dict[int, Record]:
     """Run seeds, one or several together; write a record for each that has a directory here."""
+    compute = choose_compute(experiment, options, training)
+    training.require_compute(asdict(compute))
     session = {
         "command": command(experiment, options, seeds),
-        "device": device.describe(),
+        "device": device.describe() | {"kernel": compute.kernel, "products": compute.precision},
         "versions": device.versions(),
         **git_state(),
     }
@@ -189,7 +197,7 @@ def _run_seeds(
             directory.begin_session(started)
     recorded = frozenset(seeds) - frozenset(directories)
     place = Place(training, experiment.name, tensorboard=options.tensorboard, recorded=recorded)
-    context = Context(experiment, config, seeds, place, options)
+    context = Context(experiment, config, seeds, place, options, compute)
     outcomes: Outcomes = experiment.load_runner()(context)
     records = {}
     for seed, directory in directories.items():
@@ -214,12 +222,47 @@ def _run_seeds(
     return records
 
 
+def choose_compute(experiment: Experiment, options: Options, training: RunDirectory) -> Compute:
+    """Choose how the recurrence is computed: as asked for, as before, or the fastest way here.
+
+    Raises:
+      ConfigError: the experiment can't be computed so.
+    """
+    before = training.computed_before()
+    if options.kernel != "auto":
+        kernel: str = options.kernel
+    else:
+        ways = [one for one in experiment.kernels if one != "cpu" or _has_cpu_kernel()]
+        kernel = before["kernel"] if before else ways[0]
+    if kernel not in experiment.kernels:
+        known = ", ".join(experiment.kernels)
+        raise ConfigError(f"--kernel {kernel}: {experiment.name} can be computed by: {known}.")
+    if options.precision != "float32" and kernel == "scan":
+        raise ConfigError(
+            f"--precision {options.precision} needs --kernel cpu or jax; {experiment.name} runs "
+            "by scan."
+        )
+    return from_dict(Compute, {"kernel": kernel, "precision": options.precision})
+
+
+def _has_cpu_kernel() -> bool:
+    import jax
+
+    from highway import kernel
+
+    return jax.default_backend() == "cpu" and kernel.load() is not None
+
+
 def command(experiment: Experiment, options: Options, seeds: Iterable[int]) -> str:
     """Return the command line that does the same run again."""
     words = ["python", "-m", "experiments", "run", experiment.name, "--preset", options.preset]
     words += ["--seeds", *map(str, seeds)]
     if options.platform != "auto":
         words += ["--platform", options.platform]
+    if options.kernel != "auto":
+        words += ["--kernel", options.kernel]
+    if options.precision != "float32":
+        words += ["--precision", options.precision]
     if options.overrides:
         words += ["--set", *options.overrides]
     if options.data_dir is not None:

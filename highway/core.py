@@ -4,10 +4,16 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from common.compute import SCAN, Compute
+from common.deferred import unroll
 from common.lstm import LSTM
-from common.recurrent import Core, Masks, Stack, masked_product, uniform
+from common.recurrent import NO_MASKS, Core, Masks, Stack, masked_product, uniform
+from highway import fused
 from highway.config import ModelConfig
 from highway.layer import HighwayLayer
+
+SHORTEST_FOR_KERNEL = 4
+"""Time steps from which on it pays to lay the weights out for the kernel, as each call does."""
 
 
 class RHN(Core):
@@ -23,7 +29,9 @@ class RHN(Core):
     - `layers.l.bias` [gates, units]
     """
 
-    def __init__(self, input_size: int, config: ModelConfig, *, rngs: nnx.Rngs):
+    def __init__(
+        self, input_size: int, config: ModelConfig, *, rngs: nnx.Rngs, compute: Compute = SCAN
+    ):
         """Draw the initial parameters.
 
         Args:
@@ -31,7 +39,9 @@ class RHN(Core):
           config: of these settings `units`, `depth`, `coupled`, `transform_bias` and
             `initial_range` are used.
           rngs: its stream "params" is drawn from.
+          compute: how `unroll` goes about it.
         """
+        self.compute = compute
         self.input_size = input_size
         self.output_size = config.units
         self.gates = 2 if config.coupled else 3
@@ -73,6 +83,22 @@ class RHN(Core):
             state = layer(state, projected if depth == 1 else None, masks.state)
         return state, state
 
+    def unroll(
+        self, state: jax.Array, xs: jax.Array, masks: Masks = NO_MASKS
+    ) -> tuple[jax.Array, jax.Array]:
+        """Take all time steps of xs [time, batch, input]; see `common.recurrent.Core.unroll`."""
+        if self.compute.kernel == "scan":
+            return super().unroll(state, xs, masks)
+        recurrence = fused.highway_recurrence(
+            self.gates == 2,
+            use_kernel=self.compute.kernel == "cpu" and len(xs) >= SHORTEST_FOR_KERNEL,
+            precision=self.compute.precision,
+        )
+        weights = tuple(
+            fused.LayerWeights(layer.kernel[...], layer.bias[...]) for layer in self.layers
+        )
+        return unroll(recurrence, weights, state, self.project(xs, masks), masks.state)
+
 
 class DeepTransitionRNN(Core):
     """DT-RNN: `depth` plain tanh layers from one state to the next (Pascanu et al. 2014).
@@ -91,7 +117,15 @@ class DeepTransitionRNN(Core):
 
     gates = 1
 
-    def __init__(self, input_size: int, config: ModelConfig, *, shortcut: bool, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        input_size: int,
+        config: ModelConfig,
+        *,
+        shortcut: bool,
+        rngs: nnx.Rngs,
+        compute: Compute = SCAN,
+    ):
         """Draw the initial parameters.
 
         Args:
@@ -99,7 +133,9 @@ class DeepTransitionRNN(Core):
           config: of these settings `units`, `depth` and `initial_range` are used.
           shortcut: whether the last layer reads input and state as well.
           rngs: its stream "params" is drawn from.
+          compute: how `unroll` goes about it; `cpu` is the same as `jax`, always in float32.
         """
+        self.compute = compute
         self.input_size = input_size
         self.output_size = config.units
         units, bound = config.units, config.initial_range
@@ -161,16 +197,37 @@ class DeepTransitionRNN(Core):
             s = jnp.tanh(preactivation)
         return s, s
 
+    def unroll(
+        self, state: jax.Array, xs: jax.Array, masks: Masks = NO_MASKS
+    ) -> tuple[jax.Array, jax.Array]:
+        """Take all time steps of xs [time, batch, input]; see `common.recurrent.Core.unroll`."""
+        if self.compute.kernel == "scan":
+            return super().unroll(state, xs, masks)
+        layers = tuple(
+            fused.LayerWeights(kernel[...], bias[...])
+            for kernel, bias in zip(self.kernels, self.biases, strict=True)
+        )
+        past = self.state_shortcut[...] if self.shortcut else None
+        return unroll(
+            fused.TransitionRecurrence(),
+            fused.TransitionWeights(layers, past),
+            state,
+            self.project(xs, masks),
+            masks.state,
+        )
 
-def make_core(input_size: int, config: ModelConfig, *, rngs: nnx.Rngs) -> Core:
+
+def make_core(
+    input_size: int, config: ModelConfig, *, rngs: nnx.Rngs, compute: Compute = SCAN
+) -> Core:
     """Make one recurrent layer of the kind that `config.core` names."""
     match config.core:
         case "rhn":
-            return RHN(input_size, config, rngs=rngs)
+            return RHN(input_size, config, rngs=rngs, compute=compute)
         case "dt_rnn":
-            return DeepTransitionRNN(input_size, config, shortcut=False, rngs=rngs)
+            return DeepTransitionRNN(input_size, config, shortcut=False, rngs=rngs, compute=compute)
         case "dts_rnn":
-            return DeepTransitionRNN(input_size, config, shortcut=True, rngs=rngs)
+            return DeepTransitionRNN(input_size, config, shortcut=True, rngs=rngs, compute=compute)
         case "lstm":
             return LSTM(
                 input_size,
@@ -181,7 +238,9 @@ def make_core(input_size: int, config: ModelConfig, *, rngs: nnx.Rngs) -> Core:
             )
 
 
-def make_stack(input_size: int, config: ModelConfig, *, rngs: nnx.Rngs) -> Stack:
+def make_stack(
+    input_size: int, config: ModelConfig, *, rngs: nnx.Rngs, compute: Compute = SCAN
+) -> Stack:
     """Make `config.layers` recurrent layers on top of one another."""
     sizes = [input_size] + [config.units] * (config.layers - 1)
-    return Stack([make_core(size, config, rngs=rngs) for size in sizes])
+    return Stack([make_core(size, config, rngs=rngs, compute=compute) for size in sizes])

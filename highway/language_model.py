@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from common.compute import SCAN, Compute
 from common.recurrent import Masks, dropout_mask, uniform
 from highway.config import LanguageModelConfig, ModelConfig
 from highway.core import make_stack
@@ -40,18 +41,25 @@ class LanguageModel(nnx.Module):
     - `softmax_bias` [vocabulary]
     """
 
-    def __init__(self, vocabulary_size: int, config: ModelConfig, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        vocabulary_size: int,
+        config: ModelConfig,
+        *,
+        rngs: nnx.Rngs,
+        compute: Compute = SCAN,
+    ):
         """Draw the initial parameters.
 
         All are uniform in ± `config.initial_range`, except the biases of gates that have a setting
-        of their own.
+        of their own. `compute` says how the recurrence is computed.
         """
         bound = config.initial_range
         width = config.embedding_size(vocabulary_size)
         self.config = config
         self.vocabulary_size = vocabulary_size
         self.embedding = nnx.Param(uniform(rngs, (vocabulary_size, width), bound))
-        self.core = make_stack(width, config, rngs=rngs)
+        self.core = make_stack(width, config, rngs=rngs, compute=compute)
         if not config.tied:
             self.softmax_kernel = nnx.Param(uniform(rngs, (config.units, vocabulary_size), bound))
         self.softmax_bias = nnx.Param(uniform(rngs, (vocabulary_size,), bound))
@@ -125,9 +133,11 @@ Graph = nnx.GraphDef[LanguageModel]
 """The structure into which `nnx.merge` puts a model's parameters."""
 
 
-def make_graph(config: LanguageModelConfig, vocabulary_size: int) -> Graph:
+def make_graph(config: LanguageModelConfig, vocabulary_size: int, compute: Compute = SCAN) -> Graph:
     """Return the structure of a model, without allocating parameters."""
     model = nnx.eval_shape(
-        lambda: LanguageModel(vocabulary_size, config.model, rngs=nnx.Rngs(params=0))
+        lambda: LanguageModel(
+            vocabulary_size, config.model, rngs=nnx.Rngs(params=0), compute=compute
+        )
     )
     return nnx.graphdef(model)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from common.compute import SCAN, Compute
 from common.population import advance, keep_finite, own_learning_rate, zero_totals
 from common.window import Windows
 from highway.config import LanguageModelConfig, TrainConfig
@@ -65,20 +66,27 @@ class LanguageModelLearner:
     round_steps = 1
     """Updates of a round."""
 
-    def __init__(self, config: LanguageModelConfig, vocabulary_size: int, windows: Windows):
+    def __init__(
+        self,
+        config: LanguageModelConfig,
+        vocabulary_size: int,
+        windows: Windows,
+        compute: Compute = SCAN,
+    ):
         """Put the windows on the device.
 
         Args:
           config: of these settings `model` and `train` are used.
           vocabulary_size: of the model.
           windows: the data; each epoch runs through them in order.
+          compute: how the recurrence is computed.
         """
         self.config = config
         self.vocabulary_size = vocabulary_size
         self.windows = jax.device_put(windows)
         self.steps_per_epoch, self.batch_size, self.window_steps = windows.inputs.shape
         self.optimizer = make_optimizer(config.train, self.steps_per_epoch)
-        self.graph = make_graph(config, vocabulary_size)
+        self.graph = make_graph(config, vocabulary_size, compute)
         self._advance = jax.jit(self._advance_until, donate_argnums=0)
 
     def initial_state(self, seed: int) -> TrainState:

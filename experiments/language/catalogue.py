@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from common.compute import Kernel
 from experiments.registry import Experiment, Family, Preset, Published
 from highway.config import (
     DataConfig,
@@ -14,6 +15,7 @@ from highway.metric import metric
 from highway.size import parameter_count, units_for_budget
 
 RUNNER = "experiments.language.run:run"
+KERNELS: tuple[Kernel, ...] = ("cpu", "jax", "scan")
 README = "authors' README, depth study"
 PAPER = "ICML 2017 paper"
 HEADLINE = "authors' headline results"
@@ -215,6 +217,7 @@ Settings that the paper doesn't give for this row are those of the authors' best
         published=published,
         paper_parameters=parameter_count(paper.model, vocabulary),
         runner=RUNNER,
+        kernels=KERNELS,
         section="Language model",
     )
 

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from common import device
+from common.compute import Compute
 from common.datasets import Corpus, load
 from common.error import ConfigError
 from common.plot import learning_curves
@@ -30,7 +31,8 @@ CURVE = "learning_curve.png"
 def run(context: Context) -> Outcomes:
     """Train one language model of one seed; measure and sample from its best checkpoint."""
     config: LanguageModelConfig = context.config
-    trial = _Trial(config, load_corpus(config.data, context.options.data_dir))
+    corpus = load_corpus(config.data, context.options.data_dir)
+    trial = _Trial(config, corpus, context.compute)
     (seed,) = context.seeds
     initial = trial.learner.initial_state(seed)
     place, path = context.place, context.place.path
@@ -93,10 +95,14 @@ class _Trial:
       ConfigError: the device's memory is too small.
     """
 
-    def __init__(self, config: LanguageModelConfig, corpus: Corpus):
+    def __init__(self, config: LanguageModelConfig, corpus: Corpus, compute: Compute):
         self.config, self.corpus = config, corpus
         self.words = corpus.level == "word"
         size, steps = config.train.batch_size, config.train.steps
+        if compute.precision != "float32" and config.model.core != "rhn":
+            raise ConfigError(
+                f"--precision {compute.precision} is for model.core=rhn, not {config.model.core}."
+            )
         device.require_memory(
             training_bytes(config.model, config.train, len(corpus.vocabulary)),
             "model.units, model.depth, model.layers, train.batch_size or train.steps",
@@ -104,7 +110,7 @@ class _Trial:
         for split in ("valid", "test"):
             make_windows(getattr(corpus, split), size, steps, split=split)
         windows = make_windows(corpus.train, size, steps, split="train")
-        self.learner = LanguageModelLearner(config, len(corpus.vocabulary), windows)
+        self.learner = LanguageModelLearner(config, len(corpus.vocabulary), windows, compute)
 
     def schedule(self) -> Schedule:
         """When to report and evaluate, in updates."""

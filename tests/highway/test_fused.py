@@ -9,28 +9,11 @@ import pytest
 from flax import nnx
 from highway_case import precision
 
-from common.deferred import unroll
+from common.compute import Compute
 from highway.config import ModelConfig
 from highway.core import make_core
-from highway.fused import (
-    HighwayRecurrence,
-    LayerWeights,
-    TransitionRecurrence,
-    TransitionWeights,
-)
 
 CORES = [("rhn", True), ("rhn", False), ("dt_rnn", True), ("dts_rnn", True)]
-
-
-def by_hand(core, config):
-    """Weights and recurrence of a core, as `unroll` takes them."""
-    if config.core == "rhn":
-        weights = tuple(LayerWeights(layer.kernel[...], layer.bias[...]) for layer in core.layers)
-        return weights, HighwayRecurrence(config.coupled)
-    layers = zip(core.kernels, core.biases, strict=True)
-    shortcut = core.state_shortcut[...] if core.shortcut else None
-    weights = TransitionWeights(tuple(LayerWeights(k[...], b[...]) for k, b in layers), shortcut)
-    return weights, TransitionRecurrence()
 
 
 @pytest.mark.parametrize(("separate", "rate"), [(False, 0.0), (False, 0.4), (True, 0.4)])
@@ -54,8 +37,8 @@ def test_gradients_equal_those_of_the_scan(name, coupled, depth, separate, rate)
             return core.unroll(state, xs, masks)
 
         def fused(core, state, xs):
-            weights, recurrence = by_hand(core, config)
-            return unroll(recurrence, weights, state, core.project(xs, masks), masks.state)
+            core.compute = Compute("jax")
+            return core.unroll(state, xs, masks)
 
         arguments = nnx.to_pure_dict(params), state, xs
         expected = jax.value_and_grad(weighed, (1, 2, 3))(plain, *arguments)

@@ -1,0 +1,21 @@
+"""How a recurrence is computed: by which code, and in which precision its products are taken."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kernel = Literal["scan", "jax", "cpu"]
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A way to compute a recurrence. Ways differ in speed, and in results by rounding."""
+
+    kernel: Kernel = "scan"
+    """`scan`: differentiated by JAX; `jax`: with a backward pass by hand; `cpu`: in C++."""
+    precision: Precision = "float32"
+    """Of what matrix products read; their sums, and parameters, are float32 always."""
+
+
+SCAN = Compute()
+"""The reference."""

@@ -1,0 +1,65 @@
+"""`--kernel` and `--precision`: recorded, kept by a run, refused where they mean nothing."""
+
+import json
+
+import pytest
+import run_case
+from language_case import SMALL, folder, record, run
+
+from common.record import FILE_NAME
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A run by scan that has yet to be evaluated."""
+    assert run(tmp_path, "--kernel", "scan", "--set", *SMALL) == 0
+    (folder(tmp_path) / FILE_NAME).unlink()
+    return tmp_path
+
+
+def refused(capsys, *words):
+    error = capsys.readouterr().err
+    assert all(word in error for word in words), error
+
+
+def test_how_a_run_was_computed_is_recorded_and_kept(begun, capsys):
+    assert run(begun, "--kernel", "jax", "--set", *SMALL) == 2
+    refused(capsys, "kernel: scan → jax", "--kernel")
+    assert run(begun, "--set", *SMALL) == 0  # as it was
+    made = record(begun)
+    assert (made.device["kernel"], made.device["products"]) == ("scan", "float32")
+    assert "--kernel" not in made.command
+
+
+def test_work_from_before_there_was_a_choice_goes_on_by_scan(begun):
+    manifest = folder(begun) / "manifest.json"
+    told = json.loads(manifest.read_text())
+    for session in told["sessions"]:
+        del session["device"]["kernel"], session["device"]["products"]
+    manifest.write_text(json.dumps(told))
+    assert run(begun, "--set", *SMALL) == 0
+    assert record(begun).device["kernel"] == "scan"
+
+
+def test_precision_is_recorded(tmp_path):
+    assert run(tmp_path, "--kernel", "jax", "--precision", "bfloat16", "--set", *SMALL) == 0
+    made = record(tmp_path)
+    assert (made.device["kernel"], made.device["products"]) == ("jax", "bfloat16")
+    assert "--kernel jax --precision bfloat16" in made.command
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("note_rnn", ["--kernel", "cpu"], ["--kernel cpu", "note_rnn", "scan"]),
+        ("note_rnn", ["--precision", "bfloat16"], ["--precision bfloat16", "scan"]),
+        (
+            "rhn_penn_treebank_depth2_tied",
+            ["--precision", "bfloat16", "--set", "model.core=lstm", "model.depth=1"],
+            ["model.core=rhn", "lstm"],
+        ),
+    ],
+)
+def test_what_cannot_be_computed_so_is_refused(tmp_path, capsys, name, options, words):
+    assert run_case.run(tmp_path, name, *options) == 2
+    refused(capsys, *words)
