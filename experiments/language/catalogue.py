@@ -310,5 +310,6 @@ FAMILY = Family(
         ),
         *ENWIK8,
         *TEXT8,
-    )
+    ),
+    benchmarks={"rhn": "experiments.language.bench:rhn"},
 )

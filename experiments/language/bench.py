@@ -1,0 +1,152 @@
+"""`bench rhn`: how fast recurrent highway networks train on this machine, each way of computing."""
+
+import statistics
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from common.compute import Compute
+from common.window import make_windows
+from experiments import bench
+from experiments.registry import find
+from highway import kernel
+from highway.config import LanguageModelConfig
+from highway.learner import LanguageModelLearner, TrainState
+
+SIZES: dict[str, tuple[str, int, int | None]] = {
+    "ptb": ("rhn_penn_treebank_depth10_tied", 10_000, None),
+    "enwik8": ("rhn_enwik8_depth10_large", 205, None),
+    "small": ("rhn_penn_treebank_depth10_tied", 10_000, 200),
+}
+"""Name → experiment whose `paper` preset has the size, its vocabulary, and other units if any."""
+
+WAYS = {
+    "": Compute("jax"),
+    "plain_": Compute("scan"),
+    "bfloat16_": Compute("jax", "bfloat16"),
+    "kernel_": Compute("cpu"),
+    "kernel_bfloat16_": Compute("cpu", "bfloat16"),
+}
+"""What stands before a measure's name → how it is computed."""
+
+
+def rhn(seconds: float) -> dict[str, float]:
+    """Measure training steps at published sizes, all ways interleaved.
+
+    Args:
+      seconds: about how long each piece of a measurement runs, at least one update.
+
+    Returns:
+      SIZE/WAY words_per_second and compile_seconds, medians over pieces, for the ways of `WAYS`
+        that this machine has;
+      SIZE/matmul_bound_words_per_second: were a step's matrix products alone its cost;
+      SIZE/WAY fraction_of_matmul_bound;
+      sgemm_gflops: of a large matrix product;
+      peak_memory_bytes: the most this process held.
+    """
+    measured = {"sgemm_gflops": bench.product_flops() / 1e9}
+    ways = {name: way for name, way in WAYS.items() if way.kernel != "cpu" or _has_kernel()}
+    for size, (name, vocabulary, units) in SIZES.items():
+        config: LanguageModelConfig = find(name).preset("paper").config
+        config = replace(config, model=replace(config.model, units=units or config.model.units))
+        measured |= {f"{size}/{k}": v for k, v in _measure(config, vocabulary, ways, seconds)}
+    measured["peak_memory_bytes"] = bench.peak_memory()
+    return measured
+
+
+def _has_kernel() -> bool:
+    return jax.default_backend() == "cpu" and kernel.load() is not None
+
+
+@dataclass
+class _Training:
+    """A training under way, a piece at a time."""
+
+    learner: LanguageModelLearner
+    state: TrainState
+    stride: int = 1
+
+    def piece(self) -> float:
+        """Seconds of an update, over one piece of them."""
+        stop = int(self.state.step) + self.stride
+
+        def work() -> Any:
+            self.state = self.learner.advance(self.state, stop)
+            return self.state.step
+
+        return bench.seconds_of(work) / self.stride
+
+
+def _measure(
+    config: LanguageModelConfig, vocabulary: int, ways: dict[str, Compute], seconds: float
+) -> list[tuple[str, float]]:
+    train = config.train
+    count = train.batch_size * (4 * train.steps + 1)
+    tokens = np.random.default_rng(0).integers(0, vocabulary, count).astype(np.int32)
+    windows = make_windows(tokens, train.batch_size, train.steps, split="train")
+    trainings, found = {}, []
+    for name, way in ways.items():
+        learner = LanguageModelLearner(config, vocabulary, windows, way)
+        one = trainings[name] = _Training(learner, learner.initial_state(0))
+        first, then = one.piece(), one.piece()
+        one.stride = max(1, round(seconds / then))
+        found.append((f"{name}compile_seconds", first - then))
+    products = _Products(config, vocabulary)
+    products.seconds()  # compiles
+    pieces: dict[str, list[float]] = {name: [] for name in trainings}
+    bounds = []
+    for _ in range(bench.PIECES):
+        for name, one in trainings.items():
+            pieces[name].append(one.piece())
+        bounds.append(products.seconds())
+    words, bound = train.batch_size * train.steps, statistics.median(bounds)
+    found.append(("matmul_bound_words_per_second", words / bound))
+    for name, took in pieces.items():
+        update = statistics.median(took)
+        found += [
+            (f"{name}words_per_second", words / update),
+            (f"{name}fraction_of_matmul_bound", bound / update),
+        ]
+    return found
+
+
+class _Products:
+    """The matrix products of one update by themselves, in float32, as a plain library does them."""
+
+    def __init__(self, config: LanguageModelConfig, vocabulary: int):
+        model, train = config.model, config.train
+        width, units = model.embedding_size(vocabulary), model.units
+        gates = 2 if model.coupled else 3
+        rows = train.batch_size * train.steps
+        ones = partial(jnp.full, fill_value=1e-3)
+        steps = train.steps * model.depth
+        self._chain = jax.jit(partial(_chain, steps=steps))
+        self._forward = ones((train.batch_size, units)), ones((units, gates * units))
+        self._backward = ones((train.batch_size, gates * units)), ones((gates * units, units))
+        # Input to gates, and features to logits: forward, to the input, to the kernel.
+        shapes = [(rows, width, gates * units), (rows, units, vocabulary)]
+        triples = [s for m, k, n in shapes for s in ((m, k, n), (m, n, k), (k, m, n))]
+        triples += [(units, rows, gates * units)] * model.depth  # a layer's kernel
+        matmul = jax.jit(jnp.matmul)
+        self._single = [partial(matmul, ones((m, k)), ones((k, n))) for m, k, n in triples]
+
+    def seconds(self) -> float:
+        """Seconds of all of them, one after the other."""
+        took = bench.seconds_of(lambda: self._chain(*self._forward))
+        took += bench.seconds_of(lambda: self._chain(*self._backward))
+        return took + sum(bench.seconds_of(one) for one in self._single)
+
+
+def _chain(a: jax.Array, b: jax.Array, *, steps: int) -> jax.Array:
+    """Products [n, k] · [k, m] that wait for one another, as those of a recurrence do."""
+
+    def step(a: jax.Array, _: None) -> tuple[jax.Array, None]:
+        product = a @ b
+        first = product[:, : min(a.shape[1], b.shape[1])]
+        return jax.lax.dynamic_update_slice(a, first, (0, 0)), None
+
+    return jax.lax.scan(step, a, None, length=steps)[0]
