@@ -15,6 +15,8 @@ from tutor.config import LearnConfig, ModelConfig, TutorConfig
 from tutor.evaluation import Composer, Policy
 from tutor.learner import TutorLearner
 
+SETTINGS = ("original", "vectorised")
+"""Presets whose loops are measured."""
 SEEDS = 3
 COMPOSITIONS = 20_000
 
@@ -38,7 +40,7 @@ def tutor(seconds: float) -> dict[str, float]:
     graph, prior = make_graph(ModelConfig(), MELODIES.num_events)
     flops = bench.product_flops()
     measured: dict[str, float] = {}
-    for setting in ("original", "vectorised"):
+    for setting in SETTINGS:
         config: TutorConfig = find("tutor_melodies_q").preset(setting).config
         one = _steps_per_second(config.learn, 1, seconds)
         several = _steps_per_second(config.learn, SEEDS, seconds)
