@@ -83,7 +83,7 @@ class Checkpoints:
         )
 
     def save(self, state: Any, notes: dict[str, Any], score: float | None = None) -> None:
-        """Saves a pytree of arrays with JSON notes; the lowest score ever given is kept as best.
+        """Save a pytree of arrays with JSON notes; the lowest score ever given is kept as best.
 
         Raises DataError when the disk is full or the directory was deleted or moved meanwhile; the
         checkpoints before stay as they are.
@@ -111,7 +111,7 @@ class Checkpoints:
     def restore_latest(
         self, abstract_state: State, report: Callable[[str], None]
     ) -> tuple[State, dict[str, Any]] | None:
-        """The newest undamaged state and its notes, or None where nothing was saved yet.
+        """Return the newest undamaged state and its notes, or None where nothing was saved yet.
 
         Args:
           abstract_state: structure, shapes and dtypes.
@@ -144,17 +144,24 @@ class Checkpoints:
         return None
 
     def latest_notes(self) -> dict[str, Any]:
-        """The notes of the newest checkpoint, without its arrays. Raises DataError if there is
-        none, or it is damaged."""
+        """Return the notes of the newest checkpoint, without its arrays.
+
+        Raises:
+          DataError: there is none, or it is damaged.
+        """
         return self._metadata(self._latest())["notes"]
 
     def read_latest(self, abstract_state: State) -> State:
-        """The newest state, for a finished run: nothing is set aside. Raises DataError if there is
-        none, or it is damaged; ConfigError if it is of other arrays."""
+        """Return the newest state, for a finished run: nothing is set aside.
+
+        Raises:
+          DataError: there is none, or it is damaged.
+          ConfigError: it is of other arrays.
+        """
         return self._read(self._latest(), abstract_state).state
 
     def restore_best(self, abstract_state: State, score: float) -> State:
-        """The state that was saved with this score, the lowest of the run.
+        """Return the state that was saved with this score, the lowest of the run.
 
         Raises DataError if it is damaged or gone: no other checkpoint may pass for it.
         """
@@ -167,7 +174,7 @@ class Checkpoints:
         )
 
     def close(self) -> None:
-        """Waits for what is being written."""
+        """Wait for what is being written."""
         try:
             self._checkpointer.close()
         except Exception:
@@ -194,7 +201,7 @@ class Checkpoints:
             )
 
     def _require_none_saved(self) -> None:
-        """Raises where checkpoints were saved and none is left: that isn't a training's start."""
+        """Raise where checkpoints were saved and none is left: that isn't a training's start."""
         aside = self.directory.with_name("damaged")
         if aside.is_dir() and any(aside.iterdir()):
             raise DataError(
@@ -272,7 +279,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _failing_together(self) -> Iterator[None]:
-        """Raises in all processes what reading raises in one of them, within the context."""
+        """Raise in all processes what reading raises in one of them, within the context."""
         failure = None
         try:
             yield
@@ -283,7 +290,7 @@ class Checkpoints:
 
 
 def abstract(state: Any) -> Any:
-    """Shapes, dtypes and shardings of a pytree of arrays: what restoring needs to know."""
+    """Return shapes, dtypes and shardings of a pytree of arrays: what restoring needs to know."""
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state
     )
@@ -311,7 +318,7 @@ def _arrays(tree: Any) -> dict[str, str]:
 
 
 def digest(state: Any) -> str:
-    """A hash of all arrays of a pytree: types, shapes and bits, however they are sharded."""
+    """Return a hash of all arrays of a pytree: types, shapes and bits, however they are sharded."""
     hashed = hashlib.blake2b(digest_size=16)
     for leaf in jax.tree.leaves(state):
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -330,7 +337,7 @@ def _whole(leaf: Any) -> Any:
 
 
 def _refuse_to_blame_the_file(error: Exception) -> None:
-    """Raises again what speaks of the machine (memory, open files, permission), not of the file."""
+    """Raise again what speaks of the machine (memory, open files, permission), not of the file."""
     if isinstance(error, MemoryError) or (
         isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
     ):

@@ -33,7 +33,7 @@ class Protocol:
     text: str
     """What it means, in a sentence or two for the report."""
     label: str = ""
-    """Its name in a row where that holds a setting's value, which stands for {}."""
+    """Format of its name in a row, as in `MC dropout, {} passes`; {} is the value of `settings`."""
     settings: tuple[str, ...] = ()
     """Keys of that setting; the first that a configuration has counts."""
 

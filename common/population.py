@@ -6,6 +6,7 @@ one learner (seeds, learning rates) as one program under vmap, and is itself a
 `common.training.Learner`.
 """
 
+import abc
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -35,7 +36,7 @@ def advance(update: Callable[[State], State], state: State, stop: jax.Array) -> 
 
 
 def keep_finite(finite: jax.Array, new: State, old: State) -> State:
-    """`new` where `finite` (bool scalar), `old` otherwise, leaf by leaf; PRNG keys never change."""
+    """Choose `new` where `finite` (bool scalar), else `old`, by leaf; PRNG keys never change."""
 
     def choose(new: jax.Array, old: jax.Array) -> jax.Array:
         is_key = jnp.issubdtype(jnp.result_type(new), jax.dtypes.prng_key)
@@ -79,15 +80,71 @@ class Member(Protocol):
     def round(self, state: Any, step: jax.Array, *data: Any) -> Any:
         """Run a round of one member from `step` (int32 scalar) on; pure, to be traced under vmap.
 
-        Where the round isn't finite it sets `diverged_at`, and what was learned stays as it was:
-        in this round, and in every round of a member that diverged before.
+        A round that gives a number that isn't finite sets `diverged_at` and leaves what was learned
+        unchanged; later rounds of that member change nothing.
         """
 
     def metrics(self, totals: Any, step: int) -> dict[str, float]:
         """Return the metrics of one member's totals (NumPy scalars) after `step` steps.
 
-        {} where the totals are of no steps.
+        An empty dictionary if nothing was done since they were last collected.
         """
+
+
+class ModelLearner(abc.ABC):
+    """Trains one model by itself, a round being one update; each member of a `Population`, too.
+
+    A training lives in its state alone: methods take one and return another.
+    """
+
+    round_steps = 1
+
+    def __init__(self, windows: Any):
+        """Keep the data on the device; they are what `round` is given of them."""
+        self.windows = jax.device_put(windows)
+        self._advance = jax.jit(self._advance_until, donate_argnums=0)
+
+    @abc.abstractmethod
+    def round(self, state: Any, step: jax.Array, *data: Any) -> Any:
+        """See `Member.round`."""
+
+    @abc.abstractmethod
+    def metrics(self, totals: Any, step: int) -> dict[str, float]:
+        """See `Member.metrics`."""
+
+    def advance(self, state: Any, stop: int) -> Any:
+        """Update a model until `stop` updates are done in all, or one isn't finite.
+
+        How a training is divided into calls doesn't change its bits.
+
+        Args:
+          state: consumed by the call.
+          stop: the number of updates, those that `state` has behind it included.
+        """
+        return self._advance(state, self.windows, jnp.asarray(stop, jnp.int32))
+
+    def collect(self, state: Any) -> tuple[Any, dict[str, float]]:
+        """Return the state with its totals at zero, and metrics since the last call."""
+        metrics = self.metrics(jax.device_get(state.totals), int(state.step))
+        return state._replace(totals=zero_totals(type(state.totals))), metrics
+
+    def _advance_until(self, state: Any, windows: Any, stop: jax.Array) -> Any:
+        """Compute `advance`, to be compiled."""
+        return advance(lambda state: self.round(state, state.step, windows), state, stop)
+
+
+def apply_finite(finite: jax.Array, new: Any, old: Any, step: jax.Array) -> Any:
+    """Return `new` if the update to it was finite and none before diverged.
+
+    Args:
+      finite: bool scalar.
+      new: the state after the update.
+      old: the state before it, which stays otherwise; it gets `diverged_at` = step if it had none.
+      step: number of the update, int32 scalar.
+    """
+    goes_on = old.diverged_at < 0
+    refused = old._replace(diverged_at=jnp.where(goes_on, step, old.diverged_at))
+    return keep_finite(finite & goes_on, new, refused)
 
 
 class PopulationState(NamedTuple):

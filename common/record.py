@@ -49,7 +49,7 @@ class Record:
     parameters: int | dict[str, int]
     """Trainable parameters; by model where a run trains several."""
     metrics: dict[str, float]
-    """Values by `split/metric`, from the checkpoint that was best on validation."""
+    """Values by `split/metric`, of the best state or, where none is chosen, of the last."""
     curve: list[dict[str, float]]
     """One row per evaluation during training, with `step`, `epoch`, `seconds`."""
     data: list[DataUsed]

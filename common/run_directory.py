@@ -26,7 +26,7 @@ class RunInUse(ConfigError):
 
 
 def _led(method: Method) -> Method:
-    """Has process 0 do the work of a method; all processes get what it returns or raises."""
+    """Have process 0 do the work of a method; all processes get what it returns or raises."""
 
     @functools.wraps(method)
     def led(self: "RunDirectory", *arguments: Any) -> Any:
@@ -215,7 +215,7 @@ class RunDirectory:
         self._locked = (self.path / ".lock").stat()
 
     def _require_in_place(self) -> None:
-        """Raises where what is written now would not be part of this run, or not of it alone."""
+        """Raise where what is written now would not be part of this run, or not of it alone."""
         if self._folder is None or not self._folder.in_place:
             raise DataError(
                 f"{self.path}: deleted, moved or replaced while the run went on; it stops, for "
@@ -273,7 +273,7 @@ class RunDirectory:
             )
 
     def _refuse_other_numerics(self) -> None:
-        """Raises where the last session computed otherwise than this process does."""
+        """Raise where the last session computed otherwise than this process does."""
         before = (self._sessions() or [{}])[-1].get("device")
         changed = device.other_numerics(before) if before else []
         if changed:

@@ -55,7 +55,7 @@ def settle(path: Path, report: Callable[[str], None]) -> None:
 
 
 def is_saved(path: Path) -> bool:
-    """Whether a run has its record or, in any of its trainings, a checkpoint."""
+    """Return whether a run has its record or, in any of its trainings, a checkpoint."""
     return (path / FILE_NAME).exists() or any(True for _ in _checkpoints(path))
 
 

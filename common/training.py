@@ -46,8 +46,8 @@ class Schedule:
     stage: str = "epoch"
     """What ends with an evaluation."""
     multiple: int = 1
-    """Updates that the learner does at once; `total` is a multiple of it, and what is due on the
-    way follows the first update at which the learner stands."""
+    """Updates in one indivisible step of the learner; `total` is a multiple of it. What is due
+    inside such a step happens right after it."""
 
     def boundary_after(self, step: int) -> int:
         """Return the next update at which a row is due."""

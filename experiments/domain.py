@@ -12,7 +12,7 @@ from tutor.actor import Environment
 from tutor.evaluation import Compositions
 
 Notes = Mapping[str, Any]
-"""What a domain wants to know again of a trained model: JSON values, kept with it."""
+"""JSON values that a domain saves with a model and gets back on loading."""
 
 
 FIRST = "composition1"

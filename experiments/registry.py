@@ -14,12 +14,16 @@ FAMILIES = ("experiments.quickstart", "experiments.language", "experiments.melod
 """Packages whose `catalogue` module defines a FAMILY, in the order of `list`."""
 
 
+TWO_CORES = "2 CPU cores"
+"""A device for which presets promise their hours."""
+
+
 @dataclass(frozen=True)
 class Published:
     """A number of a paper."""
 
     metric: str
-    """The name of the metric of ours that answers to it."""
+    """Name of our metric that it is compared with."""
     value: float
     source: str
 
@@ -118,6 +122,8 @@ class Family:
     nothing."""
     benchmarks: Mapping[str, str] = field(default_factory=dict)
     """Name → `module:function` of what `bench NAME` measures: (seconds) → flat dictionary."""
+    artefacts: tuple[str, ...] = ()
+    """Patterns of the files, besides pictures and texts, that are committed with a record."""
     domain: str = ""
     """`module:ATTRIBUTE` of its experiments.domain.Domain, where it tunes models of one."""
 
@@ -145,6 +151,12 @@ def find(name: str) -> Experiment:
             "See all of them: python -m experiments list"
         )
     return known[name]
+
+
+def artefacts() -> tuple[str, ...]:
+    """Return patterns of the files of a run that are committed beside its record."""
+    own = (pattern for family in families() for pattern in family.artefacts)
+    return ("*.png", "*.txt", *dict.fromkeys(own))
 
 
 def benchmarks() -> dict[str, str]:

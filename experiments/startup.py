@@ -80,11 +80,11 @@ class Output(io.RawIOBase):
         return True
 
     def fileno(self) -> int:
-        """The number of the file."""
+        """Return the number of the file."""
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Return whether it is a terminal."""
         return os.isatty(self._descriptor)
 
 

@@ -17,9 +17,9 @@ from common.record import FILE_NAME, DataUsed, read_record
 from common.recurrent import Core
 from experiments import registry
 from experiments.domain import Domain
-from highway.config import ModelConfig as HighwayConfig
+from highway.config import ModelConfig
 from highway.core import RHN
-from tutor.config import ModelConfig
+from tutor.config import SequenceModelConfig
 from tutor.evaluation import Policy
 from tutor.sequence_model import CoreFactory, Graph, Params, make_model
 
@@ -33,7 +33,7 @@ class Trained(NamedTuple):
     domain: Domain
     graph: Graph
     policy: Policy
-    model: ModelConfig
+    model: SequenceModelConfig
     method: str
     """Which of tutor.kl_control.METHODS the policy is of; "q" for a prior alone."""
     data: DataUsed
@@ -42,12 +42,12 @@ class Trained(NamedTuple):
     """The domain's own."""
 
 
-def core_factory(config: ModelConfig) -> CoreFactory:
+def core_factory(config: SequenceModelConfig) -> CoreFactory:
     """Return a function that makes the configured core: an LSTM or an RHN."""
 
     def make(input_size: int, rngs: nnx.Rngs) -> Core:
         if config.core == "rhn":
-            highway = HighwayConfig(
+            highway = ModelConfig(
                 core="rhn",
                 units=config.units,
                 depth=config.depth,
@@ -66,7 +66,7 @@ def core_factory(config: ModelConfig) -> CoreFactory:
     return make
 
 
-def make_graph(config: ModelConfig, num_events: int) -> tuple[Graph, Params]:
+def make_graph(config: SequenceModelConfig, num_events: int) -> tuple[Graph, Params]:
     """Make structure and initial parameters of a model of sequences."""
     return make_model(
         num_events, core_factory(config), jax.random.key(0), initial_range=config.initial_range
@@ -104,7 +104,7 @@ def load(path: Path) -> Trained:
     try:
         notes = checkpoints.latest_notes()
         domain = _domain(path, notes)
-        model = from_dict(ModelConfig, notes["model"])
+        model = from_dict(SequenceModelConfig, notes["model"])
         graph, params = make_graph(model, domain.num_events)
         restored = checkpoints.read_latest(abstract(Policy(params, params)._asdict()))
     finally:

@@ -8,7 +8,7 @@ import optax
 from flax import nnx
 
 from common.compute import SCAN, Compute
-from common.population import advance, keep_finite, own_learning_rate, zero_totals
+from common.population import ModelLearner, apply_finite, own_learning_rate, zero_totals
 from common.window import Windows
 from highway.config import LanguageModelConfig, TrainConfig
 from highway.language_model import DropoutMasks, Graph, LanguageModel, Params, make_graph
@@ -56,15 +56,11 @@ class TrainState(NamedTuple):
     totals: LanguageModelTotals | OwnRateTotals
 
 
-class LanguageModelLearner:
+class LanguageModelLearner(ModelLearner):
     """The pure functions that train one language model on one set of windows.
 
-    A training lives in its state alone: methods take one and return another. The learner trains one
-    model by itself, or each member of a `common.population.Population` whose data are its windows.
+    The data of a `common.population.Population` of such models are its windows.
     """
-
-    round_steps = 1
-    """Updates of a round."""
 
     def __init__(
         self,
@@ -82,12 +78,11 @@ class LanguageModelLearner:
           compute: how the recurrence is computed.
         """
         self.config = config
+        super().__init__(windows)
         self.vocabulary_size = vocabulary_size
-        self.windows = jax.device_put(windows)
         self.steps_per_epoch, self.batch_size, self.window_steps = windows.inputs.shape
         self.optimizer = make_optimizer(config.train, self.steps_per_epoch)
         self.graph = make_graph(config, vocabulary_size, compute)
-        self._advance = jax.jit(self._advance_until, donate_argnums=0)
 
     def initial_state(self, seed: int) -> TrainState:
         """Draw parameters and a random key from an integer seed."""
@@ -107,22 +102,6 @@ class LanguageModelLearner:
             diverged_at=jnp.full((), -1, jnp.int32),
             totals=zero_totals(OwnRateTotals) if own_rate else zero_totals(LanguageModelTotals),
         )
-
-    def advance(self, state: TrainState, stop: int) -> TrainState:
-        """Update a model until `stop` updates are done in all, or one isn't finite.
-
-        How a training is divided into calls doesn't change its bits.
-
-        Args:
-          state: consumed by the call.
-          stop: the number of updates, those that `state` has behind it included.
-        """
-        return self._advance(state, self.windows, jnp.asarray(stop, jnp.int32))
-
-    def collect(self, state: TrainState) -> tuple[TrainState, dict[str, float]]:
-        """Return the state with its totals at zero, and metrics since the last call."""
-        metrics = self.metrics(jax.device_get(state.totals), int(state.step))
-        return state._replace(totals=zero_totals(type(state.totals))), metrics
 
     def metrics(self, totals: LanguageModelTotals | OwnRateTotals, step: int) -> dict[str, float]:
         """Compute the metrics of totals.
@@ -193,13 +172,7 @@ class LanguageModelLearner:
             step=step + 1,
             totals=totals,
         )
-        goes_on = state.diverged_at < 0
-        refused = state._replace(diverged_at=jnp.where(goes_on, step, state.diverged_at))
-        return keep_finite(updated.finite & goes_on, done, refused)
-
-    def _advance_until(self, state: TrainState, windows: Windows, stop: jax.Array) -> TrainState:
-        """Compute `advance`, to be compiled."""
-        return advance(lambda state: self.round(state, state.step, windows), state, stop)
+        return apply_finite(updated.finite, done, state, step)
 
 
 class Update(NamedTuple):
@@ -214,8 +187,8 @@ class Update(NamedTuple):
     gradient_norm: jax.Array
     """Global norm of the gradient before the optimiser; scalar."""
     finite: jax.Array
-    """Whether cost and gradient norm are finite, bool scalar. If not, the other fields hold what
-    came of it all the same."""
+    """Whether cost and gradient norm are finite, bool scalar. If not, the other fields hold
+    unusable numbers: discard them."""
 
 
 def update(

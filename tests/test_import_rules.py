@@ -60,3 +60,15 @@ def test_no_file_of_experiments_knows_a_family_that_is_not_its_own():
             known = [one for one in others if f"experiments.{one}" in name]
             is_the_line_in_the_registry = path.name == "registry.py" and name.count(".") == 1
             assert not known or is_the_line_in_the_registry, (path, name)
+
+
+def test_only_the_quickstart_names_experiments_of_other_families():
+    """It is made of them; the results' files get theirs from the registry."""
+    owners = {
+        experiment: family
+        for family, made in zip(FAMILIES, registry.families(), strict=True)
+        for experiment in (one.name for one in made.experiments)
+    }
+    for path in (ROOT / "experiments").rglob("*.py"):
+        for name in modules_named(path) & owners.keys():
+            assert path.parent.name in (owners[name], "quickstart"), (path, name)

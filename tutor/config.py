@@ -24,7 +24,7 @@ Method = Literal["q", "psi", "g", "rl_only"]
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class MelodyDataConfig:
     """Which melodies, and how many of them."""
 
     name: Annotated[str, DATASET] = "folk_melodies"
@@ -36,7 +36,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class SequenceModelConfig:
     """The recurrent network; prior and value networks have the same shape."""
 
     core: Literal["lstm", "rhn"] = "lstm"
@@ -178,7 +178,7 @@ class LearnConfig:
 
 
 @dataclass(frozen=True)
-class EvaluationConfig:
+class CompositionConfig:
     """What is composed and counted."""
 
     every: Annotated[PositiveInt, IMMATERIAL] = 100_000
@@ -193,8 +193,8 @@ class EvaluationConfig:
 class NoteRNNConfig:
     """The Note RNN: a model of melodies, learned from data alone."""
 
-    data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
+    data: MelodyDataConfig = field(default_factory=MelodyDataConfig)
+    model: SequenceModelConfig = field(default_factory=SequenceModelConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
     final_compositions: Annotated[PositiveInt, Amount("compositions")] = 100_000
     """Compositions from which the statistics of Table 1 are computed."""
@@ -221,7 +221,7 @@ class TutorConfig:
 
     note_rnn: NoteRNNRun = field(default_factory=NoteRNNRun)
     learn: LearnConfig = field(default_factory=LearnConfig)
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    evaluation: CompositionConfig = field(default_factory=CompositionConfig)
     original_quirks: bool = False
     """Whether to depart from the paper as the released code does: Boltzmann exploration stores the
     best action, G trains its prior, and evaluations count each piece's last event only. The Note

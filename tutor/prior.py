@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 
 from common.error import DataError
-from common.population import advance, keep_finite, own_learning_rate, zero_totals
+from common.population import ModelLearner, apply_finite, own_learning_rate, zero_totals
 from tutor.config import PriorConfig
 from tutor.sequence_model import CoreFactory, Graph, Params, make_model
 from tutor.window import PriorWindows, draw_windows, make_windows
@@ -81,15 +81,11 @@ class SequenceScore(NamedTuple):
         return {f"{split}/log_perplexity": self.loss, f"{split}/accuracy": self.accuracy}
 
 
-class PriorLearner:
+class PriorLearner(ModelLearner):
     """The pure functions that train one model on one set of sequences.
 
-    A training lives in its state alone: methods take one and return another. The learner trains one
-    model by itself, or each member of a `common.population.Population` whose data are its windows.
+    The data of a `common.population.Population` of such models are its windows.
     """
-
-    round_steps = 1
-    """Updates of a round."""
 
     def __init__(
         self,
@@ -113,12 +109,11 @@ class PriorLearner:
           DataError: no sequence has a prediction that counts.
         """
         self.config = config
-        self.windows = jax.device_put(make_windows(sequences, config.steps, config.masked))
+        super().__init__(make_windows(sequences, config.steps, config.masked))
         self.optimizer = make_optimizer(config)
         self.learning_rate = learning_rate(config)
         self._make = partial(make_model, num_events, make_core, initial_range=initial_range)
         self.graph, _ = self._make(jax.random.key(0))
-        self._advance = jax.jit(self._advance_until, donate_argnums=0)
 
     def initial_state(self, seed: int) -> PriorState:
         """Draw parameters and a random key from an integer seed."""
@@ -134,22 +129,6 @@ class PriorLearner:
             diverged_at=jnp.full((), -1, jnp.int32),
             totals=zero_totals(OwnRateTotals) if own_rate else zero_totals(PriorTotals),
         )
-
-    def advance(self, state: PriorState, stop: int) -> PriorState:
-        """Update a model until `stop` updates are done in all, or one isn't finite.
-
-        How a training is divided into calls doesn't change its bits.
-
-        Args:
-          state: consumed by the call.
-          stop: the number of updates, those that `state` has behind it included.
-        """
-        return self._advance(state, self.windows, jnp.asarray(stop, jnp.int32))
-
-    def collect(self, state: PriorState) -> tuple[PriorState, dict[str, float]]:
-        """Return the state with its totals at zero, and metrics since the last call."""
-        metrics = self.metrics(jax.device_get(state.totals), int(state.step))
-        return state._replace(totals=zero_totals(type(state.totals))), metrics
 
     def metrics(self, totals: PriorTotals | OwnRateTotals, step: int) -> dict[str, float]:
         """Compute the metrics of totals.
@@ -210,15 +189,7 @@ class PriorLearner:
         new = state._replace(
             params=done.params, optimizer=done.optimizer, step=step + 1, totals=totals
         )
-        goes_on = state.diverged_at < 0
-        refused = state._replace(diverged_at=jnp.where(goes_on, step, state.diverged_at))
-        return keep_finite(done.finite & goes_on, new, refused)
-
-    def _advance_until(
-        self, state: PriorState, windows: PriorWindows, stop: jax.Array
-    ) -> PriorState:
-        """Compute `advance`, to be compiled."""
-        return advance(lambda state: self.round(state, state.step, windows), state, stop)
+        return apply_finite(done.finite, new, state, step)
 
 
 class LossSums(NamedTuple):
@@ -242,8 +213,8 @@ class Update(NamedTuple):
     gradient_norm: jax.Array
     """Global norm of the gradient before the optimiser; scalar."""
     finite: jax.Array
-    """Whether loss and gradient norm are finite, bool scalar. If not, the other fields hold what
-    came of it all the same."""
+    """Whether loss and gradient norm are finite, bool scalar. If not, the other fields hold
+    unusable numbers: discard them."""
 
 
 def update(

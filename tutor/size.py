@@ -1,11 +1,11 @@
 """How much memory a model of sequences and its training need, counted from the settings."""
 
-from tutor.config import ModelConfig, PriorConfig
+from tutor.config import PriorConfig, SequenceModelConfig
 
 FLOAT_BYTES = 4
 
 
-def parameter_count(config: ModelConfig, num_events: int) -> int:
+def parameter_count(config: SequenceModelConfig, num_events: int) -> int:
     """Count the parameters of a model whose input are one-hot events.
 
     LSTM: 4 gates of (A + U + 1)·U; RHN: 2 gates of A·U + depth·(U² + U); output (U + 1)·A.
@@ -18,7 +18,7 @@ def parameter_count(config: ModelConfig, num_events: int) -> int:
     return core + (units + 1) * num_events
 
 
-def training_bytes(config: ModelConfig, prior: PriorConfig, num_events: int) -> int:
+def training_bytes(config: SequenceModelConfig, prior: PriorConfig, num_events: int) -> int:
     """Return the least that maximum likelihood holds at once.
 
     Parameters, their gradient and Adam's two moments; of every step of a batch's windows the state

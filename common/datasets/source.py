@@ -48,7 +48,7 @@ class Sources:
 
     @property
     def accepted(self) -> tuple[str, ...]:
-        """Names of the files that the user can bring in a folder."""
+        """Name of the files that the user can bring in a folder."""
         loose = tuple(file.name for file in self.files if not file.shipped)
         return loose + ((self.archive.name,) if self.archive else ())
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from common.compute import Kernel
-from experiments.registry import Experiment, Family, Preset, Published
+from experiments.registry import TWO_CORES, Experiment, Family, Preset, Published
 from highway.config import (
     DataConfig,
     EvaluationConfig,
@@ -38,7 +38,6 @@ CPU_PARAMETERS = {True: 2_500_000, False: 4_000_000}
 """Tied or not → the one budget of all depths in the `cpu` preset."""
 
 DATA_CENTRE_GPU = "one data-centre GPU"
-TWO_CORES = "2 CPU cores"
 
 
 def penn_treebank(depth: int, *, tied: bool) -> Experiment:

@@ -11,10 +11,12 @@ from experiments import bench
 from experiments.melodies.domain import MELODIES
 from experiments.registry import find
 from experiments.trained import make_graph
-from tutor.config import LearnConfig, ModelConfig, TutorConfig
+from tutor.config import LearnConfig, SequenceModelConfig, TutorConfig
 from tutor.evaluation import Composer, Policy
 from tutor.learner import TutorLearner
 
+SETTINGS = ("original", "vectorised")
+"""Presets whose loops are measured."""
 SEEDS = 3
 COMPOSITIONS = 20_000
 
@@ -35,10 +37,10 @@ def tutor(seconds: float) -> dict[str, float]:
       matmul_flops_per_second: of that product;
       peak_memory_bytes: the most this process held so far.
     """
-    graph, prior = make_graph(ModelConfig(), MELODIES.num_events)
+    graph, prior = make_graph(SequenceModelConfig(), MELODIES.num_events)
     flops = bench.product_flops()
     measured: dict[str, float] = {}
-    for setting in ("original", "vectorised"):
+    for setting in SETTINGS:
         config: TutorConfig = find("tutor_melodies_q").preset(setting).config
         one = _steps_per_second(config.learn, 1, seconds)
         several = _steps_per_second(config.learn, SEEDS, seconds)
@@ -66,7 +68,7 @@ def _steps_per_second(config: LearnConfig, seeds: int, seconds: float) -> float:
 
     Pieces of a second and more are measured with the replay memory full, as it mostly is.
     """
-    graph, prior = make_graph(ModelConfig(), MELODIES.num_events)
+    graph, prior = make_graph(SequenceModelConfig(), MELODIES.num_events)
     learner = TutorLearner(config, graph, MELODIES.num_events, MELODIES.environment)
     population = Population(learner, range(seeds))
     state = population.initial_state(partial(learner.initial_state, prior))
@@ -93,7 +95,7 @@ def _flops_per_step(config: LearnConfig) -> float:
     its weights' gradients and once for the output kernel's input), the target network forward.
     One-hot inputs are counted as products.
     """
-    units, events = ModelConfig().units, MELODIES.num_events
+    units, events = SequenceModelConfig().units, MELODIES.num_events
     core, output = 2.0 * (events + units) * 4 * units, 2.0 * units * events
     forward = core + output
     update = config.batch_size * (3 * forward + output)

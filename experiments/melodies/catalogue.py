@@ -2,20 +2,19 @@
 
 from dataclasses import replace
 
-from experiments.registry import Experiment, Family, Preset, Published
+from experiments.registry import TWO_CORES, Experiment, Family, Preset, Published
 from tutor.config import (
-    DataConfig,
-    EvaluationConfig,
+    CompositionConfig,
     LearnConfig,
+    MelodyDataConfig,
     Method,
-    ModelConfig,
     NoteRNNConfig,
     NoteRNNRun,
+    SequenceModelConfig,
     TutorConfig,
 )
 from tutor.music.metric import ACCURACY, LOG_PERPLEXITY, composed
 
-TWO_CORES = "2 CPU cores"
 FOLK, CHORALES = "folk_melodies", "chorale_melodies"
 PAPER_DATA = "30,000 MIDI songs, never released"
 TEXT, TABLE = "ICML 2017 paper, section 4", "ICML 2017 paper, Table 1"
@@ -45,6 +44,9 @@ TITLES: dict[Method, str] = {
     "rl_only": "Q-learning on the reward alone",
 }
 
+FIGURES = {"reward": "music-theory reward", "log_prior": "log p(a|s)"}
+"""Figure 2: metric of the evaluations during tuning → its label."""
+
 
 def _published(name: str) -> tuple[Published, ...]:
     column = COLUMNS.get(name)
@@ -66,8 +68,8 @@ def _note_rnn() -> Experiment:
     unmasked = replace(cpu, prior=replace(cpu.prior, masked=0))
     smoke = replace(
         paper,
-        data=DataConfig(CHORALES, train_melodies=40, evaluation_melodies=10),
-        model=ModelConfig(units=16),
+        data=MelodyDataConfig(CHORALES, train_melodies=40, evaluation_melodies=10),
+        model=SequenceModelConfig(units=16),
         prior=replace(
             cpu.prior, iterations=60, batch_size=16, steps=24, report_every=20, evaluate_every=30
         ),
@@ -121,7 +123,7 @@ def _tutor(method: Method) -> Experiment:
         learn=replace(
             vectorised.learn, iterations=200_000, epsilon_iterations=100_000, report_every=10_000
         ),
-        evaluation=EvaluationConfig(every=20_000, final_compositions=10_000),
+        evaluation=CompositionConfig(every=20_000, final_compositions=10_000),
     )
     smoke = TutorConfig(
         note_rnn=NoteRNNRun(preset="smoke"),
@@ -132,7 +134,7 @@ def _tutor(method: Method) -> Experiment:
             epsilon_iterations=1_000,
             report_every=500,
         ),
-        evaluation=EvaluationConfig(every=1_000, final_compositions=200),
+        evaluation=CompositionConfig(every=1_000, final_compositions=200),
     )
     statistics = TABLE_1 if name in COLUMNS else ()
     hours = 0.04 if method == "g" else 0.03
@@ -160,7 +162,9 @@ another.""",
         presets={
             "smoke": Preset(smoke, 0.01, TWO_CORES, (CHORALES,)),
             "cpu": Preset(cpu, 0.01, TWO_CORES, (FOLK,), estimated=True),
-            "vectorised": Preset(vectorised, 0.04, TWO_CORES, (FOLK,)),
+            "vectorised": Preset(
+                vectorised, 0.04, TWO_CORES, (FOLK,), estimated=method in ("g", "rl_only")
+            ),
             "paper": Preset(paper, hours, TWO_CORES, (FOLK,)),
         },
         aliases={"original": "paper"},
@@ -181,5 +185,6 @@ FAMILY = Family(
     (_note_rnn(), *(_tutor(method) for method in TITLES)),
     report="experiments.melodies.table",
     benchmarks={"tutor": "experiments.melodies.bench:tutor"},
+    artefacts=("*.mid",),
     domain="experiments.melodies.domain:MELODIES",
 )

@@ -92,8 +92,8 @@ def render(
 
     The folder gets `composition1.mid`, `composition2.mid`, ... (and the same as `.wav`), and
     `piano_roll.png`, with more than eight also `piano_roll2.png` and so on; files of these names
-    from before are deleted. A primer comes first in the MIDI files. The pictures, like the reward,
-    take swapped events for what they are elsewhere.
+    from before are deleted. A primer comes first in the MIDI files. Pictures and reward
+    read swapped events unswapped: 0 ends a note, 1 holds it.
     """
     events = _events(made)
     folder.mkdir(parents=True, exist_ok=True)

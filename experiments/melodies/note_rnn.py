@@ -18,7 +18,7 @@ from experiments.melodies.domain import MELODIES, SWAPPED
 from experiments.run import Context
 from experiments.train import Outcomes, Row, data_used, train
 from experiments.trained import Trained
-from tutor.config import DataConfig, NoteRNNConfig
+from tutor.config import MelodyDataConfig, NoteRNNConfig
 from tutor.evaluation import Composer, Compositions, Policy
 from tutor.prior import (
     PriorLearner,
@@ -119,7 +119,7 @@ def compose(graph: Graph, prior: Params, seed: int, count: int, tick: Tick) -> C
     return composer.compose(Policy(prior, prior), jax.random.key(seed), count, tick=tick)
 
 
-def load_melodies(config: DataConfig, data_dir: Path | None, *, swapped: bool) -> MelodySet:
+def load_melodies(config: MelodyDataConfig, data_dir: Path | None, *, swapped: bool) -> MelodySet:
     """Return the configured melodies, cut to the configured numbers.
 
     `swapped` exchanges rests and holds.

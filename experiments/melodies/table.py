@@ -6,7 +6,7 @@ from pathlib import Path
 from common.plot import learning_curves
 from common.record import Record
 from common.table import Cell, Table, summarize
-from experiments.melodies.catalogue import COLUMNS, TABLE_1
+from experiments.melodies.catalogue import COLUMNS, FIGURES, TABLE_1
 
 NAMES: Mapping[str, str] = {
     "note_rnn": "Note RNN",
@@ -26,7 +26,6 @@ MEANS = {
 """Measures of ours below the paper's statistics."""
 
 PRESETS = ("paper", "vectorised")
-FIGURES = {"reward": "music-theory reward", "log_prior": "log p(a|s)"}
 
 
 def section(records: Iterable[Record], folder: Path) -> list[str]:

@@ -19,12 +19,13 @@ from common.record import FILE_NAME, DataUsed, Record, read_record
 from common.run_directory import RunDirectory, RunInUse
 from common.training import Schedule, Tick
 from experiments import registry, trained
+from experiments.melodies.catalogue import FIGURES
 from experiments.melodies.domain import SWAPPED
 from experiments.run import Context, Options, seed_path
 from experiments.run import run as run_experiment
 from experiments.train import Outcomes, Row, train
 from experiments.trained import Trained
-from tutor.config import EvaluationConfig, NoteRNNRun, TutorConfig
+from tutor.config import CompositionConfig, NoteRNNRun, TutorConfig
 from tutor.evaluation import Composer, Policy
 from tutor.learn_state import LearnState
 from tutor.learner import Quirks, TutorLearner
@@ -34,8 +35,6 @@ from tutor.size import compositions_bytes
 _SAME_QUIRKS = (
     "Train one with the same setting into another --out, and give it with --set note_rnn.run=DIR."
 )
-FIGURES = {"reward": "music-theory reward", "log_prior": "log p(a|s)"}
-"""Metric of the evaluations during tuning → its label."""
 
 
 def run(context: Context) -> Outcomes:
@@ -96,7 +95,7 @@ def run(context: Context) -> Outcomes:
 
 
 def _require_memory(
-    learner: TutorLearner, prior: Params, settings: EvaluationConfig, length: int, seeds: int
+    learner: TutorLearner, prior: Params, settings: CompositionConfig, length: int, seeds: int
 ) -> None:
     """Refuse a memory of transitions, or compositions, that can't fit, before anything is made."""
     state = jax.eval_shape(partial(learner.initial_state, prior, 0))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from experiments.registry import Experiment, Family, Preset
+from experiments.registry import TWO_CORES, Experiment, Family, Preset
 from highway.config import (
     DataConfig,
     EvaluationConfig,
@@ -12,13 +12,17 @@ from highway.config import (
 )
 from highway.metric import metric
 from highway.size import parameter_count, units_for_budget
-from tutor.config import DataConfig as MelodyDataConfig
-from tutor.config import EvaluationConfig as MelodyEvaluationConfig
-from tutor.config import LearnConfig, NoteRNNConfig, PriorConfig, TutorConfig
-from tutor.config import ModelConfig as MelodyModelConfig
+from tutor.config import (
+    CompositionConfig,
+    LearnConfig,
+    MelodyDataConfig,
+    NoteRNNConfig,
+    PriorConfig,
+    SequenceModelConfig,
+    TutorConfig,
+)
 from tutor.music.metric import composed
 
-TWO_CORES = "2 CPU cores"
 VOCABULARY = 65
 """Characters of tiny Shakespeare."""
 DATA = ("tiny_shakespeare", "chorale_melodies")
@@ -72,7 +76,7 @@ _TRAIN = TrainConfig(
 )
 _NOTE_RNN = NoteRNNConfig(
     data=MelodyDataConfig("chorale_melodies"),
-    model=MelodyModelConfig(units=64),
+    model=SequenceModelConfig(units=64),
     prior=PriorConfig(
         iterations=600,
         batch_size=64,
@@ -91,7 +95,7 @@ _TUTOR = TutorConfig(
         replay_capacity=20_000,
         epsilon_iterations=60_000,
     ),
-    evaluation=MelodyEvaluationConfig(every=20_000, final_compositions=5_000),
+    evaluation=CompositionConfig(every=20_000, final_compositions=5_000),
 )
 _CPU = QuickstartConfig(
     data=DataConfig("tiny_shakespeare"),
@@ -109,14 +113,14 @@ _SMOKE = QuickstartConfig(
     note_rnn=replace(
         _NOTE_RNN,
         data=MelodyDataConfig("chorale_melodies", train_melodies=40, evaluation_melodies=10),
-        model=MelodyModelConfig(units=16),
+        model=SequenceModelConfig(units=16),
         prior=replace(_NOTE_RNN.prior, iterations=40, batch_size=16, evaluate_every=20),
         final_compositions=200,
     ),
     tutor=replace(
         _TUTOR,
         learn=replace(_TUTOR.learn, iterations=2_000, replay_capacity=1_000, report_every=1_000),
-        evaluation=MelodyEvaluationConfig(every=1_000, final_compositions=200),
+        evaluation=CompositionConfig(every=1_000, final_compositions=200),
     ),
 )
 

@@ -9,9 +9,7 @@ from pathlib import Path
 from common.error import DataError
 from common.plot import LARGEST_BYTES
 from common.record import FILE_NAME, Record, find_records, read_record
-
-ARTEFACTS = ("*.png", "*.txt", "*.mid")
-"""Files of a run that are committed beside its record."""
+from experiments.registry import artefacts
 
 
 def add_run(run_dir: Path, results_dir: Path) -> Path:
@@ -29,7 +27,7 @@ def add_run(run_dir: Path, results_dir: Path) -> Path:
     target = results_dir / record.experiment / record.preset / f"seed{record.seed}"
     _require_same_settings(record, target)
     files = [run_dir / FILE_NAME]
-    files += [path for glob in ARTEFACTS for path in sorted(run_dir.glob(glob)) if path.is_file()]
+    files += [path for glob in artefacts() for path in sorted(run_dir.glob(glob)) if path.is_file()]
     for path in files[1:]:
         if path.stat().st_size > LARGEST_BYTES:
             raise DataError(

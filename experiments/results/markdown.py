@@ -8,9 +8,8 @@ from types import ModuleType
 from common.metric import Metric
 from common.record import Record, write_atomically
 from common.table import Cell, Table
-from experiments.registry import Experiment, Family
+from experiments.registry import Experiment, Family, artefacts
 from experiments.results.cells import RIGHT, command, device_and_hours, other_seeds, result_cells
-from experiments.results.commit import ARTEFACTS
 from experiments.results.row import Row, result_rows
 from experiments.results.verdict import RULES
 
@@ -147,7 +146,7 @@ def _links(runs: Iterable[tuple[str, str]], folder: Path) -> str:
     lines = []
     for experiment, preset in runs:
         seeds = sorted((folder / experiment / preset).glob("seed*"), key=lambda p: (len(p.name), p))
-        paths = [path for seed in seeds for glob in ARTEFACTS for path in sorted(seed.glob(glob))]
+        paths = [path for seed in seeds for glob in artefacts() for path in sorted(seed.glob(glob))]
         links = [
             f"[{path.parent.name} {path.stem}]({path.relative_to(folder).as_posix()})"
             for path in paths

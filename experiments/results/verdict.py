@@ -81,7 +81,7 @@ class Departure:
     unavoidable: bool
     """Whether the paper's data can't be had, and this is the experiment's stand-in for them."""
     others: int
-    """How many of the settings the amounts don't speak of."""
+    """How many changed settings are no Amount, Prefix or Dataset."""
 
     @property
     def only_in_data(self) -> bool:

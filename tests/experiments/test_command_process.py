@@ -79,7 +79,15 @@ def test_a_second_signal_kills_while_python_hears_nothing():
     assert time.monotonic() - begin < 5
 
 
-@pytest.mark.parametrize("streams", [">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full"])
+@pytest.mark.parametrize(
+    "streams",
+    [
+        pytest.param(">&-", marks=pytest.mark.slow),
+        pytest.param("2>&-", marks=pytest.mark.slow),
+        "<&- >&- 2>&-",
+        "2>/dev/full",
+    ],
+)
 def test_the_work_goes_on_without_standard_streams(tmp_path, streams):
     done = shell(f"$E {' '.join(RUN)} --out {tmp_path}/runs {streams}")
     assert done.returncode == 0, done.stderr

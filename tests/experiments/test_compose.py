@@ -18,11 +18,11 @@ from experiments import trained
 from experiments.cli import main
 from experiments.compose import compose
 from experiments.melodies.domain import MELODIES
-from tutor.config import ModelConfig
+from tutor.config import SequenceModelConfig
 from tutor.evaluation import Policy
 from tutor.music.theory import score_composition
 
-MODEL = ModelConfig(units=8, initial_range=1.0)
+MODEL = SequenceModelConfig(units=8, initial_range=1.0)
 DATA = DataUsed("none", "1.0.0", None, {}, {})
 PRIMER = [14, 1, 16, 0, 18, 1, 0, 21]
 

@@ -13,21 +13,21 @@ from common.record import DataUsed, Record, write_record
 from experiments import trained
 from experiments.melodies.domain import MELODIES
 from experiments.trained import Trained
-from tutor.config import ModelConfig
+from tutor.config import SequenceModelConfig
 from tutor.evaluation import Compositions, Policy
 
 DATA = DataUsed("songs", "1.0.0", "others", {"train": 5}, {"songs.zip": "0" * 64})
 NOTES = {"swapped_specials": True}
 
 
-def model(config: ModelConfig = ModelConfig(units=6)) -> Trained:  # noqa: B008 - immutable
+def model(config: SequenceModelConfig = SequenceModelConfig(units=6)) -> Trained:  # noqa: B008 - immutable
     graph, params = trained.make_graph(config, MELODIES.num_events)
     tuned = jax.tree.map(lambda leaf: leaf + 1, params)
     return Trained(MELODIES, graph, Policy(tuned, params), config, "g", DATA, NOTES)
 
 
 def initial(**settings) -> dict:
-    return trained.make_graph(ModelConfig(**settings), 5)[1]
+    return trained.make_graph(SequenceModelConfig(**settings), 5)[1]
 
 
 def sizes(tree) -> dict[str, tuple[int, ...]]:
@@ -57,7 +57,7 @@ def test_settings_of_an_lstm_reach_it():
 
 @pytest.mark.parametrize("core", [{}, {"core": "rhn", "depth": 2}])
 def test_what_is_saved_is_loaded(tmp_path, core):
-    saved = model(ModelConfig(units=6, **core))
+    saved = model(SequenceModelConfig(units=6, **core))
     trained.save(tmp_path, saved)
     loaded = trained.load(tmp_path)
     jax.tree.map(np.testing.assert_array_equal, loaded.policy, saved.policy)
@@ -89,9 +89,9 @@ def test_a_model_saved_without_its_domain_and_data_is_known_by_what_lies_beside_
     file.write_text(json.dumps(content))
     record = Record(
         experiment="note_rnn", preset="cpu", seed=0, status="done", command="", overrides=[],
-        config=to_dict(ModelConfig()), parameters=1, metrics={}, curve=[], seconds={}, device={},
-        data=[replace(DATA, name="beside")], versions={}, commit="", commits=[], dirty=False,
-        finished="",
+        config=to_dict(SequenceModelConfig()), parameters=1, metrics={}, curve=[], seconds={},
+        device={}, data=[replace(DATA, name="beside")], versions={}, commit="", commits=[],
+        dirty=False, finished="",
     )  # fmt: skip
     part = trained.load(tmp_path)  # without a record beside it, as in a run of several parts
     assert part.data.name == "unknown"

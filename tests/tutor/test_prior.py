@@ -13,7 +13,7 @@ from common.checkpoint import Checkpoints, abstract, digest
 from common.error import DataError
 from experiments.trained import core_factory
 from tutor import prior
-from tutor.config import ModelConfig, PriorConfig
+from tutor.config import PriorConfig, SequenceModelConfig
 from tutor.prior import (
     PriorLearner,
     cost,
@@ -27,8 +27,8 @@ from tutor.prior import (
 from tutor.sequence_model import make_model
 
 EVENTS = 9
-LSTM = ModelConfig(units=6)
-RHN = ModelConfig(core="rhn", units=6, depth=2)
+LSTM = SequenceModelConfig(units=6)
+RHN = SequenceModelConfig(core="rhn", units=6, depth=2)
 BOTH = pytest.mark.parametrize("model", [LSTM, RHN], ids=["lstm", "rhn"])
 CONFIG = PriorConfig(
     iterations=40, batch_size=5, steps=7, masked=2, learning_rate=0.01, decay_every=10

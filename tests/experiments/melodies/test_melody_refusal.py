@@ -52,7 +52,7 @@ def test_a_note_rnn_of_another_vocabulary(tmp_path, capsys, note_rnn):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["learn.iterations=1300"], ["learn.iterations=1300", "evaluation.every=600"]),
+        (["learn.iterations=1320"], ["learn.iterations=1320", "evaluation.every=600"]),
         (
             ["learn.environments=28", "learn.replay_capacity=420"],
             ["learn.iterations=1200", "28 environments", "140"],
