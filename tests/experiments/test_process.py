@@ -7,8 +7,6 @@ import subprocess
 import sys
 import time
 
-import jax
-import numpy as np
 import pytest
 
 from common.error import InterruptedRun
@@ -79,27 +77,6 @@ def test_a_second_signal_kills_while_python_hears_nothing():
     process.communicate(timeout=60)
     assert process.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM)
     assert time.monotonic() - begin < 5
-
-
-def test_sampling_hears_signals():
-    from highway_case import experiment, random_params
-
-    from highway.language_model import make_graph
-    from highway.sampling import sample
-
-    config, vocabulary = experiment(units=6, depth=2, layers=1)
-    params = random_params(config, vocabulary)
-    ticks = []
-
-    def tick():
-        ticks.append(time.monotonic())
-        if len(ticks) > 5:
-            raise InterruptedRun("stopped", signal.SIGINT)
-
-    prompt = np.asarray([1], np.int32)
-    with pytest.raises(InterruptedRun):
-        sample(make_graph(config, vocabulary), params, jax.random.key(0), prompt, 10**7, tick=tick)
-    assert max(np.diff(ticks)[1:]) < 10
 
 
 @pytest.mark.parametrize("streams", [">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full"])

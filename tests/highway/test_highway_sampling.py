@@ -1,5 +1,7 @@
 """Text drawn from a model."""
 
+import time
+
 import highway_numpy as reference
 import jax
 import jax.numpy as jnp
@@ -82,3 +84,18 @@ def test_frequencies_follow_the_tempered_softmax(network, temperature):
     found = np.bincount(drawn, minlength=11) / count
     np.testing.assert_allclose(found, expected, atol=4 * np.sqrt(0.25 / count))
     assert abs(found - expected).max() < 0.02
+
+
+def test_a_long_text_can_be_stopped(network):
+    _, graph_, params = network
+    ticks = []
+
+    def tick():
+        ticks.append(time.monotonic())
+        if len(ticks) > 5:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        sample(graph_, params, jax.random.key(0), PROMPT, 10**7, tick=tick)
+
+    assert max(np.diff(ticks)[1:]) < 10  # the first call compiles
