@@ -37,6 +37,7 @@ class Interrupt:
         """
         self.received: int | None = None
         self._process = process or this_process()
+        self._raised = False
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "Interrupt":
@@ -55,7 +56,7 @@ class Interrupt:
         self._told.close()
         self._watcher.join()
         self._heard.close()
-        if kind is None:  # a signal after the last check
+        if kind is None and not self._raised:  # for a signal after the last check
             self.check()
 
     def check(self) -> None:
@@ -66,6 +67,7 @@ class Interrupt:
         """
         for number in self._process.gather(self.received):
             if number is not None:
+                self._raised = True
                 raise InterruptedRun(f"stopped by {signal.Signals(number).name}", number)
 
     def _note(self, number: int, _: FrameType | None) -> None:

@@ -33,9 +33,9 @@ def prepare() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     # A file that is opened later would get the number of a closed stream, and all that is printed.
-    for number in (0, 1, 2):
+    for descriptor in (0, 1, 2):
         try:
-            os.fstat(number)
+            os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     codecs.register_error(PLAIN, as_plain_text)
@@ -45,7 +45,7 @@ def prepare() -> None:
 def finish(code: int) -> int:
     """Writes what is left to standard output; returns the exit code, given that of the command."""
     sys.stdout.flush()
-    error = sys.stdout.buffer.raw.error  # type: ignore[attr-defined]
+    error = sys.stdout.buffer.raw.error  # type: ignore[union-attr]
     if error is None or error.errno == errno.EPIPE:  # `... | head`: nobody reads on
         return code
     print(f"error: standard output can't be written: {error.strerror}.", file=sys.stderr)
@@ -64,7 +64,7 @@ class Output(io.RawIOBase):
         self.error: OSError | None = None
         self._descriptor = descriptor
 
-    def write(self, data) -> int:  # type: ignore[no-untyped-def,override]
+    def write(self, data) -> int:
         """Writes some of the bytes; returns how many."""
         while self.error is None:
             try:
@@ -101,7 +101,7 @@ def as_plain_text(error: UnicodeError) -> tuple[str, int]:
 def _plain(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # how Python holds a byte it couldn't decode
         return f"\\x{ord(character) - 0xDC00:02x}"
-    base, *marks = unicodedata.normalize("NFKD", character)
+    base, *marks = list(unicodedata.normalize("NFKD", character))
     if base.isascii() and all(map(unicodedata.combining, marks)):
         return base
     if (name := unicodedata.name(character, "")).startswith("GREEK "):

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import ArrayLike
 
 from highway.language_model import Graph, Params
 
@@ -19,7 +20,7 @@ def sample(
     graph: Graph,
     params: Params,
     key: jax.Array,
-    prompt: jax.Array,
+    prompt: ArrayLike,
     count: int,
     temperature: float = 1.0,
     tick: Callable[[], None] = lambda: None,
@@ -28,7 +29,7 @@ def sample(
 
     Temperature 0 takes the likeliest token each time. `tick` is called now and then and may raise.
     """
-    carry = _begin(graph, params, prompt, count)
+    carry = _begin(graph, params, jnp.asarray(prompt), count)
     keys = jax.random.split(key, count)
     done = stride = 0
     while done < count:
