@@ -128,6 +128,12 @@ def test_file_names_that_are_not_utf8(command):
     assert b"/nowhere/\\xff" in done.stderr
 
 
+def test_a_cache_folder_whose_name_is_not_utf8(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HIGHWAY_TUTOR_CACHE", os.fsdecode(os.fsencode(tmp_path) + b"/\xe9"))
+    assert main(["data", "tiny_shakespeare"]) == 2
+    assert "HIGHWAY_TUTOR_CACHE" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", [["devices"], ["data"], RUN])
 def test_no_home_directory(command, tmp_path, capsys, monkeypatch):
     """In a process of a user id that isn't in the list of users, where the system allows one."""
