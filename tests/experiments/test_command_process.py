@@ -128,10 +128,19 @@ def test_file_names_that_are_not_utf8(command):
     assert b"/nowhere/\\xff" in done.stderr
 
 
-def test_a_cache_folder_whose_name_is_not_utf8(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("HIGHWAY_TUTOR_CACHE", os.fsdecode(os.fsencode(tmp_path) + b"/\xe9"))
-    assert main(["data", "tiny_shakespeare"]) == 2
-    assert "HIGHWAY_TUTOR_CACHE" in capsys.readouterr().err
+def test_a_cache_folder_whose_name_is_not_utf8(tmp_path):
+    done = shell(f"HIGHWAY_TUTOR_CACHE=$(printf '{tmp_path}/\\351') $E data tiny_shakespeare")
+    assert done.returncode == 2
+    assert b"HIGHWAY_TUTOR_CACHE" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_an_environment_that_jax_cannot_read():
+    done = shell("JAX_ENABLE_X64=maybe $E devices")
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: JAX can't start: ")
+    assert b"JAX_ENABLE_X64" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
 
 
 @pytest.mark.parametrize("command", [["devices"], ["data"], RUN])
