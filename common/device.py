@@ -32,8 +32,12 @@ def configure(platform: str, cache: Path | None) -> None:
     if platform != "auto":
         os.environ["JAX_PLATFORMS"] = _JAX_NAMES[platform]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import jax
-
+    try:
+        import jax
+    except ValueError as error:  # a variable of JAX's own with a value that it can't read
+        raise ConfigError(
+            f"JAX can't start: {error}.\nCorrect that environment variable, or unset it."
+        ) from None
     if cache is not None:
         compile_cache.use(cache)
     try:

@@ -33,9 +33,9 @@ def prepare() -> None:
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.SIG_DFL)
     # A file that is opened later would get the number of a closed stream, and all that is printed.
-    for number in (0, 1, 2):
+    for descriptor in (0, 1, 2):
         try:
-            os.fstat(number)
+            os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     codecs.register_error(PLAIN, as_plain_text)

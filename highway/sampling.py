@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import ArrayLike
 
 from highway.language_model import Graph, Params
 
@@ -20,7 +21,7 @@ def sample(
     graph: Graph,
     params: Params,
     key: jax.Array,
-    prompt: jax.Array | np.ndarray,
+    prompt: ArrayLike,
     count: int,
     temperature: float = 1.0,
     tick: Callable[[], None] = lambda: None,
@@ -39,7 +40,7 @@ def sample(
     Returns:
       The tokens drawn, int [count].
     """
-    carry = _begin(graph, params, prompt, count)
+    carry = _begin(graph, params, jnp.asarray(prompt), count)
     keys = jax.random.split(key, count)
     done = stride = 0
     while done < count:

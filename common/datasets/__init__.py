@@ -44,19 +44,30 @@ def default_cache_dir() -> Path:
     A relative $XDG_CACHE_HOME is ignored, as its specification demands.
 
     Raises:
-      ConfigError: the user has no home directory, as in a container under a foreign user id.
+      ConfigError: the user has no home directory, as in a container under a foreign user id; or the
+        folder's name isn't UTF-8, which the format of prepared data doesn't bear.
     """
     try:
         if own := os.environ.get("HIGHWAY_TUTOR_CACHE"):
-            return Path(own).expanduser()
-        xdg = os.environ.get("XDG_CACHE_HOME", "")
-        root = Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache"
-        return root / "highway-tutor"
+            folder = Path(own).expanduser()
+        else:
+            xdg = os.environ.get("XDG_CACHE_HOME", "")
+            root = Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache"
+            folder = root / "highway-tutor"
     except RuntimeError as error:  # pathlib's own message is true in all cases
-        raise ConfigError(
-            f"no place for datasets and compiled programs: {str(error).rstrip('.')}.\n"
-            "Name a folder in the environment variable HIGHWAY_TUTOR_CACHE."
-        ) from None
+        raise _no_cache(str(error).rstrip(".")) from None
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError:
+        raise _no_cache(f"{folder.absolute()} isn't UTF-8") from None
+    return folder
+
+
+def _no_cache(reason: str) -> ConfigError:
+    return ConfigError(
+        f"no place for datasets and compiled programs: {reason}.\n"
+        "Name a folder in the environment variable HIGHWAY_TUTOR_CACHE."
+    )
 
 
 def load(

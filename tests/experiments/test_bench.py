@@ -10,6 +10,7 @@ from experiments.melodies import bench as melodies
 def test_the_tutor_benchmark_prints_one_flat_object_of_numbers(monkeypatch, capsys):
     monkeypatch.setattr(melodies, "COMPOSITIONS", 100)
     monkeypatch.setattr(melodies, "SETTINGS", ("vectorised",))
+    monkeypatch.setattr(melodies, "SEEDS", 1)  # compiled once
     monkeypatch.setattr(bench, "PRODUCT_SIZE", 64)
     monkeypatch.setattr(bench, "PIECES", 1)
     assert main(["bench", "tutor", "--json", "--seconds", "0.01"]) == 0

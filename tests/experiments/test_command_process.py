@@ -34,7 +34,6 @@ def test_a_signal_at_any_moment_of_the_start_stops_the_run(tmp_path, number):
     """Imports swallowed a third of them; libraries turned others into their own errors."""
     moments = random.Random(int(number))
     for k in range(8):
-        # A shell's background jobs ignore SIGINT, and so may whoever runs these tests.
         process = subprocess.Popen(
             [*COMMAND, *RUN, "--out", str(tmp_path / str(k))],
             stdout=subprocess.DEVNULL,
@@ -73,10 +72,11 @@ def test_a_second_signal_kills_while_python_hears_nothing():
     for _ in range(2):
         time.sleep(0.7)
         process.send_signal(signal.SIGTERM)
-    begin = time.monotonic()
-    process.communicate(timeout=60)
+    try:
+        process.communicate(timeout=10)
+    finally:
+        process.kill()
     assert process.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM)
-    assert time.monotonic() - begin < 5
 
 
 @pytest.mark.parametrize(
@@ -126,6 +126,21 @@ def test_file_names_that_are_not_utf8(command):
     assert done.returncode in (2, 3)
     assert b"Traceback" not in done.stderr
     assert b"/nowhere/\\xff" in done.stderr
+
+
+def test_a_cache_folder_whose_name_is_not_utf8(tmp_path):
+    done = shell(f"HIGHWAY_TUTOR_CACHE=$(printf '{tmp_path}/\\351') $E data tiny_shakespeare")
+    assert done.returncode == 2
+    assert b"HIGHWAY_TUTOR_CACHE" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_an_environment_that_jax_cannot_read():
+    done = shell("JAX_ENABLE_X64=maybe $E devices")
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: JAX can't start: ")
+    assert b"JAX_ENABLE_X64" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
 
 
 @pytest.mark.parametrize("command", [["devices"], ["data"], RUN])

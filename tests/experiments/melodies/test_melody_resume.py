@@ -29,7 +29,11 @@ sys.exit(main(sys.argv[2:]))
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "at"), [(signal.SIGTERM, 143, 800), (signal.SIGKILL, -9, 600)]
+    ("number", "code", "at"),
+    [
+        (signal.SIGTERM, 143, 800),
+        pytest.param(signal.SIGKILL, -9, 600, marks=pytest.mark.slow),
+    ],
 )
 def test_two_seeds_stopped_in_the_middle_end_with_the_same_bits(
     tuned, note_rnn, tmp_path, capsys, number, code, at

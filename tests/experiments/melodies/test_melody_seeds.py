@@ -99,6 +99,7 @@ def start(out: Path, name: str) -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 def test_two_tutors_that_need_the_same_note_rnn(tmp_path):
     """One trains it, the other waits and then tunes the same."""
     names = (Q, "tutor_melodies_psi")
