@@ -26,6 +26,11 @@ T = TypeVar("T")
 LARGEST = 10**9
 """Beyond any sensible count, and within what 32-bit indices hold."""
 
+DEEPEST = 1000
+"""Layers are built one by one: a model of more would take minutes to compile."""
+
+Depth = Annotated[int, Field(gt=0, le=DEEPEST)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 PositiveInt = Annotated[int, Field(gt=0, le=LARGEST)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -95,6 +100,25 @@ def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{key}={first['input']!r}: {first['msg']}.") from None
+
+
+def fill(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested dictionaries with the defaults of settings that they lack, unchecked.
+
+    Args:
+      kind: the class of the configuration.
+      values: what there is of it; settings that `kind` doesn't have stay.
+    """
+    filled = dict(values)
+    hints = get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(hints[field.name]) and isinstance(
+            values.get(field.name), Mapping
+        ):
+            filled[field.name] = fill(hints[field.name], values[field.name])
+        elif field.name not in values and field.default is not dataclasses.MISSING:
+            filled[field.name] = field.default
+    return filled
 
 
 def override(config: T, assignments: Iterable[str]) -> T:

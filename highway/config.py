@@ -3,10 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from common.config import (
     DATASET,
     IMMATERIAL,
     Amount,
+    Depth,
     DropoutRate,
     FiniteFloat,
     NonNegativeFloat,
@@ -37,11 +40,11 @@ class ModelConfig:
 
     core: Literal["rhn", "dt_rnn", "dts_rnn", "lstm"] = "rhn"
     """Kind of recurrent cell."""
-    depth: PositiveInt = 10
+    depth: Depth = 10
     """Highway (or transition) steps within one time step, L in the paper."""
     units: PositiveInt = 830
     """Width of the recurrent state."""
-    layers: PositiveInt = 1
+    layers: Depth = 1
     """Recurrent cells stacked on one another."""
     tied: bool = True
     """One matrix serves as embedding and as softmax weights (Press & Wolf 2017)."""
@@ -101,7 +104,7 @@ class TrainConfig:
     """Time steps in one window of truncated back-propagation."""
     learning_rate: PositiveFloat = 0.2
     """Learning rate of the first epochs."""
-    learning_rate_decay: PositiveFloat = 1.02
+    learning_rate_decay: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.02
     """The rate is divided by this once per epoch after the first `constant_epochs`."""
     constant_epochs: NonNegativeInt = 20
     """Epochs before the learning rate decays."""

@@ -8,6 +8,7 @@ from common.config import (
     DATASET,
     IMMATERIAL,
     Amount,
+    Depth,
     FiniteFloat,
     NonNegativeFloat,
     NonNegativeInt,
@@ -15,6 +16,7 @@ from common.config import (
     PositiveInt,
     PositiveShare,
     Prefix,
+    Seed,
     Share,
 )
 from common.error import ConfigError
@@ -43,7 +45,7 @@ class SequenceModelConfig:
     """Kind of recurrent cell."""
     units: PositiveInt = 100
     """Width of the recurrent state."""
-    depth: PositiveInt = 1
+    depth: Depth = 1
     """Highway steps within one time step. RHN only."""
     initial_range: PositiveFloat = 0.1
     """Weights start uniform in ± this."""
@@ -94,7 +96,12 @@ class PriorConfig:
     """Updates between two evaluations on the validation melodies."""
 
     def __post_init__(self):
-        """Raise ConfigError where nothing would be left to learn from."""
+        """Raise ConfigError where nothing would be left to learn from, or the rate be the floor."""
+        if self.learning_rate < self.learning_rate_floor:
+            raise ConfigError(
+                f"prior.learning_rate={self.learning_rate:g} is below "
+                f"prior.learning_rate_floor={self.learning_rate_floor:g}: lower that too."
+            )
         if self.masked >= self.steps:
             raise ConfigError(
                 f"prior.masked={self.masked} masks all of prior.steps={self.steps} predictions."
@@ -209,7 +216,7 @@ class NoteRNNRun:
 
     preset: str = "paper"
     """Preset of the experiment note_rnn, which is run first if it hasn't been."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of that run."""
     run: str = ""
     """Directory of a finished run of note_rnn that is taken instead, whatever its settings."""

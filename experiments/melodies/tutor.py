@@ -20,16 +20,15 @@ from common.run_directory import RunDirectory, RunInUse
 from common.training import Schedule, Tick
 from experiments import registry, trained
 from experiments.melodies.catalogue import FIGURES
-from experiments.melodies.domain import SWAPPED
+from experiments.melodies.domain import MELODIES, SWAPPED
 from experiments.run import Context, Options, seed_path
 from experiments.run import run as run_experiment
 from experiments.train import Outcomes, Row, train
 from experiments.trained import Trained
-from tutor.config import CompositionConfig, NoteRNNRun, TutorConfig
+from tutor.config import NoteRNNRun, TutorConfig
 from tutor.evaluation import Composer, Policy
 from tutor.learn_state import LearnState
 from tutor.learner import Quirks, TutorLearner
-from tutor.sequence_model import Params
 from tutor.size import compositions_bytes
 
 _SAME_QUIRKS = (
@@ -41,12 +40,12 @@ def run(context: Context) -> Outcomes:
     """Tune the Note RNN by Q-learning; count what each seed's policy composes."""
     config: TutorConfig = context.config
     learn, evaluation = config.learn, config.evaluation
+    _require_memory(config, len(context.seeds))
     note_rnn = find_note_rnn(config, context.options)
     domain, prior = note_rnn.domain, note_rnn.policy.prior
     data = _data(note_rnn)
     quirks = Quirks(True, learn.method == "g") if config.original_quirks else Quirks()
     learner = TutorLearner(learn, note_rnn.graph, domain.num_events, domain.environment, quirks)
-    _require_memory(learner, prior, evaluation, domain.length, len(context.seeds))
     composer = Composer(note_rnn.graph, learn.method, domain.environment, domain.length)
 
     def validate(
@@ -94,14 +93,18 @@ def run(context: Context) -> Outcomes:
     return outcomes
 
 
-def _require_memory(
-    learner: TutorLearner, prior: Params, settings: CompositionConfig, length: int, seeds: int
-) -> None:
-    """Refuse a memory of transitions, or compositions, that can't fit, before anything is made."""
+def _require_memory(config: TutorConfig, seeds: int) -> None:
+    """Refuse a memory of transitions, or compositions, that can't fit, before anything trains."""
+    if config.note_rnn.run:
+        model = trained.load(Path(config.note_rnn.run)).model
+    else:
+        model = registry.find("note_rnn").preset(config.note_rnn.preset).config.model
+    graph, prior = trained.make_graph(model, MELODIES.num_events)
+    learner = TutorLearner(config.learn, graph, MELODIES.num_events, MELODIES.environment)
     state = jax.eval_shape(partial(learner.initial_state, prior, 0))
     held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     device.require_memory(seeds * held, "learn.replay_capacity or learn.environments")
-    needed = compositions_bytes(settings.final_compositions, length)
+    needed = compositions_bytes(config.evaluation.final_compositions, MELODIES.length)
     device.require_memory(needed, "evaluation.final_compositions")
 
 

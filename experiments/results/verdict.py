@@ -1,6 +1,5 @@
 """Whether a run is the paper's run, and how its result compares with what the paper printed."""
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from common.config import (
     OnlyFor,
     Prefix,
     differences,
+    fill,
     flatten,
     from_dict,
     meanings,
@@ -102,9 +102,10 @@ def material(kind: type, values: dict[str, Any], metric: str) -> dict[str, Any]:
         keep what was; one that has gone since is material.
       metric: the metric's name.
     """
-    # Where a setting has since gone or narrowed, the record's own words stand.
-    with contextlib.suppress(ConfigError):
+    try:
         values = to_dict(from_dict(kind, values))
+    except ConfigError:  # a setting has since gone or narrowed: the record's own words stand
+        values = fill(kind, values)
     known, split = meanings(kind), MetricName.parse(metric).split
 
     def matters(key: str) -> bool:

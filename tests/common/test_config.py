@@ -3,7 +3,7 @@ from typing import Literal
 
 import pytest
 
-from common.config import PositiveInt, differences, from_dict, override, to_dict
+from common.config import PositiveInt, differences, fill, from_dict, override, to_dict
 from common.error import ConfigError
 
 
@@ -68,3 +68,10 @@ def test_differences_name_every_leaf_that_changed():
         "name: x → z",
     ]
     assert differences({"a": None}, {}) == ["a: None → (absent)"]
+
+
+def test_filling_adds_defaults_and_checks_nothing():
+    old = {"model": {"depth": -5, "gone": 1}}
+    filled = fill(Outer, old)
+    assert filled["model"] == {"depth": -5, "gone": 1, "rate": 0.5, "kind": "a", "tied": True}
+    assert old == {"model": {"depth": -5, "gone": 1}}

@@ -80,6 +80,7 @@ def test_table_gives_every_column_on_demand(capsys):
     [
         ("note_rnn", "prior.learning_rate_decay=1.5"),
         ("tutor_melodies_q", "learn.discount=2"),
+        ("quickstart", "rhn.depth=100000"),
         ("tutor_melodies_q", "learn.target_rate=5"),
         ("tutor_melodies_q", "learn.epsilon_start=2"),
         ("tutor_melodies_q", "learn.epsilon_end=1.01"),
@@ -93,12 +94,23 @@ def test_shares_and_probabilities_have_their_range(capsys, name, setting):
     assert "less than" in error
 
 
+def test_rates_fall_and_seeds_are_those_of_the_command_line(capsys):
+    for name, setting, words in (
+        (PTB_ROW, "train.learning_rate_decay=0.85", "greater than or equal to 1"),
+        ("note_rnn", "prior.learning_rate=1e-4", "prior.learning_rate_floor"),
+        ("tutor_melodies_q", "note_rnn.seed=4294967296", "note_rnn.seed"),
+    ):
+        code, _, error = run(capsys, "run", name, "--set", setting)
+        assert code == 2
+        assert words in error
+    assert run(capsys, "show", "tutor_melodies_q", "--set", "note_rnn.seed=4294967295")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("name", "setting", "lower"),
     [
         (PTB_ROW, "model.units=1000000000", "model.units"),
         (PTB_ROW, "train.batch_size=1000000000", "train.batch_size"),
-        (PTB_ROW, "model.layers=1000000000", "model.layers"),
         ("note_rnn", "model.units=1000000000", "model.units"),
         ("note_rnn", "prior.batch_size=1000000000", "prior.batch_size"),
         ("note_rnn", "final_compositions=1000000000", "final_compositions"),
