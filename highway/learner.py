@@ -229,7 +229,7 @@ def update(
     Args:
       graph: the model's structure, from `make_graph`.
       optimizer: any optax optimiser. Gradients are clipped only if it clips them.
-      config: of these settings only `weight_decay` is used.
+      config: of these settings `weight_decay` and `softmax_chunk` are used.
       params: see `LanguageModel`.
       optimizer_state: from `optimizer.init(params)` or the last update.
       recurrent: the recurrent state before the window, from `LanguageModel.initial_state` or the
@@ -272,7 +272,9 @@ def cost(
       summed over the window's tokens.
     """
     model = nnx.merge(graph, params)
-    recurrent, losses = model.token_losses(recurrent, inputs, targets, masks)
+    recurrent, losses = model.token_losses(
+        recurrent, inputs, targets, masks, chunk=config.softmax_chunk
+    )
     squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
     loss = jnp.sum(losses)
     return loss / inputs.shape[0] + 0.5 * config.weight_decay * squares, (recurrent, loss)
