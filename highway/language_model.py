@@ -4,13 +4,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 
 from common.compute import SCAN, Compute
 from common.recurrent import Masks, dropout_mask, uniform
 from highway.config import LanguageModelConfig, ModelConfig
 from highway.core import make_stack
+from highway.softmax import Softmax, cross_entropies, lookup
 
 Params = dict[str, Any]
 """A language model's parameters as nested dictionaries of arrays; see `LanguageModel`."""
@@ -97,7 +97,12 @@ class LanguageModel(nnx.Module):
         Returns:
           The recurrent state after the window, and the core's outputs [time, batch, units].
         """
-        xs = self.embedding[...][tokens.T]
+        return self._features(state, self.embedding[...][tokens.T], tokens, masks)
+
+    def _features(
+        self, state: Any, xs: jax.Array, tokens: jax.Array, masks: DropoutMasks | None
+    ) -> tuple[Any, jax.Array]:
+        """`features` from the tokens' rows of the embedding, [time, batch, width]."""
         if masks is not None and masks.word is not None:
             xs = xs * jnp.take_along_axis(masks.word, tokens, axis=1).T[..., None]
         state, ys = self.core.unroll(state, xs, masks.core if masks is not None else None)
@@ -111,7 +116,14 @@ class LanguageModel(nnx.Module):
         return features @ kernel + self.softmax_bias[...]
 
     def token_losses(
-        self, state: Any, inputs: jax.Array, targets: jax.Array, masks: DropoutMasks | None = None
+        self,
+        state: Any,
+        inputs: jax.Array,
+        targets: jax.Array,
+        masks: DropoutMasks | None = None,
+        *,
+        chunk: int = 0,
+        precision: str = "float32",
     ) -> tuple[Any, jax.Array]:
         """Compute the cross entropy of each prediction in a window.
 
@@ -120,12 +132,21 @@ class LanguageModel(nnx.Module):
           inputs: tokens, int [batch, time].
           targets: the tokens to predict, int [batch, time].
           masks: of dropout, or None to drop nothing.
+          chunk: predictions whose logits are in memory at a time; 0 for all.
+          precision: of what the softmax's products read, `float32` (as it is) or `bfloat16`.
 
         Returns:
           The recurrent state after the window, and the cross entropies in nats, [batch, time].
         """
-        state, features = self.features(state, inputs, masks)
-        losses = optax.softmax_cross_entropy_with_integer_labels(self.logits(features), targets.T)
+        xs, embedding = lookup(self.embedding[...], inputs.T)
+        state, features = self._features(state, xs, inputs, masks)
+        losses = cross_entropies(
+            Softmax(self.config.tied, precision, chunk),
+            features,
+            embedding if self.config.tied else self.softmax_kernel[...],
+            self.softmax_bias[...],
+            targets.T,
+        )
         return state, losses.T
 
 

@@ -210,7 +210,7 @@ def update(
     Args:
       graph: the model's structure, from `make_graph`.
       optimizer: any optax optimiser. Gradients are clipped only if it clips them.
-      config: of these settings only `weight_decay` is used.
+      config: of these settings `weight_decay` and `softmax_chunk` are used.
       params: see `LanguageModel`.
       optimizer_state: from `optimizer.init(params)` or the last update.
       recurrent: the recurrent state before the window, from `LanguageModel.initial_state` or the
@@ -219,18 +219,30 @@ def update(
       targets: the tokens to predict, int32 [batch, steps].
       masks: of dropout, or None to drop nothing.
     """
-    (value, (recurrent, loss)), gradient = jax.value_and_grad(cost, has_aux=True)(
+    (mean, (recurrent, loss)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(
         params, graph, config, recurrent, inputs, targets, masks
     )
-    norm = optax.tree.norm(gradient)
-    changes, optimizer_state = optimizer.update(gradient, optimizer_state, params)
+
+    def decayed(decay: Any) -> Params:
+        return jax.tree.map(lambda leaf, param: leaf + decay * param, gradient, params)
+
+    norm = optax.tree.norm(decayed(config.weight_decay))
+    finite = jnp.isfinite(mean + penalty(params, config)) & jnp.isfinite(norm)
+    # The gradient is needed twice, for its norm and after it. As two expressions that XLA can't
+    # take for one, they are computed twice, and written to memory not even once.
+    changes, optimizer_state = optax.with_extra_args_support(optimizer).update(
+        decayed(jnp.where(finite, config.weight_decay, 0.0)),
+        optimizer_state,
+        params,
+        gradient_norm=norm,
+    )
     return Update(
         params=optax.apply_updates(params, changes),
         optimizer=optimizer_state,
         recurrent=recurrent,
         loss=loss,
         gradient_norm=norm,
-        finite=jnp.isfinite(value) & jnp.isfinite(norm),
+        finite=finite,
     )
 
 
@@ -245,18 +257,41 @@ def cost(
 ) -> tuple[jax.Array, tuple[Any, jax.Array]]:
     """Compute what gradient descent minimises on a window, as in the authors' code.
 
-    This is the cross entropy, summed over time and averaged over the batch, plus
-    0.5 · weight_decay · Σw² over all parameters. Arguments are those of `update`.
+    This is `mean_loss` plus `penalty`. Arguments are those of `update`.
 
     Returns:
       The cost, and besides it the recurrent state after the window and the cross entropy in nats,
       summed over the window's tokens.
     """
+    mean, others = mean_loss(params, graph, config, recurrent, inputs, targets, masks)
+    return mean + penalty(params, config), others
+
+
+def mean_loss(
+    params: Params,
+    graph: Graph,
+    config: TrainConfig,
+    recurrent: Any,
+    inputs: jax.Array,
+    targets: jax.Array,
+    masks: DropoutMasks | None,
+) -> tuple[jax.Array, tuple[Any, jax.Array]]:
+    """Compute the cross entropy, summed over time and averaged over the batch.
+
+    Arguments and what is returned besides it are those of `cost`.
+    """
     model = nnx.merge(graph, params)
-    recurrent, losses = model.token_losses(recurrent, inputs, targets, masks)
-    squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
+    recurrent, losses = model.token_losses(
+        recurrent, inputs, targets, masks, chunk=config.softmax_chunk
+    )
     loss = jnp.sum(losses)
-    return loss / inputs.shape[0] + 0.5 * config.weight_decay * squares, (recurrent, loss)
+    return loss / inputs.shape[0], (recurrent, loss)
+
+
+def penalty(params: Params, config: TrainConfig) -> jax.Array:
+    """Compute 0.5 · weight_decay · Σw² over all parameters."""
+    squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
+    return 0.5 * config.weight_decay * jnp.asarray(squares)
 
 
 def learning_rate(config: TrainConfig, epoch: Any) -> jax.Array:
@@ -275,4 +310,24 @@ def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> optax.GradientT
         return learning_rate(config, count // steps_per_epoch)
 
     optimizer = optax.sgd(rate) if config.optimizer == "sgd" else optax.adam(rate)
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
+    return optax.chain(clip(config.clip_norm), optimizer)
+
+
+def clip(largest: float) -> optax.GradientTransformationExtraArgs:
+    """`optax.clip_by_global_norm`, which can be told the norm that it would compute."""
+
+    def update(
+        gradient: Params,
+        state: optax.OptState,
+        params: Any = None,
+        *,
+        gradient_norm: jax.Array | None = None,
+        **_: Any,
+    ) -> tuple[Params, optax.OptState]:
+        norm = optax.tree.norm(gradient) if gradient_norm is None else gradient_norm
+        clipped = jax.tree.map(
+            lambda leaf: jnp.where(norm < largest, leaf, leaf / norm * largest), gradient
+        )
+        return clipped, state
+
+    return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
