@@ -1,4 +1,4 @@
-"""How a recurrence is computed: by which code, and in which precision its products are taken."""
+"""How a recurrent model is computed: by which code, and in which precision of its products."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,7 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Compute:
-    """A way to compute a recurrence. Ways differ in speed, and in results by rounding."""
+    """A way to compute recurrence and softmax. Ways differ in speed, and in results by rounding."""
 
     kernel: Kernel = "scan"
     """`scan`: differentiated by JAX; `jax`: with a backward pass by hand; `cpu`: in C++."""

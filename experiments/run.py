@@ -237,6 +237,11 @@ def choose_compute(experiment: Experiment, options: Options, training: RunDirect
     if kernel not in experiment.kernels:
         known = ", ".join(experiment.kernels)
         raise ConfigError(f"--kernel {kernel}: {experiment.name} can be computed by: {known}.")
+    if kernel == "cpu" and not _has_cpu_kernel():
+        raise ConfigError(
+            f"{training.path}: the CPU kernel can't be had here, and this run is to be computed by "
+            "it.\nInstall a C++ compiler, or give --kernel jax and another --out."
+        )
     if options.precision != "float32" and kernel == "scan":
         raise ConfigError(
             f"--precision {options.precision} needs --kernel cpu or jax; {experiment.name} runs "

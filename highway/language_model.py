@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
 
 from common.compute import SCAN, Compute
@@ -52,11 +53,11 @@ class LanguageModel(nnx.Module):
         """Draw the initial parameters.
 
         All are uniform in ± `config.initial_range`, except the biases of gates that have a setting
-        of their own. `compute` says how the recurrence is computed.
+        of their own. `compute` says how recurrence and softmax are computed.
         """
         bound = config.initial_range
         width = config.embedding_size(vocabulary_size)
-        self.config = config
+        self.config, self.compute = config, compute
         self.vocabulary_size = vocabulary_size
         self.embedding = nnx.Param(uniform(rngs, (vocabulary_size, width), bound))
         self.core = make_stack(width, config, rngs=rngs, compute=compute)
@@ -123,7 +124,6 @@ class LanguageModel(nnx.Module):
         masks: DropoutMasks | None = None,
         *,
         chunk: int = 0,
-        precision: str = "float32",
     ) -> tuple[Any, jax.Array]:
         """Compute the cross entropy of each prediction in a window.
 
@@ -132,16 +132,22 @@ class LanguageModel(nnx.Module):
           inputs: tokens, int [batch, time].
           targets: the tokens to predict, int [batch, time].
           masks: of dropout, or None to drop nothing.
-          chunk: predictions whose logits are in memory at a time; 0 for all.
-          precision: of what the softmax's products read, `float32` (as it is) or `bfloat16`.
+          chunk: predictions whose logits are in memory at a time; 0 for all. By scan it is always
+            all of them.
 
         Returns:
           The recurrent state after the window, and the cross entropies in nats, [batch, time].
         """
+        if self.compute.kernel == "scan":
+            state, features = self.features(state, inputs, masks)
+            losses = optax.softmax_cross_entropy_with_integer_labels(
+                self.logits(features), targets.T
+            )
+            return state, losses.T
         xs, embedding = lookup(self.embedding[...], inputs.T)
         state, features = self._features(state, xs, inputs, masks)
         losses = cross_entropies(
-            Softmax(self.config.tied, precision, chunk),
+            Softmax(self.config.tied, self.compute.precision, chunk),
             features,
             embedding if self.config.tied else self.softmax_kernel[...],
             self.softmax_bias[...],

@@ -7,6 +7,7 @@ import run_case
 from language_case import SMALL, folder, record, run
 
 from common.record import FILE_NAME
+from highway import kernel
 
 
 @pytest.fixture
@@ -63,3 +64,16 @@ def test_precision_is_recorded(tmp_path):
 def test_what_cannot_be_computed_so_is_refused(tmp_path, capsys, name, options, words):
     assert run_case.run(tmp_path, name, *options) == 2
     refused(capsys, *words)
+
+
+def test_a_run_by_the_kernel_does_not_go_on_without_it(tmp_path, capsys, monkeypatch):
+    if kernel.load() is None:
+        pytest.skip("there is no C++ compiler")
+    assert run(tmp_path, "--set", *SMALL) == 0
+    assert record(tmp_path).device["kernel"] == "cpu"
+    (folder(tmp_path) / FILE_NAME).unlink()
+    monkeypatch.setattr(kernel, "load", lambda: None)
+    assert run(tmp_path, "--set", *SMALL) == 2
+    refused(capsys, "CPU kernel", "--kernel jax")
+    assert run(tmp_path / "new", "--set", *SMALL) == 0
+    assert record(tmp_path / "new").device["kernel"] == "jax"
