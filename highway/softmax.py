@@ -132,7 +132,8 @@ def _whole_forward(
 
 
 def _whole_backward(softmax: Softmax, saved: Any, bars: jax.Array) -> tuple[Any, ...]:
-    return *_gradients(softmax, *saved, bars), None
+    rows, kernel, targets, powers, sums = saved
+    return *_gradients(softmax, rows, kernel, targets, powers, sums, bars), None
 
 
 _whole.defvjp(_whole_forward, _whole_backward)
