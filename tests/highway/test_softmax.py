@@ -249,3 +249,18 @@ def test_a_models_gradient_is_the_plain_models(tied):
 
         actual = jax.value_and_grad(own_cost)(params)
         assert_all_near(actual, jax.value_and_grad(plain_cost)(params), 1e-10)
+
+
+@pytest.mark.parametrize("chunk", [0, 4])
+def test_the_setting_says_how_many_logits_there_are(chunk):
+    config, vocabulary = experiment(units=6, train={"softmax_chunk": chunk})
+    params, graph = random_params(config, vocabulary), make_graph(config, vocabulary)
+    state = nnx.merge(graph, params).initial_state(3)
+    tokens = jnp.zeros((3, 5), jnp.int32)
+
+    def own_cost(params):
+        return cost(params, graph, config.train, state, tokens, tokens, None)[0]
+
+    text = str(jax.make_jaxpr(jax.grad(own_cost))(params))
+    assert (f"f32[15,{vocabulary}]" in text) == (chunk == 0)
+    assert (f"f32[4,{vocabulary}]" in text) == (chunk == 4)
