@@ -83,8 +83,9 @@ def _powers(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The losses [n], exp(z − max z) [n, vocabulary] and its sums [n], of rows [n, units]."""
     z = contract(rows, kernel, (1, 1 if softmax.tied else 0), softmax.precision) + bias
-    largest = jnp.max(z, axis=1)
     right = jnp.take_along_axis(z, targets[:, None], axis=1)[:, 0]
+    # It is among those of z. To say so makes XLA read it before the powers may take z's place.
+    largest = jnp.maximum(jnp.max(z, axis=1), right)
     powers = jnp.exp(z - largest[:, None])
     sums = jnp.sum(powers, axis=1)
     return jnp.log(sums) + largest - right, rounded(powers, softmax.precision), sums

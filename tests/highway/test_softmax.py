@@ -115,26 +115,50 @@ def test_it_compiles_for_every_platform(tied, platform, kind):
     jax.jit(run).trace(*arguments(tied)).lower(lowering_platforms=(platform,))
 
 
-def logit_arrays(function, *given):
-    """How many bytes a compiled function needs besides what it is given and what it returns."""
-    return jax.jit(function).lower(*given).compile().memory_analysis().temp_size_in_bytes
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_all_products_read_the_precision_that_is_asked_for(tied, kind):
+    def run(*given):
+        return gradients(cross_entropies, Softmax(tied, kind), *given)
+
+    text = jax.jit(run).lower(*arguments(tied)).as_text()
+    products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert len(products) == 3
+    for line in products:
+        operands, result = line.split(" : ")[-1].split("->")
+        assert operands.count("bf16") == (2 if kind == "bfloat16" else 0)
+        assert "bf16" not in result
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_one_array_of_logits_is_kept_and_none_with_chunks(tied, kind):
+    features, kernel, bias, targets = arguments(tied)
+    for chunk in (0, 7):
+
+        def losses(features, kernel, bias, chunk=chunk):
+            return cross_entropies(Softmax(tied, kind, chunk), features, kernel, bias, targets)
+
+        kept = jax.tree.leaves(jax.vjp(losses, features, kernel, bias)[1])
+        kinds = [x.dtype for x in kept if x.size >= targets.size * VOCABULARY]
+        assert kinds == ([] if chunk else [jnp.dtype(kind)])
 
 
 @pytest.mark.usefixtures("full_optimisation")
-def test_memory_holds_one_array_of_logits_or_a_chunk():
+@pytest.mark.parametrize(("chunk", "most"), [(0, 2.1), (32, 0.4)])
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_memory_beside_what_is_kept(kind, chunk, most):
+    """In arrays of logits."""
     rows, units, vocabulary = 256, 8, 4096
     features, targets = jnp.ones((rows, units)), jnp.zeros(rows, int)
     kernel, bias = jnp.ones((vocabulary, units)), jnp.zeros(vocabulary)
 
-    def run(softmax):
-        def total(*differentiable):
-            return jnp.sum(cross_entropies(softmax, *differentiable, targets))
+    def total(*differentiable):
+        return jnp.sum(cross_entropies(Softmax(True, kind, chunk), *differentiable, targets))
 
-        return jax.grad(total, (0, 1, 2))
-
-    logits = 4 * rows * vocabulary
-    assert logit_arrays(run(Softmax(True)), features, kernel, bias) < 1.4 * logits
-    assert logit_arrays(run(Softmax(True, chunk=32)), features, kernel, bias) < 0.4 * logits
+    run = jax.jit(jax.value_and_grad(total, (0, 1, 2)))
+    analysis = run.lower(features, kernel, bias).compile().memory_analysis()
+    assert analysis.temp_size_in_bytes < most * 4 * rows * vocabulary
 
 
 def test_a_lookup_adds_its_gradients_to_those_of_other_uses():
@@ -225,3 +249,18 @@ def test_a_models_gradient_is_the_plain_models(tied):
 
         actual = jax.value_and_grad(own_cost)(params)
         assert_all_near(actual, jax.value_and_grad(plain_cost)(params), 1e-10)
+
+
+@pytest.mark.parametrize("chunk", [0, 4])
+def test_the_setting_says_how_many_logits_there_are(chunk):
+    config, vocabulary = experiment(units=6, train={"softmax_chunk": chunk})
+    params, graph = random_params(config, vocabulary), make_graph(config, vocabulary)
+    state = nnx.merge(graph, params).initial_state(3)
+    tokens = jnp.zeros((3, 5), jnp.int32)
+
+    def own_cost(params):
+        return cost(params, graph, config.train, state, tokens, tokens, None)[0]
+
+    text = str(jax.make_jaxpr(jax.grad(own_cost))(params))
+    assert (f"f32[15,{vocabulary}]" in text) == (chunk == 0)
+    assert (f"f32[4,{vocabulary}]" in text) == (chunk == 4)
