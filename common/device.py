@@ -1,5 +1,6 @@
 """Accelerators: choosing a platform before JAX starts, and saying what is there."""
 
+import contextlib
 import importlib.metadata
 import os
 from collections.abc import Mapping
@@ -184,4 +185,7 @@ def _cpu_name() -> str:
 def _host_memory() -> int:
     import psutil
 
-    return psutil.virtual_memory().total
+    limits = [psutil.virtual_memory().total]
+    with contextlib.suppress(OSError, ValueError):  # a container's own, in cgroup version 2
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(limits)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from common.error import DataError
+from common.record import named_errors
 
 LARGEST_BYTES = 200_000
 """Pictures are committed with results, so they stay small."""
@@ -88,8 +89,9 @@ def save_picture(path: Path, size: tuple[float, float], draw: Callable[[Any], No
         FigureCanvasAgg(figure).print_png(picture, metadata={"Software": None})
     if len(picture.getvalue()) > LARGEST_BYTES:
         raise DataError(f"{path}: {len(picture.getvalue())} bytes, over {LARGEST_BYTES}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(picture.getvalue())
+    with named_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture.getvalue())
     return path
 
 

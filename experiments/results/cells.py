@@ -35,6 +35,8 @@ def as_text(rows: Sequence[Row], *, full: bool = False) -> str:
     text = (_full_table(rows) if full else _short_table(rows)).render().rstrip()
     if any(row.apart for row in rows):
         text += f"\n\n{APART}"
+    if not full:
+        text += f"\n\n{MORE}"
     return text
 
 
@@ -63,6 +65,8 @@ APART = (
     "checksums."
 )
 
+MORE = "What lies behind a verdict, and every column: python -m experiments table --full"
+
 
 def _short_table(rows: Sequence[Row]) -> Table:
     """What was measured, published, found and judged."""
@@ -74,7 +78,7 @@ def _short_table(rows: Sequence[Row]) -> Table:
             "metric": f"{row.split} {found['metric']}",
             "published": "; ".join(str(p.value) for p in row.published),
             "ours": found["ours, mean [95 % CI]"],
-            "verdict": found["verdict"],
+            "verdict": row.verdict.kind,
         }
         if len({(r.preset, r.changes, r.dataset) for r in rows}) > 1 and "experiment" not in one:
             one = {"run": ", ".join((row.preset, *row.changes)), **one}

@@ -65,6 +65,8 @@ def test_a_family_is_listed_run_resumed_shown_and_reported(toy, capsys, tmp_path
 def test_settings_of_a_new_family_are_compared_with_its_paper(toy, capsys):
     settings = ["--set", "steps=100", "report_every=7"]
     assert main(["run", "toy_line", "--out", str(toy), *settings]) == 0
+    assert "| scaled down |" in capsys.readouterr().out
+    assert main(["table", "toy_line", "--full", "--out", str(toy)]) == 0
     out = capsys.readouterr().out
     assert "scaled down: 100 of 200 steps" in out
     assert "settings changed" not in out  # report_every changes no result
