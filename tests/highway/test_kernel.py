@@ -98,6 +98,7 @@ def test_gates_and_masks_equal_the_jax_path(coupled, mask_of, batch):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("level", LEVELS, ids=lambda level: level.name)
+@pytest.mark.slow
 def test_every_level_computes_the_same(level, precision):
     case = make_case(37, 20, gates=3, mask_of="separate")
     library = kernel.load_level(level)
@@ -243,6 +244,7 @@ def test_without_a_compiler_one_line_says_so(tmp_path, environment, reason):
     assert float(with_kernel.split()[1]) == pytest.approx(float(total), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_processes_may_compile_at_the_same_time(tmp_path):
     processes = [start_process(tmp_path) for _ in range(2)]
     for process in processes:
