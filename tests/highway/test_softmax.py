@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 from highway_case import experiment, precision, random_params, tokens_of
 
+from common.compute import Compute
 from common.recurrent import masked_product
 from highway.language_model import make_graph
 from highway.learner import cost
@@ -228,7 +229,7 @@ def test_a_models_gradient_is_the_plain_models(tied):
     with precision("float64"):
         config, vocabulary = experiment(units=6, tied=tied, train={"weight_decay": 1e-2})
         params = random_params(config, vocabulary)
-        graph = make_graph(config, vocabulary)
+        graph = make_graph(config, vocabulary, Compute("jax"))
         model = nnx.merge(graph, params)
         batch, steps = config.train.batch_size, config.train.steps
         tokens = tokens_of(vocabulary, batch * (steps + 1)).reshape(batch, steps + 1)
@@ -254,7 +255,8 @@ def test_a_models_gradient_is_the_plain_models(tied):
 @pytest.mark.parametrize("chunk", [0, 4])
 def test_the_setting_says_how_many_logits_there_are(chunk):
     config, vocabulary = experiment(units=6, train={"softmax_chunk": chunk})
-    params, graph = random_params(config, vocabulary), make_graph(config, vocabulary)
+    params = random_params(config, vocabulary)
+    graph = make_graph(config, vocabulary, Compute("jax"))
     state = nnx.merge(graph, params).initial_state(3)
     tokens = jnp.zeros((3, 5), jnp.int32)
 
