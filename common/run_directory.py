@@ -93,11 +93,16 @@ class RunDirectory:
         return (self.path / FILE_NAME).exists()
 
     @_led
-    def claim(self, config: dict[str, Any]) -> None:
+    def claim(
+        self,
+        config: dict[str, Any],
+        complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config,
+    ) -> None:
         """Make the directory that of a run with this configuration.
 
         Args:
           config: every setting, as nested dictionaries of JSON values.
+          complete: adds to the configuration of an old run the settings that came since.
 
         Raises:
           ConfigError: it already holds work of a run with another configuration, or in another
@@ -107,7 +112,7 @@ class RunDirectory:
         self._require_in_place()
         path = self.path / "config.json"
         if self._has_work():
-            changed = differences(self._claimed(), config)
+            changed = differences(complete(self._claimed()), config)
             if changed:
                 shown = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
                 raise ConfigError(

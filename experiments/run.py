@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from common import datasets, device
 from common.compute import SCAN, Compute, Kernel, Precision
-from common.config import flatten, from_dict, override, to_dict
+from common.config import fill, flatten, from_dict, override, to_dict
 from common.datasets import DATASETS
 from common.error import ConfigError
 from common.process import this_process
@@ -131,7 +131,7 @@ def _opened(
         try:
             if options.fresh:
                 directory.set_aside()
-            directory.claim(to_dict(config))
+            directory.claim(to_dict(config), partial(fill, type(config)))
             yield directory
         finally:
             directory.settle(report)

@@ -11,6 +11,7 @@ from common.recurrent import NO_MASKS, Core, Masks, Stack, masked_product, unifo
 from highway import fused
 from highway.config import ModelConfig
 from highway.layer import HighwayLayer
+from highway.product import projected
 
 SHORTEST_FOR_KERNEL = 4
 """Time steps from which on it pays to lay the weights out for the kernel, as each call does."""
@@ -97,7 +98,11 @@ class RHN(Core):
         weights = tuple(
             fused.LayerWeights(layer.kernel[...], layer.bias[...]) for layer in self.layers
         )
-        return unroll(recurrence, weights, state, self.project(xs, masks), masks.state)
+        if self.compute.precision == "float32":
+            inputs = self.project(xs, masks)
+        else:
+            inputs = projected(xs, self.input_kernel[...], masks.input, self.compute.precision)
+        return unroll(recurrence, weights, state, inputs, masks.state)
 
 
 class DeepTransitionRNN(Core):

@@ -6,8 +6,11 @@ import pytest
 import run_case
 from language_case import SMALL, folder, record, run
 
+from common.compute import Compute
 from common.record import FILE_NAME
+from experiments.language import run as language_run
 from highway import kernel
+from highway.learner import LanguageModelLearner
 
 
 @pytest.fixture
@@ -47,6 +50,32 @@ def test_precision_is_recorded(tmp_path):
     made = record(tmp_path)
     assert (made.device["kernel"], made.device["products"]) == ("jax", "bfloat16")
     assert "--kernel jax --precision bfloat16" in made.command
+    assert run(tmp_path / "other", "--kernel", "jax", "--set", *SMALL) == 0
+    loss = record(tmp_path / "other").metrics["valid/loss"]
+    assert made.metrics["valid/loss"] != loss  # it reaches the learner
+    assert made.metrics["valid/loss"] == pytest.approx(loss, rel=1e-2)
+
+
+def test_the_kernel_reaches_the_learner(tmp_path, monkeypatch):
+    chosen = []
+
+    class Seen(LanguageModelLearner):
+        def __init__(self, *arguments):
+            chosen.append(arguments[-1])
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(language_run, "LanguageModelLearner", Seen)
+    for way in ("scan", "jax"):
+        assert run(tmp_path / way, "--kernel", way, "--set", *SMALL) == 0
+    assert chosen == [Compute("scan"), Compute("jax")]
+
+
+def test_a_run_from_before_a_setting_came_goes_on(begun):
+    path = folder(begun) / "config.json"
+    config = json.loads(path.read_text())
+    del config["train"]["softmax_chunk"]
+    path.write_text(json.dumps(config))
+    assert run(begun, "--set", *SMALL) == 0
 
 
 @pytest.mark.parametrize(
