@@ -26,11 +26,11 @@ class Recurrence(abc.ABC):
 
     @abc.abstractmethod
     def prepare(self, weights: Any) -> Any:
-        """What `forward` reads of the weights: cast, padded, laid out for its products."""
+        """Return what `forward` reads of the weights: cast, padded, laid out for its products."""
 
     @abc.abstractmethod
     def prepare_backward(self, weights: Any) -> Any:
-        """What `backward` reads of the weights."""
+        """Return what `backward` reads of the weights."""
 
     @abc.abstractmethod
     def forward(self, weights: Any, state: Any, projected: Any, masks: Any) -> tuple[Any, Any, Any]:
@@ -52,7 +52,7 @@ class Recurrence(abc.ABC):
     def forward_all(
         self, weights: Any, state: Any, projected: Any, masks: Any, *, save: bool
     ) -> tuple[Any, Any, Any]:
-        """All time steps: (last state, outputs, saved), leaves [time, ...] but of the state.
+        """Run all time steps: (last state, outputs, saved), leaves [time, ...] but of the state.
 
         Args:
           weights: the parameters as they are.
@@ -93,7 +93,7 @@ class Recurrence(abc.ABC):
 def unroll(
     recurrence: Recurrence, weights: Any, state: Any, projected: Any, masks: Any
 ) -> tuple[Any, Any]:
-    """Runs all time steps.
+    """Run all time steps.
 
     Args:
       recurrence: the step.

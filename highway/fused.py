@@ -32,7 +32,7 @@ class HighwaySaved(NamedTuple):
 
 @dataclass(frozen=True)
 class HighwayRecurrence(Recurrence):
-    """All highway layers of a time step (Zilly et al. 2017, section 3, equations 6 to 9).
+    """All highway layers of a time step (Zilly et al. 2017, section 4, equations 6 to 9).
 
     Weights are a tuple of `LayerWeights`, the state [batch, units], the projected input
     [batch, gates, units], the mask [1 or gates, batch, units] or None.
@@ -134,7 +134,7 @@ class KernelRecurrence(HighwayRecurrence):
         *,
         save: bool,
     ) -> tuple[jax.Array, jax.Array, Any]:
-        """All time steps in one call."""
+        """Run all time steps in one call."""
 
         def run(*arguments: Any) -> tuple[jax.Array, jax.Array, Any]:
             weights, state, projected, masks = arguments
@@ -166,7 +166,7 @@ class KernelRecurrence(HighwayRecurrence):
         state_bar: jax.Array,
         output_bars: jax.Array,
     ) -> tuple[jax.Array, jax.Array, tuple[jax.Array, ...]]:
-        """All time steps in one call."""
+        """Run all time steps in one call."""
 
         def run(*arguments: Any) -> tuple[jax.Array, jax.Array, tuple[jax.Array, ...]]:
             weights, saved, masks, state_bar, output_bars = arguments
@@ -190,7 +190,7 @@ class KernelRecurrence(HighwayRecurrence):
 def highway_recurrence(
     coupled: bool, *, use_kernel: bool = True, precision: str = "float32"
 ) -> HighwayRecurrence:
-    """The fastest way for highway layers on this machine; one line says so if it lacks the kernel.
+    """Return the fastest way for highway layers here; one line says if there is no kernel.
 
     Args:
       coupled: whether the carry gate is 1 − transform.
@@ -227,7 +227,7 @@ class TransitionRecurrence(Recurrence):
     """
 
     def prepare(self, weights: TransitionWeights) -> TransitionWeights:
-        """The weights as they are."""
+        """Return the weights as they are."""
         return weights
 
     def prepare_backward(self, weights: TransitionWeights) -> tuple[tuple[jax.Array, ...], Any]:

@@ -78,7 +78,7 @@ class Library:
         narrow: bool,
         threads: int | None,
     ) -> tuple[jax.Array, jax.Array, list[tuple[jax.Array, ...]]]:
-        """All layers of all time steps.
+        """Run all layers of all time steps.
 
         Args:
           kernels: of each layer [units, gates, units].
@@ -149,7 +149,7 @@ class Library:
 
 
 def takes(arrays: Any) -> bool:
-    """Whether all arrays have the type that the kernel works with."""
+    """Return whether all arrays have the type that the kernel works with."""
     return all(array.dtype == jnp.float32 for array in jax.tree.leaves(arrays))
 
 
@@ -164,7 +164,7 @@ def cores() -> int:
 
 @functools.cache
 def load() -> Library | None:
-    """The kernel at this processor's level; None, said in one line, if it can't be had."""
+    """Return the kernel at this processor's level; None, said in one line, if it can't be had."""
     try:
         return load_level(best_level())
     except KernelError as error:
@@ -173,7 +173,7 @@ def load() -> Library | None:
 
 
 def best_level() -> Level:
-    """The best form of the kernel for this processor.
+    """Return the best form of the kernel for this processor.
 
     Raises:
       KernelError: there is none.
@@ -188,7 +188,7 @@ def best_level() -> Level:
 
 @functools.cache
 def load_level(level: Level) -> Library:
-    """Compiles the kernel's form for a level unless the cache has it, and loads it.
+    """Compile the kernel's form for a level unless the cache has it, and loads it.
 
     Raises:
       KernelError: it can't be compiled or loaded; says why.

@@ -73,7 +73,7 @@ class _Training:
     stride: int = 1
 
     def piece(self) -> float:
-        """Seconds of an update, over one piece of them."""
+        """Return the seconds of an update, over one piece of them."""
         stop = int(self.state.step) + self.stride
 
         def work() -> Any:
@@ -137,7 +137,7 @@ class _Products:
         self._single = [partial(matmul, ones((m, k)), ones((k, n))) for m, k, n in triples]
 
     def seconds(self) -> float:
-        """Seconds of all of them, one after the other."""
+        """Return the seconds of all of them, one after the other."""
         took = bench.seconds_of(lambda: self._chain(*self._forward))
         took += bench.seconds_of(lambda: self._chain(*self._backward))
         return took + sum(bench.seconds_of(one) for one in self._single)

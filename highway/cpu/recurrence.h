@@ -1,4 +1,4 @@
-// The highway layers of all time steps, forward and backward (Zilly et al. 2017, section 3,
+// The highway layers of all time steps, forward and backward (Zilly et al. 2017, section 4,
 // equations 6 to 9).
 //
 // A turn is one layer of one time step, an item of it some columns (units) for all rows of the
