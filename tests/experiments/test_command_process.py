@@ -29,7 +29,9 @@ def shell(line: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
 def test_a_signal_at_any_moment_of_the_start_stops_the_run(tmp_path, number):
     """Imports swallowed a third of them; libraries turned others into their own errors."""
     moments = random.Random(int(number))
@@ -85,7 +87,7 @@ def test_a_second_signal_kills_while_python_hears_nothing():
         pytest.param(">&-", marks=pytest.mark.slow),
         pytest.param("2>&-", marks=pytest.mark.slow),
         "<&- >&- 2>&-",
-        "2>/dev/full",
+        pytest.param("2>/dev/full", marks=pytest.mark.slow),
     ],
 )
 def test_the_work_goes_on_without_standard_streams(tmp_path, streams):

@@ -227,8 +227,12 @@ def start_process(cache, code=SCRIPT, **environment):
     ("environment", "reason"),
     [
         ({"PATH": "", "CXX": ""}, "there is no C++ compiler (c++ or g++ or clang++)"),
-        ({"CXX": "no-such-compiler"}, "there is no C++ compiler (no-such-compiler)"),
-        ({"CXX": "false"}, "false failed (no message)"),
+        pytest.param(
+            {"CXX": "no-such-compiler"},
+            "there is no C++ compiler (no-such-compiler)",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"CXX": "false"}, "false failed (no message)", marks=pytest.mark.slow),
     ],
 )
 def test_without_a_compiler_one_line_says_so(tmp_path, environment, reason):

@@ -117,6 +117,7 @@ def first_steps(seeds, stop=1200):
     return snapshot(learner.advance(learner.initial_state(prior, seeds), stop))
 
 
+@pytest.mark.slow
 def test_the_bits_do_not_depend_on_how_learning_is_divided(tmp_path):
     """One call, several, and a checkpoint between them, read into another learner."""
     learner, prior = music()

@@ -76,7 +76,12 @@ def test_resume_is_the_default_and_fresh_starts_over(done, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["rhn_enwik8_depth5", "rhn_text8_depth10", "rhn_penn_treebank_depth5_tied"]
+    "name",
+    [
+        "rhn_enwik8_depth5",
+        pytest.param("rhn_text8_depth10", marks=pytest.mark.slow),
+        "rhn_penn_treebank_depth5_tied",
+    ],
 )
 def test_smoke_presets_run_on_what_ships(tmp_path, name):
     assert run_case.run(tmp_path, name) == 0

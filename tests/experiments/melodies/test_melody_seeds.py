@@ -35,6 +35,7 @@ def halves(out: Path) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_in_another_order_or_with_others_they_go_on(tmp_path, little, stopped, capsys):
     given = ["--set", *FEW, f"note_rnn.run={little}"]
     assert tune(tmp_path / "whole", little, "--seeds", "0", "1") == 0
