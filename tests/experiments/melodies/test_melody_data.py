@@ -22,7 +22,9 @@ def write_files(where, count: int, first: int = 0, length: int = 40) -> None:
         write_melody(random.integers(2, 30, length), where / f"melody{number}.mid")
 
 
-@pytest.mark.parametrize("change", [pytest.param("another", marks=pytest.mark.slow), "more", "one edited"])
+@pytest.mark.parametrize(
+    "change", [pytest.param("another", marks=pytest.mark.slow), "more", "one edited"]
+)
 def test_a_stopped_run_refuses_other_files(tmp_path, capsys, stopped, change):
     here, there = tmp_path / "a", tmp_path / "b"
     write_files(here, 4)
