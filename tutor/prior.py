@@ -11,6 +11,8 @@ import optax
 from flax import nnx
 
 from common.error import DataError
+from common.lstm import LSTM
+from common.lstm_fused import unroll_events
 from common.population import ModelLearner, apply_finite, own_learning_rate, zero_totals
 from tutor.config import PriorConfig
 from tutor.sequence_model import CoreFactory, Graph, Params, make_model
@@ -273,12 +275,22 @@ def cost(
     Returns:
       The cost, and the sums that it was computed from.
     """
-    model = nnx.merge(graph, params)
-    _, logits = model.unroll(model.initial_state(inputs.shape[0]), inputs)
-    sums = sum_losses(logits, targets, counted)
+    sums = _window_losses(graph, params, inputs, targets, counted)
     squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
     penalty = 0.5 * weight_decay * squares
     return sums.loss / jnp.maximum(sums.predictions, 1) + penalty, sums
+
+
+def _window_losses(
+    graph: Graph, params: Params, inputs: jax.Array, targets: jax.Array, counted: jax.Array
+) -> LossSums:
+    """Sum the losses of windows, to be differentiated; arguments are those of `update`."""
+    model = nnx.merge(graph, params)
+    state = model.initial_state(inputs.shape[0])
+    if not isinstance(model.core, LSTM):
+        return sum_losses(model.unroll(state, inputs)[1], targets, counted)
+    _, outputs = unroll_events(model.core, state, inputs.T)
+    return sum_losses(model.read_out(outputs), targets.T, counted.T)
 
 
 def sum_losses(logits: jax.Array, targets: jax.Array, counted: jax.Array) -> LossSums:
