@@ -18,6 +18,23 @@ _JAX_NAMES = {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}
 _EXTRAS = {"gpu": "cuda", "tpu": "tpu"}
 
 
+_mesh_size = 1
+
+
+def choose_mesh(devices: int) -> None:
+    """Say among how many devices this process divides a training; before `configure`.
+
+    `mesh_size` tells. A CPU is then as many devices to JAX.
+    """
+    global _mesh_size
+    _mesh_size = devices
+
+
+def mesh_size() -> int:
+    """Return the number of devices among which a training is divided, where it can be."""
+    return _mesh_size
+
+
 def configure(platform: str, cache: Path | None) -> None:
     """Set JAX up for a platform; call it before anything imports JAX.
 
@@ -26,7 +43,8 @@ def configure(platform: str, cache: Path | None) -> None:
       cache: folder of compiled programs that outlive the process, or None for no such cache.
 
     Raises:
-      ConfigError: there is no platform of this name, or none on this machine.
+      ConfigError: there is no platform of this name, or none on this machine, or it has fewer
+        devices than `choose_mesh` was told.
     """
     if platform not in PLATFORMS:
         raise ConfigError(f"unknown platform '{platform}'.{suggestion(platform, PLATFORMS)}")
@@ -41,10 +59,16 @@ def configure(platform: str, cache: Path | None) -> None:
         ) from None
     if cache is not None:
         compile_cache.use(cache)
+    if _mesh_size > 1:
+        # Once JAX has started it refuses, and what it sees is checked below.
+        with contextlib.suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", _mesh_size)
     try:
         found = jax.devices()[0].platform
     except (RuntimeError, AssertionError) as error:  # JAX asserts where a plugin is missing
         raise ConfigError(_unavailable(platform, error)) from None
+    if len(jax.devices()) < _mesh_size:
+        raise ConfigError(f"--mesh data={_mesh_size}: JAX sees {len(jax.devices())} devices here.")
     if (precision := matmul_precision(found)) is not None:
         jax.config.update("jax_default_matmul_precision", precision)
 
@@ -76,7 +100,7 @@ def describe() -> dict[str, Any]:
     return {
         "platform": devices[0].platform,
         "kind": _cpu_name() if devices[0].platform == "cpu" else devices[0].device_kind,
-        "count": 1,  # a training runs on one device
+        "count": _mesh_size,
         "seen": len(devices),
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")

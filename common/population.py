@@ -14,6 +14,9 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
+
+from common.mesh import replicate
 
 State = TypeVar("State")
 Totals = TypeVar("Totals", bound=tuple)
@@ -99,9 +102,16 @@ class ModelLearner(abc.ABC):
 
     round_steps = 1
 
-    def __init__(self, windows: Any):
-        """Keep the data on the device; they are what `round` is given of them."""
-        self.windows = jax.device_put(windows)
+    def __init__(self, windows: Any, mesh: Mesh | None = None):
+        """Keep the data on the devices.
+
+        Args:
+          windows: the data; they are what `round` is given of them.
+          mesh: devices that train together, each holding all of the data and of the state, or None
+            for one.
+        """
+        self.mesh = mesh
+        self.windows = replicate(jax.device_put(windows), mesh)
         self._advance = jax.jit(self._advance_until, donate_argnums=0)
 
     @abc.abstractmethod
@@ -121,6 +131,7 @@ class ModelLearner(abc.ABC):
           state: consumed by the call.
           stop: the number of updates, those that `state` has behind it included.
         """
+        state = replicate(state, self.mesh)  # a new or restored one is on the first device
         return self._advance(state, self.windows, jnp.asarray(stop, jnp.int32))
 
     def collect(self, state: Any) -> tuple[Any, dict[str, float]]:

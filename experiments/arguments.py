@@ -56,6 +56,7 @@ def make_parser(
 
     run = add("run", "run an experiment; the same command continues a run that was stopped")
     _add_run_options(run)
+    _add_mesh(run)
 
     _add_results(add)
     compose = add("compose", "compose sequences with a finished run's model")
@@ -69,6 +70,7 @@ def make_parser(
         "--seconds", type=_seconds, default=2.0, help="length of a measurement (%(default)s)"
     )
     _add_platform(bench)
+    _add_mesh(bench)
     bench.add_argument("--json", action="store_true", help="machine-readable")
 
     devices = add("devices", "say which devices JAX sees, their precision and memory")
@@ -169,6 +171,33 @@ def _add_platform(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--platform", choices=("auto", "cpu", "gpu", "tpu"), default="auto", help="(%(default)s)"
     )
+
+
+def _add_mesh(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--mesh",
+        type=_mesh,
+        default=1,
+        metavar="data=N",
+        help="divide a training among N devices, those of a small model among the cores of a CPU "
+        "(data=1)",
+    )
+    function = command.get_default("command")
+
+    def prepared(options: argparse.Namespace) -> None:
+        from common import device
+
+        device.choose_mesh(options.mesh)  # JAX hasn't started yet
+        function(options)
+
+    command.set_defaults(command=prepared)
+
+
+def _mesh(text: str) -> int:
+    name, _, count = text.partition("=")
+    if name != "data" or not count.isdecimal() or not 1 <= int(count) <= 64:
+        raise argparse.ArgumentTypeError(f"'{text}': write data=N, N from 1 to 64")
+    return int(count)
 
 
 def _add_overrides(command: argparse.ArgumentParser) -> None:

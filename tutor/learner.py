@@ -39,7 +39,7 @@ from tutor.learn_state import (
 )
 from tutor.replay import Replay
 from tutor.sequence_model import Graph, Params
-from tutor.update import log_prior_after, update
+from tutor.update import adam, log_prior_after, update
 
 ROUND_STEPS = 200
 """About how many environment steps draw their random numbers at once."""
@@ -374,7 +374,7 @@ class TutorLearner:
 
 def make_optimizer(config: LearnConfig) -> optax.GradientTransformation:
     """Make Adam, after clipping the gradient of each parameter array by itself."""
-    return optax.chain(clip_each_by_norm(config.clip_norm), optax.adam(config.learning_rate))
+    return optax.chain(clip_each_by_norm(config.clip_norm), adam(config.learning_rate))
 
 
 def clip_each_by_norm(limit: float) -> optax.GradientTransformation:

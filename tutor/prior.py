@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
-from common.error import DataError
+from common.error import ConfigError, DataError
 from common.lstm import LSTM
 from common.lstm_fused import unroll_events
+from common.mesh import summed
 from common.population import ModelLearner, apply_finite, own_learning_rate, zero_totals
 from tutor.config import PriorConfig
 from tutor.sequence_model import CoreFactory, Graph, Params, make_model
@@ -97,8 +99,9 @@ class PriorLearner(ModelLearner):
         sequences: Sequence[np.ndarray],
         *,
         initial_range: float,
+        mesh: Mesh | None = None,
     ):
-        """Put the sequences on the device.
+        """Put the sequences on the devices.
 
         Args:
           config: settings of the training.
@@ -106,12 +109,19 @@ class PriorLearner(ModelLearner):
           make_core: makes the model's recurrent core.
           sequences: the data, each int [length].
           initial_range: output weights start uniform in ± this.
+          mesh: devices among which each batch is divided, or None for one device.
 
         Raises:
+          ConfigError: the devices can't divide a batch evenly.
           DataError: no sequence has a prediction that counts.
         """
+        if mesh is not None and config.batch_size % mesh.size:
+            raise ConfigError(
+                f"prior.batch_size={config.batch_size} can't be divided evenly by {mesh.size} "
+                "devices: choose another batch or another --mesh."
+            )
         self.config = config
-        super().__init__(make_windows(sequences, config.steps, config.masked))
+        super().__init__(make_windows(sequences, config.steps, config.masked), mesh)
         self.optimizer = make_optimizer(config)
         self.learning_rate = learning_rate(config)
         self._make = partial(make_model, num_events, make_core, initial_range=initial_range)
@@ -178,6 +188,7 @@ class PriorLearner(ModelLearner):
             inputs,
             targets,
             counted,
+            mesh=self.mesh,
         )
         totals = state.totals._replace(
             loss=state.totals.loss + done.sums.loss,
@@ -228,6 +239,8 @@ def update(
     inputs: jax.Array,
     targets: jax.Array,
     counted: jax.Array,
+    *,
+    mesh: Mesh | None = None,
 ) -> Update:
     """Compute one gradient step on one batch of windows; pure, to be traced by jit.
 
@@ -243,11 +256,17 @@ def update(
       inputs: events, int32 [batch, steps].
       targets: the events to predict, int32 [batch, steps].
       counted: which predictions count, bool [batch, steps].
+      mesh: devices that divide the batch evenly among them, or None for one.
     """
+    predictions = jnp.sum(counted.astype(jnp.result_type(float)))
+    devices = 1 if mesh is None else mesh.size
 
-    (_, sums), gradient = jax.value_and_grad(cost, has_aux=True)(
-        params, graph, weight_decay, inputs, targets, counted
-    )
+    def share(whole: tuple[Params, jax.Array], *windows: jax.Array) -> tuple[Params, LossSums]:
+        params, predictions = whole
+        decay = weight_decay / devices  # the shares of the penalty are added up too
+        return jax.grad(cost, has_aux=True)(params, graph, decay, *windows, predictions=predictions)
+
+    gradient, sums = summed(share, mesh, (params, predictions), inputs, targets, counted)
     norm = optax.tree.norm(gradient)
     changes, optimizer_state = optimizer.update(gradient, optimizer_state, params)
     return Update(
@@ -266,11 +285,17 @@ def cost(
     inputs: jax.Array,
     targets: jax.Array,
     counted: jax.Array,
+    *,
+    predictions: jax.Array | None = None,
 ) -> tuple[jax.Array, LossSums]:
     """Compute what gradient descent minimises on a batch of windows.
 
     This is the mean cross entropy of the predictions that count, plus 0.5 · weight_decay · Σw² over
-    all parameters. Arguments are those of `update`.
+    all parameters. The other arguments are those of `update`.
+
+    Args:
+      predictions: how many predictions count in the whole batch, where the windows are a share of
+        it.
 
     Returns:
       The cost, and the sums that it was computed from.
@@ -278,7 +303,8 @@ def cost(
     sums = _window_losses(graph, params, inputs, targets, counted)
     squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
     penalty = 0.5 * weight_decay * squares
-    return sums.loss / jnp.maximum(sums.predictions, 1) + penalty, sums
+    count = sums.predictions if predictions is None else predictions
+    return sums.loss / jnp.maximum(count, 1) + penalty, sums
 
 
 def _window_losses(

@@ -8,8 +8,10 @@ import jax
 
 from common import device
 from common.datasets import MelodySet, load
+from common.device import mesh_size
 from common.error import ConfigError, DataError
 from common.melody import swap_specials
+from common.mesh import make_mesh
 from common.plot import learning_curves
 from common.progress import Progress
 from common.training import Schedule, Tick
@@ -53,6 +55,7 @@ def run(context: Context) -> Outcomes:
         trained.core_factory(config.model),
         melodies.train,
         initial_range=config.model.initial_range,
+        mesh=make_mesh(mesh_size()),
     )
     (seed,) = context.seeds
     initial = learner.initial_state(seed)
@@ -61,6 +64,7 @@ def run(context: Context) -> Outcomes:
 
     def score(params: Params, split: str, tick: Tick) -> SequenceScore:
         sequences, masked = getattr(melodies, split), config.prior.masked
+        params = jax.device_get(params)  # else each device of a mesh would evaluate all of them
         return evaluate(learner.graph, params, sequences, masked=masked, tick=tick)
 
     def validate(
@@ -73,8 +77,9 @@ def run(context: Context) -> Outcomes:
         metrics: dict[str, float] = {}
         for split in ("valid", "test"):
             metrics |= score(state.params, split, tick).metrics(split)
-        made = compose(learner.graph, state.params, seed, config.final_compositions, tick)
-        policy, notes = Policy(state.params, state.params), {SWAPPED: config.original_quirks}
+        params, notes = jax.device_get(state.params), {SWAPPED: config.original_quirks}
+        made = compose(learner.graph, params, seed, config.final_compositions, tick)
+        policy = Policy(params, params)
         trained.save(path, Trained(MELODIES, learner.graph, policy, config.model, "q", data, notes))
         context.place.lead(partial(MELODIES.write, made, path, notes))
         return metrics | made.metrics("composed") | MELODIES.judge(made)
