@@ -91,7 +91,7 @@ def update(
 
 def _values(model: SequenceModel, batch: StoredTransition) -> jax.Array:
     """Compute the value network's output for the states, [batch, A], to be differentiated."""
-    if not isinstance(model.core, LSTM):
+    if type(model.core) is not LSTM:  # a subclass may compute something else
         return model.step(batch.policy_before, batch.observation)[1]
     _, outputs = unroll_events(model.core, batch.policy_before, batch.observation[None])
     return model.read_out(outputs[0])

@@ -1,19 +1,26 @@
-"""Measures the speed of tuning melodies and of composing them."""
+"""Measures the speed of learning melodies, of tuning and of composing them."""
 
 import statistics
 import time
 from functools import partial
 
 import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
 
+from common.device import mesh_size
+from common.lstm import LSTM
+from common.mesh import make_mesh
 from common.population import Population
 from experiments import bench
 from experiments.melodies.domain import MELODIES
 from experiments.registry import find
-from experiments.trained import make_graph
-from tutor.config import LearnConfig, SequenceModelConfig, TutorConfig
+from experiments.trained import core_factory, make_graph
+from tutor.config import LearnConfig, NoteRNNConfig, PriorConfig, SequenceModelConfig, TutorConfig
 from tutor.evaluation import Composer, Policy
 from tutor.learner import TutorLearner
+from tutor.prior import PriorLearner, PriorState
 
 SETTINGS = ("original", "vectorised")
 """Presets whose loops are measured."""
@@ -61,6 +68,93 @@ def tutor(seconds: float) -> dict[str, float]:
     measured["matmul_flops_per_second"] = flops
     measured["peak_memory_bytes"] = bench.peak_memory()
     return measured
+
+
+def note_rnn(seconds: float) -> dict[str, float]:
+    """Measure the updates of the Note RNN's preset `paper`, ways interleaved, medians.
+
+    Args:
+      seconds: about how long each piece of a measurement runs.
+
+    Returns:
+      updates_per_second: with the hand-written backward pass, divided among `devices`, as many as
+        --mesh says;
+      one_device_updates_per_second: by one of them;
+      plain_updates_per_second: by one, by differentiating the plain scan;
+      times_plain: the first over the last;
+      arithmetic_share: floating-point operations a second of its matrix products over those of a
+        large one;
+      matmul_flops_per_second: of that product;
+      peak_memory_bytes: the most this process held so far.
+    """
+    flops = bench.product_flops()
+    ways = {"": _prior_learner(make_mesh(mesh_size())), "plain_": _prior_learner(None, plain=True)}
+    if mesh_size() > 1:
+        ways["one_device_"] = _prior_learner(None)
+    speeds = _interleaved(ways, seconds)
+    speeds.setdefault("one_device_", speeds[""])
+    measured = {f"{way}updates_per_second": speed for way, speed in speeds.items()}
+    arithmetic = speeds[""] * _flops_per_prior_update(ways[""].config)
+    return measured | {
+        "devices": mesh_size(),
+        "times_plain": speeds[""] / speeds["plain_"],
+        "arithmetic_share": arithmetic / flops,
+        "matmul_flops_per_second": flops,
+        "peak_memory_bytes": bench.peak_memory(),
+    }
+
+
+class _PlainLSTM(LSTM):
+    """An LSTM that no hand-written backward pass knows."""
+
+
+def _prior_learner(mesh: Mesh | None, *, plain: bool = False) -> PriorLearner:
+    """A learner of random melodies with the preset's settings."""
+    config: NoteRNNConfig = find("note_rnn").preset("paper").config
+    random = np.random.default_rng(0)
+    melodies = [random.integers(0, MELODIES.num_events, 200).astype(np.int32) for _ in range(100)]
+    model = config.model
+
+    def make_plain(input_size: int, rngs: nnx.Rngs) -> LSTM:
+        ranges = {"initial_range": model.initial_range, "forget_bias": model.forget_bias}
+        return _PlainLSTM(input_size, model.units, rngs=rngs, **ranges)
+
+    return PriorLearner(
+        config.prior,
+        MELODIES.num_events,
+        make_plain if plain else core_factory(model),
+        melodies,
+        initial_range=model.initial_range,
+        mesh=mesh,
+    )
+
+
+def _interleaved(learners: dict[str, PriorLearner], seconds: float) -> dict[str, float]:
+    """Updates a second of each learner: medians of pieces measured in turns."""
+    states, speeds = {}, {}
+    for name, learner in learners.items():
+        states[name] = learner.advance(learner.initial_state(0), 1)  # compiles
+        speeds[name] = [1.0 / bench.seconds_of(partial(_advance, states, name, learner, 1))]
+    strides = {name: max(1, round(seconds * each[0])) for name, each in speeds.items()}
+    for piece in range(bench.PIECES):
+        for name, learner in learners.items():
+            took = bench.seconds_of(partial(_advance, states, name, learner, strides[name]))
+            speeds[name] = [*speeds[name][piece == 0 :], strides[name] / took]
+    return {name: statistics.median(each) for name, each in speeds.items()}
+
+
+def _advance(
+    states: dict[str, PriorState], name: str, learner: PriorLearner, count: int
+) -> PriorState:
+    """Do `count` updates of the state of that name."""
+    states[name] = learner.advance(states[name], int(states[name].step) + count)
+    return states[name]
+
+
+def _flops_per_prior_update(config: PriorConfig) -> float:
+    """Floating-point operations of an update's matrix products; one-hot inputs aren't counted."""
+    units, events = SequenceModelConfig().units, MELODIES.num_events
+    return 3 * config.batch_size * config.steps * 2.0 * (4 * units * units + units * events)
 
 
 def _steps_per_second(config: LearnConfig, seeds: int, seconds: float) -> float:

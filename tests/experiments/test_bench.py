@@ -26,8 +26,25 @@ def test_the_tutor_benchmark_prints_one_flat_object_of_numbers(monkeypatch, caps
     assert updates == steps / 5
 
 
+def test_the_benchmark_of_the_note_rnn_measures_every_way(monkeypatch):
+    monkeypatch.setattr(bench, "PRODUCT_SIZE", 64)
+    monkeypatch.setattr(bench, "PIECES", 1)
+    measured = melodies.note_rnn(0.01)
+    assert all(value > 0 for value in measured.values())
+    ways = ("", "one_device_", "plain_")
+    assert {f"{way}updates_per_second" for way in ways} <= measured.keys()
+    assert measured["devices"] == 1
+    ratio = measured["updates_per_second"] / measured["plain_updates_per_second"]
+    assert measured["times_plain"] == ratio
+
+
 def test_bench_refuses_what_it_does_not_know(capsys):
-    for arguments in (["bench", "tuter"], ["bench", "tutor", "--seconds", "-1"]):
+    for arguments in (
+        ["bench", "tuter"],
+        ["bench", "tutor", "--seconds", "-1"],
+        ["bench", "tutor", "--mesh", "2"],
+        ["bench", "tutor", "--mesh", "data=0"],
+    ):
         with pytest.raises(SystemExit, match="2"):
             main(arguments)
         assert "error:" in capsys.readouterr().err
