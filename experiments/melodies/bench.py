@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -109,7 +110,7 @@ class _PlainLSTM(LSTM):
 
 
 def _prior_learner(mesh: Mesh | None, *, plain: bool = False) -> PriorLearner:
-    """A learner of random melodies with the preset's settings."""
+    """A learner of random melodies with the preset's settings, but a rate that can't diverge."""
     config: NoteRNNConfig = find("note_rnn").preset("paper").config
     random = np.random.default_rng(0)
     melodies = [random.integers(0, MELODIES.num_events, 200).astype(np.int32) for _ in range(100)]
@@ -120,7 +121,7 @@ def _prior_learner(mesh: Mesh | None, *, plain: bool = False) -> PriorLearner:
         return _PlainLSTM(input_size, model.units, rngs=rngs, **ranges)
 
     return PriorLearner(
-        config.prior,
+        replace(config.prior, learning_rate=1e-3),
         MELODIES.num_events,
         make_plain if plain else core_factory(model),
         melodies,
@@ -147,7 +148,10 @@ def _advance(
     states: dict[str, PriorState], name: str, learner: PriorLearner, count: int
 ) -> PriorState:
     """Do `count` updates of the state of that name."""
-    states[name] = learner.advance(states[name], int(states[name].step) + count)
+    stop = int(states[name].step) + count
+    states[name] = learner.advance(states[name], stop)
+    if int(states[name].step) != stop:
+        raise RuntimeError("an update wasn't finite: what was measured is no training")
     return states[name]
 
 
