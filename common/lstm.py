@@ -1,19 +1,14 @@
 """Long short-term memory: the core that both papers compare with or build on."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from common.recurrent import Core, Masks, masked_product, uniform
-
-
-class LSTMState(NamedTuple):
-    """Cell and output of an LSTM, [batch, units] each."""
-
-    cell: jax.Array
-    output: jax.Array
+from common import lstm_fused
+from common.compute import SCAN, Compute
+from common.deferred import unroll
+from common.lstm_fused import LSTMState
+from common.recurrent import NO_MASKS, Core, Masks, masked_product, uniform
 
 
 class LSTM(Core):
@@ -38,8 +33,13 @@ class LSTM(Core):
         initial_range: float,
         forget_bias: float,
         rngs: nnx.Rngs,
+        compute: Compute = SCAN,
     ):
-        """Parameters start uniform in ± `initial_range`, forget gates' biases at `forget_bias`."""
+        """Parameters start uniform in ± `initial_range`, forget gates' biases at `forget_bias`.
+
+        `compute` says how it is unrolled: by scan, or with a backward pass by hand; in float32.
+        """
+        self.compute = compute
         self.input_size = input_size
         self.output_size = units
         bound = initial_range
@@ -66,3 +66,24 @@ class LSTM(Core):
         cell = jax.nn.sigmoid(f) * state.cell + jax.nn.sigmoid(i) * jnp.tanh(g)
         output = jax.nn.sigmoid(o) * jnp.tanh(cell)
         return LSTMState(cell=cell, output=output), output
+
+    def unroll(
+        self, state: LSTMState, xs: jax.Array, masks: Masks = NO_MASKS
+    ) -> tuple[LSTMState, jax.Array]:
+        """Take all time steps of xs [time, batch, input]; see `common.recurrent.Core.unroll`."""
+        if self.compute.kernel == "scan":
+            return super().unroll(state, xs, masks)
+        return self._unroll_by_hand(state, self.project(xs, masks), masks)
+
+    def unroll_events(self, state: LSTMState, events: jax.Array) -> tuple[LSTMState, jax.Array]:
+        """Take all time steps of events, int [time, batch]; see `Core.unroll_events`."""
+        if self.compute.kernel == "scan":
+            return super().unroll_events(state, events)
+        table = self.input_kernel[...] + self.bias[...]
+        return self._unroll_by_hand(state, lstm_fused.look_up(table, events), NO_MASKS)
+
+    def _unroll_by_hand(
+        self, state: LSTMState, projected: jax.Array, masks: Masks
+    ) -> tuple[LSTMState, jax.Array]:
+        recurrence = lstm_fused.LSTMRecurrence()
+        return unroll(recurrence, self.kernel[...], state, projected, masks.state)

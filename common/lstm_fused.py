@@ -6,12 +6,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from common.deferred import Recurrence, product, product_back, unroll, weight_gradient
-from common.lstm import LSTM, LSTMState
+from common.deferred import Recurrence, product, product_back, weight_gradient
 
 _OUTPUT_GATE = 2
 _SCALE = (0.5, 0.5, 0.5, 1.0)
 """σ(z) = tanh(z / 2) / 2 + 1 / 2: with these scales one tanh serves all gates at once."""
+
+
+class LSTMState(NamedTuple):
+    """Cell and output of an LSTM, [batch, units] each."""
+
+    cell: jax.Array
+    output: jax.Array
 
 
 class LSTMSaved(NamedTuple):
@@ -105,24 +111,9 @@ class LSTMRecurrence(Recurrence):
         return weight_gradient(saved.before.output, errors, masks)
 
 
-def unroll_events(core: LSTM, state: LSTMState, events: jax.Array) -> tuple[LSTMState, jax.Array]:
-    """Compute `core.unroll(state, one_hot(events))` without the one-hot vectors.
-
-    Args:
-      core: an LSTM that reads one unit for each event.
-      state: where it starts.
-      events: int32 [time, batch].
-
-    Returns:
-      The last state, and the outputs [time, batch, units].
-    """
-    table = core.input_kernel[...] + core.bias[...]
-    return unroll(LSTMRecurrence(), core.kernel[...], state, _look_up(table, events), None)
-
-
 @jax.custom_vjp
-def _look_up(table: jax.Array, events: jax.Array) -> jax.Array:
-    """Rows of a table [events, ...] by their numbers."""
+def look_up(table: jax.Array, events: jax.Array) -> jax.Array:
+    """Return rows of a table [events, ...] by their numbers, int [...]."""
     return table[events]
 
 
@@ -138,4 +129,4 @@ def _look_up_backward(residuals: Any, bar: jax.Array) -> tuple[jax.Array, None]:
     return (one_hot.T @ rows).reshape(count, *bar.shape[events.ndim :]), None
 
 
-_look_up.defvjp(_look_up_forward, _look_up_backward)
+look_up.defvjp(_look_up_forward, _look_up_backward)

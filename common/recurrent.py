@@ -71,6 +71,13 @@ class Core(nnx.Module):
             self.project(xs, masks),
         )
 
+    def unroll_events(self, state: State, events: jax.Array) -> tuple[State, jax.Array]:
+        """Take all time steps of one-hot inputs: events, int [time, batch], below `input_size`.
+
+        Returns the last state and the outputs [time, batch, output_size].
+        """
+        return self.unroll(state, jax.nn.one_hot(events, self.input_size))
+
     def sample_masks(
         self,
         key: jax.Array,

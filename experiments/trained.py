@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from common.checkpoint import Checkpoints, abstract
+from common.compute import SCAN, Compute
 from common.config import from_dict
 from common.error import ConfigError, DataError
 from common.lstm import LSTM
@@ -42,8 +43,14 @@ class Trained(NamedTuple):
     """The domain's own."""
 
 
-def core_factory(config: SequenceModelConfig) -> CoreFactory:
-    """Return a function that makes the configured core: an LSTM or an RHN."""
+def core_factory(config: SequenceModelConfig, compute: Compute = SCAN) -> CoreFactory:
+    """Return a function that makes the configured core: an LSTM or an RHN.
+
+    Raises:
+      ConfigError: the core can't be computed so.
+    """
+    if config.core == "lstm" and compute.precision != "float32":
+        raise ConfigError(f"--precision {compute.precision} is for model.core=rhn, not lstm.")
 
     def make(input_size: int, rngs: nnx.Rngs) -> Core:
         if config.core == "rhn":
@@ -54,22 +61,28 @@ def core_factory(config: SequenceModelConfig) -> CoreFactory:
                 initial_range=config.initial_range,
                 transform_bias=config.transform_bias,
             )
-            return RHN(input_size, highway, rngs=rngs)
+            return RHN(input_size, highway, rngs=rngs, compute=compute)
         return LSTM(
             input_size,
             config.units,
             initial_range=config.initial_range,
             forget_bias=config.forget_bias,
             rngs=rngs,
+            compute=compute,
         )
 
     return make
 
 
-def make_graph(config: SequenceModelConfig, num_events: int) -> tuple[Graph, Params]:
+def make_graph(
+    config: SequenceModelConfig, num_events: int, compute: Compute = SCAN
+) -> tuple[Graph, Params]:
     """Make structure and initial parameters of a model of sequences."""
     return make_model(
-        num_events, core_factory(config), jax.random.key(0), initial_range=config.initial_range
+        num_events,
+        core_factory(config, compute),
+        jax.random.key(0),
+        initial_range=config.initial_range,
     )
 
 

@@ -240,6 +240,7 @@ def make_core(
                 initial_range=config.initial_range,
                 forget_bias=config.forget_bias,
                 rngs=rngs,
+                compute=compute,
             )
 
 

@@ -12,8 +12,6 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from common.error import ConfigError, DataError
-from common.lstm import LSTM
-from common.lstm_fused import unroll_events
 from common.mesh import summed
 from common.population import ModelLearner, apply_finite, own_learning_rate, zero_totals
 from tutor.config import PriorConfig
@@ -300,23 +298,13 @@ def cost(
     Returns:
       The cost, and the sums that it was computed from.
     """
-    sums = _window_losses(graph, params, inputs, targets, counted)
+    model = nnx.merge(graph, params)
+    _, logits = model.unroll(model.initial_state(inputs.shape[0]), inputs)
+    sums = sum_losses(logits, targets, counted)
     squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
     penalty = 0.5 * weight_decay * squares
     count = sums.predictions if predictions is None else predictions
     return sums.loss / jnp.maximum(count, 1) + penalty, sums
-
-
-def _window_losses(
-    graph: Graph, params: Params, inputs: jax.Array, targets: jax.Array, counted: jax.Array
-) -> LossSums:
-    """Sum the losses of windows, to be differentiated; arguments are those of `update`."""
-    model = nnx.merge(graph, params)
-    state = model.initial_state(inputs.shape[0])
-    if type(model.core) is not LSTM:  # a subclass may compute something else
-        return sum_losses(model.unroll(state, inputs)[1], targets, counted)
-    _, outputs = unroll_events(model.core, state, inputs.T)
-    return sum_losses(model.read_out(outputs), targets.T, counted.T)
 
 
 def sum_losses(logits: jax.Array, targets: jax.Array, counted: jax.Array) -> LossSums:

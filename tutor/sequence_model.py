@@ -75,7 +75,7 @@ class SequenceModel(nnx.Module):
         Returns:
           The recurrent state after the last, and the numbers after each, [batch, time, A].
         """
-        state, outputs = self.core.unroll(state, jax.nn.one_hot(events.T, self.num_events))
+        state, outputs = self.core.unroll_events(state, events.T)
         return state, self.read_out(outputs).swapaxes(0, 1)
 
     def read_out(self, output: jax.Array) -> jax.Array:

@@ -8,12 +8,10 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from common.lstm import LSTM
-from common.lstm_fused import unroll_events
 from tutor import kl_control
 from tutor.kl_control import Method, Transition
 from tutor.learn_state import BootstrapValues, StoredTransition
-from tutor.sequence_model import Graph, Params, SequenceModel
+from tutor.sequence_model import Graph, Params
 
 
 class Update(NamedTuple):
@@ -62,7 +60,8 @@ def update(
     def loss(trained: Any) -> jax.Array:
         params, prior = trained if leaks else (trained, None)
         model = nnx.merge(graph, params)
-        q_tm1 = _values(model, batch)
+        _, values_tm1 = model.unroll(batch.policy_before, batch.observation[:, None])
+        q_tm1 = values_tm1[:, 0]
         log_prior_t = batch.log_prior if values.log_prior is None else values.log_prior
         selector = None
         if leaks:
@@ -87,14 +86,6 @@ def update(
     trained = optax.apply_updates(trained, changes)
     params, drifting_prior = trained if leaks else (trained, None)
     return Update(params, drifting_prior, optimizer_state, value)
-
-
-def _values(model: SequenceModel, batch: StoredTransition) -> jax.Array:
-    """Compute the value network's output for the states, [batch, A], to be differentiated."""
-    if type(model.core) is not LSTM:  # a subclass may compute something else
-        return model.step(batch.policy_before, batch.observation)[1]
-    _, outputs = unroll_events(model.core, batch.policy_before, batch.observation[None])
-    return model.read_out(outputs[0])
 
 
 def adam(learning_rate: float) -> optax.GradientTransformation:

@@ -7,11 +7,10 @@ from functools import partial
 
 import jax
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh
 
+from common.compute import SCAN, Compute
 from common.device import mesh_size
-from common.lstm import LSTM
 from common.mesh import make_mesh
 from common.population import Population
 from experiments import bench
@@ -105,10 +104,6 @@ def note_rnn(seconds: float) -> dict[str, float]:
     }
 
 
-class _PlainLSTM(LSTM):
-    """An LSTM that no hand-written backward pass knows."""
-
-
 def _prior_learner(mesh: Mesh | None, *, plain: bool = False) -> PriorLearner:
     """A learner of random melodies with the preset's settings, but a rate that can't diverge."""
     config: NoteRNNConfig = find("note_rnn").preset("paper").config
@@ -116,14 +111,10 @@ def _prior_learner(mesh: Mesh | None, *, plain: bool = False) -> PriorLearner:
     melodies = [random.integers(0, MELODIES.num_events, 200).astype(np.int32) for _ in range(100)]
     model = config.model
 
-    def make_plain(input_size: int, rngs: nnx.Rngs) -> LSTM:
-        ranges = {"initial_range": model.initial_range, "forget_bias": model.forget_bias}
-        return _PlainLSTM(input_size, model.units, rngs=rngs, **ranges)
-
     return PriorLearner(
         replace(config.prior, learning_rate=1e-3),
         MELODIES.num_events,
-        make_plain if plain else core_factory(model),
+        core_factory(model, SCAN if plain else Compute("jax")),
         melodies,
         initial_range=model.initial_range,
         mesh=mesh,

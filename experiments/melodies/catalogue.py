@@ -110,6 +110,7 @@ place; `--set data.name=midi_melodies --data-dir FOLDER` learns from MIDI files.
         ),
         paper_parameters=None,
         runner="experiments.melodies.note_rnn:run",
+        kernels=("jax", "scan"),
         section="Note RNN",
     )
 
@@ -175,6 +176,7 @@ another.""",
         published=_published(name),
         paper_parameters=None,
         runner="experiments.melodies.tutor:run",
+        kernels=("jax", "scan"),
         section="Tutor melodies",
         seeds_together=True,
         inputs="experiments.melodies.tutor:inputs",

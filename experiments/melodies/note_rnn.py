@@ -52,7 +52,7 @@ def run(context: Context) -> Outcomes:
     learner = PriorLearner(
         config.prior,
         MELODIES.num_events,
-        trained.core_factory(config.model),
+        trained.core_factory(config.model, context.compute),
         melodies.train,
         initial_range=config.model.initial_range,
         mesh=make_mesh(mesh_size()),

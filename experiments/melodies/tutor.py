@@ -45,7 +45,8 @@ def run(context: Context) -> Outcomes:
     domain, prior = note_rnn.domain, note_rnn.policy.prior
     data = _data(note_rnn)
     quirks = Quirks(True, learn.method == "g") if config.original_quirks else Quirks()
-    learner = TutorLearner(learn, note_rnn.graph, domain.num_events, domain.environment, quirks)
+    graph, _ = trained.make_graph(note_rnn.model, domain.num_events, context.compute)
+    learner = TutorLearner(learn, graph, domain.num_events, domain.environment, quirks)
     composer = Composer(note_rnn.graph, learn.method, domain.environment, domain.length)
 
     def validate(

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from common.deferred import unroll
+from common.compute import Compute
 from common.lstm import LSTM, LSTMState
-from common.lstm_fused import LSTMRecurrence, unroll_events
 
+WAYS = ("scan", "jax")
 TIME, BATCH, UNITS, EVENTS = 6, 4, 7, 5
 
 
@@ -19,9 +19,17 @@ def float64():
         yield
 
 
-def make_core():
-    core = LSTM(EVENTS, UNITS, initial_range=0.8, forget_bias=1.0, rngs=nnx.Rngs(0))
-    return nnx.split(core)
+def make_core(kernel):
+    core = LSTM(
+        EVENTS,
+        UNITS,
+        initial_range=0.8,
+        forget_bias=1.0,
+        rngs=nnx.Rngs(0),
+        compute=Compute(kernel),
+    )
+    graph, params = nnx.split(core)
+    return graph, nnx.to_pure_dict(params)
 
 
 def make_state():
@@ -47,46 +55,40 @@ def assert_same_values_and_gradients(plain, fused, *arguments):
 
 @pytest.mark.parametrize(("separate", "rate"), [(False, 0.0), (False, 0.4), (True, 0.4)])
 def test_gradients_equal_those_of_the_scan(separate, rate):
-    graph, params = make_core()
     xs = jax.random.normal(jax.random.key(3), (TIME, BATCH, EVENTS))
-    core = nnx.merge(graph, params)
+    graphs, params = zip(*map(make_core, WAYS), strict=True)
+    core = nnx.merge(graphs[0], params[0])
     masks = core.sample_masks(jax.random.key(4), BATCH, rate, rate, separate=separate)
-
-    def plain(params, state, xs):
-        return nnx.merge(graph, params).unroll(state, xs, masks)
-
-    def fused(params, state, xs):
-        core = nnx.merge(graph, params)
-        projected = core.project(xs, masks)
-        return unroll(LSTMRecurrence(), core.kernel[...], state, projected, masks.state)
-
-    assert_same_values_and_gradients(plain, fused, nnx.to_pure_dict(params), make_state(), xs)
+    plain, by_hand = (
+        lambda params, state, xs, graph=graph: nnx.merge(graph, params).unroll(state, xs, masks)
+        for graph in graphs
+    )
+    assert_same_values_and_gradients(plain, by_hand, params[0], make_state(), xs)
+    text = str(jax.make_jaxpr(by_hand)(params[1], make_state(), xs))
+    assert "custom_vjp" in text
 
 
 def test_looking_events_up_equals_one_hot_inputs():
-    graph, params = make_core()
     events = jax.random.randint(jax.random.key(5), (TIME, BATCH), 0, EVENTS)
-
-    def plain(params, state):
-        return nnx.merge(graph, params).unroll(state, jax.nn.one_hot(events, EVENTS))
-
-    def fused(params, state):
-        return unroll_events(nnx.merge(graph, params), state, events)
-
-    assert_same_values_and_gradients(plain, fused, nnx.to_pure_dict(params), make_state())
+    graphs, params = zip(*map(make_core, WAYS), strict=True)
+    plain, by_hand = (
+        lambda params, state, graph=graph: nnx.merge(graph, params).unroll_events(state, events)
+        for graph in graphs
+    )
+    assert_same_values_and_gradients(plain, by_hand, params[0], make_state())
 
 
 def test_members_side_by_side():
     """Under vmap, as a population runs them."""
-    graph, params = make_core()
+    graph, params = make_core("jax")
     events = jax.random.randint(jax.random.key(6), (3, TIME, BATCH), 0, EVENTS)
 
     def gradient(events):
         def total(params):
             core = nnx.merge(graph, params)
-            return jnp.sum(unroll_events(core, core.initial_state(BATCH), events)[1])
+            return jnp.sum(core.unroll_events(core.initial_state(BATCH), events)[1])
 
-        return jax.grad(total)(nnx.to_pure_dict(params))
+        return jax.grad(total)(params)
 
     together = jax.vmap(gradient)(events)
     for place in range(3):
