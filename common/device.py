@@ -18,33 +18,16 @@ _JAX_NAMES = {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}
 _EXTRAS = {"gpu": "cuda", "tpu": "tpu"}
 
 
-_mesh_size = 1
-
-
-def choose_mesh(devices: int) -> None:
-    """Say among how many devices this process divides a training; before `configure`.
-
-    `mesh_size` tells. A CPU is then as many devices to JAX.
-    """
-    global _mesh_size
-    _mesh_size = devices
-
-
-def mesh_size() -> int:
-    """Return the number of devices among which a training is divided, where it can be."""
-    return _mesh_size
-
-
-def configure(platform: str, cache: Path | None) -> None:
+def configure(platform: str, cache: Path | None, cpu_devices: int = 1) -> None:
     """Set JAX up for a platform; call it before anything imports JAX.
 
     Args:
       platform: one of PLATFORMS.
       cache: folder of compiled programs that outlive the process, or None for no such cache.
+      cpu_devices: as how many devices JAX sees the CPU.
 
     Raises:
-      ConfigError: there is no platform of this name, or none on this machine, or it has fewer
-        devices than `choose_mesh` was told.
+      ConfigError: there is no platform of this name, or none on this machine.
     """
     if platform not in PLATFORMS:
         raise ConfigError(f"unknown platform '{platform}'.{suggestion(platform, PLATFORMS)}")
@@ -59,16 +42,13 @@ def configure(platform: str, cache: Path | None) -> None:
         ) from None
     if cache is not None:
         compile_cache.use(cache)
-    if _mesh_size > 1:
-        # Once JAX has started it refuses, and what it sees is checked below.
-        with contextlib.suppress(RuntimeError):
-            jax.config.update("jax_num_cpu_devices", _mesh_size)
+    if cpu_devices > 1:
+        with contextlib.suppress(RuntimeError):  # JAX has started, and sees what it sees
+            jax.config.update("jax_num_cpu_devices", cpu_devices)
     try:
         found = jax.devices()[0].platform
     except (RuntimeError, AssertionError) as error:  # JAX asserts where a plugin is missing
         raise ConfigError(_unavailable(platform, error)) from None
-    if len(jax.devices()) < _mesh_size:
-        raise ConfigError(f"--mesh data={_mesh_size}: JAX sees {len(jax.devices())} devices here.")
     if (precision := matmul_precision(found)) is not None:
         jax.config.update("jax_default_matmul_precision", precision)
 
@@ -85,11 +65,27 @@ def matmul_precision(platform: str) -> str | None:
     return None if platform == "cpu" else "float32"
 
 
-def describe() -> dict[str, Any]:
+def cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def seen(platform: str = "") -> int:
+    """Return how many devices JAX sees; with a platform's name, 0 where it runs on another."""
+    import jax
+
+    devices = jax.devices()
+    return len(devices) if platform in ("", devices[0].platform) else 0
+
+
+def describe(count: int = 1) -> dict[str, Any]:
     """Return facts about the devices, as records hold them.
 
+    Args:
+      count: how many of them a training uses.
+
     Returns:
-      `platform` and `kind` of the first device, the `count` that a training uses and the number
+      `platform` and `kind` of the first device, `count`, and the number
       `seen`, CPU `cores`, `precision` of matrix products, `x64` and `random` as `numerics` has
       them, `memory_bytes` of the device (of the machine, for a CPU).
     """
@@ -100,11 +96,9 @@ def describe() -> dict[str, Any]:
     return {
         "platform": devices[0].platform,
         "kind": _cpu_name() if devices[0].platform == "cpu" else devices[0].device_kind,
-        "count": _mesh_size,
+        "count": count,
         "seen": len(devices),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": cores(),
         **numerics(),
         "memory_bytes": memory.get("bytes_limit") or _host_memory(),
     }

@@ -177,20 +177,10 @@ def _add_mesh(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--mesh",
         type=_mesh,
-        default=1,
         metavar="data=N",
-        help="divide a training among N devices, those of a small model among the cores of a CPU "
-        "(data=1)",
+        help="divide a training among N devices; a CPU is as many as are asked for (what is "
+        "fastest here)",
     )
-    function = command.get_default("command")
-
-    def prepared(options: argparse.Namespace) -> None:
-        from common import device
-
-        device.choose_mesh(options.mesh)  # JAX hasn't started yet
-        function(options)
-
-    command.set_defaults(command=prepared)
 
 
 def _mesh(text: str) -> int:

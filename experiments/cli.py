@@ -129,7 +129,7 @@ def _run(options: argparse.Namespace) -> None:
     override(experiment.preset(preset).config, options.overrides)  # refuse before JAX starts
     if options.data_dir is not None and not options.data_dir.is_dir():
         raise DataError(f"--data-dir {options.data_dir}: there is no such folder.")
-    _configure(options.platform)
+    devices = _devices_of(experiment, options)
     from experiments.run import SAMPLE, Options, run
 
     records = run(
@@ -144,6 +144,7 @@ def _run(options: argparse.Namespace) -> None:
             fresh=options.fresh,
             kernel=options.kernel,
             precision=options.precision,
+            devices=devices,
             tensorboard=options.tensorboard,
         ),
         report=lambda text: print(text, file=sys.stderr),
@@ -244,7 +245,7 @@ def _compose(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    _configure(options.platform)
+    _configure(options.platform, options.mesh or 1)
     measured = load(benchmarks()[options.name])(options.seconds)
     if options.json:
         print(json.dumps(measured, indent=1))
@@ -267,11 +268,33 @@ def _devices(options: argparse.Namespace) -> None:
     print(f"memory     {found['memory_bytes'] / 2**30:.1f} GiB")
 
 
-def _configure(platform: str) -> None:
+def _devices_of(experiment: Experiment, options: argparse.Namespace) -> int:
+    """Start JAX; return among how many devices a training is divided, as asked for or by default.
+
+    Raises:
+      ConfigError: the experiment doesn't divide its trainings, or there are fewer devices.
+    """
     from common import device
 
-    cache = default_cache_dir() / "compiled"
-    device.configure(platform, None if os.environ.get("HIGHWAY_TUTOR_NO_COMPILE_CACHE") else cache)
+    asked: int | None = options.mesh
+    if asked is not None and asked > 1 and not experiment.cpu_devices:
+        raise ConfigError(f"--mesh data={asked}: {experiment.name} trains on one device.")
+    wanted = asked or max(1, min(experiment.cpu_devices, device.cores()))
+    _configure(options.platform, wanted)
+    if asked is None:
+        return wanted if device.seen("cpu") >= wanted else 1
+    if device.seen() < asked:
+        raise ConfigError(f"--mesh data={asked}: JAX sees {device.seen()} devices here.")
+    return asked
+
+
+def _configure(platform: str, cpu_devices: int = 1) -> None:
+    from common import device
+
+    cache = None
+    if not os.environ.get("HIGHWAY_TUTOR_NO_COMPILE_CACHE"):
+        cache = default_cache_dir() / "compiled"
+    device.configure(platform, cache, cpu_devices)
 
 
 COMMANDS = {

@@ -36,6 +36,8 @@ class Options:
     fresh: bool = False
     kernel: Kernel | Literal["auto"] = "auto"
     precision: Precision = "float32"
+    devices: int = 1
+    """Among which a training is divided, where it can be."""
     tensorboard: bool = False
 
 
@@ -185,7 +187,8 @@ def _run_seeds(
     training.require_compute(asdict(compute))
     session = {
         "command": command(experiment, options, seeds),
-        "device": device.describe() | {"kernel": compute.kernel, "products": compute.precision},
+        "device": device.describe(options.devices)
+        | {"kernel": compute.kernel, "products": compute.precision},
         "versions": device.versions(),
         **git_state(),
     }
@@ -268,6 +271,8 @@ def command(experiment: Experiment, options: Options, seeds: Iterable[int]) -> s
         words += ["--kernel", options.kernel]
     if options.precision != "float32":
         words += ["--precision", options.precision]
+    if options.devices > 1:
+        words += ["--mesh", f"data={options.devices}"]
     if options.overrides:
         words += ["--set", *options.overrides]
     if options.data_dir is not None:

@@ -10,7 +10,6 @@ import numpy as np
 from jax.sharding import Mesh
 
 from common.compute import SCAN, Compute
-from common.device import mesh_size
 from common.mesh import make_mesh
 from common.population import Population
 from experiments import bench
@@ -88,15 +87,18 @@ def note_rnn(seconds: float) -> dict[str, float]:
       peak_memory_bytes: the most this process held so far.
     """
     flops = bench.product_flops()
-    ways = {"": _prior_learner(make_mesh(mesh_size())), "plain_": _prior_learner(None, plain=True)}
-    if mesh_size() > 1:
+    ways = {
+        "": _prior_learner(make_mesh(len(jax.devices()))),
+        "plain_": _prior_learner(None, plain=True),
+    }
+    if len(jax.devices()) > 1:
         ways["one_device_"] = _prior_learner(None)
     speeds = _interleaved(ways, seconds)
     speeds.setdefault("one_device_", speeds[""])
     measured = {f"{way}updates_per_second": speed for way, speed in speeds.items()}
     arithmetic = speeds[""] * _flops_per_prior_update(ways[""].config)
     return measured | {
-        "devices": mesh_size(),
+        "devices": len(jax.devices()),
         "times_plain": speeds[""] / speeds["plain_"],
         "arithmetic_share": arithmetic / flops,
         "matmul_flops_per_second": flops,

@@ -111,6 +111,7 @@ place; `--set data.name=midi_melodies --data-dir FOLDER` learns from MIDI files.
         paper_parameters=None,
         runner="experiments.melodies.note_rnn:run",
         kernels=("jax", "scan"),
+        cpu_devices=2,
         section="Note RNN",
     )
 

@@ -8,7 +8,6 @@ import jax
 
 from common import device
 from common.datasets import MelodySet, load
-from common.device import mesh_size
 from common.error import ConfigError, DataError
 from common.melody import swap_specials
 from common.mesh import make_mesh
@@ -55,7 +54,7 @@ def run(context: Context) -> Outcomes:
         trained.core_factory(config.model, context.compute),
         melodies.train,
         initial_range=config.model.initial_range,
-        mesh=make_mesh(mesh_size()),
+        mesh=make_mesh(context.options.devices),
     )
     (seed,) = context.seeds
     initial = learner.initial_state(seed)

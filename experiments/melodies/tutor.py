@@ -166,7 +166,9 @@ def _run_note_rnn(wanted: NoteRNNRun, options: Options, *, quirks: bool) -> Path
         raise ConfigError(
             f"original_quirks=true, but the Note RNN of preset {name} is without.\n{_SAME_QUIRKS}"
         )
-    options = replace(options, preset=name, overrides=(), seeds=(wanted.seed,), fresh=False)
+    options = replace(
+        options, preset=name, overrides=(), seeds=(wanted.seed,), fresh=False, devices=1
+    )
     path = _note_rnn_path(wanted, options)
     made = _finished(path, partial(run_experiment, experiment, options, report=lambda text: None))
     found = to_dict(from_dict(type(preset), made.config))

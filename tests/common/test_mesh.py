@@ -5,12 +5,9 @@ import os
 import subprocess
 import sys
 
-import jax
 import jax.numpy as jnp
 import pytest
 
-from common import device
-from common.error import ConfigError
 from common.mesh import make_mesh, replicate, summed
 
 SCRIPT = """
@@ -68,9 +65,3 @@ def test_one_device_needs_no_mesh():
     assert make_mesh(1) is None
     assert replicate(x, None) is x
     assert summed(lambda w, x: w * jnp.sum(x), None, 2.0, x) == 6
-
-
-def test_more_devices_than_there_are(monkeypatch):
-    monkeypatch.setattr(device, "_mesh_size", 1 + len(jax.devices()))
-    with pytest.raises(ConfigError, match=r"--mesh data=\d+: JAX sees"):
-        device.configure("cpu", None)

@@ -1,0 +1,54 @@
+"""`--mesh`: by default two cores share a Note RNN's batch; refused where it means nothing."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import pytest
+from melody_case import LITTLE, Q
+from run_case import folder, record, run
+
+from common import device
+from experiments.registry import find
+
+
+def test_a_processor_is_two_devices_by_default(tmp_path):
+    """In a process of its own: JAX is told before it starts."""
+    command = [sys.executable, "-m", "experiments", "run", "note_rnn", "--preset", "smoke"]
+    command += ["--out", str(tmp_path), "--set", *LITTLE]
+    subprocess.run(command, check=True, env={**os.environ, "XLA_FLAGS": ""}, capture_output=True)
+    made = record(tmp_path, "note_rnn")
+    expected = min(2, device.cores())
+    assert find("note_rnn").cpu_devices == 2
+    assert (made.device["count"], made.device["seen"]) == (expected, expected)
+    assert ("--mesh data=2" in made.command) == (expected == 2)
+    assert run(tmp_path / "one", "note_rnn", "--mesh", "data=1", "--set", *LITTLE) == 0
+    alone = record(tmp_path / "one", "note_rnn")
+    assert alone.device["count"] == 1
+    for name in ("valid/log_perplexity", "test/log_perplexity"):
+        assert made.metrics[name] == pytest.approx(alone.metrics[name], rel=1e-4)
+
+
+def test_refusals(tmp_path, capsys):
+    asked = 1 + len(jax.devices())
+    assert run(tmp_path, "note_rnn", "--mesh", f"data={asked}", "--set", *LITTLE) == 2
+    assert f"--mesh data={asked}: JAX sees" in capsys.readouterr().err
+    assert run(tmp_path, Q, "--mesh", "data=2") == 2
+    assert f"--mesh data=2: {Q} trains on one device." in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(SystemExit):
+        run(tmp_path, "note_rnn", "--mesh", "2")
+    assert "write data=N" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("kernel", "given"), [("jax", []), ("scan", ["--kernel", "scan"])])
+def test_how_it_is_computed_is_recorded(tmp_path, kernel, given):
+    assert run(tmp_path, "note_rnn", *given, "--set", *LITTLE) == 0
+    assert record(tmp_path, "note_rnn").device["kernel"] == kernel
+
+
+def test_an_lstm_has_no_bfloat16(tmp_path, capsys):
+    assert run(tmp_path, "note_rnn", "--precision", "bfloat16", "--set", *LITTLE) == 2
+    assert "--precision bfloat16 is for model.core=rhn, not lstm" in capsys.readouterr().err
+    assert not (folder(tmp_path, "note_rnn") / "record.json").exists()
