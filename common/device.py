@@ -70,6 +70,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def threads() -> int:
+    """Return in how many threads small trainings go on at a time: a CPU's cores; 1 elsewhere."""
+    return cores() if seen("cpu") else 1
+
+
 def seen(platform: str = "") -> int:
     """Return how many devices JAX sees; with a platform's name, 0 where it runs on another."""
     import jax

@@ -7,7 +7,10 @@ one learner (seeds, learning rates) as one program under vmap, and is itself a
 """
 
 import abc
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -174,22 +177,67 @@ class PopulationState(NamedTuple):
         return jnp.where(jnp.all(each >= 0), jnp.max(each), -1)
 
 
+PIECES = 8
+"""Into how many calls a member's steps of one `Population.advance` are divided among threads."""
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A population's state while each member trains by itself, in threads."""
+
+    parts: tuple[PopulationState, ...]
+    """Of one member each; one that diverged may have stopped at a step before the others'."""
+
+    @property
+    def step(self) -> int:
+        """Steps of the members that go on."""
+        return max(int(part.step) for part in self.parts)
+
+    @property
+    def diverged_at(self) -> int:
+        """See `PopulationState.diverged_at`."""
+        each = [int(part.diverged_at) for part in self.parts]
+        return max(each) if min(each) >= 0 else -1
+
+
+def whole(state: Any) -> Any:
+    """Return a state as checkpoints hold it: members that are apart together, others as it is."""
+    if not isinstance(state, Apart):
+        return state
+    each = [part.seeds for part in state.parts]
+    seeds = jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *each)
+    return PopulationState(jnp.asarray(state.step, jnp.int32), seeds)
+
+
 class Population:
     """Members of one learner that train side by side; a `common.training.Learner`.
 
     Members may differ in every array of their states: weights, random keys, a learning rate kept
     there. Shapes, and what the learner's own settings say, are the same for all.
+
+    They are computed together, under vmap, or each by itself in `threads`, which is faster where
+    the arrays are too small for a core of several. The bits are the same.
     """
 
-    def __init__(self, learner: Member, seeds: Sequence[int], data: tuple[Any, ...] = ()):
+    def __init__(
+        self,
+        learner: Member,
+        seeds: Sequence[int],
+        data: tuple[Any, ...] = (),
+        *,
+        threads: int = 1,
+    ):
         """A population without states.
 
         Args:
           learner: what each member is one of.
           seeds: names of the members, in order.
           data: arrays that all members read, given on to `learner.round`.
+          threads: in how many threads members train at a time; 1 for all of them under vmap.
         """
         self.learner, self.seeds, self.data = learner, tuple(seeds), data
+        self.threads = min(threads, len(self.seeds))
+        self._compiled = False
         self._advance = jax.jit(self._advance_until, donate_argnums=0)
 
     def initial_state(self, make: Callable[[int], Any]) -> PopulationState:
@@ -199,34 +247,76 @@ class Population:
             step=jnp.zeros((), jnp.int32), seeds=jax.tree.map(lambda *leaf: jnp.stack(leaf), *each)
         )
 
-    def advance(self, state: PopulationState, stop: int) -> PopulationState:
+    def advance(self, state: PopulationState | Apart, stop: int) -> PopulationState | Apart:
         """Run rounds until `stop` steps are done, or every member has diverged.
 
         A member that diverged stays as it was while others go on. Consumes `state`. How a training
         is divided into calls doesn't change its bits.
         """
-        return self._advance(state, jnp.asarray(stop, jnp.int32), *self.data)
+        if self.threads > 1:
+            return self._advance_apart(state if isinstance(state, Apart) else _apart(state), stop)
+        return self._advance(whole(state), jnp.asarray(stop, jnp.int32), *self.data)
 
-    def collect(self, state: PopulationState) -> tuple[PopulationState, dict[str, float]]:
+    def collect(
+        self, state: PopulationState | Apart
+    ) -> tuple[PopulationState | Apart, dict[str, float]]:
         """Return the state with its totals at zero, and metrics since the last call.
 
         They are called `seed<k>/<metric>`; a member that diverged before then has none.
         """
-        totals = jax.device_get(state.seeds.totals)
         metrics = {
             f"seed{seed}/{name}": value
-            for place, seed in enumerate(self.seeds)
+            for seed, member in zip(self.seeds, self.members(state), strict=True)
             for name, value in self.learner.metrics(
-                take_member(totals, place), int(state.step)
+                jax.device_get(member.totals), int(state.step)
             ).items()
         }
-        zeros = jax.tree.map(jnp.zeros_like, state.seeds.totals)
-        return state._replace(seeds=state.seeds._replace(totals=zeros)), metrics
+        if isinstance(state, Apart):
+            return Apart(tuple(map(_at_zero, state.parts))), metrics
+        return _at_zero(state), metrics
+
+    def members(self, state: PopulationState | Apart) -> Iterator[Any]:
+        """Yield each member's state, in the order of `seeds`."""
+        for place in range(len(self.seeds)):
+            if isinstance(state, Apart):
+                yield take_member(state.parts[place].seeds, 0)
+            else:
+                yield take_member(state.seeds, place)
+
+    def _advance_apart(self, state: Apart, stop: int) -> Apart:
+        """Advance members in threads, by pieces, so that threads end at about the same time."""
+        parts = list(state.parts)
+        piece = max(self.learner.round_steps, -(-(stop - state.step) // PIECES))
+        waiting = deque(range(len(parts)))
+
+        def advance_next() -> bool:
+            """Advance the member that waits longest by a piece; return False where none waits."""
+            try:
+                place = waiting.popleft()
+            except IndexError:  # the last ones are in the hands of other threads
+                return False
+            until = min(stop, int(parts[place].step) + piece)
+            done = self._advance(parts[place], jnp.asarray(until, jnp.int32), *self.data)
+            parts[place] = jax.block_until_ready(done)
+            if int(done.step) < stop and int(done.diverged_at) < 0:
+                waiting.append(place)
+            return True
+
+        def work() -> None:
+            while advance_next():
+                pass
+
+        if not self._compiled:  # once, not by each thread
+            self._compiled = advance_next()
+        with ThreadPoolExecutor(self.threads) as threads:
+            for thread in [threads.submit(work) for _ in range(self.threads)]:
+                thread.result()
+        return Apart(tuple(parts))
 
     def _advance_until(
         self, state: PopulationState, stop: jax.Array, *data: Any
     ) -> PopulationState:
-        alone = len(self.seeds) == 1  # without vmap, which costs even at one
+        alone = len(state.seeds.diverged_at) == 1  # without vmap, which costs even at one
         one_round = partial(_round_with, self.learner, data)
         if alone:
             state = state._replace(seeds=take_member(state.seeds, 0))
@@ -241,6 +331,22 @@ class Population:
         if alone:
             state = state._replace(seeds=jax.tree.map(lambda leaf: leaf[None], state.seeds))
         return state
+
+
+def _apart(state: PopulationState) -> Apart:
+    """Take a population's members apart."""
+
+    def part(place: int) -> PopulationState:
+        seeds = jax.tree.map(lambda leaf: leaf[place : place + 1], state.seeds)
+        return PopulationState(state.step + 0, seeds)  # arrays of its own: they are consumed
+
+    return Apart(tuple(part(place) for place in range(len(state.seeds.diverged_at))))
+
+
+def _at_zero(state: PopulationState) -> PopulationState:
+    """A state whose totals begin anew."""
+    zeros = jax.tree.map(jnp.zeros_like, state.seeds.totals)
+    return state._replace(seeds=state.seeds._replace(totals=zeros))
 
 
 def _round_with(learner: Member, data: tuple[Any, ...], state: Any, step: jax.Array) -> Any:

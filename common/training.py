@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from common.checkpoint import Checkpoints, abstract
 from common.error import DivergedError, InterruptedRun
 from common.interrupt import Interrupt
+from common.population import whole
 from common.progress import Progress, duration
 from common.run_directory import RunDirectory
 
@@ -125,7 +126,7 @@ class Training:
                 if step >= self.schedule.total:
                     if self.notes["best"] is None:
                         self._save()
-                        return self.state, self.notes["seconds"]
+                        return whole(self.state), self.notes["seconds"]
                     best = self.checkpoints.restore_best(structure, self.notes["best"])
                     return best, self.notes["seconds"]
                 self._advance(step, self.schedule.boundary_after(step), interrupt)
@@ -214,7 +215,7 @@ class Training:
             self.sink(row)
 
     def _save(self, score: float | None = None) -> None:
-        self.checkpoints.save(self.state, self.process.decide(self.notes), score)
+        self.checkpoints.save(whole(self.state), self.process.decide(self.notes), score)
         self._saved = time.monotonic()
 
     def _show(self, step: int, updates_per_second: float) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from common.error import DivergedError, InterruptedRun
 from common.interrupt import Interrupt
-from common.population import Population, take_member
+from common.population import Population
 from common.record import DataUsed
 from common.run_directory import RunDirectory
 from common.training import Learner, Schedule, Tick, Training
@@ -218,7 +218,7 @@ class _Members:
         """Return every seed with its state."""
         if self.population is None:
             return [(self.seeds[0], state)]
-        return [(seed, take_member(state.seeds, place)) for place, seed in enumerate(self.seeds)]
+        return zip(self.seeds, self.population.members(state), strict=True)
 
     def validate(self, validate: Validate, state: Any, tick: Tick) -> Evaluation:
         """Measure all seeds; metrics are under their names in metrics.jsonl."""

@@ -4,11 +4,13 @@ import statistics
 import time
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from common import device
 from common.compute import SCAN, Compute
 from common.mesh import make_mesh
 from common.population import Population
@@ -159,10 +161,10 @@ def _steps_per_second(config: LearnConfig, seeds: int, seconds: float) -> float:
 
     Pieces of a second and more are measured with the replay memory full, as it mostly is.
     """
-    graph, prior = make_graph(SequenceModelConfig(), MELODIES.num_events)
+    graph, prior = make_graph(SequenceModelConfig(), MELODIES.num_events, Compute("jax"))
     learner = TutorLearner(config, graph, MELODIES.num_events, MELODIES.environment)
-    population = Population(learner, range(seeds))
-    state = population.initial_state(partial(learner.initial_state, prior))
+    population = Population(learner, range(seeds), threads=device.threads())
+    state: Any = population.initial_state(partial(learner.initial_state, prior))
     stride = learner.round_steps
     for _ in range(2):  # compiles, then finds how many steps fill a piece
         begin = time.perf_counter()

@@ -65,7 +65,7 @@ def run(context: Context) -> Outcomes:
         context.place.lead(partial(domain.write, made, path, tuned.notes))
         return made.metrics("composed") | domain.judge(made)
 
-    population = Population(learner, context.seeds)
+    population = Population(learner, context.seeds, threads=device.threads())
     outcomes = train(
         context.place,
         population,

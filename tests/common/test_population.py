@@ -15,6 +15,7 @@ from common.population import (
     is_finite,
     keep_finite,
     take_member,
+    whole,
     zero_totals,
 )
 
@@ -87,26 +88,31 @@ def assert_close(one: Any, other: Any) -> None:
 RATES = {0: 0.1, 1: 0.5, 2: 1.5}
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("seeds", [(0, 1, 2), (2, 0), (1,)])
-def test_members_with_their_own_rates_are_what_each_is_alone(seeds):
-    population = Population(Descent(), seeds)
+def test_members_with_their_own_rates_are_what_each_is_alone(seeds, threads):
+    population = Population(Descent(), seeds, threads=threads)
     state = population.initial_state(lambda seed: Descent().initial_state(seed, RATES[seed]))
     state = population.advance(state, 20)
     assert int(state.step) == 20
-    for place, seed in enumerate(seeds):
-        assert_close(take_member(state.seeds, place), alone(RATES[seed], seed, 20))
+    for seed, member in zip(seeds, population.members(state), strict=True):
+        assert_close(member, alone(RATES[seed], seed, 20))
 
 
 def test_how_an_advance_is_divided_changes_no_bit():
-    def run(*stops):
-        population = Population(Descent(), (0, 1))
-        state = population.initial_state(Descent().initial_state)
+    def run(*stops, threads=1, seeds=(0, 1, 2)):
+        state = None
         for stop in stops:
-            state = population.advance(state, stop)
-        return digest(state)
+            population = Population(Descent(), seeds, threads=threads)
+            state = population.advance(
+                state or population.initial_state(Descent().initial_state), stop
+            )
+        return digest(whole(state))
 
     assert run(20) == run(2, 8, 20)
     assert run(20) != run(18)
+    assert run(20) == run(20, threads=2) == run(2, 8, 20, threads=3)
+    assert run(2, 20, threads=2, seeds=(0, 1)) != run(2, 20, threads=2)
 
 
 @pytest.mark.parametrize("seeds", [(4,), (4, 5)])
@@ -128,11 +134,12 @@ def explode(state: PopulationState, places: list[int]) -> PopulationState:
     return state._replace(seeds=state.seeds._replace(slope=slope))
 
 
-def test_a_member_that_diverges_stays_as_it_was_and_others_go_on():
-    population = Population(Descent(), (0, 1))
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_member_that_diverges_stays_as_it_was_and_others_go_on(threads):
+    population = Population(Descent(), (0, 1), threads=threads)
     state = explode(population.initial_state(Descent().initial_state), [0])
     before = jax.device_get(take_member(state.seeds, 0).weight)
-    state = population.advance(state, 30)
+    state = whole(population.advance(state, 30))
     assert state.seeds.diverged_at.tolist() == [0, -1]
     assert int(state.diverged_at) == -1
     assert int(state.step) == 30
@@ -143,11 +150,12 @@ def test_a_member_that_diverges_stays_as_it_was_and_others_go_on():
     assert np.isfinite(metrics["seed1/train/loss"])
 
 
-def test_where_all_have_diverged_the_loop_stops_there():
-    population = Population(Descent(), (0, 1))
+@pytest.mark.parametrize("threads", [1, 2])
+def test_where_all_have_diverged_the_loop_stops_there(threads):
+    population = Population(Descent(), (0, 1), threads=threads)
     state = population.advance(population.initial_state(Descent().initial_state), 10)
-    state = population.advance(explode(state, [0]), 14)
-    state = population.advance(explode(state, [0, 1]), 30)
+    state = population.advance(explode(whole(state), [0]), 14)
+    state = whole(population.advance(explode(whole(state), [0, 1]), 30))
     assert state.seeds.diverged_at.tolist() == [10, 14]
     assert int(state.diverged_at) == 14
     assert int(state.step) == 16
