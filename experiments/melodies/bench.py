@@ -1,8 +1,7 @@
 """Measures the speed of learning melodies, of tuning and of composing them."""
 
 import statistics
-import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +13,7 @@ from common import device
 from common.compute import SCAN, Compute
 from common.mesh import make_mesh
 from common.population import Population
+from common.training import Learner
 from experiments import bench
 from experiments.melodies.domain import MELODIES
 from experiments.registry import find
@@ -21,12 +21,28 @@ from experiments.trained import core_factory, make_graph
 from tutor.config import LearnConfig, NoteRNNConfig, PriorConfig, SequenceModelConfig, TutorConfig
 from tutor.evaluation import Composer, Policy
 from tutor.learner import TutorLearner
-from tutor.prior import PriorLearner, PriorState
+from tutor.prior import PriorLearner
 
 SETTINGS = ("original", "vectorised")
 """Presets whose loops are measured."""
 SEEDS = 3
 COMPOSITIONS = 20_000
+
+
+@dataclass
+class _Training:
+    """One that goes on from measurement to measurement."""
+
+    learner: Learner
+    state: Any
+    round_steps: int = 1
+
+    def advance(self, steps: int) -> None:
+        """Do `steps` more."""
+        stop = int(self.state.step) + steps
+        self.state = jax.block_until_ready(self.learner.advance(self.state, stop))
+        if int(self.state.step) != stop:
+            raise RuntimeError("an update wasn't finite: what was measured is no training")
 
 
 def tutor(seconds: float) -> dict[str, float]:
@@ -38,6 +54,7 @@ def tutor(seconds: float) -> dict[str, float]:
     Returns:
       SETTING/steps_per_second, SETTING/updates_per_second: environment steps and gradient steps of
         one seed;
+      SETTING/scan_steps_per_second: of one, by differentiating the plain LSTM;
       SETTING/3_seeds_time_ratio: time of three seeds together over that of one;
       SETTING/arithmetic_share: floating-point operations a second of one seed's loop over those of
         a large matrix product;
@@ -50,13 +67,19 @@ def tutor(seconds: float) -> dict[str, float]:
     measured: dict[str, float] = {}
     for setting in SETTINGS:
         config: TutorConfig = find("tutor_melodies_q").preset(setting).config
-        one = _steps_per_second(config.learn, 1, seconds)
-        several = _steps_per_second(config.learn, SEEDS, seconds)
+        learn = config.learn
+        trainings = {
+            "one": _tuning(learn, 1, Compute("jax"), seconds),
+            "several": _tuning(learn, SEEDS, Compute("jax"), seconds),
+            "scan": _tuning(learn, 1, SCAN, seconds),
+        }
+        speeds = _interleaved(trainings, seconds)
         measured |= {
-            f"{setting}/steps_per_second": one,
-            f"{setting}/updates_per_second": one / config.learn.update_every,
-            f"{setting}/{SEEDS}_seeds_time_ratio": one / several,
-            f"{setting}/arithmetic_share": one * _flops_per_step(config.learn) / flops,
+            f"{setting}/steps_per_second": speeds["one"],
+            f"{setting}/updates_per_second": speeds["one"] / learn.update_every,
+            f"{setting}/scan_steps_per_second": speeds["scan"],
+            f"{setting}/{SEEDS}_seeds_time_ratio": speeds["one"] / speeds["several"],
+            f"{setting}/arithmetic_share": speeds["one"] * _flops_per_step(learn) / flops,
         }
     composer = Composer(graph, "q", MELODIES.environment, MELODIES.length)
     policy = Policy(prior, prior)
@@ -89,16 +112,15 @@ def note_rnn(seconds: float) -> dict[str, float]:
       peak_memory_bytes: the most this process held so far.
     """
     flops = bench.product_flops()
-    ways = {
-        "": _prior_learner(make_mesh(len(jax.devices()))),
-        "plain_": _prior_learner(None, plain=True),
+    ways = {"": make_mesh(len(jax.devices())), "one_device_": None, "plain_": None}
+    trainings = {
+        name: _prior_training(mesh, SCAN if name == "plain_" else Compute("jax"))
+        for name, mesh in ways.items()
     }
-    if len(jax.devices()) > 1:
-        ways["one_device_"] = _prior_learner(None)
-    speeds = _interleaved(ways, seconds)
-    speeds.setdefault("one_device_", speeds[""])
+    speeds = _interleaved(trainings, seconds)
     measured = {f"{way}updates_per_second": speed for way, speed in speeds.items()}
-    arithmetic = speeds[""] * _flops_per_prior_update(ways[""].config)
+    paper: NoteRNNConfig = find("note_rnn").preset("paper").config
+    arithmetic = speeds[""] * _flops_per_prior_update(paper.prior)
     return measured | {
         "devices": len(jax.devices()),
         "times_plain": speeds[""] / speeds["plain_"],
@@ -108,46 +130,38 @@ def note_rnn(seconds: float) -> dict[str, float]:
     }
 
 
-def _prior_learner(mesh: Mesh | None, *, plain: bool = False) -> PriorLearner:
-    """A learner of random melodies with the preset's settings, but a rate that can't diverge."""
+def _prior_training(mesh: Mesh | None, compute: Compute) -> _Training:
+    """Learning random melodies by the preset's settings, but a rate that can't diverge."""
     config: NoteRNNConfig = find("note_rnn").preset("paper").config
     random = np.random.default_rng(0)
     melodies = [random.integers(0, MELODIES.num_events, 200).astype(np.int32) for _ in range(100)]
     model = config.model
 
-    return PriorLearner(
+    learner = PriorLearner(
         replace(config.prior, learning_rate=1e-3),
         MELODIES.num_events,
-        core_factory(model, SCAN if plain else Compute("jax")),
+        core_factory(model, compute),
         melodies,
         initial_range=model.initial_range,
         mesh=mesh,
     )
+    return _Training(learner, learner.initial_state(0))
 
 
-def _interleaved(learners: dict[str, PriorLearner], seconds: float) -> dict[str, float]:
-    """Updates a second of each learner: medians of pieces measured in turns."""
-    states, speeds = {}, {}
-    for name, learner in learners.items():
-        states[name] = learner.advance(learner.initial_state(0), 1)  # compiles
-        speeds[name] = [1.0 / bench.seconds_of(partial(_advance, states, name, learner, 1))]
-    strides = {name: max(1, round(seconds * each[0])) for name, each in speeds.items()}
-    for piece in range(bench.PIECES):
-        for name, learner in learners.items():
-            took = bench.seconds_of(partial(_advance, states, name, learner, strides[name]))
-            speeds[name] = [*speeds[name][piece == 0 :], strides[name] / took]
+def _interleaved(trainings: dict[str, _Training], seconds: float) -> dict[str, float]:
+    """Steps a second of each training: medians of pieces of `seconds` measured in turns."""
+    strides: dict[str, int] = {}
+    speeds: dict[str, list[float]] = {}
+    for name, training in trainings.items():
+        training.advance(training.round_steps)  # compiles
+        took = bench.seconds_of(partial(training.advance, training.round_steps))
+        strides[name] = training.round_steps * max(1, round(seconds / took))
+        speeds[name] = []
+    for _ in range(bench.PIECES):
+        for name, training in trainings.items():
+            took = bench.seconds_of(partial(training.advance, strides[name]))
+            speeds[name].append(strides[name] / took)
     return {name: statistics.median(each) for name, each in speeds.items()}
-
-
-def _advance(
-    states: dict[str, PriorState], name: str, learner: PriorLearner, count: int
-) -> PriorState:
-    """Do `count` updates of the state of that name."""
-    stop = int(states[name].step) + count
-    states[name] = learner.advance(states[name], stop)
-    if int(states[name].step) != stop:
-        raise RuntimeError("an update wasn't finite: what was measured is no training")
-    return states[name]
 
 
 def _flops_per_prior_update(config: PriorConfig) -> float:
@@ -156,29 +170,19 @@ def _flops_per_prior_update(config: PriorConfig) -> float:
     return 3 * config.batch_size * config.steps * 2.0 * (4 * units * units + units * events)
 
 
-def _steps_per_second(config: LearnConfig, seeds: int, seconds: float) -> float:
-    """Environment steps a second of each of several seeds together.
+def _tuning(config: LearnConfig, seeds: int, compute: Compute, seconds: float) -> _Training:
+    """A tuning of several seeds together, and steps counted of each.
 
-    Pieces of a second and more are measured with the replay memory full, as it mostly is.
+    Where pieces of a second and more are measured, its memory is full, as it mostly is.
     """
-    graph, prior = make_graph(SequenceModelConfig(), MELODIES.num_events, Compute("jax"))
+    graph, prior = make_graph(SequenceModelConfig(), MELODIES.num_events, compute)
     learner = TutorLearner(config, graph, MELODIES.num_events, MELODIES.environment)
     population = Population(learner, range(seeds), threads=device.threads())
-    state: Any = population.initial_state(partial(learner.initial_state, prior))
-    stride = learner.round_steps
-    for _ in range(2):  # compiles, then finds how many steps fill a piece
-        begin = time.perf_counter()
-        state = jax.block_until_ready(population.advance(state, int(state.step) + stride))
-        took = time.perf_counter() - begin
-    stride *= max(1, round(seconds / took))
+    state = population.initial_state(partial(learner.initial_state, prior))
+    training = _Training(population, state, learner.round_steps)
     if seconds >= 1:
-        state = population.advance(state, config.replay_capacity)
-    speeds = []
-    for _ in range(bench.PIECES):
-        begin, step = time.perf_counter(), int(state.step)
-        state = jax.block_until_ready(population.advance(state, step + stride))
-        speeds.append((int(state.step) - step) / (time.perf_counter() - begin))
-    return statistics.median(speeds)
+        training.advance(-(-config.replay_capacity // learner.round_steps) * learner.round_steps)
+    return training
 
 
 def _flops_per_step(config: LearnConfig) -> float:

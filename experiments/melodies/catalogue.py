@@ -187,7 +187,10 @@ another.""",
 FAMILY = Family(
     (_note_rnn(), *(_tutor(method) for method in TITLES)),
     report="experiments.melodies.table",
-    benchmarks={"tutor": "experiments.melodies.bench:tutor"},
+    benchmarks={
+        "tutor": "experiments.melodies.bench:tutor",
+        "note_rnn": "experiments.melodies.bench:note_rnn",
+    },
     artefacts=("*.mid",),
     domain="experiments.melodies.domain:MELODIES",
 )
