@@ -17,6 +17,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from common.product import contract
+
 
 class Recurrence(abc.ABC):
     """A core's time steps, forward and backward; hashable, without arrays of its own.
@@ -135,23 +137,24 @@ def masked(x: jax.Array, mask: jax.Array | None) -> jax.Array:
     return expanded if mask is None else expanded * mask
 
 
-def weight_gradient(x: jax.Array, error: jax.Array, mask: jax.Array | None) -> jax.Array:
+def weight_gradient(
+    x: jax.Array, error: jax.Array, mask: jax.Array | None, precision: str = "float32"
+) -> jax.Array:
     """Gradient [n, gates, m] of a kernel whose products x · kernel have these errors.
 
     Args:
       x: what went into the products before masking, [time, batch, n].
       error: gradients of their results, [time, batch, gates, m].
       mask: [1 or gates, batch, n] or None.
+      precision: of what the product reads; see `common.product.contract`.
     """
     time, batch, gates, m = error.shape
     n = x.shape[-1]
     if mask is not None and mask.shape[0] > 1:
         return jnp.einsum("tgbn,tbgm->ngm", masked(x, mask), error)
     rows = (x if mask is None else x * mask[0]).reshape(time * batch, n)
-    product = jax.lax.dot_general(
-        rows, error.reshape(time * batch, gates * m), (((0,), (0,)), ((), ()))
-    )
-    return product.reshape(n, gates, m)
+    errors = error.reshape(time * batch, gates * m)
+    return contract(rows, errors, (0, 0), precision).reshape(n, gates, m)
 
 
 def product(x: jax.Array, kernel: jax.Array, mask: jax.Array | None) -> jax.Array:

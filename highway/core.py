@@ -7,11 +7,11 @@ from flax import nnx
 from common.compute import SCAN, Compute
 from common.deferred import unroll
 from common.lstm import LSTM
+from common.product import projected
 from common.recurrent import NO_MASKS, Core, Masks, Stack, masked_product, uniform
 from highway import fused
 from highway.config import ModelConfig
 from highway.layer import HighwayLayer
-from highway.product import projected
 
 SHORTEST_FOR_KERNEL = 4
 """Time steps from which on it pays to lay the weights out for the kernel, as each call does."""

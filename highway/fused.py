@@ -109,7 +109,9 @@ class HighwayRecurrence(Recurrence):
     ) -> tuple[LayerWeights, ...]:
         """Of every layer's kernel one product over time and batch, of its bias a sum."""
         return tuple(
-            LayerWeights(weight_gradient(s.state, error, mask), jnp.sum(error, axis=(0, 1)))
+            LayerWeights(
+                weight_gradient(s.state, error, mask, self.precision), jnp.sum(error, axis=(0, 1))
+            )
             for s, error in zip(saved, errors, strict=True)
         )
 

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from highway.product import contract, rounded
+from common.product import contract, rounded
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from flax import nnx
 from highway_case import experiment, precision, random_params, tokens_of
 
 from common.compute import Compute
+from common.product import contract, product, projected
 from common.recurrent import masked_product
 from highway.language_model import make_graph
 from highway.learner import cost
-from highway.product import contract, product, projected
 from highway.softmax import Softmax, cross_entropies, lookup
 
 ROWS, UNITS, VOCABULARY = (5, 4), 6, 9
