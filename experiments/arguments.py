@@ -69,6 +69,9 @@ def make_parser(
     bench.add_argument(
         "--seconds", type=_seconds, default=2.0, help="length of a measurement (%(default)s)"
     )
+    bench.add_argument(
+        "--peer", choices=("torch",), help="measure another library's way in turns with ours"
+    )
     _add_platform(bench)
     _add_mesh(bench)
     bench.add_argument("--json", action="store_true", help="machine-readable")

@@ -4,6 +4,7 @@ Nothing here imports JAX before a command needs it, so that `list` and `--help` 
 """
 
 import argparse
+import inspect
 import json
 import os
 import shutil
@@ -246,7 +247,13 @@ def _compose(options: argparse.Namespace) -> None:
 
 def _bench(options: argparse.Namespace) -> None:
     _configure(options.platform, options.mesh or 1)
-    measured = load(benchmarks()[options.name])(options.seconds)
+    measure = load(benchmarks()[options.name])
+    if options.peer is None:
+        measured = measure(options.seconds)
+    elif "peer" in inspect.signature(measure).parameters:
+        measured = measure(options.seconds, peer=options.peer)
+    else:
+        raise ConfigError(f"--peer {options.peer}: bench {options.name} has no peer.")
     if options.json:
         print(json.dumps(measured, indent=1))
         return

@@ -11,6 +11,7 @@ import numpy as np
 
 from common.compute import Compute
 from common.config import override
+from common.error import ConfigError
 from common.window import make_windows
 from experiments import bench
 from experiments.registry import find
@@ -37,17 +38,24 @@ WAYS = {
 """What stands before a measure's name → how it is computed."""
 
 
-def rhn(seconds: float) -> dict[str, float]:
+PEER_SIZES = ("ptb", "small")
+"""Those that PyTorch trains as well, if asked for."""
+
+
+def rhn(seconds: float, peer: str = "") -> dict[str, float]:
     """Measure training steps at published sizes, all ways interleaved.
 
     Args:
       seconds: about how long each piece of a measurement runs, at least one update.
+      peer: `torch` to measure PyTorch in turns with the ways, empty for none.
 
     Returns:
       SIZE/WAY words_per_second and compile_seconds, medians over pieces, for the ways of `WAYS`
         that this machine has;
       SIZE/matmul_bound_words_per_second: were a step's matrix products alone its cost;
       SIZE/WAY fraction_of_matmul_bound;
+      SIZE/torch_words_per_second, SIZE/torch_deferred_words_per_second: of the peer, as written
+        plainly and with one product for each weight's gradient;
       sgemm_gflops: of a large matrix product;
       peak_memory_bytes: the most this process held.
     """
@@ -55,13 +63,33 @@ def rhn(seconds: float) -> dict[str, float]:
     ways = {name: way for name, way in WAYS.items() if way.kernel != "cpu" or _has_kernel()}
     for size, (name, vocabulary, changes) in SIZES.items():
         config: LanguageModelConfig = override(find(name).preset("paper").config, changes)
-        measured |= {f"{size}/{k}": v for k, v in _measure(config, vocabulary, ways, seconds)}
+        peers = _peers(config, vocabulary) if peer and size in PEER_SIZES else {}
+        found = _measure(config, vocabulary, ways, seconds, peers)
+        measured |= {f"{size}/{k}": v for k, v in found}
     measured["peak_memory_bytes"] = bench.peak_memory()
     return measured
 
 
 def _has_kernel() -> bool:
     return jax.default_backend() == "cpu" and kernel.load() is not None
+
+
+def _peers(config: LanguageModelConfig, vocabulary: int) -> dict[str, Any]:
+    """Trainings in PyTorch by the names of what is measured of them.
+
+    Raises:
+      ConfigError: it isn't installed.
+    """
+    try:
+        from experiments.language.torch_peer import TorchTraining
+    except ImportError as error:
+        raise ConfigError(
+            f"PyTorch isn't there ({error}).\nInstall it: pip install 'highway-tutor[torch]'"
+        ) from None
+    return {
+        "torch_": TorchTraining(config, vocabulary, deferred=False),
+        "torch_deferred_": TorchTraining(config, vocabulary, deferred=True),
+    }
 
 
 @dataclass
@@ -84,19 +112,29 @@ class _Training:
 
 
 def _measure(
-    config: LanguageModelConfig, vocabulary: int, ways: dict[str, Compute], seconds: float
+    config: LanguageModelConfig,
+    vocabulary: int,
+    ways: dict[str, Compute],
+    seconds: float,
+    peers: dict[str, Any],
 ) -> list[tuple[str, float]]:
+    """Names and numbers of one size."""
     train = config.train
     count = train.batch_size * (4 * train.steps + 1)
     tokens = np.random.default_rng(0).integers(0, vocabulary, count).astype(np.int32)
     windows = make_windows(tokens, train.batch_size, train.steps, split="train")
-    trainings, found = {}, []
+    trainings: dict[str, Any] = {}
+    found = []
     for name, way in ways.items():
         learner = LanguageModelLearner(config, vocabulary, windows, way)
         one = trainings[name] = _Training(learner, learner.initial_state(0))
         first, then = one.piece(), one.piece()
         one.stride = max(1, round(seconds / then))
         found.append((f"{name}compile_seconds", first - then))
+    for name, one in peers.items():
+        one.piece()
+        one.stride = max(1, round(seconds / one.piece()))
+        trainings[name] = one
     products = _Products(config, vocabulary)
     products.seconds()  # compiles
     pieces: dict[str, list[float]] = {name: [] for name in trainings}
