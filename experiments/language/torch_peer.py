@@ -18,8 +18,8 @@ class _Deferred(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, shares: list[tuple[Tensor, Tensor]]) -> Tensor:
-        ctx.x, ctx.weight, ctx.shares = x, weight, shares
-        return x @ weight.detach().T
+        ctx.x, ctx.weight, ctx.shares = x.detach(), weight.detach(), shares
+        return ctx.x @ ctx.weight.T
 
     @staticmethod
     def backward(ctx, error: Tensor) -> tuple[Tensor, None, None]:
@@ -71,6 +71,7 @@ class _Model(nn.Module):
         loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
         return loss / batch, state
 
+    @torch.no_grad()
     def add_deferred(self) -> None:
         """Give the layers the gradients that were left, as one product each."""
         for layer, shares in zip(self.layers, self.shares, strict=True):
@@ -107,7 +108,7 @@ class TorchTraining:
         nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
         self.optimizer.step()
         self.state = state.detach()
-        return float(loss)
+        return loss.item()
 
     def piece(self) -> float:
         """Return the seconds of an update, over `stride` of them."""
