@@ -1,16 +1,24 @@
 """`bench rhn`: how fast recurrent highway networks train on this machine, each way of computing."""
 
+import json
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from common import device
 from common.compute import Compute
 from common.config import override
+from common.datasets import default_cache_dir
 from common.error import ConfigError
 from common.window import make_windows
 from experiments import bench
@@ -38,6 +46,8 @@ WAYS = {
 """What stands before a measure's name → how it is computed."""
 
 
+APART_SIZE = "ptb"
+"""The one whose memory and first steps are measured in processes of their own."""
 PEER_SIZES = ("ptb", "small")
 """Those that PyTorch trains as well, if asked for."""
 
@@ -54,6 +64,8 @@ def rhn(seconds: float, peer: str = "") -> dict[str, float]:
         that this machine has;
       SIZE/matmul_bound_words_per_second: were a step's matrix products alone its cost;
       SIZE/WAY fraction_of_matmul_bound;
+      APART_SIZE/WAY first_step_seconds and cached_first_step_seconds: a new process's first update,
+        compiled then or by a process before; peak_memory_bytes: the most that such one held;
       SIZE/torch_words_per_second, SIZE/torch_deferred_words_per_second: of the peer, as written
         plainly and with one product for each weight's gradient;
       sgemm_gflops: of a large matrix product;
@@ -67,7 +79,38 @@ def rhn(seconds: float, peer: str = "") -> dict[str, float]:
         found = _measure(config, vocabulary, ways, seconds, peers)
         measured |= {f"{size}/{k}": v for k, v in found}
     measured["peak_memory_bytes"] = bench.peak_memory()
+    for name in ways:
+        measured |= {f"{APART_SIZE}/{name}{k}": v for k, v in _apart(name).items()}
     return measured
+
+
+def _apart(way: str) -> dict[str, float]:
+    """What a process of its own tells of the first steps of one way."""
+    with tempfile.TemporaryDirectory() as cache:
+        command = [sys.executable, "-m", "experiments.language.bench", way]
+        environment = {**os.environ, "HIGHWAY_TUTOR_CACHE": cache}
+        if way.startswith("kernel"):  # its compilation isn't that of the program
+            (Path(cache) / "kernel").symlink_to(kernel.default_cache_dir() / "kernel")
+        first, again = (
+            json.loads(
+                subprocess.run(
+                    command, env=environment, stdout=subprocess.PIPE, check=True, text=True
+                ).stdout
+            )
+            for _ in range(2)
+        )
+    return first | {"cached_first_step_seconds": again["first_step_seconds"]}
+
+
+def _first_steps(way: str) -> dict[str, float]:
+    """Train a few updates in this process."""
+    device.configure("auto", default_cache_dir() / "compiled")
+    name, vocabulary, changes = SIZES[APART_SIZE]
+    config = override(find(name).preset("paper").config, changes)
+    training = _training(config, vocabulary, WAYS[way])
+    first = training.piece()
+    training.piece()
+    return {"first_step_seconds": first, "peak_memory_bytes": bench.peak_memory()}
 
 
 def _has_kernel() -> bool:
@@ -119,15 +162,10 @@ def _measure(
     peers: dict[str, Any],
 ) -> list[tuple[str, float]]:
     """Names and numbers of one size."""
-    train = config.train
-    count = train.batch_size * (4 * train.steps + 1)
-    tokens = np.random.default_rng(0).integers(0, vocabulary, count).astype(np.int32)
-    windows = make_windows(tokens, train.batch_size, train.steps, split="train")
     trainings: dict[str, Any] = {}
     found = []
     for name, way in ways.items():
-        learner = LanguageModelLearner(config, vocabulary, windows, way)
-        one = trainings[name] = _Training(learner, learner.initial_state(0))
+        one = trainings[name] = _training(config, vocabulary, way)
         first, then = one.piece(), one.piece()
         one.stride = max(1, round(seconds / then))
         found.append((f"{name}compile_seconds", first - then))
@@ -143,7 +181,7 @@ def _measure(
         for name, one in trainings.items():
             pieces[name].append(one.piece())
         bounds.append(products.seconds())
-    words, bound = train.batch_size * train.steps, statistics.median(bounds)
+    words, bound = config.train.batch_size * config.train.steps, statistics.median(bounds)
     found.append(("matmul_bound_words_per_second", words / bound))
     for name, took in pieces.items():
         update = statistics.median(took)
@@ -152,6 +190,16 @@ def _measure(
             (f"{name}fraction_of_matmul_bound", bound / update),
         ]
     return found
+
+
+def _training(config: LanguageModelConfig, vocabulary: int, way: Compute) -> _Training:
+    """A training on random words."""
+    train = config.train
+    count = train.batch_size * (4 * train.steps + 1)
+    tokens = np.random.default_rng(0).integers(0, vocabulary, count).astype(np.int32)
+    windows = make_windows(tokens, train.batch_size, train.steps, split="train")
+    learner = LanguageModelLearner(config, vocabulary, windows, way)
+    return _Training(learner, learner.initial_state(0))
 
 
 class _Products:
@@ -190,3 +238,7 @@ def _chain(a: jax.Array, b: jax.Array, *, steps: int) -> jax.Array:
         return jax.lax.dynamic_update_slice(a, first, (0, 0)), None
 
     return jax.lax.scan(step, a, None, length=steps)[0]
+
+
+if __name__ == "__main__":
+    print(json.dumps(_first_steps(sys.argv[1])))
