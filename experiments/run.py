@@ -187,8 +187,7 @@ def _run_seeds(
     training.require_compute(asdict(compute))
     session = {
         "command": command(experiment, options, seeds),
-        "device": device.describe(options.devices)
-        | {"kernel": compute.kernel, "products": compute.precision},
+        "device": device.describe(options.devices) | _computed(compute),
         "versions": device.versions(),
         **git_state(),
     }
@@ -251,6 +250,18 @@ def choose_compute(experiment: Experiment, options: Options, training: RunDirect
             "by scan."
         )
     return from_dict(Compute, {"kernel": kernel, "precision": options.precision})
+
+
+def _computed(compute: Compute) -> dict[str, Any]:
+    """What a record says of how a recurrence is computed."""
+    told: dict[str, Any] = {"kernel": compute.kernel, "products": compute.precision}
+    if compute.kernel == "cpu":
+        from highway import kernel
+
+        library = kernel.load()
+        assert library is not None
+        told |= {"kernel_level": library.level, "kernel_threads": device.cores()}
+    return told
 
 
 def _has_cpu_kernel() -> bool:

@@ -82,7 +82,7 @@ def test_a_run_from_before_a_setting_came_goes_on(begun):
     ("name", "options", "words"),
     [
         ("note_rnn", ["--kernel", "cpu"], ["--kernel cpu", "note_rnn", "scan"]),
-        ("note_rnn", ["--precision", "bfloat16"], ["--precision bfloat16", "scan"]),
+        ("note_rnn", ["--precision", "bfloat16"], ["--precision bfloat16", "core=rhn", "lstm"]),
         (
             "rhn_penn_treebank_depth2_tied",
             ["--precision", "bfloat16", "--set", "model.core=lstm", "model.depth=1"],
@@ -99,7 +99,9 @@ def test_a_run_by_the_kernel_does_not_go_on_without_it(tmp_path, capsys, monkeyp
     if kernel.load() is None:
         pytest.skip("there is no C++ compiler")
     assert run(tmp_path, "--set", *SMALL) == 0
-    assert record(tmp_path).device["kernel"] == "cpu"
+    told = record(tmp_path).device
+    assert (told["kernel"], told["kernel_level"]) == ("cpu", kernel.load().level)
+    assert told["kernel_threads"] == told["cores"]
     (folder(tmp_path) / FILE_NAME).unlink()
     monkeypatch.setattr(kernel, "load", lambda: None)
     assert run(tmp_path, "--set", *SMALL) == 2
