@@ -159,7 +159,12 @@ class SearchConfig:
     """Standard deviations of the initial weights are log-uniform from here ..."""
     highest_std: PositiveFloat = 1e-2
     """... to here."""
-    transform_biases: Annotated[tuple[FiniteFloat, ...], Field(min_length=1)] = (0.0, -1.0, -2.0, -3.0)
+    transform_biases: Annotated[tuple[FiniteFloat, ...], Field(min_length=1)] = (
+        0.0,
+        -1.0,
+        -2.0,
+        -3.0,
+    )
     """Initial biases of the transform gates, of which one is drawn. RHN only."""
     report_every: Annotated[PositiveInt, IMMATERIAL] = 50
     """Epochs between two rows of metrics.jsonl."""

@@ -55,9 +55,7 @@ class RollModel(nnx.Module):
     - `output_bias` [keys]
     """
 
-    def __init__(
-        self, keys: int, config: ModelConfig, *, rngs: nnx.Rngs, compute: Compute = SCAN
-    ):
+    def __init__(self, keys: int, config: ModelConfig, *, rngs: nnx.Rngs, compute: Compute = SCAN):
         """Make a model; the recurrent parameters are drawn, those of the output are zeros.
 
         Args:

@@ -5,7 +5,6 @@ they differ in weights, learning rate and the spread and bias of their initial w
 trains them all.
 """
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
