@@ -114,11 +114,12 @@ class RollSearch:
         self.trace = optax.trace(search.momentum)
         epoch = jax.vmap(self.epoch, in_axes=(0, None, None, None))
         self._epoch = jax.jit(epoch, donate_argnums=0)
+        self._draw = jax.jit(jax.vmap(self.initial_member))
         self._evaluate = jax.jit(jax.vmap(self.mean_loss, in_axes=(0, None)))
 
     def initial_state(self, key: jax.Array, settings: int) -> SearchState:
         """Draw so many settings and their initial weights."""
-        members = jax.jit(jax.vmap(self.initial_member))(jax.random.split(key, settings))
+        members = self._draw(jax.random.split(key, settings))
         return SearchState(jnp.zeros((), jnp.int32), members)
 
     def initial_member(self, key: jax.Array) -> Member:
