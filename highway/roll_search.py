@@ -117,17 +117,20 @@ class RollSearch:
         self._draw = jax.jit(jax.vmap(self.initial_member))
         self._evaluate = jax.jit(jax.vmap(self.mean_loss, in_axes=(0, None)))
 
-    def initial_state(self, key: jax.Array, settings: int) -> SearchState:
-        """Draw so many settings and their initial weights."""
-        members = self._draw(jax.random.split(key, settings))
-        return SearchState(jnp.zeros((), jnp.int32), members)
+    def initial_state(self, settings: jax.Array, weights: jax.Array) -> SearchState:
+        """Draw `search.settings` members, from a key of their settings and one of their weights.
 
-    def initial_member(self, key: jax.Array) -> Member:
+        Searches over other models that are given the same first key try the same settings.
+        """
+        count = self.search.settings
+        keys = jax.random.split(settings, count), jax.random.split(weights, count)
+        return SearchState(jnp.zeros((), jnp.int32), self._draw(*keys))
+
+    def initial_member(self, setting_key: jax.Array, weight_key: jax.Array) -> Member:
         """Draw one setting and its initial weights."""
-        setting_key, params_key = jax.random.split(key)
         setting = draw_setting(self.search, setting_key)
         params = gaussian_params(
-            self.keys, self.model, params_key, setting.std, setting.transform_bias
+            self.keys, self.model, weight_key, setting.std, setting.transform_bias
         )
         zero, infinite = jnp.zeros((), jnp.int32), jnp.full((), jnp.inf)
         return Member(
@@ -162,8 +165,8 @@ class RollSearch:
             "search/training": float(np.sum(self.goes_on(members))),
             "search/diverged": float(np.sum(members.diverged_at >= 0)),
         }
-        for name, summary in {"best": np.min, "median": np.median}.items():
-            loss = float(summary(members.best_train))
+        best, median = np.min(members.best_train), np.median(members.best_train)
+        for name, loss in {"best": float(best), "median": float(median)}.items():
             found |= {f"train/{name}_nll": loss} if np.isfinite(loss) else {}
         return state, found
 

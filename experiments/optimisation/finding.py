@@ -15,10 +15,11 @@ RULES = f"""\
 An architecture is harder to optimise with depth here if the best training loss of any of its \
 settings is over {100 * TOLERANCE:g} % higher at the greatest depth than at the least, although \
 the deeper model is the larger. One architecture ends lower than another where the best training \
-losses of all its settings do by Mann and Whitney's rank test, one-sided, at p < {SIGNIFICANT:g}, \
-not corrected for the number of tests; Kruskal and Wallis's is over the three of a depth. A run \
-counts with its best epoch before it diverged, if it did; without any it ranks last. The whole \
-claim holds if it does for each architecture, and in part if for some.
+losses at the same settings do by Wilcoxon's signed-rank test, one-sided, at p < {SIGNIFICANT:g}, \
+not corrected for the number of tests. Mann and Whitney's test (one-sided) and Kruskal and \
+Wallis's over the three of a depth don't pair the settings, and see less. A run counts with its \
+best epoch before it diverged, if it did; without any it ranks last. The whole claim holds if it \
+does for each architecture, and in part if for some.
 """
 
 Metrics = Mapping[str, float]
@@ -39,10 +40,14 @@ class Claim(NamedTuple):
 def rank_tests(cells: Sequence[Cell]) -> dict[str, float]:
     """Compare the best training losses of all runs by rank.
 
+    Args:
+      cells: run k of each has the same setting.
+
     Returns:
-      p-values: `depthD/train/p_rhn_below_CORE` (one-sided), `depthD/train/p_kruskal` between all
-      three, and `CORE/train/p_harder` that the greatest depth ends higher than the least. Those
-      that can't be had, all runs being equal or too few, are left out.
+      p-values: `depthD/train/p_rhn_below_CORE` at the same settings, `..._unpaired` between all of
+      them, `depthD/train/p_kruskal` between all three architectures, and `CORE/train/p_harder` that
+      the greatest depth ends higher than the least, at the same settings. Those that can't be had,
+      because all runs are equal, are left out.
     """
     from scipy.stats import kruskal, mannwhitneyu
 
@@ -55,14 +60,25 @@ def rank_tests(cells: Sequence[Cell]) -> dict[str, float]:
         if len({loss for group in groups for loss in group}) > 1:
             found[f"depth{depth}/train/p_kruskal"] = float(kruskal(*groups).pvalue)
         for other in others:
-            test = mannwhitneyu(losses[first, depth], losses[other, depth], alternative="less")
-            found[f"depth{depth}/train/p_{first}_below_{other}"] = float(test.pvalue)
+            name = f"depth{depth}/train/p_{first}_below_{other}"
+            ours, theirs = losses[first, depth], losses[other, depth]
+            found[name] = _signed_rank(ours, theirs)
+            test = mannwhitneyu(ours, theirs, alternative="less")
+            found[f"{name}_unpaired"] = float(test.pvalue)
     if len(depths) > 1:
         for core in CORES:
             deep, shallow = losses[core, depths[-1]], losses[core, depths[0]]
-            test = mannwhitneyu(deep, shallow, alternative="greater")
-            found[f"{core}/train/p_harder"] = float(test.pvalue)
+            found[f"{core}/train/p_harder"] = _signed_rank(shallow, deep)
     return {name: p for name, p in found.items() if math.isfinite(p)}
+
+
+def _signed_rank(lower: Sequence[float], higher: Sequence[float]) -> float:
+    """Return the one-sided p of Wilcoxon's test of pairs; NaN where all of them are equal."""
+    from scipy.stats import wilcoxon
+
+    if list(lower) == list(higher):
+        return math.nan
+    return float(wilcoxon(lower, higher, alternative="less").pvalue)
 
 
 def depths_of(metrics: Metrics) -> list[int]:
@@ -111,7 +127,7 @@ def _below(metrics: Metrics, depth: int, other: str) -> Claim:
         metrics.get(f"{cell_name(core, depth)}/train/median_nll", math.inf)
         for core in (first, other)
     ]
-    text = f"At depth {depth}, {CORES[first]}s end lower than {CORES[other]}s"  # type: ignore[index]
+    text = f"At depth {depth}, {CORES[first]}s end lower than {CORES[other]}s of the same setting"  # type: ignore[index]
     told = f"median training NLL {_loss(medians[0])} against {_loss(medians[1])}; p = {p:.2g}"
     return Claim(text, told, _holds(p < SIGNIFICANT))
 

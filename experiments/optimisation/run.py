@@ -97,12 +97,16 @@ def make_search(
     seed: int,
     compute: Compute,
 ) -> tuple[RollSearch, SearchState]:
-    """Make a cell's search and its initial state; all cells of a seed share the rolls' order."""
-    shuffle, drawn = jax.random.split(jax.random.key(seed))
+    """Make a cell's search and its initial state.
+
+    All cells of a seed try the same settings and read the rolls in the same order: they can be
+    compared setting by setting.
+    """
+    shuffle, settings, weights = jax.random.split(jax.random.key(seed), 3)
     search = RollSearch(model, config.search, splits["train"], splits["valid"], shuffle, compute)
     place = list(CORES).index(model.core)  # type: ignore[arg-type]
-    own = jax.random.fold_in(jax.random.fold_in(drawn, place), model.depth)
-    return search, search.initial_state(own, config.search.settings)
+    own = jax.random.fold_in(jax.random.fold_in(weights, place), model.depth)
+    return search, search.initial_state(settings, own)
 
 
 def _search(

@@ -48,13 +48,17 @@ def cell_table(metrics: Metrics, parameters: Mapping[str, int], settings: int) -
 def rank_table(metrics: Metrics) -> Table:
     """Tabulate the rank tests between the architectures of each depth."""
     first, *others = CORES
-    tests = {f"p, RHN below {CORES[one]}": f"p_{first}_below_{one}" for one in others}
-    tests["p, Kruskal-Wallis"] = "p_kruskal"
+    tests: dict[str, str] = {}
+    for other in others:
+        title = f"{CORES[first]} below {CORES[other]}"
+        tests[f"{title}: Wilcoxon"] = f"p_{first}_below_{other}"
+        tests[f"{title}: Mann-Whitney"] = f"p_{first}_below_{other}_unpaired"
+    tests["all three: Kruskal-Wallis"] = "p_kruskal"
     lines: list[list[Cell]] = []
     for depth in depths_of(metrics):
         values = [metrics.get(f"depth{depth}/train/{test}") for test in tests.values()]
         lines.append([depth, *("" if p is None else f"{p:.2g}" for p in values)])
-    titles = ("depth", *tests)
+    titles = ("p at depth", *tests)
     return Table(titles, lines, frozenset(titles))
 
 

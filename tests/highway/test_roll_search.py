@@ -16,7 +16,13 @@ from highway.size import roll_parameter_count
 
 KEYS, UNITS = 5, 6
 SEARCH = SearchConfig(
-    patience=3, batch_size=3, lowest_rate=0.2, highest_rate=0.4, lowest_std=0.3, highest_std=0.6
+    settings=3,
+    patience=3,
+    batch_size=3,
+    lowest_rate=0.2,
+    highest_rate=0.4,
+    lowest_std=0.3,
+    highest_std=0.6,
 )
 FAST = Compute(kernel="jax")
 CORES = ("rhn", "dt_rnn", "dts_rnn")
@@ -44,6 +50,10 @@ def make(core="rhn", compute=FAST) -> RollSearch:
     return RollSearch(model(core), SEARCH, train, valid, jax.random.key(9), compute)
 
 
+def begin(learner: RollSearch):
+    return learner.initial_state(jax.random.key(1), jax.random.key(2))
+
+
 def params_of(config: ModelConfig, std=0.3):
     return gaussian_params(
         KEYS, config, jax.random.key(0), jnp.float32(std), jnp.float32(config.transform_bias)
@@ -54,7 +64,7 @@ def params_of(config: ModelConfig, std=0.3):
 def trained():
     """A search of three members after two epochs."""
     learner = make()
-    return learner, learner.advance(learner.initial_state(jax.random.key(1), 3), 2)
+    return learner, learner.advance(begin(learner), 2)
 
 
 def close(found, wanted, tolerance=1e-5):
@@ -111,7 +121,7 @@ def test_padding_reaches_no_gradient():
 @pytest.mark.parametrize("core", ["rhn", "dts_rnn"])
 def test_members_side_by_side_train_as_each_does_alone(core):
     learner = make(core)
-    initial = learner.initial_state(jax.random.key(1), 3)
+    initial = begin(learner)
     alone = [take_member(initial.members, k) for k in range(3)]
     one_epoch = jax.jit(learner.epoch)
     for number in range(2):
@@ -126,34 +136,34 @@ def test_the_fast_way_back_trains_as_the_scan_does():
     states = []
     for compute in (FAST, Compute()):
         learner = make(compute=compute)
-        states.append(learner.advance(learner.initial_state(jax.random.key(1), 2), 2))
+        states.append(learner.advance(begin(learner), 2))
     close(states[0].members, states[1].members, 1e-4)
 
 
 def test_a_member_that_diverges_leaves_the_bits_of_the_others():
     learner = make()
 
-    def begin(rate):
-        state = learner.initial_state(jax.random.key(1), 3)
+    def with_rate(rate):
+        state = begin(learner)
         rates = state.members.setting.learning_rate.at[1].set(rate)
         setting = state.members.setting._replace(learning_rate=rates)
         return state._replace(members=state.members._replace(setting=setting))
 
-    good = learner.advance(begin(0.1), 3)
-    bad = learner.advance(begin(jnp.inf), 3)
+    good = learner.advance(with_rate(0.1), 3)
+    bad = learner.advance(with_rate(jnp.inf), 3)
     for k in (0, 2):
         same(take_member(bad.members, k), take_member(good.members, k))
     diverged = take_member(bad.members, 1)
     assert [int(at) for at in bad.members.diverged_at] == [-1, 0, -1]
     assert (int(diverged.epochs), float(diverged.best_train)) == (0, np.inf)
-    same(diverged.params, take_member(begin(0.1).members, 1).params)  # it was not applied
+    same(diverged.params, take_member(with_rate(0.1).members, 1).params)  # it was not applied
     assert learner.collect(bad)[1]["search/diverged"] == 1
     assert bad.diverged_at == -1  # the search goes on
 
 
 def test_a_search_ends_though_all_diverge():
     learner = make()
-    state = learner.initial_state(jax.random.key(1), 3)
+    state = begin(learner)
     setting = state.members.setting._replace(learning_rate=jnp.full(3, jnp.inf))
     state = state._replace(members=state.members._replace(setting=setting))
     state, found = learner.collect(learner.advance(state, 8))
@@ -163,7 +173,7 @@ def test_a_search_ends_though_all_diverge():
 
 def test_a_member_without_improvement_stops_and_keeps_its_best():
     learner = make()
-    state = learner.initial_state(jax.random.key(1), 3)
+    state = begin(learner)
     # Away from the minimum: this one's loss only rises.
     rates = state.members.setting.learning_rate.at[1].set(-0.5)
     setting = state.members.setting._replace(learning_rate=rates)
@@ -180,7 +190,7 @@ def test_a_member_without_improvement_stops_and_keeps_its_best():
 
 def test_training_in_parts_gives_the_same_bits(trained):
     learner, state = trained
-    again = learner.initial_state(jax.random.key(1), 3)
+    again = begin(learner)
     for stop in (1, 2):
         again = learner.advance(again, stop)
     same(again.members, state.members)
@@ -188,7 +198,7 @@ def test_training_in_parts_gives_the_same_bits(trained):
 
 def test_members_learn_and_the_best_of_each_is_what_is_measured():
     learner = make()
-    state = learner.initial_state(jax.random.key(1), 3)
+    state = begin(learner)
     before = learner.losses(state, learner.valid)
     state = learner.advance(state, 8)
     np.testing.assert_allclose(

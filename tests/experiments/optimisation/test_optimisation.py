@@ -98,8 +98,12 @@ def test_a_study_has_a_record_of_every_cell_with_what_was_measured(finished):
     used = {"train": chorales.train[:12], "valid": chorales.valid[:4], "test": chorales.test[:4]}
     assert made.data[0].tokens == {split: sum(map(len, rolls)) for split, rolls in used.items()}
     assert {row["step"] for row in made.curve} == {1, 2, 3}
-    drawn = [one["learning_rate"] for cell in cells for one in cell["runs"]]
-    assert len(set(drawn)) == len(drawn)  # every cell has settings of its own
+    settings = [[one["std"] for one in cell["runs"]] for cell in cells]
+    assert settings == [settings[0]] * 6  # all cells try the same ones
+    assert len(set(settings[0])) == 3
+    # The same architecture at depth 1: what differs are the weights they begin with.
+    alike = [cell["runs"] for cell in cells if cell["name"] in ("dt_rnn_depth1", "dts_rnn_depth1")]
+    assert alike[0] != alike[1]
 
 
 def test_the_longer_a_run_the_lower_its_losses_and_another_seed_is_another_study(
@@ -166,9 +170,12 @@ def test_the_claim_fails_with_whichever_architecture_is_otherwise(changed, verdi
 
 def test_rank_tests_are_those_of_the_losses():
     found = rank_tests(made_cells(PAPER))
-    assert found["depth6/train/p_rhn_below_dt_rnn"] == pytest.approx(1 / 924)  # 6 below 6
+    assert found["depth6/train/p_rhn_below_dt_rnn"] == pytest.approx(1 / 64)  # 6 of 6 pairs
+    assert found["depth6/train/p_rhn_below_dt_rnn_unpaired"] == pytest.approx(1 / 924)
     assert found["rhn/train/p_harder"] == pytest.approx(1.0)
-    assert found["dt_rnn/train/p_harder"] == pytest.approx(1 / 924)
+    assert found["dt_rnn/train/p_harder"] == pytest.approx(1 / 64)
+    alike = rank_tests(made_cells({key: [9.0, 9.0] for key in PAPER}))
+    assert not any(name.endswith(("below_dt_rnn", "p_kruskal", "harder")) for name in alike)
     assert found["depth6/train/p_kruskal"] < 0.01
 
 
@@ -178,7 +185,7 @@ def test_a_run_that_diverged_counts_till_then_and_without_an_epoch_ranks_last():
     found = cell.metrics()
     assert found["search/diverged"] == 2
     assert (found["train/best_nll"], found["train/median_nll"]) == (7.0, 8.0)
-    lost = replace(cell, runs=[at_once, at_once, later])
+    lost = replace(cell, runs=[at_once] * 5 + [later])
     assert "train/median_nll" not in lost.metrics()
     assert not {"train/best_nll", "test/nll"} & replace(cell, runs=[at_once]).metrics().keys()
     cells = [*made_cells({key: PAPER[key] for key in PAPER if key != ("rhn", 6)}), lost]
