@@ -1,5 +1,6 @@
 """Random searches over roll models: masks, members side by side, stopping, diverging."""
 
+from dataclasses import replace
 from functools import cache
 
 import jax
@@ -215,6 +216,49 @@ def test_every_roll_comes_once_an_epoch_in_another_order():
     for order in orders:
         assert sorted(order.ravel()) == [*range(7), 7, 7]  # two empty ones fill the last batch
     assert not np.array_equal(*orders)
+
+
+def test_an_update_is_gradient_descent_with_momentum_on_the_mean_loss_of_a_step():
+    search = replace(SEARCH, momentum=0.5)
+    train = pad(rolls())
+    learner = RollSearch(model("dt_rnn"), search, train, train, jax.random.key(9))
+    member = learner.initial_member(jax.random.key(1), jax.random.key(2))
+    batch = Rolls(train.keys[:3], train.lengths[:3])  # 15 steps in all
+
+    @jax.jit
+    def slope(params):
+        return jax.grad(lambda p: negative_log_likelihood(learner.graph, p, batch) / 15)(params)
+
+    rate, params, velocity = member.setting.learning_rate, member.params, member.momentum.trace
+    update = jax.jit(learner.update)
+    for _ in range(2):
+        member, loss = update(member, batch)
+        step = slope(params)
+        velocity = (
+            step if velocity is None else jax.tree.map(lambda v, g: v / 2 + g, velocity, step)
+        )
+        before = params
+        params = jax.tree.map(lambda p, v: p - rate * v, params, velocity)
+        close(member.params, params)
+    assert float(loss) == pytest.approx(
+        float(negative_log_likelihood(learner.graph, before, batch)), rel=1e-5
+    )
+    assert int(member.updates) == 2
+
+
+def test_initial_weights_are_those_of_the_setting():
+    learner = make()
+    members = begin(learner).members
+    for k in range(3):
+        member = take_member(members, k)
+        spread = np.std(np.asarray(member.params["core"]["layers"][0]["kernel"]))
+        assert spread == pytest.approx(float(member.setting.std), rel=0.3)
+        bias = member.params["core"]["layers"][1]["bias"]
+        same(bias, np.stack([np.zeros(UNITS), np.full(UNITS, member.setting.transform_bias)]))
+    assert len(set(np.asarray(members.setting.std).tolist())) == 3
+    other = learner.initial_state(jax.random.key(1), jax.random.key(3)).members
+    same(other.setting, members.setting)
+    assert not np.array_equal(other.params["output_kernel"], members.params["output_kernel"])
 
 
 def test_settings_are_drawn_over_the_whole_of_their_ranges():

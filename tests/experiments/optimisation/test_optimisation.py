@@ -11,6 +11,7 @@ from run_case import folder, record, result, run
 
 from common.config import override
 from common.datasets import load
+from common.error import ConfigError
 from common.interrupt import Interrupt
 from common.plot import LARGEST_BYTES
 from experiments.optimisation import table
@@ -239,6 +240,20 @@ def test_what_cannot_be_run_is_refused_in_plain_words(tmp_path, capsys, setting,
     error = capsys.readouterr().err
     assert words in error
     assert "Traceback" not in error
+
+
+def test_the_kernel_asked_for_is_the_one_that_computes(tmp_path, monkeypatch):
+    asked = []
+
+    def stop(config, model, splits, seed, compute):
+        asked.append(compute.kernel)
+        raise ConfigError("that is all")
+
+    monkeypatch.setattr("experiments.optimisation.run.make_search", stop)
+    for kernel in ("scan", "jax"):
+        assert run(tmp_path / kernel, NAME, "--kernel", kernel) == 2
+    assert run(tmp_path / "auto", NAME) == 2
+    assert asked == ["scan", "jax", "jax"]
 
 
 def test_settings_may_be_given_as_lists():
