@@ -132,7 +132,7 @@ class RollSearch:
         params = gaussian_params(
             self.keys, self.model, weight_key, setting.std, setting.transform_bias
         )
-        zero, infinite = jnp.zeros((), jnp.int32), jnp.full((), jnp.inf)
+        zero, infinite = jnp.zeros((), jnp.int32), jnp.full((), jnp.inf, jnp.float32)
         return Member(
             setting=setting,
             params=params,
@@ -153,10 +153,10 @@ class RollSearch:
         """
         step, members = int(state.step), state.members
         while step < stop and np.any(self.goes_on(_counts(members))):
-            # A loop of epochs inside the program would run several times slower on a CPU.
             members = self._epoch(members, jnp.asarray(step, jnp.int32), self.train, self.valid)
             step += 1
-        return SearchState(jnp.asarray(stop, jnp.int32), members)
+        # The loop of `common.training` measures the time of a call.
+        return SearchState(jnp.asarray(stop, jnp.int32), jax.block_until_ready(members))
 
     def collect(self, state: SearchState) -> tuple[SearchState, dict[str, float]]:
         """Return the state as it is, and where the search stands."""

@@ -25,8 +25,8 @@ NLL = Protocol(
 )
 LEARNING = Protocol(
     "NLL while learning",
-    "the same on the training chorales, mean over an epoch while the weights change, lowest of all "
-    "epochs and settings",
+    "NLL a time step of the training chorales, its mean over an epoch as measured while the "
+    "weights change, the lowest of all epochs and settings",
 )
 MEASURES = {"train/best_nll": LEARNING, "valid/nll": NLL, "test/nll": NLL}
 """Metric of a cell → its protocol."""

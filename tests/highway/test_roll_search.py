@@ -191,6 +191,16 @@ def test_a_member_without_improvement_stops_and_keeps_its_best():
     assert int(stopped.diverged_at) == -1
 
 
+def test_an_initial_state_has_no_weak_types_with_which_an_epoch_would_compile_twice():
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves(begin(make()).members))
+
+
+def test_the_time_of_a_call_is_that_of_its_epochs():
+    learner = make()
+    state = learner.advance(begin(learner), 3)
+    assert all(leaf.is_ready() for leaf in jax.tree.leaves(state.members))
+
+
 def test_training_in_parts_gives_the_same_bits(trained):
     learner, state = trained
     again = begin(learner)
