@@ -114,6 +114,7 @@ class RollSearch:
         self.trace = optax.trace(search.momentum)
         epoch = jax.vmap(self.epoch, in_axes=(0, None, None, None))
         self._epoch = jax.jit(epoch, donate_argnums=0)
+        self._order = jax.jit(self.order)
         self._draw = jax.jit(jax.vmap(self.initial_member))
         self._evaluate = jax.jit(jax.vmap(self.mean_loss, in_axes=(0, None)))
 
@@ -153,7 +154,7 @@ class RollSearch:
         """
         step, members = int(state.step), state.members
         while step < stop and np.any(self.goes_on(_counts(members))):
-            members = self._epoch(members, jnp.asarray(step, jnp.int32), self.train, self.valid)
+            members = self._epoch(members, self._order(step), self.train, self.valid)
             step += 1
         # The loop of `common.training` measures the time of a call.
         return SearchState(jnp.asarray(stop, jnp.int32), jax.block_until_ready(members))
@@ -184,16 +185,15 @@ class RollSearch:
         waited = members.epochs - members.best_epoch
         return (members.diverged_at < 0) & (waited < self.search.patience)
 
-    def epoch(self, member: Member, number: jax.Array, train: Rolls, valid: Rolls) -> Member:
+    def epoch(self, member: Member, order: jax.Array, train: Rolls, valid: Rolls) -> Member:
         """Train one member for an epoch; one that has stopped stays as it is. Pure.
 
         Args:
           member: of no leading axis.
-          number: of the epoch, from 0, int32 scalar.
+          order: of the rolls, as `order` returns it.
           train: the learner's.
           valid: the learner's.
         """
-        order = self.order(number)
 
         def step(carry: tuple[Member, jax.Array], places: jax.Array):
             member, total = carry
@@ -215,10 +215,10 @@ class RollSearch:
         )
         return _choose(self.goes_on(member), done, member)
 
-    def order(self, number: jax.Array) -> jax.Array:
-        """Return the rolls of each batch of an epoch, int32 [batches, batch]; the rest are empty.
+    def order(self, number: int | jax.Array) -> jax.Array:
+        """Return the rolls of each batch of an epoch, counted from 0: int32 [batches, batch].
 
-        Every roll comes once.
+        Every roll comes once; the empty one fills up the last batch.
         """
         order = jax.random.permutation(jax.random.fold_in(self.shuffle, number), self.rolls)
         missing = self.batches * self.search.batch_size - self.rolls

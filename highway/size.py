@@ -96,7 +96,7 @@ def equal_roll_models(models: Sequence[ModelConfig], keys: int, budget: int) -> 
     if not fitting:
         raise ConfigError(
             f"models of about {budget:,} parameters can't be made equally large to 1 %: raise "
-            "parameters_per_depth."
+            "parameters_per_step."
         )
     return fitting[0]
 

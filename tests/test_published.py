@@ -162,7 +162,7 @@ def test_the_optimisation_study():
     depths = setting(name, "depths")
     assert depths == told["recurrence depth"]
     sizes = told["recurrent weights at these depths, equal for all architectures"]
-    assert [setting(name, "parameters_per_depth") * depth for depth in depths] == sizes
+    assert [setting(name, "parameters_per_step") * depth for depth in depths] == sizes
     for words, keys in {
         "random settings for each architecture and depth": ["settings"],
         "optimiser": ["momentum"],

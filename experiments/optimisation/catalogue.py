@@ -41,13 +41,13 @@ def _study() -> Experiment:
     paper = OptimisationConfig()
     cpu = replace(
         paper,
-        parameters_per_depth=30_000,
+        parameters_per_step=30_000,
         search=SearchConfig(settings=10, epochs=100, report_every=5),
     )
     smoke = OptimisationConfig(
         data=ChoraleConfig(train_chorales=12, evaluation_chorales=4),
         depths=(1, 2),
-        parameters_per_depth=12_000,
+        parameters_per_step=12_000,
         search=SearchConfig(settings=3, epochs=3, batch_size=5, report_every=1),
     )
     title = "RHN, DT-RNN and DT(S)-RNN by depth, each at settings drawn at random, on chorales"

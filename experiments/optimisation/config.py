@@ -28,8 +28,6 @@ class OptimisationConfig:
     data: ChoraleConfig = field(default_factory=ChoraleConfig)
     depths: Annotated[tuple[Depth, ...], Field(min_length=1)] = (1, 2, 4, 6)
     """Recurrence depths, each of which all architectures are trained at."""
-    parameters_per_depth: Annotated[PositiveInt, Amount("parameters for each of the depth")] = (
-        150_000
-    )
-    """Parameters of a model for each layer of its transition; all architectures have the same."""
+    parameters_per_step: Annotated[PositiveInt, Amount("parameters a step of depth")] = 150_000
+    """Parameters of a model for each step of its depth; all architectures have the same."""
     search: SearchConfig = field(default_factory=SearchConfig)

@@ -76,7 +76,7 @@ def cell_models(config: OptimisationConfig, keys: int) -> list[ModelConfig]:
     found = []
     for depth in config.depths:
         models = [ModelConfig(core=core, depth=depth, tied=False) for core in CORES]
-        found += equal_roll_models(models, keys, config.parameters_per_depth * depth)
+        found += equal_roll_models(models, keys, config.parameters_per_step * depth)
     return found
 
 
@@ -87,7 +87,7 @@ def _require_memory(
     _, steps, keys = splits["train"].keys.shape
     sequences = max(len(splits[split].lengths) for split in ("valid", "test"))
     needed = max(search_bytes(one, config.search, keys, steps, sequences) for one in models)
-    device.require_memory(needed, "search.settings or parameters_per_depth")
+    device.require_memory(needed, "search.settings or parameters_per_step")
 
 
 def make_search(

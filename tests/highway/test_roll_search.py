@@ -126,7 +126,7 @@ def test_members_side_by_side_train_as_each_does_alone(core):
     alone = [take_member(initial.members, k) for k in range(3)]
     one_epoch = jax.jit(learner.epoch)
     for number in range(2):
-        alone = [one_epoch(m, jnp.int32(number), learner.train, learner.valid) for m in alone]
+        alone = [one_epoch(m, learner.order(number), learner.train, learner.valid) for m in alone]
     together = learner.advance(initial, 2)
     assert int(together.step) == 2
     for k, member in enumerate(alone):
@@ -222,7 +222,7 @@ def test_members_learn_and_the_best_of_each_is_what_is_measured():
 
 def test_every_roll_comes_once_an_epoch_in_another_order():
     learner = make()
-    orders = [np.asarray(learner.order(jnp.int32(number))) for number in range(2)]
+    orders = [np.asarray(learner.order(number)) for number in range(2)]
     for order in orders:
         assert sorted(order.ravel()) == [*range(7), 7, 7]  # two empty ones fill the last batch
     assert not np.array_equal(*orders)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from run_case import folder, record, result, run
 
+from common.compute import Compute
 from common.config import override
 from common.datasets import load
 from common.error import ConfigError
@@ -20,17 +21,21 @@ from experiments.optimisation.cell import Cell, Run
 from experiments.optimisation.config import OptimisationConfig
 from experiments.optimisation.finding import claims, rank_tests
 from experiments.optimisation.picture import draw_swarm, offsets
-from experiments.optimisation.run import cell_models
+from experiments.optimisation.run import cell_models, make_search
+from highway.roll_model import pad
 from highway.size import roll_parameter_count
 
 NAME = "rhn_optimization"
 (STUDY,) = FAMILY.experiments
 
 
+ONE_DEPTH = ["--set", "depths=[1]"]
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("study")
-    assert run(out, NAME) == 0
+    assert run(out, NAME, *ONE_DEPTH) == 0
     return out
 
 
@@ -74,14 +79,12 @@ def test_at_each_depth_the_architectures_are_equally_large_to_one_percent(preset
     for depth in config.depths:
         counts = [roll_parameter_count(one, 88) for one in models if one.depth == depth]
         assert max(counts) <= 1.01 * min(counts)
-        assert counts[0] == pytest.approx(config.parameters_per_depth * depth, rel=0.1)
+        assert counts[0] == pytest.approx(config.parameters_per_step * depth, rel=0.1)
 
 
 def test_a_study_has_a_record_of_every_cell_with_what_was_measured(finished):
     made, cells = record(finished, NAME), read_cells(finished)
-    assert [cell["name"] for cell in cells] == [
-        cell_name(core, depth) for depth in (1, 2) for core in CORES
-    ]
+    assert [cell["name"] for cell in cells] == [cell_name(core, 1) for core in CORES]
     for cell in cells:
         runs = cell["runs"]
         assert len(runs) == 3
@@ -94,30 +97,32 @@ def test_a_study_has_a_record_of_every_cell_with_what_was_measured(finished):
     assert made.parameters == {
         cell_name(one.core, one.depth): roll_parameter_count(one, 88)
         for one in cell_models(STUDY.presets["smoke"].config, 88)
+        if one.depth == 1
     }
     chorales = load("jsb_chorales")
     used = {"train": chorales.train[:12], "valid": chorales.valid[:4], "test": chorales.test[:4]}
     assert made.data[0].tokens == {split: sum(map(len, rolls)) for split, rolls in used.items()}
     assert {row["step"] for row in made.curve} == {1, 2, 3}
     settings = [[one["std"] for one in cell["runs"]] for cell in cells]
-    assert settings == [settings[0]] * 6  # all cells try the same ones
+    assert settings == [settings[0]] * 3  # all cells try the same ones
     assert len(set(settings[0])) == 3
+    # The test split is another than the validation split.
+    assert max(abs(one["test"] - one["best_valid"]) for one in cells[0]["runs"]) > 1e-3
     # The same architecture at depth 1: what differs are the weights they begin with.
     alike = [cell["runs"] for cell in cells if cell["name"] in ("dt_rnn_depth1", "dts_rnn_depth1")]
     assert alike[0] != alike[1]
 
 
-def test_the_longer_a_run_the_lower_its_losses_and_another_seed_is_another_study(
-    finished, tmp_path
-):
-    arguments = ["--seeds", "1", "--set", "depths=[1]", "search.highest_rate=0.01"]
-    assert run(tmp_path, NAME, *arguments) == 0
-    other = read_cells(tmp_path, seed=1)
-    assert len(other) == 3
-    rates = [one["learning_rate"] for cell in other for one in cell["runs"]]
-    assert max(rates) <= 0.01
-    (mine,) = [cell for cell in read_cells(finished) if cell["name"] == "rhn_depth1"]
-    assert mine["runs"][0]["std"] != other[0]["runs"][0]["std"]
+def test_the_seed_and_the_ranges_decide_what_is_tried():
+    splits = {split: pad([np.eye(4, 88, dtype=np.uint8)] * 3) for split in ("train", "valid")}
+    config = override(STUDY.presets["smoke"].config, ["search.highest_rate=0.001"])
+    model = cell_models(config, 88)[0]
+    states = [make_search(config, model, splits, seed, Compute()) for seed in (0, 1)]
+    first, second = (state.members for _, state in states)
+    assert not set(np.asarray(first.setting.std)) & set(np.asarray(second.setting.std))
+    assert not np.array_equal(first.params["output_kernel"], second.params["output_kernel"])
+    assert not np.array_equal(states[0][0].order(0), states[1][0].order(0))
+    assert first.setting.learning_rate.max() <= 0.001
 
 
 class StopInTheSecondCell(Interrupt):
@@ -138,10 +143,10 @@ def test_a_study_stopped_in_the_middle_of_a_cell_ends_with_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr("common.training.CALL_SECONDS", 0.0)
         patch.setattr("experiments.train.Interrupt", StopInTheSecondCell)
-        assert run(tmp_path, NAME) == 143
-    assert not (folder(tmp_path, NAME) / "rhn_depth2").exists()
+        assert run(tmp_path, NAME, *ONE_DEPTH) == 143
+    assert not (folder(tmp_path, NAME) / "dts_rnn_depth1").exists()
     capsys.readouterr()
-    assert run(tmp_path, NAME) == 0
+    assert run(tmp_path, NAME, *ONE_DEPTH) == 0
     assert "dt_rnn_depth1  continues at update 1" in capsys.readouterr().err
     assert result(record(tmp_path, NAME)) == result(record(finished, NAME))
     assert read_cells(tmp_path) == read_cells(finished)
@@ -198,9 +203,9 @@ def test_a_run_that_diverged_counts_till_then_and_without_an_epoch_ranks_last():
 def test_tables_show_each_cell_and_its_best_setting(finished):
     made = record(finished, NAME)
     text = "\n".join(table.section([made], finished))
-    (line,) = [line for line in text.splitlines() if line.startswith("| RHN          |     2")]
+    (line,) = [line for line in text.splitlines() if line.startswith("| RHN          |     1")]
     for form, name in (("{:.3f}", "test/nll"), ("{:.2g}", "search/best_learning_rate")):
-        assert form.format(made.metrics[f"rhn_depth2/{name}"]) in line
+        assert form.format(made.metrics[f"rhn_depth1/{name}"]) in line
     assert "![Best training loss of every run](rhn_optimization/smoke/seed0/swarm.png)" in text
     assert table.section([replace(made, status="diverged")], finished) == []
     assert (folder(finished, NAME) / "findings.txt").read_text() in text
@@ -230,8 +235,8 @@ def test_points_of_a_swarm_do_not_lie_upon_one_another():
     [
         ("search.lowest_rate=2", "search.lowest_rate=2 is above search.highest_rate=1"),
         ("data.name=tiny_shakespeare", "not a set of piano rolls"),
-        ("parameters_per_depth=300", "raise parameters_per_depth"),
-        ("search.settings=100000000", "Lower search.settings or parameters_per_depth"),
+        ("parameters_per_step=300", "raise parameters_per_step"),
+        ("search.settings=100000000", "Lower search.settings or parameters_per_step"),
         ("depths=[]", "depths"),
     ],
 )
