@@ -21,7 +21,7 @@ from experiments.optimisation.cell import Cell, Run
 from experiments.optimisation.config import OptimisationConfig
 from experiments.optimisation.finding import claims, rank_tests
 from experiments.optimisation.picture import draw_swarm, offsets
-from experiments.optimisation.run import cell_models, make_search
+from experiments.optimisation.run import cell_models, make_search, runs
 from highway.roll_model import pad
 from highway.size import roll_parameter_count
 
@@ -86,12 +86,12 @@ def test_a_study_has_a_record_of_every_cell_with_what_was_measured(finished):
     made, cells = record(finished, NAME), read_cells(finished)
     assert [cell["name"] for cell in cells] == [cell_name(core, 1) for core in CORES]
     for cell in cells:
-        runs = cell["runs"]
-        assert len(runs) == 3
-        best = min(runs, key=lambda one: one["best_valid"])
+        tried = cell["runs"]
+        assert len(tried) == 3
+        best = min(tried, key=lambda one: one["best_valid"])
         found = {k: made.metrics[f"{cell['name']}/{k}"] for k in ("valid/nll", "test/nll")}
         assert found == {"valid/nll": best["best_valid"], "test/nll": best["test"]}
-        lowest = [one["best_train"] for one in runs]
+        lowest = [one["best_train"] for one in tried]
         assert made.metrics[f"{cell['name']}/train/best_nll"] == min(lowest)
         assert made.metrics[f"{cell['name']}/train/median_nll"] == np.median(lowest)
     assert made.parameters == {
@@ -123,6 +123,15 @@ def test_the_seed_and_the_ranges_decide_what_is_tried():
     assert not np.array_equal(first.params["output_kernel"], second.params["output_kernel"])
     assert not np.array_equal(states[0][0].order(0), states[1][0].order(0))
     assert first.setting.learning_rate.max() <= 0.001
+
+
+def test_a_setting_that_finished_no_epoch_has_no_losses():
+    """Not even a test loss of its initial weights."""
+    splits = {split: pad([np.eye(4, 88, dtype=np.uint8)] * 3) for split in ("train", "valid")}
+    config = STUDY.presets["smoke"].config
+    _, state = make_search(config, cell_models(config, 88)[0], splits, 0, Compute())
+    found = runs(state.members, np.full(3, 60.0))
+    assert {(one.best_train, one.best_valid, one.test) for one in found} == {(None, None, None)}
 
 
 class StopInTheSecondCell(Interrupt):
