@@ -194,6 +194,16 @@ def test_rank_tests_are_those_of_the_losses():
     assert found["depth6/train/p_kruskal"] < 0.01
 
 
+def test_pairs_of_next_to_equal_losses_say_nothing():
+    close = {key: [9.0 + (0.001 if key[0] == "rhn" else 0.05)] * 9 for key in PAPER}
+    metrics = metrics_of(made_cells(close))
+    assert "depth6/train/p_rhn_below_dt_rnn" not in metrics
+    assert metrics["depth6/train/p_rhn_below_dt_rnn_unpaired"] < 0.001
+    judged = claims(metrics)[4]
+    assert judged.verdict == "does not hold"
+    assert "no two runs differ" in judged.found
+
+
 def test_a_run_that_diverged_counts_till_then_and_without_an_epoch_ranks_last():
     later, at_once = made_run(7.0, diverged_at=40), made_run(None, diverged_at=0, valid=None)
     cell = Cell("rhn_depth6", "rhn", 6, 9, [later, at_once, made_run(8.0)])
