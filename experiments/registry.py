@@ -10,7 +10,12 @@ from common.config import suggestion
 from common.error import ConfigError
 from common.metric import Metric
 
-FAMILIES = ("experiments.quickstart", "experiments.language", "experiments.melodies")
+FAMILIES = (
+    "experiments.quickstart",
+    "experiments.language",
+    "experiments.melodies",
+    "experiments.optimisation",
+)
 """Packages whose `catalogue` module defines a FAMILY, in the order of `list`."""
 
 

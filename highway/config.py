@@ -135,6 +135,52 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class SearchConfig:
+    """A random search over hyper-parameters of gradient descent with momentum.
+
+    The defaults are the optimisation study's (Zilly et al. 2017, section 5.1).
+    """
+
+    settings: Annotated[PositiveInt, Amount("settings")] = 60
+    """Settings that are drawn for each architecture and depth."""
+    epochs: Annotated[PositiveInt, Amount("epochs")] = 1000
+    """The most passes over the training data."""
+    patience: PositiveInt = 100
+    """Epochs without a better validation loss after which a training stops."""
+    batch_size: PositiveInt = 32
+    """Sequences of one update."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Share of the last step's direction that is kept."""
+    lowest_rate: PositiveFloat = 1e-4
+    """Learning rates are log-uniform from here ..."""
+    highest_rate: PositiveFloat = 1.0
+    """... to here."""
+    lowest_std: PositiveFloat = 1e-8
+    """Standard deviations of the initial weights are log-uniform from here ..."""
+    highest_std: PositiveFloat = 1e-2
+    """... to here."""
+    transform_biases: Annotated[tuple[FiniteFloat, ...], Field(min_length=1)] = (
+        0.0,
+        -1.0,
+        -2.0,
+        -3.0,
+    )
+    """Initial biases of the transform gates, of which one is drawn. RHN only."""
+    report_every: Annotated[PositiveInt, IMMATERIAL] = 50
+    """Epochs between two rows of metrics.jsonl."""
+
+    def __post_init__(self):
+        """Raise ConfigError where a range has its ends the wrong way round."""
+        for name in ("rate", "std"):
+            low, high = getattr(self, f"lowest_{name}"), getattr(self, f"highest_{name}")
+            if low > high:
+                raise ConfigError(
+                    f"search.lowest_{name}={low:g} is above search.highest_{name}={high:g}: "
+                    "swap them."
+                )
+
+
+@dataclass(frozen=True)
 class LanguageModelConfig:
     """The settings of a language-model experiment."""
 

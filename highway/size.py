@@ -1,10 +1,14 @@
 """How many parameters a model has and what it needs, counted without building it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from highway.config import ModelConfig, TrainConfig
+from common.error import ConfigError
+from highway.config import ModelConfig, SearchConfig, TrainConfig
 
 FLOAT_BYTES = 4
+EQUAL = 0.01
+"""Share by which the sizes of models may differ that are to be equal."""
 
 
 def parameter_count(config: ModelConfig, vocabulary_size: int) -> int:
@@ -51,6 +55,69 @@ def units_for_budget(config: ModelConfig, vocabulary_size: int, budget: int, mul
     if not units:
         raise ValueError(f"not even {multiple} units fit {budget} parameters: {config}")
     return units
+
+
+def roll_parameter_count(config: ModelConfig, keys: int) -> int:
+    """Count the trainable parameters of a `highway.roll_model.RollModel` of so many keys."""
+    return _core_count(config, keys) + (config.units + 1) * keys
+
+
+def equal_roll_models(models: Sequence[ModelConfig], keys: int, budget: int) -> list[ModelConfig]:
+    """Give roll models the widths with which they are about equally large.
+
+    Args:
+      models: all settings but the width; the first one's comes near to the budget, the others are
+        fitted to it. Where its steps are wide, a neighbour is taken that the others fit better.
+      keys: of a roll.
+      budget: parameters of each.
+
+    Raises:
+      ConfigError: they would differ by over 1 %.
+    """
+
+    def count(model: ModelConfig) -> int:
+        return roll_parameter_count(model, keys)
+
+    def nearest(model: ModelConfig, wanted: int) -> ModelConfig:
+        low = replace(model, units=1)
+        while count(wider := replace(low, units=low.units + 1)) <= wanted:
+            low = wider
+        return min(low, wider, key=lambda one: abs(count(one) - wanted))
+
+    def spread(found: list[ModelConfig]) -> float:
+        return max(map(count, found)) / min(map(count, found)) - 1
+
+    first = nearest(models[0], budget).units
+    candidates = []
+    for units in sorted(range(max(1, first - 2), first + 3), key=lambda units: abs(units - first)):
+        lead = replace(models[0], units=units)
+        candidates.append([lead, *(nearest(one, count(lead)) for one in models[1:])])
+    fitting = [found for found in candidates if spread(found) <= EQUAL]
+    if not fitting:
+        raise ConfigError(
+            f"models of about {budget:,} parameters can't be made equally large to 1 %: raise "
+            "parameters_per_step."
+        )
+    return fitting[0]
+
+
+def search_bytes(
+    config: ModelConfig, search: SearchConfig, keys: int, steps: int, sequences: int
+) -> int:
+    """Return about what a random search over roll models holds at once.
+
+    Args:
+      config: of the models.
+      search: of the search.
+      keys: of a roll.
+      steps: of the longest roll.
+      sequences: that are evaluated at once.
+    """
+    copies = 5  # parameters, before and after an update, the best ones, momentum, gradient
+    batch = max(search.batch_size, sequences)
+    kept = 3 * config.depth * config.units + 3 * keys
+    each = copies * roll_parameter_count(config, keys) + batch * steps * kept
+    return FLOAT_BYTES * search.settings * each
 
 
 def _core_count(config: ModelConfig, inputs: int) -> int:

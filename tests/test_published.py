@@ -155,6 +155,26 @@ def test_the_corpora():
     assert number(rows[3][4]) == JsbChorales.KEYS
 
 
+def test_the_optimisation_study():
+    (rows,) = PUBLISHED["Optimisation study"]
+    told = {row[0]: [number(one) for one in re.findall(r"[−\d][\de.-]*", row[1])] for row in rows}
+    name = "rhn_optimization"
+    depths = setting(name, "depths")
+    assert depths == told["recurrence depth"]
+    sizes = told["recurrent weights at these depths, equal for all architectures"]
+    assert [setting(name, "parameters_per_step") * depth for depth in depths] == sizes
+    for words, keys in {
+        "random settings for each architecture and depth": ["settings"],
+        "optimiser": ["momentum"],
+        "batch": ["batch_size"],
+        "epochs": ["epochs", "patience"],
+        "initial learning rate": ["lowest_rate", "highest_rate"],
+        "weights": ["lowest_std", "highest_std"],
+    }.items():
+        assert [setting(name, f"search.{key}") for key in keys] == told[words]
+    assert setting(name, "search.transform_biases") == told["initial bias of the transform gates"]
+
+
 def test_table_1():
     (rows,) = PUBLISHED["Table 1"]
     assert {row[1]: tuple(map(number, row[2:])) for row in rows} == TABLE_1

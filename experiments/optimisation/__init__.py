@@ -1,0 +1,1 @@
+"""How hard recurrent networks are to optimise, by architecture and depth."""

@@ -1,0 +1,97 @@
+"""The tables of the optimisation study, of a run and in the report, from metrics alone."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from common.record import Record
+from common.table import Cell, Table
+from experiments.optimisation.catalogue import CORES, FAMILY, SWARM, cell_name
+from experiments.optimisation.finding import RULES, Metrics, claims, depths_of
+
+FINDINGS = "findings.txt"
+
+COLUMNS = {
+    "diverged": ("search/diverged", ".0f"),
+    "best train": ("train/best_nll", ".3f"),
+    "median train": ("train/median_nll", ".3f"),
+    "valid": ("valid/nll", ".3f"),
+    "test": ("test/nll", ".3f"),
+    "rate": ("search/best_learning_rate", ".2g"),
+    "std": ("search/best_std", ".1g"),
+    "T bias": ("search/best_transform_bias", "g"),
+    "epoch": ("search/best_epoch", ".0f"),
+}
+"""Title → metric of a cell and its format."""
+LEGEND = (
+    "NLL in nats a time step. *best*, *median train*: lowest training loss of each setting, over "
+    "the settings. Behind them validation and test NLL of the setting that is best on validation, "
+    "its learning rate, standard deviation of initial weights, initial bias of the transform gate, "
+    "and best epoch.\n"
+)
+
+
+def cell_table(metrics: Metrics, parameters: Mapping[str, int], settings: int) -> Table:
+    """Tabulate the cells of a study: best and median, and the best setting."""
+    lines: list[list[Cell]] = []
+    for core, label in CORES.items():
+        for depth in depths_of(metrics):
+            name = cell_name(core, depth)
+            line: list[Cell] = [label, depth, f"{parameters[name]:,}", settings]
+            for metric, form in COLUMNS.values():
+                value = metrics.get(f"{name}/{metric}")
+                line.append("" if value is None else f"{value:{form}}")
+            lines.append(line)
+    titles = ("architecture", "depth", "parameters", "settings", *COLUMNS)
+    return Table(titles, lines, frozenset(titles[1:]))
+
+
+def rank_table(metrics: Metrics) -> Table:
+    """Tabulate the rank tests between the architectures of each depth."""
+    first, *others = CORES
+    tests: dict[str, str] = {}
+    for other in others:
+        title = f"{CORES[first]} below {CORES[other]}"
+        tests[f"{title}: Wilcoxon"] = f"p_{first}_below_{other}"
+        tests[f"{title}: Mann-Whitney"] = f"p_{first}_below_{other}_unpaired"
+    tests["all three: Kruskal-Wallis"] = "p_kruskal"
+    lines: list[list[Cell]] = []
+    for depth in depths_of(metrics):
+        values = [metrics.get(f"depth{depth}/train/{test}") for test in tests.values()]
+        lines.append([depth, *("" if p is None else f"{p:.2g}" for p in values)])
+    titles = ("p at depth", *tests)
+    return Table(titles, lines, frozenset(titles))
+
+
+def findings(metrics: Metrics, parameters: Mapping[str, int], settings: int) -> str:
+    """Write claims and tables of one study in Markdown."""
+    judged = claims(metrics)
+    parts = [cell_table(metrics, parameters, settings).markdown(), LEGEND]
+    parts.append(rank_table(metrics).markdown())
+    if judged:
+        titles = ("claim", "found", "verdict")
+        parts = [Table(titles, [tuple(claim) for claim in judged]).markdown(), RULES, *parts]
+    return "\n".join(parts)
+
+
+def section(records: Iterable[Record], folder: Path) -> list[str]:
+    """Write the findings of all finished studies in Markdown, with their swarms."""
+    names = [one.name for one in FAMILY.experiments]
+    parts = []
+    for record in records:
+        if record.experiment not in names or record.status != "done":
+            continue
+        assert isinstance(record.parameters, dict)  # of this experiment always by cell
+        label = ", ".join((record.preset, f"seed {record.seed}", *record.overrides))
+        parts.append(f"## How hard to optimise, by architecture and depth: {label}\n")
+        parts.append(
+            findings(record.metrics, record.parameters, record.config["search"]["settings"])
+        )
+        place = Path(record.experiment, record.preset, f"seed{record.seed}", SWARM)
+        if (folder / place).exists():
+            parts.append(f"![Best training loss of every run]({place.as_posix()})\n")
+    return parts
+
+
+def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:
+    """Draw nothing: each run has its own picture."""
+    return []

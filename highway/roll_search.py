@@ -1,0 +1,254 @@
+"""A random search over hyper-parameters: all settings of one architecture train side by side.
+
+Each member of the search is one setting. The members of a search share the order of the rolls;
+they differ in weights, learning rate and the spread and bias of their initial weights. One program
+trains them all.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from common.compute import SCAN, Compute
+from common.population import apply_finite, is_finite
+from highway.config import ModelConfig, SearchConfig
+from highway.roll_model import Params, Rolls, gaussian_params, make_graph, negative_log_likelihood
+
+
+class Setting(NamedTuple):
+    """What a member of the search was drawn; float arrays, all of one shape."""
+
+    learning_rate: jax.Array
+    std: jax.Array
+    """Standard deviation of the initial weights."""
+    transform_bias: jax.Array
+    """Initial bias of the transform gates; plain cores have none and don't read it."""
+
+
+def draw_setting(search: SearchConfig, key: jax.Array) -> Setting:
+    """Draw one setting: rate and spread log-uniform, the bias one of those allowed; scalars."""
+    rate, spread, bias = jax.random.split(key, 3)
+
+    def log_uniform(key: jax.Array, low: float, high: float) -> jax.Array:
+        return jnp.exp(jax.random.uniform(key, minval=jnp.log(low), maxval=jnp.log(high)))
+
+    return Setting(
+        learning_rate=log_uniform(rate, search.lowest_rate, search.highest_rate),
+        std=log_uniform(spread, search.lowest_std, search.highest_std),
+        transform_bias=jax.random.choice(bias, jnp.array(search.transform_biases)),
+    )
+
+
+class Member(NamedTuple):
+    """One setting's training; in a `SearchState` every leaf has a leading axis [members]."""
+
+    setting: Setting
+    params: Params
+    momentum: optax.TraceState
+    best_params: Params
+    """Those with which `best_valid` was reached."""
+    best_train: jax.Array
+    """Lowest training loss of a whole epoch, as measured while learning; nats a step, or inf."""
+    best_valid: jax.Array
+    """Lowest validation loss after an epoch, likewise."""
+    best_epoch: jax.Array
+    """The epoch of `best_valid`, counted from 1; int32, 0 before there is one."""
+    epochs: jax.Array
+    """Epochs done, int32."""
+    updates: jax.Array
+    """Updates done, int32."""
+    diverged_at: jax.Array
+    """The update at which cost or gradient was not finite, int32, or −1. It was not applied."""
+
+
+class SearchState(NamedTuple):
+    """All members; saved whole in a checkpoint."""
+
+    step: jax.Array
+    """Epochs begun by whoever still trains, int32 scalar."""
+    members: Member
+
+    @property
+    def diverged_at(self) -> int:
+        """Always −1: members diverge, a search doesn't."""
+        return -1
+
+
+class RollSearch:
+    """Trains all members on one set of rolls; a `common.training.Learner`, its steps are epochs.
+
+    Gradient descent with momentum on the mean loss of a time step. A member stops when it diverges
+    or hasn't improved its validation loss for `search.patience` epochs, and stays as it was from
+    then on; that touches no other.
+    """
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        search: SearchConfig,
+        train: Rolls,
+        valid: Rolls,
+        shuffle: jax.Array,
+        compute: Compute = SCAN,
+    ):
+        """Put the rolls on the device.
+
+        Args:
+          model: of the core.
+          search: of the training.
+          train: what is learned; its last roll is empty, see `highway.roll_model.pad`.
+          valid: what tells when to stop.
+          shuffle: key of the order of the rolls, which changes with every epoch.
+          compute: how the recurrence is computed.
+        """
+        self.model, self.search, self.shuffle = model, search, shuffle
+        self.keys = train.keys.shape[-1]
+        self.rolls = len(train.lengths) - 1
+        self.batches = -(-self.rolls // search.batch_size)
+        self.train, self.valid = jax.device_put((train, valid))
+        self.graph = make_graph(self.keys, model, compute)
+        self.trace = optax.trace(search.momentum)
+        epoch = jax.vmap(self.epoch, in_axes=(0, None, None, None))
+        self._epoch = jax.jit(epoch, donate_argnums=0)
+        self._order = jax.jit(self.order)
+        self._draw = jax.jit(jax.vmap(self.initial_member))
+        self._evaluate = jax.jit(jax.vmap(self.mean_loss, in_axes=(0, None)))
+
+    def initial_state(self, settings: jax.Array, weights: jax.Array) -> SearchState:
+        """Draw `search.settings` members, from a key of their settings and one of their weights.
+
+        Searches over other models that are given the same first key try the same settings.
+        """
+        count = self.search.settings
+        keys = jax.random.split(settings, count), jax.random.split(weights, count)
+        return SearchState(jnp.zeros((), jnp.int32), self._draw(*keys))
+
+    def initial_member(self, setting_key: jax.Array, weight_key: jax.Array) -> Member:
+        """Draw one setting and its initial weights."""
+        setting = draw_setting(self.search, setting_key)
+        params = gaussian_params(
+            self.keys, self.model, weight_key, setting.std, setting.transform_bias
+        )
+        zero, infinite = jnp.zeros((), jnp.int32), jnp.full((), jnp.inf, jnp.float32)
+        return Member(
+            setting=setting,
+            params=params,
+            momentum=self.trace.init(params),
+            best_params=jax.tree.map(jnp.copy, params),
+            best_train=infinite,
+            best_valid=jnp.copy(infinite),
+            best_epoch=zero,
+            epochs=jnp.copy(zero),
+            updates=jnp.copy(zero),
+            diverged_at=jnp.full((), -1, jnp.int32),
+        )
+
+    def advance(self, state: SearchState, stop: int) -> SearchState:
+        """Train until `stop` epochs are done in all, or no member goes on.
+
+        How a training is divided into calls doesn't change its bits. Consumes `state`.
+        """
+        step, members = int(state.step), state.members
+        while step < stop and np.any(self.goes_on(_counts(members))):
+            members = self._epoch(members, self._order(step), self.train, self.valid)
+            step += 1
+        # The loop of `common.training` measures the time of a call.
+        return SearchState(jnp.asarray(stop, jnp.int32), jax.block_until_ready(members))
+
+    def collect(self, state: SearchState) -> tuple[SearchState, dict[str, float]]:
+        """Return the state as it is, and where the search stands."""
+        members = _counts(state.members)
+        found = {
+            "search/training": float(np.sum(self.goes_on(members))),
+            "search/diverged": float(np.sum(members.diverged_at >= 0)),
+        }
+        best, median = np.min(members.best_train), np.median(members.best_train)
+        for name, loss in {"best": float(best), "median": float(median)}.items():
+            found |= {f"train/{name}_nll": loss} if np.isfinite(loss) else {}
+        return state, found
+
+    def losses(self, state: SearchState, rolls: Rolls) -> np.ndarray:
+        """Return the mean loss of a time step of rolls, float [members], at each one's best."""
+        return np.asarray(self._evaluate(state.members.best_params, rolls))
+
+    def mean_loss(self, params: Params, rolls: Rolls) -> jax.Array:
+        """Return one model's mean loss of a time step over all steps of rolls, in nats; scalar."""
+        total = negative_log_likelihood(self.graph, params, rolls)
+        return total / jnp.sum(rolls.lengths)
+
+    def goes_on(self, members: Any) -> Any:
+        """Return which members still train, bool of the shape of `diverged_at`."""
+        waited = members.epochs - members.best_epoch
+        return (members.diverged_at < 0) & (waited < self.search.patience)
+
+    def epoch(self, member: Member, order: jax.Array, train: Rolls, valid: Rolls) -> Member:
+        """Train one member for an epoch; one that has stopped stays as it is. Pure.
+
+        Args:
+          member: of no leading axis.
+          order: of the rolls, as `order` returns it.
+          train: the learner's.
+          valid: the learner's.
+        """
+
+        def step(carry: tuple[Member, jax.Array], places: jax.Array):
+            member, total = carry
+            member, loss = self.update(member, Rolls(train.keys[places], train.lengths[places]))
+            return (member, total + loss), None
+
+        (after, total), _ = jax.lax.scan(step, (member, jnp.zeros(())), order)
+        loss = total / jnp.sum(train.lengths)
+        valid_loss = self.mean_loss(after.params, valid)
+        whole = after.diverged_at < 0
+        better = whole & (valid_loss < after.best_valid)
+        epochs = after.epochs + whole
+        done = after._replace(
+            best_train=jnp.where(whole, jnp.minimum(loss, after.best_train), after.best_train),
+            best_valid=jnp.where(better, valid_loss, after.best_valid),
+            best_epoch=jnp.where(better, epochs, after.best_epoch),
+            best_params=_choose(better, after.params, after.best_params),
+            epochs=epochs,
+        )
+        return _choose(self.goes_on(member), done, member)
+
+    def order(self, number: int | jax.Array) -> jax.Array:
+        """Return the rolls of each batch of an epoch, counted from 0: int32 [batches, batch].
+
+        Every roll comes once; the empty one fills up the last batch.
+        """
+        order = jax.random.permutation(jax.random.fold_in(self.shuffle, number), self.rolls)
+        missing = self.batches * self.search.batch_size - self.rolls
+        order = jnp.concatenate([order, jnp.full(missing, self.rolls, order.dtype)])
+        return order.reshape(self.batches, self.search.batch_size)
+
+    def update(self, member: Member, rolls: Rolls) -> tuple[Member, jax.Array]:
+        """Do one update on the mean loss of a time step of rolls.
+
+        Returns:
+          The member after it, or as it was if that isn't finite; and the loss summed over steps.
+        """
+        steps = jnp.sum(rolls.lengths)
+
+        def cost(params: Params) -> jax.Array:
+            return negative_log_likelihood(self.graph, params, rolls) / steps
+
+        loss, gradient = jax.value_and_grad(cost)(member.params)
+        direction, momentum = self.trace.update(gradient, member.momentum)
+        rate = member.setting.learning_rate
+        params = jax.tree.map(lambda p, d: p - rate * d, member.params, direction)
+        done = member._replace(params=params, momentum=momentum, updates=member.updates + 1)
+        finite = is_finite((loss, gradient, params))
+        return apply_finite(finite, done, member, member.updates), loss * steps
+
+
+def _counts(members: Member) -> Member:
+    """A copy in host memory of all but the weights."""
+    return jax.device_get(members._replace(params={}, momentum=None, best_params={}))
+
+
+def _choose(condition: jax.Array, new: Any, old: Any) -> Any:
+    return jax.tree.map(partial(jnp.where, condition), new, old)

@@ -1,0 +1,285 @@
+"""The optimisation study from the command line: cells, resuming, claims, tables, the picture."""
+
+import json
+import signal
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from run_case import folder, record, result, run
+
+from common.compute import Compute
+from common.config import override
+from common.datasets import load
+from common.error import ConfigError
+from common.interrupt import Interrupt
+from common.plot import LARGEST_BYTES
+from experiments.optimisation import table
+from experiments.optimisation.catalogue import CORES, FAMILY, cell_name
+from experiments.optimisation.cell import Cell, Run
+from experiments.optimisation.config import OptimisationConfig
+from experiments.optimisation.finding import claims, rank_tests
+from experiments.optimisation.picture import draw_swarm, offsets
+from experiments.optimisation.run import cell_models, make_search, runs
+from highway.roll_model import pad
+from highway.size import roll_parameter_count
+
+NAME = "rhn_optimization"
+(STUDY,) = FAMILY.experiments
+
+
+ONE_DEPTH = ["--set", "depths=[1]"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("study")
+    assert run(out, NAME, *ONE_DEPTH) == 0
+    return out
+
+
+def read_cells(out, seed=0):
+    return json.loads((folder(out, NAME, seed) / "study.json").read_text())
+
+
+def made_run(loss, *, diverged_at=-1, valid=9.0):
+    return Run(0.1, 0.01, -2.0, loss, valid, valid, 3, 5, diverged_at)
+
+
+def made_cells(losses):
+    """Cells of (core, depth) → losses."""
+    return [
+        Cell(cell_name(core, depth), core, depth, 9, [made_run(loss) for loss in each])
+        for (core, depth), each in losses.items()
+    ]
+
+
+def metrics_of(cells):
+    named = {f"{cell.name}/{k}": value for cell in cells for k, value in cell.metrics().items()}
+    return named | rank_tests(cells)
+
+
+def as_the_paper_says(core, depth):
+    """RHNs get better with depth, the others worse."""
+    level = 8.0 - 0.1 * depth if core == "rhn" else 8.0 + depth
+    return [level + 0.01 * k for k in range(6)]
+
+
+PAPER = {(core, depth): as_the_paper_says(core, depth) for core in CORES for depth in (1, 6)}
+
+
+@pytest.mark.parametrize("preset", ["smoke", "cpu", "paper"])
+def test_at_each_depth_the_architectures_are_equally_large_to_one_percent(preset):
+    config = STUDY.presets[preset].config
+    models = cell_models(config, 88)
+    assert [(one.depth, one.core) for one in models] == [
+        (depth, core) for depth in config.depths for core in CORES
+    ]
+    for depth in config.depths:
+        counts = [roll_parameter_count(one, 88) for one in models if one.depth == depth]
+        assert max(counts) <= 1.01 * min(counts)
+        assert counts[0] == pytest.approx(config.parameters_per_step * depth, rel=0.1)
+
+
+def test_a_study_has_a_record_of_every_cell_with_what_was_measured(finished):
+    made, cells = record(finished, NAME), read_cells(finished)
+    assert [cell["name"] for cell in cells] == [cell_name(core, 1) for core in CORES]
+    for cell in cells:
+        tried = cell["runs"]
+        assert len(tried) == 3
+        best = min(tried, key=lambda one: one["best_valid"])
+        found = {k: made.metrics[f"{cell['name']}/{k}"] for k in ("valid/nll", "test/nll")}
+        assert found == {"valid/nll": best["best_valid"], "test/nll": best["test"]}
+        lowest = [one["best_train"] for one in tried]
+        assert made.metrics[f"{cell['name']}/train/best_nll"] == min(lowest)
+        assert made.metrics[f"{cell['name']}/train/median_nll"] == np.median(lowest)
+    assert made.parameters == {
+        cell_name(one.core, one.depth): roll_parameter_count(one, 88)
+        for one in cell_models(STUDY.presets["smoke"].config, 88)
+        if one.depth == 1
+    }
+    chorales = load("jsb_chorales")
+    used = {"train": chorales.train[:12], "valid": chorales.valid[:4], "test": chorales.test[:4]}
+    assert made.data[0].tokens == {split: sum(map(len, rolls)) for split, rolls in used.items()}
+    assert {row["step"] for row in made.curve} == {1, 2, 3}
+    settings = [[one["std"] for one in cell["runs"]] for cell in cells]
+    assert settings == [settings[0]] * 3  # all cells try the same ones
+    assert len(set(settings[0])) == 3
+    # The test split is another than the validation split.
+    assert max(abs(one["test"] - one["best_valid"]) for one in cells[0]["runs"]) > 1e-3
+    # The same architecture at depth 1: what differs are the weights they begin with.
+    alike = [cell["runs"] for cell in cells if cell["name"] in ("dt_rnn_depth1", "dts_rnn_depth1")]
+    assert alike[0] != alike[1]
+
+
+def test_the_seed_and_the_ranges_decide_what_is_tried():
+    splits = {split: pad([np.eye(4, 88, dtype=np.uint8)] * 3) for split in ("train", "valid")}
+    config = override(STUDY.presets["smoke"].config, ["search.highest_rate=0.001"])
+    model = cell_models(config, 88)[0]
+    states = [make_search(config, model, splits, seed, Compute()) for seed in (0, 1)]
+    first, second = (state.members for _, state in states)
+    assert not set(np.asarray(first.setting.std)) & set(np.asarray(second.setting.std))
+    assert not np.array_equal(first.params["output_kernel"], second.params["output_kernel"])
+    assert not np.array_equal(states[0][0].order(0), states[1][0].order(0))
+    assert first.setting.learning_rate.max() <= 0.001
+
+
+def test_a_setting_that_finished_no_epoch_has_no_losses():
+    """Not even a test loss of its initial weights."""
+    splits = {split: pad([np.eye(4, 88, dtype=np.uint8)] * 3) for split in ("train", "valid")}
+    config = STUDY.presets["smoke"].config
+    _, state = make_search(config, cell_models(config, 88)[0], splits, 0, Compute())
+    found = runs(state.members, np.full(3, 60.0))
+    assert {(one.best_train, one.best_valid, one.test) for one in found} == {(None, None, None)}
+
+
+class StopInTheSecondCell(Interrupt):
+    """SIGTERM comes at the seventh look."""
+
+    checks = 0
+
+    def check(self):
+        StopInTheSecondCell.checks += 1
+        if StopInTheSecondCell.checks == 7:
+            self.received = signal.SIGTERM
+        super().check()
+
+
+def test_a_study_stopped_in_the_middle_of_a_cell_ends_with_the_same_bits(
+    finished, tmp_path, monkeypatch, capsys
+):
+    with monkeypatch.context() as patch:
+        patch.setattr("common.training.CALL_SECONDS", 0.0)
+        patch.setattr("experiments.train.Interrupt", StopInTheSecondCell)
+        assert run(tmp_path, NAME, *ONE_DEPTH) == 143
+    assert not (folder(tmp_path, NAME) / "dts_rnn_depth1").exists()
+    capsys.readouterr()
+    assert run(tmp_path, NAME, *ONE_DEPTH) == 0
+    assert "dt_rnn_depth1  continues at update 1" in capsys.readouterr().err
+    assert result(record(tmp_path, NAME)) == result(record(finished, NAME))
+    assert read_cells(tmp_path) == read_cells(finished)
+
+
+def test_the_claim_holds_where_only_the_others_get_worse_with_depth():
+    judged = claims(metrics_of(made_cells(PAPER)))
+    assert [claim.verdict for claim in judged] == ["holds"] * 6
+    assert "1: 7.90, 6: 7.40" in judged[1].found
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdicts"),
+    [
+        ({("rhn", 6): [9.0] * 6}, ["holds in part", "does not hold", "holds", "holds"]),
+        ({("dt_rnn", 6): [7.0] * 6}, ["holds in part", "holds", "does not hold", "holds"]),
+        (
+            {("rhn", 6): [9.0] * 6, ("dt_rnn", 6): [7.0] * 6, ("dts_rnn", 6): [7.0] * 6},
+            ["does not hold"] * 4,
+        ),
+    ],
+)
+def test_the_claim_fails_with_whichever_architecture_is_otherwise(changed, verdicts):
+    judged = claims(metrics_of(made_cells(PAPER | changed)))
+    assert [claim.verdict for claim in judged[:4]] == verdicts
+
+
+def test_rank_tests_are_those_of_the_losses():
+    found = rank_tests(made_cells(PAPER))
+    assert found["depth6/train/p_rhn_below_dt_rnn"] == pytest.approx(1 / 64)  # 6 of 6 pairs
+    assert found["depth6/train/p_rhn_below_dt_rnn_unpaired"] == pytest.approx(1 / 924)
+    assert found["rhn/train/p_harder"] == pytest.approx(1.0)
+    assert found["dt_rnn/train/p_harder"] == pytest.approx(1 / 64)
+    alike = rank_tests(made_cells({key: [9.0, 9.0] for key in PAPER}))
+    assert not any(name.endswith(("below_dt_rnn", "p_kruskal", "harder")) for name in alike)
+    assert found["depth6/train/p_kruskal"] < 0.01
+
+
+def test_pairs_of_next_to_equal_losses_say_nothing():
+    close = {key: [9.0 + (0.001 if key[0] == "rhn" else 0.05)] * 9 for key in PAPER}
+    metrics = metrics_of(made_cells(close))
+    assert "depth6/train/p_rhn_below_dt_rnn" not in metrics
+    assert metrics["depth6/train/p_rhn_below_dt_rnn_unpaired"] < 0.001
+    judged = claims(metrics)[4]
+    assert judged.verdict == "does not hold"
+    assert "no two runs differ" in judged.found
+
+
+def test_a_run_that_diverged_counts_till_then_and_without_an_epoch_ranks_last():
+    later, at_once = made_run(7.0, diverged_at=40), made_run(None, diverged_at=0, valid=None)
+    cell = Cell("rhn_depth6", "rhn", 6, 9, [later, at_once, made_run(8.0)])
+    found = cell.metrics()
+    assert found["search/diverged"] == 2
+    assert (found["train/best_nll"], found["train/median_nll"]) == (7.0, 8.0)
+    lost = replace(cell, runs=[at_once] * 5 + [later])
+    assert "train/median_nll" not in lost.metrics()
+    assert not {"train/best_nll", "test/nll"} & replace(cell, runs=[at_once]).metrics().keys()
+    cells = [*made_cells({key: PAPER[key] for key in PAPER if key != ("rhn", 6)}), lost]
+    judged = claims(metrics_of(cells))
+    assert "diverged" in judged[1].found
+    assert judged[4].verdict == "does not hold"
+
+
+def test_tables_show_each_cell_and_its_best_setting(finished):
+    made = record(finished, NAME)
+    text = "\n".join(table.section([made], finished))
+    (line,) = [line for line in text.splitlines() if line.startswith("| RHN          |     1")]
+    for form, name in (("{:.3f}", "test/nll"), ("{:.2g}", "search/best_learning_rate")):
+        assert form.format(made.metrics[f"rhn_depth1/{name}"]) in line
+    assert "![Best training loss of every run](rhn_optimization/smoke/seed0/swarm.png)" in text
+    assert table.section([replace(made, status="diverged")], finished) == []
+    assert (folder(finished, NAME) / "findings.txt").read_text() in text
+
+
+def test_the_swarm_is_small_and_the_same_again_whatever_diverged(tmp_path):
+    cells = made_cells(PAPER)
+    cells[0].runs.extend([made_run(None, diverged_at=0), made_run(30.0, diverged_at=9)])
+    first = draw_swarm(cells, tmp_path / "a.png", "$title").read_bytes()
+    assert len(first) < LARGEST_BYTES
+    assert draw_swarm(cells, tmp_path / "b.png", "$title").read_bytes() == first
+    cells[0].runs[0] = made_run(11.0)
+    assert draw_swarm(cells, tmp_path / "c.png", "$title").read_bytes() != first
+
+
+def test_points_of_a_swarm_do_not_lie_upon_one_another():
+    heights = [1.0, 1.0, 1.01, 2.0, 1.02, 1.0]
+    places = sorted(zip(heights, offsets(heights, 0.1), strict=True))
+    near = [x for height, x in places if height < 2]
+    assert len(set(near)) == len(near)
+    assert all(abs(a - b) > 0.05 for a, b in pairwise(sorted(near)))
+    assert dict(places)[2.0] == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("search.lowest_rate=2", "search.lowest_rate=2 is above search.highest_rate=1"),
+        ("data.name=tiny_shakespeare", "not a set of piano rolls"),
+        ("parameters_per_step=300", "raise parameters_per_step"),
+        ("search.settings=100000000", "Lower search.settings or parameters_per_step"),
+        ("depths=[]", "depths"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_plain_words(tmp_path, capsys, setting, words):
+    assert run(tmp_path, NAME, "--set", setting) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert "Traceback" not in error
+
+
+def test_the_kernel_asked_for_is_the_one_that_computes(tmp_path, monkeypatch):
+    asked = []
+
+    def stop(config, model, splits, seed, compute):
+        asked.append(compute.kernel)
+        raise ConfigError("that is all")
+
+    monkeypatch.setattr("experiments.optimisation.run.make_search", stop)
+    for kernel in ("scan", "jax"):
+        assert run(tmp_path / kernel, NAME, "--kernel", kernel) == 2
+    assert run(tmp_path / "auto", NAME) == 2
+    assert asked == ["scan", "jax", "jax"]
+
+
+def test_settings_may_be_given_as_lists():
+    config = override(OptimisationConfig(), ["depths=[2, 3]", "search.transform_biases=[-1]"])
+    assert (config.depths, config.search.transform_biases) == ((2, 3), (-1.0,))
