@@ -89,7 +89,7 @@ def stacked_claims(metrics: Metrics) -> list[Claim]:
                 continue
             text = f"{depth} {word} layers do better in the transition than stacked (figure 1)"
             found.append(Claim(text, *_compared(deep, stacked, "in the transition", "stacked")))
-    for kind, word in words.items():
+    for kind in words:
         shallow, depths = _loss(metrics, f"{kind}1"), _stacked_depths(metrics, kind)
         if shallow is None or not depths:
             continue

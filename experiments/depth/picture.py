@@ -60,7 +60,7 @@ def heat_maps(
 def bars(
     values: Mapping[str, Sequence[float]], path: Path, *, title: str, x_label: str, y_label: str
 ) -> Path:
-    """Draw values of each layer, numbered from 1, as bars; a panel for each key; return the file."""
+    """Draw values of each layer, from 1 on, as bars, a panel for each key; return the file."""
 
     def draw(figure: Any) -> None:
         rows = figure.subplots(len(values), 1, squeeze=False)[:, 0]
