@@ -1,4 +1,4 @@
-"""Looks into a trained RHN; trains it, and a plain deep transition beside it, where none is given."""
+"""Looks into a trained RHN; where none is given, trains it and a plain transition beside it."""
 
 import contextlib
 import time
@@ -236,9 +236,8 @@ def _write(
         path / "spectrum.png",
         title="Temporal Jacobian: Geršgorin discs, eigenvalues (dots), unit circle (dotted)",
     )
-    write_findings(
-        path, analysis_claims(metrics), _layer_table(mean, lesions), _spectrum_table(spectrum)
-    )
+    tables = _layer_table(mean, lesions), _spectrum_table(spectrum)
+    write_findings(context.place, analysis_claims(metrics), *tables)
 
 
 def _layer_table(mean: Layers, lesions: Lesions) -> Table:
@@ -252,15 +251,8 @@ def _layer_table(mean: Layers, lesions: Lesions) -> Table:
 
 
 def _spectrum_table(spectrum: Mapping[str, list[Spectrum]]) -> Table:
-    titles = (
-        "model",
-        "step",
-        "largest |eigenvalue|",
-        "mean centre",
-        "lowest",
-        "highest",
-        "mean radius",
-    )
+    centres = ("mean centre", "lowest", "highest")
+    titles = ("model", "step", "largest |eigenvalue|", *centres, "mean radius")
     lines = [
         (
             name,

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from common.progress import Progress
 from common.record import Record, write_atomically
 from common.table import Table
 from experiments.depth.catalogue import HIGHWAY, KINDS, PLAIN, layer_metric
+from experiments.train import Place
 
 TOLERANCE = 0.01
 """Share by which two losses must differ for one to be the better."""
@@ -165,10 +167,14 @@ def table(claims: Iterable[Claim]) -> Table:
     return Table(("claim", "found", "verdict"), [tuple(claim) for claim in claims])
 
 
-def write_findings(path: Path, claims: Iterable[Claim], *tables: Table) -> None:
-    """Write claims, and tables below them, into the findings of a run's directory."""
+def write_findings(place: Place, claims: Iterable[Claim], *tables: Table) -> None:
+    """Write claims, and tables below them, into a run's directory; tell the claims' verdicts."""
+    claims = list(claims)
     text = "\n".join(one.markdown() for one in (table(claims), *tables))
-    write_atomically(path / FINDINGS, text)
+    write_atomically(place.path / FINDINGS, text)
+    progress = Progress(place.label)
+    for claim in claims:
+        progress.note(f"{claim.verdict}: {claim.text}: {claim.found}")
 
 
 def section(records: Iterable[Record], folder: Path) -> list[str]:

@@ -63,9 +63,12 @@ def bars(
     """Draw values of each layer, from 1 on, as bars, a panel for each key; return the file."""
 
     def draw(figure: Any) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         rows = figure.subplots(len(values), 1, squeeze=False)[:, 0]
         for axes, (name, heights) in zip(rows, values.items(), strict=True):
             axes.bar(range(1, len(heights) + 1), heights, color=COLOURS[0], width=0.8)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.axhline(0, color=INK, linewidth=0.8)
             axes.grid(axis="y", color=FAINT, linewidth=0.8)
             axes.set_axisbelow(True)
