@@ -22,8 +22,8 @@ from experiments.depth.claim import analysis_claims, write_findings
 from experiments.depth.config import AnalysisConfig
 from experiments.depth.look import Layers, Lesions, Spectrum, over_text, over_time, pieces, spectra
 from experiments.depth.look import lesions as measure_lesions
-from experiments.language_model import TrainedModel, load_best, load_corpus, load_run
 from experiments.run import Context, Options
+from experiments.text_model import TrainedModel, load_best, load_corpus, load_run
 from experiments.train import DivergedRun, Outcome, Outcomes, Rehearsed, data_used, merge
 from highway.config import LanguageModelConfig, ModelConfig
 from highway.size import parameter_count, units_nearest

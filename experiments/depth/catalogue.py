@@ -190,6 +190,7 @@ def _stacked() -> Experiment:
         parameters=8_000,
         train=replace(train, epochs=1, batch_size=10, steps=20, report_every=10),
         learning_rates=(0.01,),
+        evaluation=EvaluationConfig(full=False, sample_tokens=0),
     )
     paper = StackConfig(
         data=DataConfig("penn_treebank"),
@@ -224,7 +225,7 @@ Leaves curves.png, and findings.txt: the claim, what was found, and whether they
         data=("penn_treebank",),
         metrics=tuple(
             metric(f"{split}/loss").of_model(name)
-            for split in ("valid", "test_full")
+            for split in ("valid", "test", "test_full")
             for name, *_ in arrangements(MOST_DEPTHS)
         ),
         published=(),

@@ -3,6 +3,8 @@
 Also this family's part of the report. Verdicts follow from a record's metrics alone.
 """
 
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -10,7 +12,7 @@ from typing import Literal, NamedTuple
 from common.progress import Progress
 from common.record import Record, write_atomically
 from common.table import Table
-from experiments.depth.catalogue import HIGHWAY, KINDS, PLAIN, layer_metric
+from experiments.depth.catalogue import HIGHWAY, PLAIN, layer_metric
 from experiments.train import Place
 
 TOLERANCE = 0.01
@@ -20,6 +22,8 @@ SOLVED = 0.01
 HARDER = 2.0
 """Ratio of best training losses from which on the deeper networks are harder to train."""
 SIGNIFICANT = 0.05
+LEARNED = 0.5
+"""Training loss in nats from which on a network hasn't learned, and nothing can be said of it."""
 HARMLESS_SHARE = 0.5
 """Share of layers that "most" begins with."""
 
@@ -87,22 +91,18 @@ def stacked_claims(metrics: Metrics) -> list[Claim]:
     for kind, word in words.items():
         for depth in _stacked_depths(metrics, kind):
             deep, stacked = (_loss(metrics, f"{kind}_{way}{depth}") for way in ("deep", "stacked"))
-            if deep is None or stacked is None:
-                continue
             text = f"{depth} {word} layers do better in the transition than stacked (figure 1)"
             found.append(Claim(text, *_compared(deep, stacked, "in the transition", "stacked")))
     for kind in words:
         shallow, depths = _loss(metrics, f"{kind}1"), _stacked_depths(metrics, kind)
-        if shallow is None or not depths:
+        if math.isinf(shallow) or not depths:
             continue
         deep = _loss(metrics, f"{kind}_deep{max(depths)}")
-        if deep is None:
-            continue
         found_text, verdict = _compared(deep, shallow, f"at depth {max(depths)}", "at depth 1")
         if kind == "rhn":
             text = "Highway transitions gain from depth at the same size (section 5.2)"
         else:
-            text = "Plain transitions don't: they get harder to optimise (section 5.1)"
+            text = "Plain transitions gain nothing: they get harder to optimise (section 5.1)"
             verdict = _holds(verdict != "holds")
         found.append(Claim(text, found_text, verdict))
     return found
@@ -116,19 +116,22 @@ def feed_forward_claims(metrics: Metrics) -> list[Claim]:
         if name.startswith(HIGHWAY) and name.endswith("/train/best_loss")
     )
     found = []
-    texts = {PLAIN: "Plain networks get harder to train with depth", HIGHWAY: "Highways don't"}
+    texts = {
+        PLAIN: "Plain networks get harder to train with depth",
+        HIGHWAY: "Highway networks don't get harder to train with depth",
+    }
     for kind, text in texts.items():
-        losses = [metrics.get(f"{kind}{depth}/train/best_loss") for depth in depths]
+        losses = [metrics.get(f"{kind}{depth}/train/best_loss", math.inf) for depth in depths]
+        if len(depths) < 2:
+            continue
         told = ", ".join(
-            f"{depth}: {'all diverged' if loss is None else f'{loss:.2g}'}"
+            f"{loss:.2g} at {depth}" if math.isfinite(loss) else f"all diverged at {depth}"
             for depth, loss in zip(depths, losses, strict=True)
         )
-        if len(depths) < 2 or losses[0] is None:
-            continue
-        harder = losses[-1] is None or losses[-1] > HARDER * max(losses[0], SOLVED)
-        found.append(
-            Claim(text, f"best training loss by depth {told}", _holds(harder == (kind == PLAIN)))
-        )
+        harder = losses[-1] > HARDER * max(losses[0], SOLVED)
+        learned = losses[0] < LEARNED
+        verdict = _holds(harder == (kind == PLAIN)) if learned else "undecided"
+        found.append(Claim(text, f"best training loss by layers: {told}", verdict))
     for depth in depths:
         if (p := metrics.get(f"{HIGHWAY}{depth}/train/rank_p")) is None:
             continue
@@ -145,10 +148,12 @@ def feed_forward_claims(metrics: Metrics) -> list[Claim]:
             )
         )
     for depth in depths[-1:]:
-        if (share := metrics.get(f"{HIGHWAY}{depth}/train/harmless_layers")) is not None:
-            text = "Most layers of a trained highway network can be taken out at little cost"
-            told = f"at {depth} layers {100 * share:.0f} % of them, one at a time"
-            found.append(Claim(text, told, _holds(share > HARMLESS_SHARE)))
+        share = metrics.get(f"{HIGHWAY}{depth}/train/harmless_layers")
+        if share is None or metrics[f"{HIGHWAY}{depth}/train/best_loss"] >= LEARNED:
+            continue
+        text = "Most layers of a trained highway network can be taken out at little cost"
+        told = f"at {depth} layers {100 * share:.0f} % of them, one at a time"
+        found.append(Claim(text, told, _holds(share > HARMLESS_SHARE)))
     return found
 
 
@@ -160,6 +165,15 @@ CLAIMS: Mapping[str, Callable[[Metrics], list[Claim]]] = {
 """Experiment → what is claimed of its subject, judged by its metrics."""
 
 FINDINGS = "findings.txt"
+TITLES_OF_RUNS = ("claim", "found", "verdict", "run")
+RULES = f"""\
+A claim *holds* here by these rules. One loss is better than another if it is lower by over \
+{100 * TOLERANCE:g} %; otherwise it's undecided. Networks are harder to train where the best \
+training loss is over {HARDER:g} times as high, losses under {SOLVED:g} nats counting as \
+{SOLVED:g}; nothing is said of networks that end above {LEARNED:g}. Rank tests are Mann and \
+Whitney's, one-sided, at {SIGNIFICANT:g}. A layer is taken out at little cost if the training \
+error rises by less than one point.
+"""
 
 
 def table(claims: Iterable[Claim]) -> Table:
@@ -188,16 +202,7 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
     ]
     if not lines:
         return []
-    rules = (
-        f"A claim *holds* here by these rules: one loss is better than another if it is lower by "
-        f"{100 * TOLERANCE:g} %, otherwise it's undecided; networks are harder to train where the "
-        f"best training loss is over {HARDER:g} times as high, losses under {SOLVED:g} nats "
-        f"counting as {SOLVED:g}; rank tests are Mann and Whitney's, one-sided, at "
-        f"{SIGNIFICANT:g}; a layer is taken out at little cost if the training error rises by less "
-        "than one point.\n"
-    )
-    titles = ("claim", "found", "verdict", "run")
-    return ["## Depth: claims and findings\n", Table(titles, lines).markdown(), rules]
+    return ["## Depth: claims and findings\n", Table(TITLES_OF_RUNS, lines).markdown(), RULES]
 
 
 def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:
@@ -218,20 +223,28 @@ def _range(values: list[float]) -> str:
 
 
 def _stacked_depths(metrics: Metrics, kind: str) -> list[int]:
-    assert kind in KINDS
-    prefix = f"{kind}_deep"
-    found = {name.partition("/")[0] for name in metrics if name.startswith(prefix)}
-    return sorted(int(name.removeprefix(prefix)) for name in found)
+    """The depths at which a kind was trained in either way."""
+    pattern = re.compile(rf"{kind}_(?:deep|stacked)(\d+)/")
+    return sorted({int(match[1]) for name in metrics if (match := pattern.match(name))})
 
 
-def _loss(metrics: Metrics, model: str) -> float | None:
-    """The test loss of a model, or where that wasn't measured the validation loss."""
-    return metrics.get(f"{model}/test_full/loss", metrics.get(f"{model}/valid/loss"))
+def _loss(metrics: Metrics, model: str) -> float:
+    """The test loss of a model, by the published protocol where it was measured so.
+
+    Infinite for one that has none: it diverged.
+    """
+    return metrics.get(f"{model}/test_full/loss", metrics.get(f"{model}/test/loss", math.inf))
 
 
 def _compared(ours: float, other: float, name: str, other_name: str) -> tuple[str, Judgement]:
     """Two losses in words, and whether the first is the better."""
-    told = f"loss {ours:.4f} {name}, {other:.4f} {other_name}"
+    told = f"loss {_words(ours)} {name}, {_words(other)} {other_name}"
+    if math.isinf(ours) or math.isinf(other):
+        return told, _holds(ours < other)
     if abs(ours - other) <= TOLERANCE * other:
         return told, "undecided"
     return told, _holds(ours < other)
+
+
+def _words(loss: float) -> str:
+    return f"{loss:.4f}" if math.isfinite(loss) else "(diverged)"

@@ -8,7 +8,6 @@ from pydantic import Field
 from common.config import (
     DATASET,
     IMMATERIAL,
-    Amount,
     Depth,
     NonNegativeInt,
     PositiveFloat,
@@ -102,7 +101,7 @@ class FeedForwardDepthConfig:
     units: PositiveInt = 50
     """Width of highway layers; plain ones are as wide as makes the parameters equal."""
     search: SearchConfig = field(default_factory=SearchConfig)
-    evaluate_every: Annotated[PositiveInt, Amount("epochs between evaluations")] = 10
+    evaluate_every: Annotated[PositiveInt, IMMATERIAL] = 10
     """Epochs between two points of a curve."""
     best: Annotated[PositiveInt, IMMATERIAL] = 10
     """Curves are means over so many networks, those that ended best."""

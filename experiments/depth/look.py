@@ -12,7 +12,7 @@ from common.error import ConfigError
 from common.training import Tick
 from common.window import make_windows
 from experiments.depth.config import LookConfig
-from experiments.language_model import TrainedModel
+from experiments.text_model import TrainedModel
 from highway import evaluation, gates
 from highway.language_model import Graph, LanguageModel, Params
 

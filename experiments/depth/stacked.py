@@ -12,8 +12,8 @@ from experiments import registry
 from experiments.depth.catalogue import KINDS, arrangements
 from experiments.depth.claim import stacked_claims, write_findings
 from experiments.depth.config import StackConfig
-from experiments.language_model import load_corpus
 from experiments.run import Context
+from experiments.text_model import load_corpus
 from experiments.train import DivergedRun, Outcome, Outcomes, Rehearsed, merge
 from highway.config import LanguageModelConfig, ModelConfig
 from highway.size import units_nearest
@@ -104,7 +104,7 @@ def _write(
     )
     steps = context.config.train.steps
     titles = ("model", "units", "parameters", f"longest path over {steps} steps", "learning rate")
-    losses = ("validation loss", "test loss, batch 1")
+    losses = ("validation loss", "test loss", "test loss, batch 1")
     lines = [
         (
             name,
@@ -116,7 +116,7 @@ def _write(
                 f"{best[name].metrics[metric]:.4f}"
                 if name in best and metric in best[name].metrics
                 else ""
-                for metric in ("valid/loss", "test_full/loss")
+                for metric in ("valid/loss", "test/loss", "test_full/loss")
             ),
         )
         for name, model in models.items()

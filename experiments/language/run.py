@@ -16,8 +16,8 @@ from common.plot import learning_curves
 from common.progress import Progress
 from common.training import Schedule, Tick
 from common.window import make_windows
-from experiments.language_model import load_corpus
 from experiments.run import SAMPLE, Context
+from experiments.text_model import load_corpus
 from experiments.train import Outcomes, Row, data_used, train
 from highway import evaluation, sampling
 from highway.config import LanguageModelConfig
