@@ -229,9 +229,14 @@ class FeedForwardLearner:
         self._pixels, self._classes = examples.pixels.shape[1], classes
         self.steps_per_epoch = len(examples.labels) // search.batch_size
         self._optimizer = optax.sgd(1.0, momentum=search.momentum)
+        self._make = jax.jit(self._make_state)
 
     def initial_state(self, member: int) -> State:
         """Draw settings and parameters of a network; the settings don't depend on its kind."""
+        return self._make(member)
+
+    def _make_state(self, member: jax.Array) -> State:
+        """Compute `initial_state`, to be compiled."""
         setting_key, key = jax.random.split(jax.random.fold_in(self._key, member))
         setting = draw_setting(setting_key, self.search)
         params = initial_network(key, self.config, setting, self._pixels, self._classes)

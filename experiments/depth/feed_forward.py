@@ -45,7 +45,7 @@ class Cell:
     config: FeedForwardConfig
     parameters: int
     states: dict[int, State]
-    """Of the members that didn't diverge."""
+    """Of the members that didn't diverge: neither was an update not finite, nor is a loss now."""
     scores: dict[int, dict[str, Score]]
     """Of the same, by split."""
     curves: dict[int, list[dict[str, float]]]
@@ -169,8 +169,9 @@ def _train(
 
     def measure(state: State, seed: int, tick: Tick) -> dict[str, float]:
         tick()
-        cell.states[seed] = state
-        cell.scores[seed] = {split: score(state, split) for split in SPLITS}
+        found = {split: score(state, split) for split in SPLITS}
+        if all(math.isfinite(one.loss) for one in found.values()):
+            cell.states[seed], cell.scores[seed] = state, found
         return {}
 
     outcomes = train(
@@ -251,10 +252,14 @@ def _metrics(
 
 def _mean_curve(cell: Cell, best: int) -> list[dict[str, float]]:
     """The mean training loss over the members that ended best, at each evaluation."""
-    rows = [cell.curves[member] for member in cell.ranked[:best]]
+    losses: dict[float, list[float]] = {}
+    for member in cell.ranked[:best]:
+        for row in cell.curves[member]:
+            losses.setdefault(row["step"], []).append(row["train/loss"])
+    epochs = {row["step"]: row["epoch"] for rows in cell.curves.values() for row in rows}
     return [
-        {**together[0], "train/loss": float(np.mean([row["train/loss"] for row in together]))}
-        for together in zip(*rows, strict=True)
+        {"step": step, "epoch": epochs[step], "train/loss": float(np.mean(values))}
+        for step, values in sorted(losses.items())
     ]
 
 
