@@ -277,8 +277,7 @@ class ImageBuilder(Builder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         def arrays(*shape: int) -> Any:
-            shape = (None, *shape)  # type: ignore[assignment]
-            return tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding="bytes")
+            return tfds.features.Tensor(shape=(None, *shape), dtype=np.uint8, encoding="bytes")
 
         pixels, labels = arrays(*self.SHAPE), arrays()
         return self._dataset_info({"number": np.int64, "pixels": pixels, "labels": labels})

@@ -102,7 +102,7 @@ def _settings(config: AnalysisConfig, context: Context) -> dict[str, LanguageMod
         raise ConfigError(
             f"language.model.core={config.language.model.core}: only an RHN can be looked into."
         )
-    found = {RHN: config.language}
+    found: dict[str, LanguageModelConfig] = {RHN: config.language}
     if config.plain != "none":
         model = config.language.model
         corpus = load_corpus(config.language.data, context.options.data_dir)
@@ -170,7 +170,7 @@ def _metrics(
     mean: Layers, lesions: Lesions, spectrum: Mapping[str, list[Spectrum]]
 ) -> dict[str, float]:
     metrics = {f"{RHN}/valid/loss": lesions.whole}
-    measures = {
+    measures: dict[str, Any] = {
         "transform_activity": mean.transform,
         "movement": mean.movement,
         "lesion_cost": lesions.costs,
@@ -253,7 +253,7 @@ def _layer_table(mean: Layers, lesions: Lesions) -> Table:
 def _spectrum_table(spectrum: Mapping[str, list[Spectrum]]) -> Table:
     centres = ("mean centre", "lowest", "highest")
     titles = ("model", "step", "largest |eigenvalue|", *centres, "mean radius")
-    lines = [
+    lines: list[tuple[Any, ...]] = [
         (
             name,
             step.time + 1,

@@ -125,7 +125,7 @@ def load_images(config: ImageConfig, data_dir: Path | None) -> ImageSet:
         raise ConfigError(f"data.name={config.name}: this needs a dataset of images.")
     evaluation = config.evaluation_images
     counts = {"train": config.train_images, "valid": evaluation, "test": evaluation}
-    cut = {
+    cut: dict[str, Any] = {
         split: type(images.train)(*(array[: count or None] for array in getattr(images, split)))
         for split, count in counts.items()
     }
@@ -317,8 +317,8 @@ def _title(name: str) -> str:
 
 def _summary(cells: Mapping[str, Cell], metrics: Mapping[str, float]) -> Table:
     names = ("train/best_loss", "train/median_loss", "valid/error", "test/error", "train/diverged")
-    titles = ("networks", "units", "parameters", "best training loss", "median", "valid error")
-    lines = [
+    measures = ("best training loss", "median", "valid error", "test error", "diverged")
+    lines: list[tuple[Any, ...]] = [
         (
             _title(name),
             cell.config.units,
@@ -330,13 +330,13 @@ def _summary(cells: Mapping[str, Cell], metrics: Mapping[str, float]) -> Table:
         )
         for name, cell in cells.items()
     ]
-    titles = (*titles, "test error", "diverged")
+    titles = ("networks", "units", "parameters", *measures)
     return Table(titles, lines, frozenset(titles[1:]))
 
 
 def _members(cells: Mapping[str, Cell]) -> Table:
     """Every network that didn't diverge, its settings and how it ended."""
-    titles = ("networks", "member", "learning rate", "transform bias", "nonlinearity")
+    settings = ("learning rate", "transform bias", "nonlinearity")
     lines: list[tuple[Any, ...]] = []
     for name, cell in cells.items():
         for member in cell.ranked:
@@ -352,5 +352,6 @@ def _members(cells: Mapping[str, Cell]) -> Table:
                     f"{100 * scores['valid'].error:.1f}",
                 )
             )
-    titles = (*titles, "training loss", "validation loss", "validation error, %")
+    measures = ("training loss", "validation loss", "validation error, %")
+    titles = ("networks", "member", *settings, *measures)
     return Table(titles, lines, frozenset(titles[1:]))

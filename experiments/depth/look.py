@@ -14,15 +14,16 @@ from common.window import make_windows
 from experiments.depth.config import LookConfig
 from experiments.text_model import TrainedModel
 from highway import evaluation, gates
+from highway.core import RHN, DeepTransitionRNN
 from highway.language_model import Graph, LanguageModel, Params
 
 
 class Layers(NamedTuple):
     """Measures of every highway layer, those of stacked cores one after the other."""
 
-    transform: np.ndarray
+    transform: np.ndarray | jax.Array
     """Mean over units of the transform gates, [..., layers]."""
-    movement: np.ndarray
+    movement: np.ndarray | jax.Array
     """‖s_l − s_{l−1}‖, [..., layers]."""
 
 
@@ -97,6 +98,7 @@ def _trace(graph: Graph, params: Params, state: Any, tokens: jax.Array) -> tuple
     model: LanguageModel = nnx.merge(graph, params)
     xs, states, found = model.embedding[...][tokens.T], [], []
     for core, before in zip(model.core.cores, state, strict=True):
+        assert isinstance(core, RHN)
         traced = gates.trace(core, before, xs)
         xs = traced.states[:, -1]
         states.append(xs[-1])
@@ -154,6 +156,7 @@ def _jacobians(graph: Graph, params: Params, tokens: jax.Array, places: jax.Arra
     """The Jacobians at some places of a text, [places, units, units]."""
     model: LanguageModel = nnx.merge(graph, params)
     core, xs = model.core.cores[0], model.embedding[...][tokens]
+    assert isinstance(core, RHN | DeepTransitionRNN)
     begin = core.initial_state(1)
     _, outputs = core.unroll(begin, xs[:, None])
     before = jnp.concatenate([begin, outputs[:-1, 0]])

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from common.plot import Series, learning_curves
 from common.table import Table
@@ -103,9 +103,9 @@ def _write(
         title="Stacked layers and deep transitions of the same size",
     )
     steps = context.config.train.steps
-    titles = ("model", "units", "parameters", f"longest path over {steps} steps", "learning rate")
+    sizes = ("model", "units", "parameters", f"longest path over {steps} steps", "learning rate")
     losses = ("validation loss", "test loss", "test loss, batch 1")
-    lines = [
+    lines: list[tuple[Any, ...]] = [
         (
             name,
             model.units,
@@ -121,6 +121,6 @@ def _write(
         )
         for name, model in models.items()
     ]
-    titles = (*titles, *losses)
-    lines_table = Table(titles, lines, frozenset(titles[1:]))  # type: ignore[arg-type]
-    write_findings(context.place, stacked_claims(merged.metrics), lines_table)
+    titles = (*sizes, *losses)
+    table = Table(titles, lines, frozenset(titles[1:]))
+    write_findings(context.place, stacked_claims(merged.metrics), table)
