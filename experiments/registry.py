@@ -15,6 +15,7 @@ FAMILIES = (
     "experiments.language",
     "experiments.melodies",
     "experiments.optimisation",
+    "experiments.depth",
 )
 """Packages whose `catalogue` module defines a FAMILY, in the order of `list`."""
 
@@ -159,6 +160,19 @@ def find(name: str) -> Experiment:
             "See all of them: python -m experiments list"
         )
     return known[name]
+
+
+def runner_of(kind: type) -> Callable[..., Any]:
+    """Import the function that runs experiments whose settings are a `kind`: one family's way to
+    train what another knows how to train.
+
+    Raises:
+      ValueError: no experiment has such settings.
+    """
+    for one in experiments().values():
+        if type(one.presets[one.default_preset].config) is kind:
+            return one.load_runner()
+    raise ValueError(f"no experiment is configured by a {kind.__name__}")
 
 
 def artefacts() -> tuple[str, ...]:

@@ -188,3 +188,47 @@ class LanguageModelConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+@dataclass(frozen=True)
+class FeedForwardConfig:
+    """A deep and narrow feed-forward network that classifies images (Srivastava et al. 2015)."""
+
+    kind: Literal["highway", "plain"] = "highway"
+    """Whether its layers have gates."""
+    layers: Annotated[Depth, Field(ge=2)] = 10
+    """Hidden layers; the first, which the image enters, is plain in both kinds."""
+    units: PositiveInt = 50
+    """Width of all of them."""
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Training of feed-forward networks by gradient descent, their settings drawn at random."""
+
+    members: Annotated[PositiveInt, Amount("random settings")] = 100
+    """Networks of each kind and depth, each with settings drawn for it."""
+    epochs: Annotated[PositiveInt, Amount("epochs")] = 400
+    """Passes over the training images."""
+    batch_size: PositiveInt = 100
+    """Images of one update."""
+    momentum: DropoutRate = 0.9
+    """Share of the last change that goes into the next."""
+    smallest_rate: PositiveFloat = 1e-3
+    """Initial learning rates are drawn log-uniformly from here ..."""
+    largest_rate: PositiveFloat = 0.3
+    """... to here."""
+    learning_rate_decay: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.01
+    """The rate is divided by this after each epoch."""
+    lowest_bias: FiniteFloat = -10.0
+    """Initial biases of transform gates are drawn uniformly from here ..."""
+    highest_bias: FiniteFloat = -1.0
+    """... to here."""
+
+    def __post_init__(self):
+        """Raise ConfigError where a range is empty."""
+        if self.smallest_rate > self.largest_rate or self.lowest_bias > self.highest_bias:
+            raise ConfigError(
+                "search: the smallest rate or bias is above the largest: set "
+                "search.smallest_rate ≤ search.largest_rate, lowest_bias ≤ highest_bias."
+            )

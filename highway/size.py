@@ -120,6 +120,24 @@ def search_bytes(
     return FLOAT_BYTES * search.settings * each
 
 
+def units_nearest(config: ModelConfig, vocabulary_size: int, count: int) -> int:
+    """Find the width with which a model comes nearest to a number of parameters.
+
+    Args:
+      config: the other settings.
+      vocabulary_size: of the model.
+      count: of parameters.
+    """
+
+    def miss(units: int) -> int:
+        return abs(parameter_count(replace(config, units=units), vocabulary_size) - count)
+
+    units = 1
+    while miss(units + 1) < miss(units):
+        units += 1
+    return units
+
+
 def _core_count(config: ModelConfig, inputs: int) -> int:
     """Count the parameters of one recurrent layer with inputs of this width."""
     units = config.units

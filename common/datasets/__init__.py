@@ -14,7 +14,7 @@ from common.error import ConfigError
 
 if TYPE_CHECKING:
     from common.datasets.builder import Builder
-    from common.datasets.corpus import ChoraleSet, Corpus, MelodySet
+    from common.datasets.corpus import ChoraleSet, Corpus, ImageSet, MelodySet
 
 __all__ = [
     "DATASETS",
@@ -22,6 +22,7 @@ __all__ = [
     "Corpus",
     "DatasetInfo",
     "DatasetStatus",
+    "ImageSet",
     "MelodySet",
     "Verification",
     "default_cache_dir",
@@ -32,8 +33,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Return `Corpus`, `ChoraleSet` or `MelodySet`, importing NumPy only when one is asked for."""
-    if name in ("Corpus", "ChoraleSet", "MelodySet"):
+    """Return what a dataset is once loaded, a class, importing NumPy only when one is asked for."""
+    if name in ("Corpus", "ChoraleSet", "ImageSet", "MelodySet"):
         return getattr(importlib.import_module("common.datasets.corpus"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -75,7 +76,7 @@ def load(
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
     download: bool = True,
-) -> "Corpus | ChoraleSet | MelodySet":
+) -> "Corpus | ChoraleSet | ImageSet | MelodySet":
     """Load a dataset, preparing it first if this machine hasn't yet.
 
     Args:

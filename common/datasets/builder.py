@@ -1,4 +1,4 @@
-"""TFDS builders of the three kinds of dataset: from checked sources to array_record and back.
+"""TFDS builders of all kinds of dataset: from checked sources to array_record and back.
 
 TFDS is kept off TensorFlow: records are array_record, arrays are stored as raw bytes, and reading
 goes through `as_data_source`. Every array is one record (a long stream: one per chunk).
@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 
-from common.datasets.corpus import ChoraleSet, Corpus, Level, MelodySet
+from common.datasets.corpus import ChoraleSet, Corpus, Images, ImageSet, Level, MelodySet
 from common.datasets.source import Location, Sources, check_by_hand, collect, locate
 from common.datasets.stream import TokenStreams
 from common.error import DataError
@@ -123,7 +123,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC):
         """
 
     @abc.abstractmethod
-    def read(self) -> Corpus | ChoraleSet | MelodySet:
+    def read(self) -> Corpus | ChoraleSet | ImageSet | MelodySet:
         """Load the prepared data into memory."""
 
     def build(self, scratch_dir: Path) -> None:
@@ -169,12 +169,15 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC):
 
     def _arrays(self, split: str) -> list[np.ndarray]:
         """Read the arrays of one split in their order."""
+        return [example[self._FEATURE] for example in self._examples(split)]
+
+    def _examples(self, split: str) -> list[dict[str, Any]]:
+        """Read the examples of one split in their order."""
         with _quiet():
             source = self.as_data_source(split=split)
-            examples = sorted(
+            return sorted(
                 (source[i] for i in range(len(source))), key=lambda example: example["number"]
             )
-        return [example[self._FEATURE] for example in examples]
 
 
 class CorpusBuilder(Builder):
@@ -258,6 +261,54 @@ class ChoraleBuilder(Builder):
             checksums=dict(self.info.metadata["checksums"]),
             **rolls,
         )
+
+
+class ImageBuilder(Builder):
+    """Images of a few classes; `preprocess` returns the `Images` of each split."""
+
+    CLASSES: ClassVar[int] = 10
+    LARGEST: ClassVar[int] = 255
+    """The largest grey value."""
+    SHAPE: ClassVar[tuple[int, int]]
+    """Height and width."""
+    _FEATURE = "pixels"
+    _IMAGES = 4096
+    """In a record."""
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        def arrays(*shape: int) -> Any:
+            return tfds.features.Tensor(shape=(None, *shape), dtype=np.uint8, encoding="bytes")
+
+        pixels, labels = arrays(*self.SHAPE), arrays()
+        return self._dataset_info({"number": np.int64, "pixels": pixels, "labels": labels})
+
+    def _examples_of(self, prepared: Mapping[str, Images]) -> dict[str, Any]:
+        return {split: self._records(prepared[split]) for split in SPLITS}
+
+    def _records(self, images: Images) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, start in enumerate(range(0, len(images.labels), self._IMAGES)):
+            piece = slice(start, start + self._IMAGES)
+            pixels, labels = images.pixels[piece], images.labels[piece]
+            yield number, {"number": number, "pixels": pixels, "labels": labels}
+
+    def read(self) -> ImageSet:
+        """Load the prepared data into memory."""
+        return ImageSet(
+            name=self.name,
+            version=str(self.version),
+            classes=self.CLASSES,
+            largest=self.LARGEST,
+            checksums=dict(self.info.metadata["checksums"]),
+            **{split: self._images(split) for split in SPLITS},
+        )
+
+    def _images(self, split: str) -> Images:
+        examples = self._examples(split)
+        names = Images._fields
+        images = Images(*(np.concatenate([one[name] for one in examples]) for name in names))
+        for array in images:
+            array.flags.writeable = False
+        return images
 
 
 @contextlib.contextmanager

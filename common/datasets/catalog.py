@@ -122,6 +122,28 @@ _ENTRIES = (
         builder="common.datasets.chorale_melodies:ChoraleMelodies",
     ),
     DatasetInfo(
+        name="mnist",
+        title="MNIST, 70,000 handwritten digits of 28 × 28 pixels",
+        source_files=(
+            "train-images-idx3-ubyte.gz",
+            "train-labels-idx1-ubyte.gz",
+            "t10k-images-idx3-ubyte.gz",
+            "t10k-labels-idx1-ubyte.gz",
+        ),
+        ships=False,
+        how_to_get="Downloaded from public copies (11.6 MB), or bring the four *-ubyte.gz files"
+        " yourself.",
+        builder="common.datasets.mnist:Mnist",
+    ),
+    DatasetInfo(
+        name="digits",
+        title="Digits, 1,797 handwritten digits of 8 × 8 pixels",
+        source_files=(),
+        ships=True,
+        how_to_get="Comes with the package.",
+        builder="common.datasets.digits:Digits",
+    ),
+    DatasetInfo(
         name="midi_melodies",
         title="The melodies of your own MIDI files, one of 38 events a sixteenth",
         source_files=("*.mid", "*.midi"),

@@ -1,9 +1,9 @@
-"""What loading a dataset returns: a token stream, a set of chorales, or a set of melodies."""
+"""What loading a dataset returns: a token stream, or a set of chorales, melodies or images."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -140,6 +140,32 @@ class MelodySet:
     """How many tunes were found, kept, and left out for which reason."""
     skipped: tuple[str, ...] = ()
     """`name: reason: details` of each source that gave no melody."""
+
+
+class Images(NamedTuple):
+    """Images of one split with their classes."""
+
+    pixels: np.ndarray
+    """Grey values, 0 for the background; read-only uint8 [images, height, width]."""
+    labels: np.ndarray
+    """Classes, from 0; read-only uint8 [images]."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images of a few classes in three splits."""
+
+    name: str
+    version: str
+    train: Images
+    valid: Images
+    test: Images
+    classes: int
+    """How many there are."""
+    largest: int
+    """The largest grey value that a pixel can have."""
+    checksums: dict[str, str]
+    """Source file → sha256, as checked when the data was prepared."""
 
 
 def words(text: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,16 +10,17 @@ import numpy as np
 
 from common import device
 from common.compute import Compute
-from common.datasets import Corpus, load
+from common.datasets import Corpus
 from common.error import ConfigError
 from common.plot import learning_curves
 from common.progress import Progress
 from common.training import Schedule, Tick
 from common.window import make_windows
 from experiments.run import SAMPLE, Context
+from experiments.text_model import load_corpus
 from experiments.train import Outcomes, Row, data_used, train
 from highway import evaluation, sampling
-from highway.config import DataConfig, LanguageModelConfig
+from highway.config import LanguageModelConfig
 from highway.language_model import Params
 from highway.learner import LanguageModelLearner, TrainState
 from highway.size import training_bytes
@@ -65,26 +65,6 @@ def run(context: Context) -> Outcomes:
         title = context.experiment.title
         place.lead(partial(_draw, outcome.curve, path / CURVE, title, words=trial.words))
     return outcomes
-
-
-def load_corpus(config: DataConfig, data_dir: Path | None) -> Corpus:
-    """Return the configured corpus, cut to the configured numbers of tokens.
-
-    Raises:
-      ConfigError: the dataset is no stream of tokens.
-      DataError: as loading does.
-    """
-    corpus = load(config.name, data_dir=data_dir)
-    if not isinstance(corpus, Corpus):
-        raise ConfigError(f"data.name={config.name}: a language model needs a text corpus.")
-    train_tokens = config.train_tokens or None
-    evaluation_tokens = config.evaluation_tokens or None
-    return replace(
-        corpus,
-        train=corpus.train[:train_tokens],
-        valid=corpus.valid[:evaluation_tokens],
-        test=corpus.test[:evaluation_tokens],
-    )
 
 
 class _Trial:

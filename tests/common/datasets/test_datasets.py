@@ -50,9 +50,9 @@ def test_catalogue_and_builders_agree(name):
 
 
 def test_what_does_not_ship_has_mirrors_and_checksums():
-    for name in ("penn_treebank", "enwik8", "text8"):
+    for name in ("penn_treebank", "enwik8", "text8", "mnist"):
         sources = common.datasets._builder(name).SOURCES
-        if sources.archive.download:
+        if sources.archive and sources.archive.download:
             assert len(sources.archive.download.mirrors) > 1
             assert len(bytes.fromhex(sources.archive.download.sha256)) == 32
         else:
@@ -104,7 +104,7 @@ def test_what_ships_loads_offline_and_without_a_word(tmp_path):
         "def deny(*args, **kwargs): raise AssertionError('network')\n"
         "socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = deny\n"
         "from common.datasets import load, status, verify\n"
-        "for name in ('tiny_shakespeare', 'jsb_chorales', 'chorale_melodies'):\n"
+        "for name in ('tiny_shakespeare', 'jsb_chorales', 'chorale_melodies', 'digits'):\n"
         "    load(name); load(name); status(name); assert verify(name).ok\n"
         "assert 'tensorflow' not in sys.modules and 'jax' not in sys.modules\n",
         HOME=str(tmp_path),

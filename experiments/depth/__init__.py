@@ -1,0 +1,1 @@
+"""What depth does: trained gates, layers taken out, plain nets against highways."""

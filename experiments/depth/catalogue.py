@@ -1,0 +1,314 @@
+"""The experiments on depth: a trained RHN, deep against stacked, plain against highway."""
+
+from dataclasses import replace
+from typing import Literal
+
+from common.compute import Kernel
+from common.metric import Metric, Protocol
+from experiments.depth.config import (
+    AnalysisConfig,
+    FeedForwardDepthConfig,
+    ImageConfig,
+    LookConfig,
+    StackConfig,
+)
+from experiments.registry import TWO_CORES, Experiment, Family, Preset
+from highway.config import (
+    DataConfig,
+    EvaluationConfig,
+    LanguageModelConfig,
+    ModelConfig,
+    SearchConfig,
+    TrainConfig,
+)
+from highway.metric import metric
+
+KERNELS: tuple[Kernel, ...] = ("cpu", "jax", "scan")
+GPU = "one data-centre GPU"
+TEXT = "tiny_shakespeare"
+PAPER_MODEL = ModelConfig(dropout_x=0.25, dropout_i=0.75, dropout_h=0.25, dropout_o=0.75)
+"""The best model of Penn Treebank: depth 10, 830 units, tied."""
+
+GATES = Protocol(
+    "gates",
+    "mean over units, time steps and all windows of the validation text, without dropout",
+)
+LESION = Protocol(
+    "lesion",
+    "what the batched loss on validation rises by when one layer carries whatever comes",
+)
+SPECTRUM = Protocol(
+    "spectrum", "mean over time steps, of the Jacobian of one time step in its last state"
+)
+SEARCH = Protocol(
+    "random search", "over networks of one kind and depth, each with settings drawn at random"
+)
+BEST = Protocol(
+    "best of a random search", "of the network with the lowest training loss of its kind and depth"
+)
+
+SHOWN_LAYERS = 10
+"""Layers of a recurrence that have rows in the results table."""
+STEP_MEASURES = {
+    "transform_activity": GATES,
+    "movement": GATES,
+    "lesion_cost": LESION,
+}
+SPECTRUM_MEASURES = ("spectral_radius", "disc_centre", "disc_radius")
+PLAIN: Literal["plain"] = "plain"
+HIGHWAY: Literal["highway"] = "highway"
+
+
+def layer_metric(layer: int, measure: str) -> str:
+    """Name a measure of one layer of a recurrence, counted from 1."""
+    return f"layer{layer}/valid/{measure}"
+
+
+def _analysis() -> Experiment:
+    title = "A trained RHN looked into: its gates, layers taken out, its Jacobian's spectrum"
+    train = TrainConfig(
+        optimizer="adam",
+        epochs=8,
+        batch_size=32,
+        steps=50,
+        learning_rate=0.005,
+        learning_rate_decay=1.7,
+        constant_epochs=3,
+        weight_decay=0.0,
+    )
+    cpu = AnalysisConfig(
+        language=LanguageModelConfig(
+            DataConfig(TEXT),
+            ModelConfig(depth=6, units=128, tied=False, dropout_i=0.05, dropout_o=0.05),
+            train,
+            EvaluationConfig(full=False, sample_tokens=0),
+        )
+    )
+    smoke = AnalysisConfig(
+        language=replace(
+            cpu.language,
+            data=DataConfig(TEXT, train_tokens=12_000, evaluation_tokens=1_500),
+            model=replace(cpu.language.model, depth=3, units=16),
+            train=replace(train, epochs=2, batch_size=10, steps=20, report_every=10),
+        ),
+        look=LookConfig(sequences=2, tokens=12, context=20, spectra=4, pictured=2),
+    )
+    paper = AnalysisConfig(
+        language=LanguageModelConfig(DataConfig("penn_treebank"), PAPER_MODEL, TrainConfig())
+    )
+    layers = range(1, SHOWN_LAYERS + 1)
+    spectra = tuple(
+        Metric(f"{model}/valid/{measure}", SPECTRUM, "toward zero")
+        for model in ("rhn", PLAIN)
+        for measure in SPECTRUM_MEASURES
+    )
+    return Experiment(
+        name="rhn_analysis",
+        title=title,
+        row="Zilly et al. 2017, sections 4 and 6: gate activity, lesions, Geršgorin discs",
+        docstring=f"""{title}.
+
+Reproduces: Zilly et al. 2017, section 6 (the transform gates' activity of every layer over time;
+            what it costs to make one layer carry) and section 4 (Geršgorin discs and eigenvalues
+            of the temporal Jacobian, beside those of a plain deep transition).
+Command:    python -m experiments run rhn_analysis
+            python -m experiments run rhn_analysis --set run=runs/EXPERIMENT/PRESET/seed0
+Hours:      0.4 on {TWO_CORES} for `cpu`, about 8 on {GPU} for `paper` (estimates), seconds for
+            `smoke`.
+With `run` a finished language model with an RHN is looked into, whatever text it learned from
+(--data-dir says where that is, if it was brought by hand); `plain_run` sets a plain deep-transition
+RNN beside it. Without, both are trained first, on Shakespeare (`paper`: Penn Treebank).
+Leaves gates.png, movement.png, lesion.png, spectrum.png, and findings.txt: what the paper says,
+what was found, and whether they agree.""",
+        presets={
+            "smoke": Preset(smoke, 0.01, TWO_CORES, (TEXT,)),
+            "cpu": Preset(cpu, 0.4, TWO_CORES, (TEXT,), estimated=True),
+            "paper": Preset(paper, 8.0, GPU, ("penn_treebank",), estimated=True),
+        },
+        default_preset="cpu",
+        data=("penn_treebank",),
+        metrics=(
+            metric("valid/loss").of_model("rhn"),
+            metric("valid/loss").of_model(PLAIN),
+            *(
+                Metric(layer_metric(layer, measure), protocol, "toward zero")
+                for measure, protocol in STEP_MEASURES.items()
+                for layer in layers
+            ),
+            *spectra,
+        ),
+        published=(),
+        paper_parameters=None,
+        kernels=KERNELS,
+        runner="experiments.depth.analysis:run",
+        inputs="experiments.depth.analysis:inputs",
+        section="Depth, gates and lesions",
+    )
+
+
+KINDS: dict[str, Literal["dt_rnn", "rhn", "lstm"]] = {"rnn": "dt_rnn", "rhn": "rhn", "lstm": "lstm"}
+"""Name → core of highway.config.ModelConfig."""
+MOST_DEPTHS = (1, 2, 3, 4, 5, 8, 10)
+"""Depths that have rows in the results table."""
+
+
+def arrangements(depths: tuple[int, ...]) -> list[tuple[str, str, int, bool]]:
+    """Return (name, kind, depth, whether stacked) of all models; an LSTM has no transitions."""
+    found = []
+    for depth in depths:
+        for kind in KINDS:
+            if depth == 1:
+                found.append((f"{kind}1", kind, 1, True))
+                continue
+            found.append((f"{kind}_stacked{depth}", kind, depth, True))
+            if kind != "lstm":
+                found.append((f"{kind}_deep{depth}", kind, depth, False))
+    return found
+
+
+def _stacked() -> Experiment:
+    title = "Layers stacked on one another against deep transitions, at the same size"
+    train = TrainConfig(
+        optimizer="adam",
+        epochs=5,
+        batch_size=32,
+        steps=50,
+        learning_rate_decay=2.0,
+        constant_epochs=3,
+        weight_decay=0.0,
+        clip_norm=5.0,
+    )
+    cpu = StackConfig(
+        data=DataConfig(TEXT),
+        model=ModelConfig(tied=False, dropout_i=0.05, dropout_o=0.05),
+        train=train,
+        evaluation=EvaluationConfig(sample_tokens=0),
+    )
+    smoke = replace(
+        cpu,
+        data=DataConfig(TEXT, train_tokens=12_000, evaluation_tokens=1_500),
+        depths=(1, 2),
+        parameters=8_000,
+        train=replace(train, epochs=1, batch_size=10, steps=20, report_every=10),
+        learning_rates=(0.01,),
+        evaluation=EvaluationConfig(full=False, sample_tokens=0),
+    )
+    paper = StackConfig(
+        data=DataConfig("penn_treebank"),
+        depths=(1, 2, 5, 10),
+        parameters=23_482_400,
+        model=PAPER_MODEL,
+        train=TrainConfig(),
+        learning_rates=(0.2, 0.05),
+        evaluation=EvaluationConfig(sample_tokens=0),
+    )
+    return Experiment(
+        name="stacked_or_deep",
+        title=title,
+        row="Zilly et al. 2017, figure 1: stacked layers against recurrence depth",
+        docstring=f"""{title}.
+
+Reproduces: the comparison behind figure 1 of Zilly et al. 2017: between states T steps apart the
+            longest path has d·T layers in a transition of depth d, and d + T − 1 in d stacked ones.
+Command:    python -m experiments run stacked_or_deep
+Hours:      1.0 on {TWO_CORES} for `cpu`, about 150 on {GPU} for `paper` (estimates), seconds for
+            `smoke`.
+Plain RNNs, RHNs and LSTMs, each as d stacked layers of depth 1 and (but LSTMs) as one layer of
+depth d, all with about the same number of parameters and the same training; each at several
+learning rates, of which the best on validation counts.
+Leaves curves.png, and findings.txt: the claim, what was found, and whether they agree.""",
+        presets={
+            "smoke": Preset(smoke, 0.01, TWO_CORES, (TEXT,)),
+            "cpu": Preset(cpu, 1.0, TWO_CORES, (TEXT,), estimated=True),
+            "paper": Preset(paper, 150.0, GPU, ("penn_treebank",), estimated=True),
+        },
+        default_preset="cpu",
+        data=("penn_treebank",),
+        metrics=tuple(
+            metric(f"{split}/loss").of_model(name)
+            for split in ("valid", "test", "test_full")
+            for name, *_ in arrangements(MOST_DEPTHS)
+        ),
+        published=(),
+        paper_parameters=None,
+        kernels=KERNELS,
+        runner="experiments.depth.stacked:run",
+        section="Depth, stacked or in the transition",
+    )
+
+
+FEED_FORWARD_MEASURES = {
+    "train/best_loss": (SEARCH, "lower"),
+    "train/median_loss": (SEARCH, "lower"),
+    "train/diverged": (SEARCH, "lower"),
+    "valid/error": (BEST, "lower"),
+    "test/error": (BEST, "lower"),
+}
+"""What is measured of each kind and depth → its protocol and better side."""
+HARMLESS = Metric("highway/train/harmless_layers", BEST, "higher")
+"""Share of a highway network's layers without which its training error is under one point more."""
+SHOWN_DEPTHS = (10, 20, 50, 100)
+
+
+def _feed_forward() -> Experiment:
+    title = "Plain and highway feed-forward networks of 10 to 100 layers, settings drawn at random"
+    paper = FeedForwardDepthConfig(data=ImageConfig("mnist"))
+    cpu = FeedForwardDepthConfig(
+        search=SearchConfig(members=32, epochs=200, batch_size=60), evaluate_every=10
+    )
+    smoke = FeedForwardDepthConfig(
+        data=ImageConfig(train_images=120, evaluation_images=40),
+        layers=(10, 20),
+        units=8,
+        search=SearchConfig(members=3, epochs=2, batch_size=20),
+        evaluate_every=1,
+        best=2,
+    )
+    cells = [f"{kind}{depth}" for depth in SHOWN_DEPTHS for kind in (PLAIN, HIGHWAY)]
+    return Experiment(
+        name="highway_depth",
+        title=title,
+        row="Srivastava et al. 2015 (Highway Networks), depth study on MNIST, layers taken out",
+        docstring=f"""{title}.
+
+Reproduces: Srivastava, Greff, Schmidhuber 2015: plain networks get harder to train with depth,
+            highway networks don't; and most layers of a trained highway network can be taken out
+            at little cost where the data are easy. Details are recalled, not read again.
+Command:    python -m experiments run highway_depth
+            python -m experiments run highway_depth --preset paper --data-dir DIR   (MNIST)
+Hours:      0.8 on {TWO_CORES} for `cpu`, about 30 on {GPU} for `paper` (estimates), seconds for
+            `smoke`.
+Networks of 50 units a layer (plain ones wider, for equal parameters), trained by gradient descent
+with momentum; learning rate, transform bias and nonlinearity (tanh or rectified) are drawn for each
+network, the same for both kinds. `cpu` learns the 1,797 digits that scikit-learn bundles.
+Leaves curves.png, swarm.png, lesion.png, members.txt (every network's settings and losses), and
+findings.txt: the claims, what was found, and whether they agree.""",
+        presets={
+            "smoke": Preset(smoke, 0.01, TWO_CORES, ("digits",)),
+            "cpu": Preset(cpu, 0.8, TWO_CORES, ("digits",), estimated=True),
+            "paper": Preset(paper, 30.0, GPU, ("mnist",), estimated=True),
+        },
+        default_preset="cpu",
+        data=("mnist",),
+        metrics=(
+            *(
+                Metric(f"{cell}/{name}", protocol, better)  # type: ignore[arg-type]
+                for name, (protocol, better) in FEED_FORWARD_MEASURES.items()
+                for cell in cells
+            ),
+            *(
+                replace(HARMLESS, name=f"{HIGHWAY}{depth}/train/harmless_layers")
+                for depth in SHOWN_DEPTHS
+            ),
+        ),
+        published=(),
+        paper_parameters=None,
+        runner="experiments.depth.feed_forward:run",
+        section="Depth, feed-forward networks",
+    )
+
+
+FAMILY = Family(
+    (_analysis(), _stacked(), _feed_forward()),
+    report="experiments.depth.claim",
+)

@@ -1,0 +1,126 @@
+"""Trains stacked layers and deep transitions of about the same size, and compares them."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+
+from common.plot import Series, learning_curves
+from common.table import Table
+from experiments import registry
+from experiments.depth.catalogue import KINDS, arrangements
+from experiments.depth.claim import stacked_claims, write_findings
+from experiments.depth.config import StackConfig
+from experiments.run import Context
+from experiments.text_model import load_corpus
+from experiments.train import DivergedRun, Outcome, Outcomes, Rehearsed, merge
+from highway.config import LanguageModelConfig, ModelConfig
+from highway.size import units_nearest
+
+
+def run(context: Context) -> Outcomes:
+    """Train every model at every learning rate; keep for each the rate best on validation."""
+    config: StackConfig = context.config
+    (seed,) = context.seeds
+    runner: Callable[..., Outcomes] = registry.runner_of(LanguageModelConfig)
+    corpus = load_corpus(config.data, context.options.data_dir)
+    models = sized_models(config, len(corpus.vocabulary))
+    trials = {
+        name: {
+            f"{name}/rate{rate:g}": _settings(config, model, rate) for rate in config.learning_rates
+        }
+        for name, model in models.items()
+    }
+    for trial in trials.values():  # what the last lacks is said before the first is trained
+        for folder, settings in trial.items():
+            with contextlib.suppress(Rehearsed):
+                runner(context.part(folder, settings).rehearsal())
+    best: dict[str, Outcome] = {}
+    rates: dict[str, str] = {}
+    outcome: Outcome | DivergedRun | None = None
+    for name, trial in trials.items():
+        for folder, settings in trial.items():
+            outcome = runner(context.part(folder, settings))[seed]
+            if isinstance(outcome, DivergedRun):
+                continue
+            if name not in best or _score(outcome) < _score(best[name]):
+                best[name], rates[name] = outcome, f"{settings.train.learning_rate:g}"
+    if not best:
+        diverged = cast(DivergedRun, outcome)
+        return {seed: DivergedRun("every model diverged", diverged.outcome)}
+    merged = merge(best)
+    context.place.lead(partial(_write, context, models, best, rates, merged))
+    return {seed: merged}
+
+
+def sized_models(config: StackConfig, vocabulary: int) -> dict[str, ModelConfig]:
+    """Return the settings of all models, each as wide as comes nearest to the common size."""
+    found = {}
+    for name, kind, depth, stacked in arrangements(config.depths):
+        layers, steps = (depth, 1) if stacked else (1, depth)
+        core = replace(config.model, depth=1, core=KINDS[kind])
+        model: ModelConfig = replace(core, layers=layers, depth=steps)
+        units = units_nearest(model, vocabulary, config.parameters)
+        found[name] = replace(model, units=units)
+    return found
+
+
+def longest_path(model: ModelConfig, steps: int) -> int:
+    """Return how many layers the longest path crosses between states `steps` time steps apart.
+
+    d·T in a transition of depth d, d + T − 1 in d stacked layers (Zilly et al. 2017, figure 1).
+    """
+    return model.depth * steps + model.layers - 1
+
+
+def _settings(config: StackConfig, model: ModelConfig, rate: float) -> LanguageModelConfig:
+    train = replace(config.train, learning_rate=rate)
+    return LanguageModelConfig(config.data, model, train, config.evaluation)
+
+
+def _score(outcome: Outcome) -> float:
+    return outcome.metrics["valid/loss"]
+
+
+def _write(
+    context: Context,
+    models: Mapping[str, ModelConfig],
+    best: Mapping[str, Outcome],
+    rates: Mapping[str, str],
+    merged: Outcome,
+) -> None:
+    """The curves of all models at their best rates, and the findings."""
+    curves: dict[str, Series] = {
+        name: [(row["epoch"], row["valid/loss"]) for row in one.curve if "valid/loss" in row]
+        for name, one in best.items()
+    }
+    learning_curves(
+        curves,
+        context.place.path / "curves.png",
+        x_label="epoch",
+        y_label="validation loss, nats a token",
+        title="Stacked layers and deep transitions of the same size",
+    )
+    steps = context.config.train.steps
+    sizes = ("model", "units", "parameters", f"longest path over {steps} steps", "learning rate")
+    losses = ("validation loss", "test loss", "test loss, batch 1")
+    lines: list[tuple[Any, ...]] = [
+        (
+            name,
+            model.units,
+            best[name].parameters if name in best else "",
+            longest_path(model, steps),
+            rates.get(name, "diverged"),
+            *(
+                f"{best[name].metrics[metric]:.4f}"
+                if name in best and metric in best[name].metrics
+                else ""
+                for metric in ("valid/loss", "test/loss", "test_full/loss")
+            ),
+        )
+        for name, model in models.items()
+    ]
+    titles = (*sizes, *losses)
+    table = Table(titles, lines, frozenset(titles[1:]))
+    write_findings(context.place, stacked_claims(merged.metrics), table)

@@ -1,0 +1,157 @@
+"""What a trained recurrence does: its gates over time, lesions of its layers, its Jacobian's discs.
+
+Zilly et al. 2017, sections 4 and 6. Everything here is a pure function of a core with its
+parameters (an `RHN` or a `DeepTransitionRNN` merged from its graph) and of arrays.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from common.recurrent import NO_MASKS
+from highway.core import RHN, DeepTransitionRNN
+
+CLOSED = 1e4
+"""Size of a bias that no preactivation outweighs: its gate is shut, or open, to the last bit."""
+TRANSFORM, CARRY = 1, 2
+"""Places of the gates among the biases of a highway layer."""
+
+
+class Trace(NamedTuple):
+    """What the highway layers of a recurrence did with sequences."""
+
+    states: jax.Array
+    """s_0 ... s_L of each time step, [time, depth + 1, batch, units]."""
+    transform: jax.Array
+    """t_1 ... t_L, [time, depth, batch, units]."""
+
+
+class Discs(NamedTuple):
+    """Geršgorin discs of a matrix [n, n], by rows: all eigenvalues lie in their union."""
+
+    centres: np.ndarray
+    """Diagonal entries, real, [n]."""
+    radii: np.ndarray
+    """Sums of the other entries' absolute values, [n]."""
+
+    def contain(self, point: complex, slack: float = 0.0) -> bool:
+        """Return whether a point of the complex plane lies in some disc, up to `slack`."""
+        return bool(np.any(np.abs(point - self.centres) <= self.radii + slack))
+
+
+def trace(core: RHN, state: jax.Array, xs: jax.Array) -> Trace:
+    """Run an RHN without dropout, and keep what every highway layer did.
+
+    Args:
+      core: of `depth` layers.
+      state: before the first time step, [batch, units].
+      xs: inputs, [time, batch, input].
+    """
+
+    def step(state: jax.Array, projected: jax.Array) -> tuple[jax.Array, Trace]:
+        states, transform = [state], []
+        for place, layer in enumerate(core.layers):
+            gates = layer.compute_gates(states[-1], projected if place == 0 else None)
+            states.append(gates.proposal * gates.transform + states[-1] * gates.carry)
+            transform.append(gates.transform)
+        return states[-1], Trace(jnp.stack(states), jnp.stack(transform))
+
+    return jax.lax.scan(step, state, core.project(xs, NO_MASKS))[1]
+
+
+def movement(states: jax.Array) -> jax.Array:
+    """Return how far each layer moves the state, ‖s_l − s_{l−1}‖: [time, depth, batch].
+
+    Args:
+      states: of a `Trace`, [time, depth + 1, batch, units].
+    """
+    return jnp.linalg.norm(states[:, 1:] - states[:, :-1], axis=-1)
+
+
+def lesion(params: dict[str, Any], layers: Iterable[int]) -> dict[str, Any]:
+    """Return an RHN's parameters with some layers made to carry, whatever comes (section 6).
+
+    Their transform gates' biases go to a large negative number, those of carry gates with weights
+    of their own to a large positive one. The other arrays are the same ones.
+
+    Args:
+      params: of a core, as documented at `highway.core.RHN`.
+      layers: numbers of the layers to take out, from 0; none changes nothing.
+    """
+    lesioned = dict(params["layers"])
+    for number in layers:
+        layer = lesioned[number]
+        bias = layer["bias"].at[TRANSFORM].set(-CLOSED)
+        if len(bias) > CARRY:
+            bias = bias.at[CARRY].set(CLOSED)
+        lesioned[number] = {**layer, "bias": bias}
+    return {**params, "layers": lesioned}
+
+
+def jacobian(core: RHN | DeepTransitionRNN, state: jax.Array, x: jax.Array) -> jax.Array:
+    """Compute the temporal Jacobian ∂y[t]/∂y[t−1] of one time step from the equations.
+
+    For a highway layer (section 4) with preactivations of proposal h, transform t and carry c,
+    ∂s_l/∂s_{l−1} = diag(c) + diag(t · h') R_Hᵀ + diag(h · t') R_Tᵀ + diag(s · c') R_Cᵀ, where
+    h' = 1 − h² and t' = t (1 − t); with c = 1 − t the last two are diag((h − s) · t') R_Tᵀ. For a
+    plain layer it is diag(1 − s_l²) R_lᵀ. The step's is their product.
+
+    Args:
+      core: of one recurrent layer.
+      state: y[t−1], [units].
+      x: the input, [input].
+
+    Returns:
+      [units, units]; row i is the gradient of y_i[t].
+    """
+    if isinstance(core, RHN):
+        return _highway_jacobian(core, state, x)
+    return _plain_jacobian(core, state, x)
+
+
+def _highway_jacobian(core: RHN, state: jax.Array, x: jax.Array) -> jax.Array:
+    total, s = jnp.eye(len(state), dtype=state.dtype), state[None]
+    projected = core.project(x[None], NO_MASKS)
+    for place, layer in enumerate(core.layers):
+        gates = layer.compute_gates(s, projected if place == 0 else None)
+        kernel = layer.kernel[...]
+        h, t, c = gates.proposal[0], gates.transform[0], gates.carry[0]
+        by_transform = (h - s[0] if layer.coupled else h) * t * (1 - t)
+        local = jnp.diag(c) + (t * (1 - h**2))[:, None] * kernel[:, 0].T
+        local += by_transform[:, None] * kernel[:, TRANSFORM].T
+        if not layer.coupled:
+            local += (s[0] * c * (1 - c))[:, None] * kernel[:, CARRY].T
+        total = local @ total
+        s = gates.proposal * gates.transform + s * gates.carry
+    return total
+
+
+def _plain_jacobian(core: DeepTransitionRNN, state: jax.Array, x: jax.Array) -> jax.Array:
+    total, s = jnp.eye(len(state), dtype=state.dtype), state
+    first, last = core.project(x[None], NO_MASKS)
+    for place, (kernel, bias) in enumerate(zip(core.kernels, core.biases, strict=True)):
+        recurrent = kernel[...][:, 0]
+        preactivation, inner = s @ recurrent + bias[...][0], recurrent.T @ total
+        if place == 0:
+            preactivation += first[0]
+        if last is not None and place == len(core.kernels) - 1:
+            past = core.state_shortcut[...][:, 0]
+            preactivation, inner = preactivation + last[0] + state @ past, inner + past.T
+        s = jnp.tanh(preactivation)
+        total = (1 - s**2)[:, None] * inner
+    return total
+
+
+def discs(matrix: np.ndarray) -> Discs:
+    """Return the Geršgorin discs of a real matrix [n, n] (Geršgorin 1931; section 4)."""
+    centres = np.diagonal(matrix)
+    return Discs(centres, np.abs(matrix).sum(axis=1) - np.abs(centres))
+
+
+def eigenvalues(matrix: np.ndarray) -> np.ndarray:
+    """Return the eigenvalues of a real matrix [n, n], complex [n], the largest first."""
+    found = np.linalg.eigvals(np.asarray(matrix, np.float64))
+    return found[np.argsort(-np.abs(found), kind="stable")]

@@ -1,0 +1,112 @@
+"""Verdicts on the papers' claims follow from metrics."""
+
+import dataclasses
+
+from common.record import Record
+from experiments.depth import claim
+
+GATED = {
+    f"layer{layer}/valid/{measure}": value
+    for measure, values in {
+        "lesion_cost": (1.2, 0.3, 0.1),
+        "transform_activity": (0.6, 0.2, 0.3),
+        "movement": (3.0, 1.0, 1.0),
+    }.items()
+    for layer, value in enumerate(values, 1)
+}
+SPECTRA = {
+    "rhn/valid/disc_centre": 0.4,
+    "rhn/valid/spectral_radius": 0.9,
+    "plain/valid/disc_centre": 0.02,
+    "plain/valid/spectral_radius": 0.3,
+}
+
+
+def verdicts(claims):
+    return [one.verdict for one in claims]
+
+
+def test_what_is_claimed_of_layers_and_spectra():
+    metrics = GATED | SPECTRA
+    assert verdicts(claim.analysis_claims(metrics)) == ["holds"] * 4
+    second = metrics | {"layer2/valid/lesion_cost": 1.5}
+    assert verdicts(claim.analysis_claims(second)) == ["does not hold", "holds", "holds", "holds"]
+    useless = metrics | {"layer3/valid/lesion_cost": -0.01}
+    assert verdicts(claim.analysis_claims(useless))[1] == "does not hold"
+    quiet = metrics | {"layer3/valid/transform_activity": 0.7}
+    assert verdicts(claim.analysis_claims(quiet))[2] == "does not hold"
+    alike = metrics | {"plain/valid/disc_centre": -0.5}
+    assert verdicts(claim.analysis_claims(alike))[3] == "does not hold"
+
+
+def test_without_a_plain_model_nothing_is_said_of_it():
+    spectra = {name: value for name, value in SPECTRA.items() if name.startswith("rhn")}
+    assert len(claim.analysis_claims(GATED | spectra)) == 3
+
+
+def losses(**values):
+    return {f"{name}/test/loss": value for name, value in values.items()}
+
+
+def test_deep_against_stacked():
+    metrics = losses(
+        rnn1=1.6, rhn1=1.6, rnn_stacked2=1.50, rnn_deep2=1.51, rhn_stacked2=1.6, rhn_deep2=1.4
+    )
+    found = claim.stacked_claims(metrics)
+    assert verdicts(found) == ["undecided", "holds", "does not hold", "holds"]
+    assert "1.4000 in the transition, 1.6000 stacked" in found[1].found
+    full = metrics | {"rhn_deep2/test_full/loss": 1.7}
+    assert verdicts(claim.stacked_claims(full))[1] == "does not hold"  # that protocol counts first
+    del metrics["rnn_deep2/test/loss"]
+    diverged = claim.stacked_claims(metrics)
+    assert verdicts(diverged) == ["does not hold", "holds", "holds", "holds"]
+    assert "(diverged) in the transition" in diverged[0].found
+
+
+def networks(**values):
+    return {
+        f"{name}/train/{measure}": value
+        for name, (best, share, p) in values.items()
+        for measure, value in (("best_loss", best), ("harmless_layers", share), ("rank_p", p))
+        if value is not None
+    }
+
+
+def test_plain_against_highway_networks():
+    metrics = networks(
+        plain10=(0.001, None, None),
+        plain50=(2.3, None, None),
+        highway10=(0.002, 0.2, 0.4),
+        highway50=(0.008, 0.8, 0.001),
+    )
+    found = claim.feed_forward_claims(metrics)
+    assert verdicts(found) == ["holds", "holds", "does not hold", "holds", "holds"]
+    assert "80 %" in found[-1].found
+    del metrics["plain50/train/best_loss"]
+    assert "all diverged at 50" in claim.feed_forward_claims(metrics)[0].found
+    assert verdicts(claim.feed_forward_claims(metrics))[0] == "holds"
+
+
+def test_nothing_is_said_of_networks_that_learned_nothing():
+    metrics = networks(
+        plain10=(2.2, None, None),
+        plain20=(2.3, None, None),
+        highway10=(2.2, 1.0, None),
+        highway20=(2.3, 1.0, None),
+    )
+    assert verdicts(claim.feed_forward_claims(metrics)) == ["undecided", "undecided"]
+
+
+def test_the_report_has_the_claims_of_finished_runs(tmp_path):
+    made = Record(
+        experiment="rhn_analysis", preset="cpu", seed=1, status="done", command="", config={},
+        overrides=[], parameters={}, metrics=GATED | SPECTRA, curve=[], data=[], seconds={},
+        device={}, versions={}, commit="", commits=[], dirty=False, finished="",
+    )  # fmt: skip
+    failed = dataclasses.replace(made, status="diverged", seed=2, metrics={})
+    title, table, rules = claim.section([made, failed], tmp_path)
+    assert title.startswith("## Depth")
+    assert table.count("rhn_analysis, cpu, seed 1") == 4
+    assert "seed 2" not in table
+    assert "one-sided" in rules
+    assert claim.section([failed], tmp_path) == []

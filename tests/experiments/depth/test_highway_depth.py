@@ -1,0 +1,104 @@
+"""Plain and highway networks by depth: one small run, and what it leaves."""
+
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from run_case import folder, record, result, run
+
+from experiments.depth.feed_forward import networks
+from experiments.registry import find
+from highway.feed_forward import Score, evaluate, parameter_count
+
+NAME = "highway_depth"
+SMALL = ["layers=[10]", "search.members=2"]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("depth")
+    assert run(out, NAME, "--set", *SMALL) == 0
+    return out
+
+
+def test_each_kind_and_depth_is_trained_and_measured(done):
+    made = record(done, NAME)
+    assert set(made.parameters) == {"plain10", "highway10"}
+    for cell in made.parameters:
+        for measure in ("train/best_loss", "train/median_loss", "valid/error", "test/error"):
+            assert math.isfinite(made.metrics[f"{cell}/{measure}"])
+        assert made.metrics[f"{cell}/train/best_loss"] <= made.metrics[f"{cell}/train/median_loss"]
+        curve = [row for row in made.curve if f"{cell}/train/loss" in row]
+        assert [row["epoch"] for row in curve] == [1, 2]
+    assert 0 <= made.metrics["highway10/train/harmless_layers"] <= 1
+    assert 0 < made.metrics["highway10/train/rank_p"] <= 1
+    listed = {metric.name for metric in find(NAME).metrics}
+    assert {name for name in made.metrics if "10/" in name} - listed == {"highway10/train/rank_p"}
+
+
+def test_it_leaves_pictures_members_and_findings(done):
+    path = folder(done, NAME)
+    for name in ("curves.png", "swarm.png", "lesion.png"):
+        assert (path / name).stat().st_size > 5_000
+    members = (path / "members.txt").read_text(encoding="utf-8").splitlines()
+    assert len(members) == 2 + 2 * 2
+    assert "| highway 10 |" in (path / "findings.txt").read_text(encoding="utf-8")
+
+
+def test_a_finished_training_is_measured_again_to_the_same(done):
+    before = record(done, NAME)
+    (folder(done, NAME) / "record.json").unlink()
+    assert run(done, NAME, "--set", *SMALL) == 0
+    assert result(record(done, NAME)) == result(before)
+
+
+def test_another_seed_another_result(done, tmp_path):
+    assert run(tmp_path, NAME, "--seeds", "1", "--set", *SMALL) == 0
+    ours, theirs = record(tmp_path, NAME, 1).metrics, record(done, NAME).metrics
+    for cell in ("plain10", "highway10"):
+        assert ours[f"{cell}/train/best_loss"] != theirs[f"{cell}/train/best_loss"]
+
+
+def test_networks_whose_losses_are_not_finite_count_as_diverged(done, tmp_path, monkeypatch):
+    """The first network of each kind is made such a one."""
+    shutil.copytree(folder(done, NAME), folder(tmp_path, NAME))
+    (folder(tmp_path, NAME) / "record.json").unlink()
+    lost: dict[tuple[int, ...], bytes] = {}
+
+    def measure(params, rectified, examples):
+        one = np.asarray(params.output_kernel).tobytes()
+        if lost.setdefault(params.kernel.shape, one) == one:
+            return Score(math.nan, 1.0)
+        return evaluate(params, rectified, examples)
+
+    monkeypatch.setattr("experiments.depth.feed_forward.evaluate", measure)
+    assert run(tmp_path, NAME, "--set", *SMALL) == 0
+    made = record(tmp_path, NAME)
+    for cell in ("plain10", "highway10"):
+        assert made.metrics[f"{cell}/train/diverged"] == 1
+        assert f"{cell}/train/median_loss" not in made.metrics  # half of two is infinite
+        assert math.isfinite(made.metrics[f"{cell}/train/best_loss"])
+    lines = (folder(tmp_path, NAME) / "members.txt").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 2 + 2 * 1
+
+
+def test_a_batch_larger_than_the_data_is_refused(tmp_path, capsys):
+    assert run(tmp_path, NAME, "--set", "search.batch_size=500") == 2
+    assert "search.batch_size=500" in capsys.readouterr().err
+
+
+def test_other_data_than_images_is_refused(tmp_path, capsys):
+    assert run(tmp_path, NAME, "--set", "data.name=tiny_shakespeare") == 2
+    assert "needs a dataset of images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("preset", "pixels"), [("cpu", 64), ("paper", 784)])
+def test_both_kinds_have_equal_parameters(preset, pixels):
+    cells = networks(find(NAME).presets[preset].config, pixels, 10)
+    assert len(cells) == 8
+    for plain, highway in zip(cells[::2], cells[1::2], strict=True):
+        assert (plain.kind, highway.kind, plain.layers) == ("plain", "highway", highway.layers)
+        counts = [parameter_count(one, pixels, 10) for one in (plain, highway)]
+        assert abs(counts[0] / counts[1] - 1) < 0.01
