@@ -203,7 +203,7 @@ class FeedForwardConfig:
 
 
 @dataclass(frozen=True)
-class SearchConfig:
+class NetworkSearchConfig:
     """Training of feed-forward networks by gradient descent, their settings drawn at random."""
 
     members: Annotated[PositiveInt, Amount("random settings")] = 100

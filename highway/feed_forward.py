@@ -13,7 +13,7 @@ import optax
 
 from common.population import apply_finite, is_finite, zero_totals
 from common.recurrent import masked_product
-from highway.config import FeedForwardConfig, SearchConfig
+from highway.config import FeedForwardConfig, NetworkSearchConfig
 from highway.gates import CLOSED, TRANSFORM
 
 
@@ -99,7 +99,7 @@ def units_nearest(config: FeedForwardConfig, pixels: int, classes: int, count: i
     return units
 
 
-def draw_setting(key: jax.Array, search: SearchConfig) -> Setting:
+def draw_setting(key: jax.Array, search: NetworkSearchConfig) -> Setting:
     """Draw the settings of one network."""
     keys = jax.random.split(key, 3)
     low, high = np.log(search.smallest_rate), np.log(search.largest_rate)
@@ -209,7 +209,7 @@ class FeedForwardLearner:
     def __init__(
         self,
         config: FeedForwardConfig,
-        search: SearchConfig,
+        search: NetworkSearchConfig,
         examples: Examples,
         classes: int,
         seed: int,

@@ -18,7 +18,7 @@ from highway.config import (
     EvaluationConfig,
     LanguageModelConfig,
     ModelConfig,
-    SearchConfig,
+    NetworkSearchConfig,
     TrainConfig,
 )
 from highway.metric import metric
@@ -254,13 +254,13 @@ def _feed_forward() -> Experiment:
     title = "Plain and highway feed-forward networks of 10 to 100 layers, settings drawn at random"
     paper = FeedForwardDepthConfig(data=ImageConfig("mnist"))
     cpu = FeedForwardDepthConfig(
-        search=SearchConfig(members=32, epochs=200, batch_size=60), evaluate_every=10
+        search=NetworkSearchConfig(members=32, epochs=200, batch_size=60), evaluate_every=10
     )
     smoke = FeedForwardDepthConfig(
         data=ImageConfig(train_images=120, evaluation_images=40),
         layers=(10, 20),
         units=8,
-        search=SearchConfig(members=3, epochs=2, batch_size=20),
+        search=NetworkSearchConfig(members=3, epochs=2, batch_size=20),
         evaluate_every=1,
         best=2,
     )

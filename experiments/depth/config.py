@@ -19,7 +19,7 @@ from highway.config import (
     EvaluationConfig,
     LanguageModelConfig,
     ModelConfig,
-    SearchConfig,
+    NetworkSearchConfig,
     TrainConfig,
 )
 
@@ -100,7 +100,7 @@ class FeedForwardDepthConfig:
     """Hidden layers, for each of which networks of both kinds are trained."""
     units: PositiveInt = 50
     """Width of highway layers; plain ones are as wide as makes the parameters equal."""
-    search: SearchConfig = field(default_factory=SearchConfig)
+    search: NetworkSearchConfig = field(default_factory=NetworkSearchConfig)
     evaluate_every: Annotated[PositiveInt, IMMATERIAL] = 10
     """Epochs between two points of a curve."""
     best: Annotated[PositiveInt, IMMATERIAL] = 10

@@ -11,10 +11,10 @@ import pytest
 from common.error import ConfigError
 from common.population import Population, take_member
 from highway import feed_forward as ff
-from highway.config import FeedForwardConfig, SearchConfig
+from highway.config import FeedForwardConfig, NetworkSearchConfig
 
 PIXELS, CLASSES = 6, 3
-SEARCH = SearchConfig(members=3, batch_size=8, largest_rate=0.2, smallest_rate=0.05)
+SEARCH = NetworkSearchConfig(members=3, batch_size=8, largest_rate=0.2, smallest_rate=0.05)
 HIGHWAY = FeedForwardConfig("highway", layers=4, units=5)
 PLAIN = replace(HIGHWAY, kind="plain")
 
@@ -111,7 +111,7 @@ def test_settings_come_from_their_ranges_and_are_the_same_for_both_kinds():
 
 def test_an_empty_range_is_refused():
     with pytest.raises(ConfigError, match="smallest_rate"):
-        SearchConfig(smallest_rate=0.5, largest_rate=0.1)
+        NetworkSearchConfig(smallest_rate=0.5, largest_rate=0.1)
 
 
 def test_members_together_are_each_alone():
