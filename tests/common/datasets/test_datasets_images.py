@@ -98,6 +98,7 @@ def test_the_real_mnist_is_known_by_size_and_checksum():
         (idx(np.zeros((2, 3), np.uint8)), "isn't an IDX file of bytes in 1 dim"),
         (gzip.compress(b"\0\0\x08\x01\0\0\0\x05abc"), "has 3 values, expected 5"),
     ],
+    ids=["no gzip", "cut", "images", "values missing"],
 )
 def test_files_that_are_no_idx_are_refused(content, message):
     with pytest.raises(DataError, match=message):
