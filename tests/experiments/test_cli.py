@@ -343,6 +343,8 @@ def test_data_prepares_what_ships_and_says_how_to_get_the_rest(capsys, tmp_path,
         "folk_melodies": "missing",
         "chorale_melodies": "ready",
         "midi_melodies": "missing",
+        "digits": "ready",
+        "mnist": "missing",
     }
     assert 'pip install "highway-tutor[music]"' in out
     assert "--data-dir" in out
