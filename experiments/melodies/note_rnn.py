@@ -9,7 +9,8 @@ import jax
 from common import device
 from common.datasets import MelodySet, load
 from common.error import ConfigError, DataError
-from common.melody import swap_specials
+from common.key import move_to_c, stretch, stretch_factors
+from common.melody import Events, swap_specials
 from common.mesh import make_mesh
 from common.plot import learning_curves
 from common.progress import Progress
@@ -124,7 +125,7 @@ def compose(graph: Graph, prior: Params, seed: int, count: int, tick: Tick) -> C
 
 
 def load_melodies(config: MelodyDataConfig, data_dir: Path | None, *, swapped: bool) -> MelodySet:
-    """Return the configured melodies, cut to the configured numbers.
+    """Return the configured melodies: cut to the configured numbers, moved and stretched.
 
     `swapped` exchanges rests and holds.
 
@@ -148,12 +149,27 @@ def load_melodies(config: MelodyDataConfig, data_dir: Path | None, *, swapped: b
                 f"{config.name}: the {split} split is empty: bring more melodies "
                 f"({sum(map(len, splits.values()))} here)."
             )
+    splits = {split: _prepare(sequences, config, split) for split, sequences in splits.items()}
     if swapped:
         splits = {
             split: tuple(swap_specials(sequence) for sequence in sequences)
             for split, sequences in splits.items()
         }
     return replace(melodies, **splits)
+
+
+def _prepare(
+    sequences: tuple[Events, ...], config: MelodyDataConfig, split: str
+) -> tuple[Events, ...]:
+    """Melodies of a split in the configured key and at the configured speeds."""
+    if config.key == "C":
+        sequences, counts = move_to_c(sequences)
+        moved = ", ".join(f"{count:,} {what}" for what, count in counts.items())
+        Progress(config.name).note(f"{split}, moved to C: {moved}")
+    if config.stretch:
+        factors = stretch_factors(len(sequences), config.stretch)
+        sequences = tuple(map(stretch, sequences, factors))
+    return sequences
 
 
 def _report_skipped(melodies: MelodySet) -> None:
