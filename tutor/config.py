@@ -92,6 +92,9 @@ class PriorConfig:
     masked: NonNegativeInt = 8
     """Predictions that don't count at the start of a window, or of a melody in evaluation: 8 in the
     paper, 32 in the released code."""
+    beginnings: Share = 0.0
+    """Share of an update's windows that are beginnings of melodies, with nothing masked. What is
+    composed begins so too, from a zero state; in the paper no prediction from there counts."""
     learning_rate: PositiveFloat = 0.5
     """Initial learning rate of Adam (Kingma & Ba 2015)."""
     learning_rate_decay: PositiveShare = 0.85
@@ -120,6 +123,11 @@ class PriorConfig:
             raise ConfigError(
                 f"prior.masked={self.masked} masks all of prior.steps={self.steps} predictions."
             )
+
+    @property
+    def beginning_windows(self) -> int:
+        """How many of an update's windows are beginnings."""
+        return round(self.beginnings * self.batch_size)
 
 
 @dataclass(frozen=True)
