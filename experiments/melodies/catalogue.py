@@ -151,6 +151,18 @@ def _tutor(method: Method) -> Experiment:
     swapped_stretched = replace(
         paper, note_rnn=NoteRNNRun(preset="swapped_stretched"), original_quirks=True
     )
+    in_c = replace(paper, note_rnn=NoteRNNRun(preset="cpu"))
+    melodies = replace(
+        vectorised,
+        note_rnn=NoteRNNRun(preset="cpu"),
+        learn=replace(
+            vectorised.learn,
+            iterations=400_000,
+            epsilon_iterations=200_000,
+            exploration="boltzmann",
+            c=2.0,
+        ),
+    )
     cpu = TutorConfig(
         note_rnn=NoteRNNRun(preset="cpu"),
         learn=replace(
@@ -192,13 +204,17 @@ Hours:      {hours} a seed, three side by side, on {TWO_CORES} for `paper` (afte
 compositions at once, with as many events and gradient steps. The Note RNN of the same preset
 (`paper` for both of these) is trained first if it hasn't been; `--set note_rnn.run=DIR` takes
 another. `paper_beginnings` and `swapped_stretched` are `paper` on the Note RNN of the same name,
-the latter with `original_quirks`: see `show note_rnn` and docs/table_1.md.""",
+the latter with `original_quirks`, and `in_c` is `paper` on that of preset `cpu`: see
+`show note_rnn` and docs/table_1.md. `melodies` is for good tunes rather than the paper's: it stays
+near the prior (c = 2) and explores by its own policy.""",
         presets={
             "smoke": Preset(smoke, 0.01, TWO_CORES, (CHORALES,)),
             "cpu": Preset(cpu, 0.01, TWO_CORES, (FOLK,), estimated=True),
             "vectorised": Preset(
                 vectorised, 0.04, TWO_CORES, (FOLK,), estimated=method in ("g", "rl_only")
             ),
+            "melodies": Preset(melodies, 0.02, TWO_CORES, (FOLK,), estimated=True),
+            "in_c": Preset(in_c, hours, TWO_CORES, (FOLK,), estimated=True),
             "swapped_stretched": Preset(
                 swapped_stretched, hours, TWO_CORES, (FOLK,), estimated=True
             ),

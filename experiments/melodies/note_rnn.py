@@ -16,7 +16,7 @@ from common.plot import learning_curves
 from common.progress import Progress
 from common.training import Schedule, Tick
 from experiments import trained
-from experiments.melodies.domain import MELODIES, SWAPPED
+from experiments.melodies.domain import MELODIES, SWAPPED, judge_prior
 from experiments.run import Context
 from experiments.train import Outcomes, Row, data_used, train
 from experiments.trained import Trained
@@ -82,6 +82,7 @@ def run(context: Context) -> Outcomes:
         policy = Policy(params, params)
         trained.save(path, Trained(MELODIES, learner.graph, policy, config.model, "q", data, notes))
         context.place.lead(partial(MELODIES.write, made, path, notes))
+        metrics |= judge_prior(learner.graph, params)
         return metrics | made.metrics("composed") | MELODIES.judge(made)
 
     outcomes = train(

@@ -21,8 +21,8 @@ def test_presets_as_they_are_shown(capsys):
             assert main(["show", f"tutor_melodies_{method}", "--preset", preset]) == 0
             shown.append(capsys.readouterr().out)
         assert shown[0] == shown[1]
-        presets = "smoke, cpu, vectorised, swapped_stretched, paper_beginnings, paper, original"
-        assert f"Preset paper (of {presets}):" in shown[0]
+        assert "Preset paper (of smoke, cpu, vectorised, melodies, in_c, " in shown[0]
+        assert "paper_beginnings, paper, original):" in shown[0]
         assert "learn.environments=1\n" in shown[0]
         assert main(["show", f"tutor_melodies_{method}", "--preset", "vectorised"]) == 0
         vectorised = capsys.readouterr().out
@@ -52,6 +52,7 @@ def test_presets_differ_from_one_another_in_what_their_names_say():
         assert changed(name, "paper", "paper_beginnings") == {
             "note_rnn.preset: paper → paper_beginnings"
         }
+        assert changed(name, "paper", "in_c") == {"note_rnn.preset: paper → cpu"}
         assert changed(name, "paper", "swapped_stretched") == {
             "note_rnn.preset: paper → swapped_stretched", swapped,
         }  # fmt: skip
