@@ -1,7 +1,10 @@
 """The melody experiments of the second paper: the Note RNN, and its tuning by Q, Ψ, G, RL only."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import Annotated
 
+from common.config import IMMATERIAL, Amount, PositiveInt
+from common.metric import Metric, Protocol
 from experiments.registry import TWO_CORES, Experiment, Family, Preset, Published
 from tutor.config import (
     CompositionConfig,
@@ -50,8 +53,30 @@ STRETCH = ((1, 0.4), (2, 0.2), (4, 0.4))
 """Fitted by us: with it windows of the data have about the repetitions and the notes per event that
 the first column of Table 1 tells of."""
 
+SHAPE = ("note_density", "on_beat", "mean_interval", "leaps_over_fifth")
+"""Statistics of how melodies move, which the paper hasn't."""
+
 FIGURES = {"reward": "music-theory reward", "log_prior": "log p(a|s)"}
 """Figure 2: metric of the evaluations during tuning → its label."""
+
+
+WINDOWS = Protocol(
+    "windows", "32 events of held-out melodies, from their beginnings (start) or from anywhere"
+)
+ABC = Protocol("signatures", "keys as estimated, against the signatures of tunes in ABC notation")
+
+
+@dataclass(frozen=True)
+class MelodyWindowsConfig:
+    """Melodies that are measured as if a model had composed them."""
+
+    data: MelodyDataConfig = field(default_factory=MelodyDataConfig)
+    windows: Annotated[PositiveInt, Amount("windows")] = 100_000
+    """Windows from anywhere."""
+    original_quirks: bool = False
+    """Whether rests and holds swap their events, as in the released code."""
+    check_keys: Annotated[bool, IMMATERIAL] = False
+    """Whether estimated keys are compared with those that the tunes are noted in."""
 
 
 def _published(name: str) -> tuple[Published, ...]:
@@ -236,8 +261,57 @@ near the prior (c = 2) and explores by its own policy.""",
     )
 
 
+def _melody_data() -> Experiment:
+    own = MelodyWindowsConfig()
+    slow = MelodyDataConfig(stretch=((4, 1.0),))
+    in_c = MelodyDataConfig(key="C")
+    fitted = replace(in_c, stretch=STRETCH)
+    configs = {
+        "smoke": replace(own, data=MelodyDataConfig(CHORALES, 40, 10), windows=200),
+        "own_key": own,
+        "in_c": MelodyWindowsConfig(in_c, check_keys=True),
+        "swapped": replace(own, original_quirks=True),
+        "slow": MelodyWindowsConfig(slow),
+        "swapped_slow": MelodyWindowsConfig(slow, original_quirks=True),
+        "swapped_stretched": MelodyWindowsConfig(fitted, original_quirks=True),
+    }
+    title = "Statistics of Table 1 of the melodies themselves"
+    statistics = [composed(one) for one in ("notes_excessively_repeated", "notes_in_motif")]
+    return Experiment(
+        name="melody_data",
+        title=title,
+        row="no row of a paper; beside Jaques et al. 2017, Table 1",
+        docstring=f"""{title}.
+
+Reproduces: no row of a paper; what the statistics of Table 1 (Jaques et al. 2017) are of the data.
+Command:    python -m experiments run melody_data --preset own_key
+Hours:      0.01 on {TWO_CORES}, where keys are checked (`in_c`) 0.02.
+Cuts windows of a composition's length out of held-out melodies. Nothing is trained. The presets
+differ in the data: in their own keys or in C, at their own speed or four times slower (`slow`),
+with rests and holds swapped, and as the Note RNN's preset `swapped_stretched` has them.""",
+        presets={
+            name: Preset(config, 0.01, TWO_CORES, (config.data.name,), estimated=True)
+            for name, config in configs.items()
+        },
+        default_preset="own_key",
+        data=(FOLK, CHORALES),
+        metrics=(
+            *(
+                Metric(f"{split}/{one.name.rpartition('/')[2]}", WINDOWS, one.better)
+                for split in ("start", "anywhere")
+                for one in statistics
+            ),
+            Metric("abc/agreeing", ABC, "higher"),
+        ),
+        published=(),
+        paper_parameters=None,
+        runner="experiments.melodies.data:run",
+        section="Melodies",
+    )
+
+
 FAMILY = Family(
-    (_note_rnn(), *(_tutor(method) for method in TITLES)),
+    (_melody_data(), _note_rnn(), *(_tutor(method) for method in TITLES)),
     report="experiments.melodies.table",
     benchmarks={
         "tutor": "experiments.melodies.bench:tutor",

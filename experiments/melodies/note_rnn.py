@@ -60,7 +60,7 @@ def run(context: Context) -> Outcomes:
     (seed,) = context.seeds
     initial = learner.initial_state(seed)
     path = context.place.path
-    data = data_used(melodies, _sizes(melodies), context.experiment.data)
+    data = data_used(melodies, sizes(melodies), context.experiment.data)
 
     def score(params: Params, split: str, tick: Tick) -> SequenceScore:
         sequences, masked = getattr(melodies, split), config.prior.masked
@@ -111,8 +111,8 @@ def run(context: Context) -> Outcomes:
     return outcomes
 
 
-def _sizes(melodies: MelodySet) -> dict[str, int]:
-    """Events of each split."""
+def sizes(melodies: MelodySet) -> dict[str, int]:
+    """Count the events of each split."""
     return {s: sum(map(len, getattr(melodies, s))) for s in ("train", "valid", "test")}
 
 
