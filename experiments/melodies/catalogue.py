@@ -53,9 +53,6 @@ STRETCH = ((1, 0.4), (2, 0.2), (4, 0.4))
 """Fitted by us: with it windows of the data have about the repetitions and the notes per event that
 the first column of Table 1 tells of."""
 
-SHAPE = ("note_density", "on_beat", "mean_interval", "leaps_over_fifth")
-"""Statistics of how melodies move, which the paper hasn't."""
-
 FIGURES = {"reward": "music-theory reward", "log_prior": "log p(a|s)"}
 """Figure 2: metric of the evaluations during tuning → its label."""
 
@@ -313,6 +310,7 @@ with rests and holds swapped, and as the Note RNN's preset `swapped_stretched` h
 FAMILY = Family(
     (_melody_data(), _note_rnn(), *(_tutor(method) for method in TITLES)),
     report="experiments.melodies.table",
+    pages={"docs/table_1.md": "experiments.melodies.explain:page"},
     benchmarks={
         "tutor": "experiments.melodies.bench:tutor",
         "note_rnn": "experiments.melodies.bench:note_rnn",

@@ -66,3 +66,7 @@ def test_the_experiment_measures_held_out_melodies(tmp_path):
     plain = record(tmp_path, "melody_data").metrics
     assert plain["anywhere/note_density"] == made.metrics["anywhere/note_density"]
     assert plain["anywhere/notes_excessively_repeated"] < swapped
+    assert run(tmp_path, "melody_data", "--fresh", "--set", "windows=20") == 0
+    few = record(tmp_path, "melody_data").metrics
+    assert few["start/note_density"] == plain["start/note_density"]
+    assert few["anywhere/note_density"] != plain["anywhere/note_density"]
