@@ -117,7 +117,7 @@ def fill(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
         ):
             filled[field.name] = fill(hints[field.name], values[field.name])
         elif field.name not in values and field.default is not dataclasses.MISSING:
-            filled[field.name] = field.default
+            filled[field.name] = json.loads(json.dumps(field.default))
     return filled
 
 

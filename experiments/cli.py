@@ -18,7 +18,16 @@ from common.config import docstrings, flatten, override, to_dict
 from common.datasets import DATASETS, default_cache_dir
 from common.error import ConfigError, DataError, DivergedError, UserError
 from experiments.arguments import make_parser
-from experiments.registry import Experiment, Preset, benchmarks, experiments, families, find, load
+from experiments.registry import (
+    Experiment,
+    Preset,
+    benchmarks,
+    experiments,
+    families,
+    find,
+    load,
+    pages,
+)
 
 INDENT = " " * 6
 
@@ -179,14 +188,21 @@ def _table(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
+    from common.record import write_atomically
     from experiments.results.commit import add_run, load_records
     from experiments.results.markdown import write_report
 
     for run in options.add:
         add_run(run, options.results)
     path = options.results / "RESULTS.md"
-    write_report(load_records([options.results]), experiments(), path, families())
+    records = load_records([options.results])
+    write_report(records, experiments(), path, families())
     print(path)
+    for name, page in pages().items():
+        file = options.results.parent / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, load(page)(records))
+        print(file)
 
 
 def _data(options: argparse.Namespace) -> None:

@@ -129,6 +129,9 @@ class Family:
     """A module with what the report shows of the family beside its rows: `draw_figures(records,
     folder)` and `section(records, folder)`, which returns paragraphs of Markdown. Empty for
     nothing."""
+    pages: Mapping[str, str] = field(default_factory=dict)
+    """File, seen from the repository's root → `module:function` that writes its Markdown from
+    committed records: (records) → text. `report` keeps it up to date."""
     benchmarks: Mapping[str, str] = field(default_factory=dict)
     """Name → `module:function` of what `bench NAME` measures: (seconds) → flat dictionary."""
     artefacts: tuple[str, ...] = ()
@@ -179,6 +182,11 @@ def artefacts() -> tuple[str, ...]:
     """Return patterns of the files of a run that are committed beside its record."""
     own = (pattern for family in families() for pattern in family.artefacts)
     return ("*.png", "*.txt", *dict.fromkeys(own))
+
+
+def pages() -> dict[str, str]:
+    """File → `module:function` of all pages written from records."""
+    return {file: what for family in families() for file, what in family.pages.items()}
 
 
 def benchmarks() -> dict[str, str]:

@@ -35,6 +35,20 @@ class MelodyDataConfig:
     """How many training melodies are used, from the first on; 0 for all of them."""
     evaluation_melodies: Annotated[NonNegativeInt, Prefix("evaluation melodies")] = 0
     """How many validation melodies, and how many test melodies, are used; 0 for all of them."""
+    key: Literal["own", "C"] = "own"
+    """`C` moves every melody to C major, or A minor, in the octave nearest to the middle of the
+    range; `own` leaves each in the key that it is noted in."""
+    stretch: tuple[tuple[PositiveInt, PositiveShare], ...] = ()
+    """Factors with shares, as in `[[1, 0.4], [2, 0.2], [4, 0.4]]`: so many of the melodies are
+    played so many times slower. Empty for none."""
+
+    def __post_init__(self):
+        """Raise ConfigError where the shares of the factors aren't all of the melodies."""
+        if self.stretch and abs(sum(share for _, share in self.stretch) - 1) > 1e-6:
+            raise ConfigError(
+                f"data.stretch={[list(pair) for pair in self.stretch]}: the shares must add up "
+                "to 1."
+            )
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,9 @@ class PriorConfig:
     masked: NonNegativeInt = 8
     """Predictions that don't count at the start of a window, or of a melody in evaluation: 8 in the
     paper, 32 in the released code."""
+    beginnings: Share = 0.0
+    """Share of an update's windows that are beginnings of melodies, with nothing masked. What is
+    composed begins so too, from a zero state; in the paper no prediction from there counts."""
     learning_rate: PositiveFloat = 0.5
     """Initial learning rate of Adam (Kingma & Ba 2015)."""
     learning_rate_decay: PositiveShare = 0.85
@@ -106,6 +123,11 @@ class PriorConfig:
             raise ConfigError(
                 f"prior.masked={self.masked} masks all of prior.steps={self.steps} predictions."
             )
+
+    @property
+    def beginning_windows(self) -> int:
+        """How many of an update's windows are beginnings."""
+        return round(self.beginnings * self.batch_size)
 
 
 @dataclass(frozen=True)

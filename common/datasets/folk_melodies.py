@@ -114,6 +114,31 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
+def _collection(folder: Path) -> dict[str, bytes]:
+    """The ABC files of a collection, in the order of their names."""
+    paths = sorted(folder.glob("*.abc"))
+    if not paths:
+        raise DataError(
+            f"{folder}: no ABC files; this music21 came without its corpus."
+            f" To get it, {_INSTALL} --force-reinstall"
+        )
+    return {f"{folder.name}/{path.name}": _read(path) for path in paths}
+
+
+def source_tunes() -> Iterator[tuple[str, str]]:
+    """Yield name and text of every tune of the installed corpus, in ABC notation.
+
+    Raises:
+      DataError: music21 or its corpus isn't installed.
+    """
+    folder = corpus_folder()
+    if folder is None:
+        raise DataError(f"folk_melodies needs music21, which isn't installed; {_INSTALL}")
+    for collection in COLLECTIONS:
+        for name, content in _collection(folder / collection).items():
+            yield from split_abc(name, content.decode("utf-8", errors="replace"))
+
+
 def read_tune(name: str, text: str) -> list[Note]:
     """Read a tune onto the grid and into the range of the events.
 
@@ -176,16 +201,10 @@ class FolkMelodies(MelodyBuilder):
         files: dict[str, bytes] = {}
         checksums: dict[str, str] = {}
         for collection in COLLECTIONS:
-            paths = sorted((folder / collection).glob("*.abc"))
-            if not paths:
-                raise DataError(
-                    f"{folder / collection}: no ABC files; this music21 came without its corpus."
-                    f" To get it, {_INSTALL} --force-reinstall"
-                )
+            own = _collection(folder / collection)
+            files |= own
             digest = hashlib.sha256()
-            for path in paths:
-                content = _read(path)
-                files[f"{collection}/{path.name}"] = content
+            for content in own.values():
                 digest.update(hashlib.sha256(content).digest())
             source = f"music21 {importlib.metadata.version('music21')} corpus/{collection}"
             checksums[source] = digest.hexdigest()

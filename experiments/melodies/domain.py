@@ -17,7 +17,9 @@ from tutor.actor import Environment
 from tutor.evaluation import Compositions
 from tutor.music import theory
 from tutor.music.piano_roll import MARKS, draw_piano_roll, find_violations
+from tutor.music.shape import log_p_after_primers, summarize_shape
 from tutor.music.statistics import count_statistics, summarize_counts
+from tutor.sequence_model import Graph, Params
 
 PARAMS = theory.DEFAULT
 """Key, length, rules and weights for which models are tuned, and by which they are judged."""
@@ -36,21 +38,30 @@ _OURS = re.compile(r"composition\d+\.(mid|wav)|piano_roll\d*\.png")
 
 
 def judge(made: Compositions) -> dict[str, float]:
-    """Measure Table 1 of compositions [N, T] as metrics of a record.
+    """Measure compositions [N, T] as metrics of a record: Table 1, and how they move.
 
     Returns:
       `composed/NAME` with the ends of its 95 % interval over compositions, `composed_low/NAME` and
       `composed_high/NAME`. What is undefined (leaps resolved, where there is no leap) is left out.
     """
-    metrics = {}
-    counts = count_statistics(_events(made), PARAMS)
-    for name, estimate in summarize_counts(counts).items():
-        for split, value in zip(
-            ("composed", "composed_low", "composed_high"), estimate, strict=True
-        ):
-            if not math.isnan(value):
-                metrics[f"{split}/{name}"] = float(value)
-    return metrics
+    return judge_events(_events(made), "composed")
+
+
+def judge_events(events: np.ndarray, split: str) -> dict[str, float]:
+    """Measure melodies int [N, T], as `judge` does, under the name of a split."""
+    found = summarize_counts(count_statistics(events, PARAMS)) | summarize_shape(events)
+    return {
+        f"{name}/{statistic}": float(value)
+        for statistic, estimate in found.items()
+        for name, value in zip((split, f"{split}_low", f"{split}_high"), estimate, strict=True)
+        if not math.isnan(value)
+    }
+
+
+def judge_prior(graph: Graph, prior: Params) -> dict[str, float]:
+    """Measure how probable the tonic is to a prior as a composition's first event, as a metric."""
+    log_p = log_p_after_primers(graph, prior, PARAMS.primers, PARAMS.key.tonic)
+    return {"composed/log_p_tonic": log_p}
 
 
 def write(made: Compositions, folder: Path, notes: Notes) -> None:

@@ -9,13 +9,14 @@ import jax
 from common import device
 from common.datasets import MelodySet, load
 from common.error import ConfigError, DataError
-from common.melody import swap_specials
+from common.key import move_to_c, stretch, stretch_factors
+from common.melody import Events, swap_specials
 from common.mesh import make_mesh
 from common.plot import learning_curves
 from common.progress import Progress
 from common.training import Schedule, Tick
 from experiments import trained
-from experiments.melodies.domain import MELODIES, SWAPPED
+from experiments.melodies.domain import MELODIES, SWAPPED, judge_prior
 from experiments.run import Context
 from experiments.train import Outcomes, Row, data_used, train
 from experiments.trained import Trained
@@ -59,7 +60,7 @@ def run(context: Context) -> Outcomes:
     (seed,) = context.seeds
     initial = learner.initial_state(seed)
     path = context.place.path
-    data = data_used(melodies, _sizes(melodies), context.experiment.data)
+    data = data_used(melodies, sizes(melodies), context.experiment.data)
 
     def score(params: Params, split: str, tick: Tick) -> SequenceScore:
         sequences, masked = getattr(melodies, split), config.prior.masked
@@ -81,6 +82,7 @@ def run(context: Context) -> Outcomes:
         policy = Policy(params, params)
         trained.save(path, Trained(MELODIES, learner.graph, policy, config.model, "q", data, notes))
         context.place.lead(partial(MELODIES.write, made, path, notes))
+        metrics |= judge_prior(learner.graph, params)
         return metrics | made.metrics("composed") | MELODIES.judge(made)
 
     outcomes = train(
@@ -109,8 +111,8 @@ def run(context: Context) -> Outcomes:
     return outcomes
 
 
-def _sizes(melodies: MelodySet) -> dict[str, int]:
-    """Events of each split."""
+def sizes(melodies: MelodySet) -> dict[str, int]:
+    """Count the events of each split."""
     return {s: sum(map(len, getattr(melodies, s))) for s in ("train", "valid", "test")}
 
 
@@ -124,7 +126,7 @@ def compose(graph: Graph, prior: Params, seed: int, count: int, tick: Tick) -> C
 
 
 def load_melodies(config: MelodyDataConfig, data_dir: Path | None, *, swapped: bool) -> MelodySet:
-    """Return the configured melodies, cut to the configured numbers.
+    """Return the configured melodies: cut to the configured numbers, moved and stretched.
 
     `swapped` exchanges rests and holds.
 
@@ -148,12 +150,27 @@ def load_melodies(config: MelodyDataConfig, data_dir: Path | None, *, swapped: b
                 f"{config.name}: the {split} split is empty: bring more melodies "
                 f"({sum(map(len, splits.values()))} here)."
             )
+    splits = {split: _prepare(sequences, config, split) for split, sequences in splits.items()}
     if swapped:
         splits = {
             split: tuple(swap_specials(sequence) for sequence in sequences)
             for split, sequences in splits.items()
         }
     return replace(melodies, **splits)
+
+
+def _prepare(
+    sequences: tuple[Events, ...], config: MelodyDataConfig, split: str
+) -> tuple[Events, ...]:
+    """Melodies of a split in the configured key and at the configured speeds."""
+    if config.key == "C":
+        sequences, counts = move_to_c(sequences)
+        moved = ", ".join(f"{count:,} {what}" for what, count in counts.items())
+        Progress(config.name).note(f"{split}, moved to C: {moved}")
+    if config.stretch:
+        factors = stretch_factors(len(sequences), config.stretch)
+        sequences = tuple(map(stretch, sequences, factors))
+    return sequences
 
 
 def _report_skipped(melodies: MelodySet) -> None:

@@ -20,7 +20,7 @@ from common.run_directory import RunDirectory, RunInUse
 from common.training import Schedule, Tick
 from experiments import registry, trained
 from experiments.melodies.catalogue import FIGURES
-from experiments.melodies.domain import MELODIES, SWAPPED
+from experiments.melodies.domain import MELODIES, SWAPPED, judge_prior
 from experiments.run import Context, Options, seed_path
 from experiments.run import run as run_experiment
 from experiments.train import Outcomes, Row, train
@@ -63,7 +63,8 @@ def run(context: Context) -> Outcomes:
         number, key = evaluation.final_compositions, jax.random.key(seed)
         made = composer.compose(tuned.policy, key, number, tick=tick)
         context.place.lead(partial(domain.write, made, path, tuned.notes))
-        return made.metrics("composed") | domain.judge(made)
+        metrics = made.metrics("composed") | judge_prior(note_rnn.graph, prior)
+        return metrics | domain.judge(made)
 
     population = Population(learner, context.seeds, threads=device.threads())
     outcomes = train(

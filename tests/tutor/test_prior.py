@@ -100,6 +100,7 @@ def test_windows_lie_within_their_sequences():
     starts = windows.events[windows.first]
     assert starts.tolist() == [*range(10, 15), *[15] * 5, *[30] * 3, *[50] * 5]
     assert windows.end.tolist() == [10] * 10 + [13] * 3 + [18] * 5
+    assert windows.beginning.tolist() == [0, 10, 13]
     assert all(array.dtype == np.int32 for array in windows)
 
 
@@ -123,6 +124,27 @@ def test_drawn_windows_and_what_counts_in_them(masked):
         assert counts.any()
     drawn = {(first - 1) // 40 for first in inputs[:, 0]}
     assert drawn == {n for n, length in enumerate(lengths) if length > masked + 1}
+
+
+def test_a_share_of_the_windows_are_beginnings_of_which_all_counts():
+    """The others are drawn as without that share, to the bit."""
+    lengths = (12, 4, 9, 8, 30, 7)
+    data = [np.arange(40 * n + 1, 40 * n + 1 + length) for n, length in enumerate(lengths)]
+    plain = replace(CONFIG, batch_size=400)
+    windows = make_windows(data, plain.steps, plain.masked)
+    key = jax.random.key(3)
+    usual = jax.device_get(draw_windows(key, windows, plain))
+    drawn = jax.device_get(draw_windows(key, windows, replace(plain, beginnings=0.25)))
+    for one, other in zip(usual, drawn, strict=True):
+        assert np.array_equal(one[100:], other[100:])
+    inputs, targets, counted = (array[:100] for array in drawn)
+    tunes = inputs[:, 0] // 40
+    assert np.array_equal(inputs[:, 0], 40 * tunes + 1)
+    assert np.bincount(tunes).min() >= 8  # uniform over six tunes, however long
+    for x, y, counts, tune in zip(inputs, targets, counted, tunes, strict=True):
+        predictions = min(7, lengths[tune] - 1)
+        assert counts.tolist() == [True] * predictions + [False] * (7 - predictions)
+        assert np.array_equal(y[:predictions], x[:predictions] + 1)
 
 
 def test_sequences_without_a_counted_prediction_are_left_out():

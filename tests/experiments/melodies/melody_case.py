@@ -20,6 +20,7 @@ LITTLE = [
 RULES = [
     "notes_excessively_repeated", "mean_autocorrelation1", "notes_not_in_key",
     "compositions_starting_with_tonic", "compositions_with_unique_high", "notes_in_motif",
+    "note_density", "on_beat", "mean_interval", "leaps_over_fifth",
 ]  # fmt: skip
 """Statistics of Table 1 that are defined whatever is composed."""
 

@@ -9,8 +9,12 @@ from melody_case import FEW, LITTLE, Q, refused, tune
 from run_case import folder, record, run
 
 from common import datasets
+from common.key import move_to_c, stretch
+from common.melody import swap_specials
 from common.midi import write_melody
 from experiments.cli import main
+from experiments.melodies.note_rnn import load_melodies
+from tutor.config import MelodyDataConfig
 
 MIDI = ["--set", "data.name=midi_melodies", *LITTLE]
 
@@ -174,3 +178,21 @@ def test_a_data_folder_that_is_gone_is_named_and_the_run_stays(tmp_path, capsys,
         refused(capsys, 3, "--data-dir")
     assert run(tmp_path, "note_rnn", "--data-dir", str(tmp_path / "moved"), *MIDI) == 0
     assert "continues at update" in capsys.readouterr().err
+
+
+def test_melodies_are_moved_stretched_and_swapped_as_configured():
+    """The factors are in the place of stretch_factors: the second melody of three stays."""
+    plain = MelodyDataConfig("chorale_melodies", train_melodies=3, evaluation_melodies=3)
+    own = load_melodies(plain, None, swapped=False)
+    every = replace(plain, key="C", stretch=((1, 0.4), (2, 0.2), (4, 0.4)))
+    changed = load_melodies(every, None, swapped=True)
+    for split in ("train", "valid", "test"):
+        moved = move_to_c(getattr(own, split)).melodies
+        assert not all(map(np.array_equal, moved, getattr(own, split)))
+        for before, after, factor in zip(moved, getattr(changed, split), (4, 1, 4), strict=True):
+            assert np.array_equal(after, swap_specials(stretch(before, factor)))
+
+
+def test_shares_of_factors_add_up(capsys):
+    assert main(["run", "note_rnn", "--set", "data.stretch=[[1, 0.5], [2, 0.4]]"]) == 2
+    refused(capsys, 2, "data.stretch=[[1, 0.5], [2, 0.4]]", "add up to 1")

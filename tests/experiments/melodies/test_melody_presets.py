@@ -1,9 +1,17 @@
 """Presets of melody experiments as they are shown, and the better side of their metrics."""
 
+from dataclasses import replace
+from pathlib import Path
+
 from melody_case import Q
 
+from common.config import differences, fill, to_dict
+from common.record import find_records
 from experiments.cli import main
 from experiments.registry import find
+from experiments.results.row import result_rows
+
+RESULTS = Path(__file__).parents[3] / "results"
 
 
 def test_presets_as_they_are_shown(capsys):
@@ -13,7 +21,8 @@ def test_presets_as_they_are_shown(capsys):
             assert main(["show", f"tutor_melodies_{method}", "--preset", preset]) == 0
             shown.append(capsys.readouterr().out)
         assert shown[0] == shown[1]
-        assert "Preset paper (of smoke, cpu, vectorised, paper, original):" in shown[0]
+        assert "Preset paper (of smoke, cpu, vectorised, melodies, in_c, " in shown[0]
+        assert "paper_beginnings, paper, original):" in shown[0]
         assert "learn.environments=1\n" in shown[0]
         assert main(["show", f"tutor_melodies_{method}", "--preset", "vectorised"]) == 0
         vectorised = capsys.readouterr().out
@@ -22,6 +31,42 @@ def test_presets_as_they_are_shown(capsys):
         assert len(changed) == 4  # the heading and the environments: as many events and updates
     assert main(["show", Q, "--preset", "origina"]) == 2
     assert "Did you mean 'original'?" in capsys.readouterr().err
+
+
+def test_presets_differ_from_one_another_in_what_their_names_say():
+    def changed(experiment: str, one: str, other: str) -> set[str]:
+        presets = find(experiment).presets
+        configs = (to_dict(presets[name].config) for name in (one, other))
+        return set(differences(*configs))
+
+    beginnings = "prior.beginnings: 0.0 → 0.25"
+    swapped = "original_quirks: False → True"
+    stretched = "data.stretch: [] → [[1, 0.4], [2, 0.2], [4, 0.4]]"
+    assert changed("note_rnn", "paper", "paper_beginnings") == {beginnings}
+    assert changed("note_rnn", "cpu_own_key", "cpu") == {beginnings, "data.key: own → C"}
+    assert changed("note_rnn", "cpu_own_key", "cpu_quirks") == {swapped}
+    assert changed("note_rnn", "cpu_own_key", "cpu_unmasked") == {"prior.masked: 8 → 0"}
+    assert changed("note_rnn", "cpu", "swapped_stretched") == {swapped, stretched}
+    for method in ("q", "psi", "g", "rl_only"):
+        name = f"tutor_melodies_{method}"
+        assert changed(name, "paper", "paper_beginnings") == {
+            "note_rnn.preset: paper → paper_beginnings"
+        }
+        assert changed(name, "paper", "in_c") == {"note_rnn.preset: paper → cpu"}
+        assert changed(name, "paper", "swapped_stretched") == {
+            "note_rnn.preset: paper → swapped_stretched", swapped,
+        }  # fmt: skip
+
+
+def test_records_from_before_a_preset_changed_are_of_the_one_that_keeps_its_settings():
+    (old,) = (one for one in find_records(RESULTS) if one.preset == "cpu_own_key")
+    assert "beginnings" not in old.config["prior"]  # it is older than that setting
+    experiment = find("note_rnn")
+    rows = result_rows([old], {"note_rnn": experiment})
+    assert {row.changes for row in rows if row.seeds} == {()}
+    mislabelled = result_rows([replace(old, preset="cpu")], {"note_rnn": experiment})
+    changes = ("data.key=own", "prior.beginnings=0.0")
+    assert {row.changes for row in mislabelled if row.seeds} == {changes}
 
 
 def test_the_better_side_of_each_published_statistic():
@@ -34,3 +79,13 @@ def test_the_better_side_of_each_published_statistic():
     assert note_rnn["valid/accuracy"] == "higher"
     assert note_rnn["valid/log_perplexity"] == "lower"
     assert find("tutor_melodies_rl_only").published == ()
+
+
+def test_settings_from_before_the_newer_ones_are_those_of_today_with_their_defaults():
+    """As a run directory compares them, when a run from then goes on."""
+    config = find("note_rnn").presets["paper"].config
+    today = to_dict(config)
+    before = {**today, "data": {**today["data"]}, "prior": {**today["prior"]}}
+    for group, key in (("data", "key"), ("data", "stretch"), ("prior", "beginnings")):
+        del before[group][key]
+    assert fill(type(config), before) == today

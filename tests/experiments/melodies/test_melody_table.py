@@ -2,12 +2,14 @@ from dataclasses import replace
 
 import pytest
 
-from common.config import to_dict
+from common.config import override, to_dict
 from common.plot import LARGEST_BYTES
 from common.record import DataUsed, Record
 from experiments import registry
 from experiments.melodies import table as melody_table
 from experiments.melodies.catalogue import TABLE_1
+from experiments.melodies.explain import page
+from experiments.melodies.finding import FINDINGS, TONIC
 
 
 def made(name, seed, value, preset="paper", overrides=()):
@@ -72,6 +74,59 @@ def test_runs_with_other_settings_or_that_diverged_stay_out(records, tmp_path):
     ]
     shown = melody_table.section(records, tmp_path)
     assert melody_table.section([*records, *others], tmp_path) == shown
+
+
+def test_data_and_how_melodies_move_stand_beside(records, tmp_path):
+    data = replace(
+        made("melody_data", 0, 0.0, preset="own_key"),
+        metrics={"start/notes_in_motif": 21.0, "anywhere/on_beat": 90.0},
+    )
+    moving = replace(records[0], metrics={**records[0].metrics, "composed/on_beat": 58.0})
+    text = "\n".join(melody_table.section([data, moving, *records[1:]], tmp_path))
+    assert row_of(text, "statistic")[1:3] == ["data, from the start", "data, from anywhere"]
+    assert row_of(text, "notes in motif")[1:3] == ["21", ""]
+    cells = row_of(text, "notes on the beat, %")
+    assert (cells[2], cells[6]) == ("90", "58")
+
+
+def test_of_three_tuned_note_rnns_each_counts_once():
+    """Tuned by 3, 1 and 1 seeds: the interval is over the three means 11, 20 and 30."""
+    runs = [made("tutor_melodies_q", seed, 10.0 + seed) for seed in (0, 1, 2)]
+    for seed, prior, value in ((3, 1, 20.0), (4, 2, 30.0)):
+        change = f"note_rnn.seed={prior}"
+        one = made("tutor_melodies_q", seed, value, overrides=[change])
+        one.config["note_rnn"]["seed"] = prior
+        runs.append(one)
+    (found,) = melody_table.by_experiment(runs, melody_table.SETTINGS[0]).values()
+    assert melody_table.means(found, "composed/notes_in_motif") == [11.0, 20.0, 30.0]
+    assert melody_table.means(found[:4], "composed/notes_in_motif") == [10.0, 11.0, 12.0, 20.0]
+    assert melody_table.value_of(found, "composed/notes_in_motif") == "20.3 [11, 30]"
+
+
+def test_a_finding_is_judged_by_its_records():
+    finding = next(one for one in FINDINGS if "set by log p" in one.claim)
+    runs = {one.label: one for one in finding.runs}
+
+    def made_with(label, share):
+        changes = runs[label].changes
+        one = made("tutor_melodies_q", 0, share, preset="in_c", overrides=changes)
+        return replace(one, metrics={TONIC: share})
+
+    falling = [made_with("Q, c = 0.5", 90.0), made_with("Q, c = 1", 40.0)]
+    assert finding.verdict(falling) == "Not tested yet: no record of Q, c = 2."
+    assert finding.verdict([*falling, made_with("Q, c = 2", 5.0)]) == "Confirmed."
+    flat = [*falling, made_with("Q, c = 2", 60.0)]
+    assert finding.verdict(flat) == "Not confirmed by these records."
+    text = page(flat)
+    assert "**Not confirmed by these records.** It counts as confirmed if the share falls" in text
+    assert f"    {runs['Q, c = 2'].command}\n" in text
+
+
+@pytest.mark.parametrize("finding", FINDINGS, ids=range(1, len(FINDINGS) + 1))
+def test_commands_of_findings_are_commands(finding):
+    for runs in finding.runs:
+        experiment = registry.find(runs.experiment)
+        override(experiment.preset(runs.preset).config, runs.changes)
 
 
 def test_no_table_without_tuned_models(records, tmp_path):

@@ -33,6 +33,7 @@ def test_the_note_rnn_leaves_a_record_and_what_composes(note_rnn, capsys):
             for split in ("composed_low", "composed", "composed_high")
         )
         assert low <= value <= high
+    assert -10 < made.metrics["composed/log_p_tonic"] < 0
     (data,) = made.data
     assert (data.name, data.stand_in_for) == (
         "chorale_melodies",

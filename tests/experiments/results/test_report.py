@@ -88,6 +88,15 @@ def test_results_are_current():
     )
 
 
+@pytest.mark.parametrize("page", registry.pages())
+def test_pages_written_from_records_are_current(page):
+    records = find_records(REPOSITORY / "results")
+    current = (REPOSITORY / page).read_text(encoding="utf-8")
+    assert current == registry.load(registry.pages()[page])(records), (
+        f"{page} is stale: run `python -m experiments report` and commit what it writes"
+    )
+
+
 def test_hours_that_presets_promise_are_those_of_the_committed_records():
     hours: dict[tuple[str, str], list[float]] = {}
     for made in find_records(REPOSITORY / "results"):

@@ -1,0 +1,83 @@
+"""docs/table_1.md: Table 1 row by row, and what was found about it, from committed records."""
+
+from collections.abc import Iterable, Sequence
+
+from common.record import Record
+from common.table import Cell, Table
+from experiments.melodies.catalogue import COLUMNS, TABLE_1
+from experiments.melodies.finding import FINDINGS, Finding
+from experiments.melodies.table import (
+    DATA,
+    MOVES,
+    NAMES,
+    SETTINGS,
+    SPLITS,
+    by_experiment,
+    value_of,
+)
+
+INTRODUCTION = """\
+# Table 1 of Sequence Tutor, explained
+
+Written by `python -m experiments report` from the records in results/: every number of ours is a \
+run's, every number of the paper's is as printed (docs/published.md). First each row under every \
+setting: what is printed, what the data themselves say, and what we have. Then what moves the \
+rows, a claim at a time, with the runs that test it and the commands that make them.
+
+An empty cell was not measured, or not run yet. Values are means over seeds with 95 % intervals \
+(from three seeds on, or Note RNNs where three were tuned), single values otherwise. The settings:
+"""
+
+
+def page(records: Iterable[Record]) -> str:
+    """Write the page: the same text for the same records."""
+    records = sorted(records, key=lambda one: (one.experiment, one.preset, one.seed))
+    parts = [INTRODUCTION]
+    parts += [f"- `{setting.preset}`: {setting.title}" for setting in SETTINGS]
+    parts.append("\n## The rows\n")
+    for statistic in (*TABLE_1, *MOVES):
+        parts += [f"### {_title(statistic)}\n", _row(statistic, records).markdown()]
+    parts.append("## What moves them\n")
+    for number, finding in enumerate(FINDINGS, start=1):
+        parts += _finding(number, finding, records)
+    return "\n".join(parts)
+
+
+def _title(statistic: str) -> str:
+    words = MOVES.get(statistic, statistic.replace("_", " "))
+    return words[0].upper() + words[1:]
+
+
+def _row(statistic: str, records: Sequence[Record]) -> Table:
+    """One statistic of Table 1 under every setting: a line a setting, a column a method."""
+    lines: list[list[Cell]] = []
+    if statistic in TABLE_1:
+        printed: list[Cell] = ["", ""]
+        printed += [
+            f"{TABLE_1[statistic][COLUMNS[name]]:g}" if name in COLUMNS else "" for name in NAMES
+        ]
+        lines.append(["paper", *printed])
+    for setting in SETTINGS:
+        found = by_experiment(records, setting)
+        data = [value_of(found.get(DATA, ()), f"{split}/{statistic}") for split in SPLITS]
+        ours = [value_of(found.get(name, ()), f"composed/{statistic}") for name in NAMES]
+        lines.append([f"`{setting.preset}`", *data, *ours])
+    titles = ("setting", *SPLITS.values(), *NAMES.values())
+    return Table(titles, lines, frozenset(titles[1:]))
+
+
+def _finding(number: int, finding: Finding, records: Sequence[Record]) -> list[str]:
+    """A claim, whether the records confirm it, its numbers and its commands."""
+    lines: list[list[Cell]] = []
+    for runs in finding.runs:
+        group = runs.among(records)
+        lines.append([runs.label, *(value_of(group, metric) for metric in finding.metrics)])
+    heads = [metric.partition("/")[2].replace("_", " ") for metric in finding.metrics]
+    titles = ("runs", *heads)
+    commands = "".join(f"    {runs.command}\n" for runs in finding.runs)
+    return [
+        f"### {number}. {finding.claim}\n",
+        f"**{finding.verdict(records)}** It counts as confirmed if {finding.test}.\n",
+        Table(titles, lines, frozenset(heads)).markdown(),
+        commands,
+    ]
