@@ -1,12 +1,15 @@
-"""docs/performance.md says what its record of measurements says."""
+"""docs/performance.md says what its record of measurements, and arithmetic from it, say."""
 
 import json
 from pathlib import Path
 
 import pytest
 
+from experiments.registry import find
+from highway.config import LanguageModelConfig
+
 DOCS = Path(__file__).parent.parent / "docs"
-WAYS = ("plain_", "", "bfloat16_", "kernel_", "kernel_bfloat16_")
+WAYS = ("plain_", "", "bfloat16_", "kernel_", "kernel_bfloat16_", "torch_", "torch_deferred_")
 
 
 @pytest.fixture(scope="module")
@@ -14,19 +17,68 @@ def measured():
     return json.loads((DOCS / "performance.json").read_text())["measured"]
 
 
-def test_every_number_of_the_table_is_measured(measured):
-    lines = (DOCS / "performance.md").read_text().splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
+def table(heading: str) -> list[list[str]]:
+    """The rows of the first table below a heading, without its own."""
+    text = (DOCS / "performance.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_every_number_of_the_published_size_is_measured(measured):
     plain = measured["ptb/plain_words_per_second"]
-    assert len(rows[2:]) == len(WAYS)
-    for way, (_, words, ratio, share) in zip(WAYS, rows[2:], strict=True):
+    rows = table("The published model")
+    assert len(rows) == len(WAYS)
+    for way, (_, words, ratio, share, first, memory) in zip(WAYS, rows, strict=True):
         speed = measured[f"ptb/{way}words_per_second"]
         assert words == f"{speed:,.0f}"
-        assert float(ratio) == round(speed / plain, 2)
-        assert float(share) == round(measured[f"ptb/{way}fraction_of_matmul_bound"], 2)
+        assert ratio == f"{speed / plain:.2f}"
+        assert share == f"{measured[f'ptb/{way}fraction_of_matmul_bound']:.2f}"
+        if way.startswith("torch"):
+            assert first == memory == ""
+        else:
+            steps = (f"ptb/{way}{kind}first_step_seconds" for kind in ("", "cached_"))
+            assert first == " / ".join(f"{measured[step]:.1f}" for step in steps)
+            assert memory == f"{measured[f'ptb/{way}peak_memory_bytes'] / 1e6:,.0f}"
 
 
 def test_the_bounds_are_measured(measured):
     text = (DOCS / "performance.md").read_text()
     assert f"{measured['ptb/matmul_bound_words_per_second']:,.0f} words/s" in text
     assert f"{measured['sgemm_gflops']:.0f} GFLOP/s" in text
+
+
+def test_other_sizes_and_small_models_are_measured(measured):
+    for size, *speeds in table("Other sizes"):
+        ways = WAYS[: len(speeds)]
+        assert speeds == [f"{measured[f'{size}/{way}words_per_second']:,.0f}" for way in ways]
+    for name, value in table("Small models"):
+        assert value == f"{measured[name]:,.2f}", name
+
+
+def test_hours_are_arithmetic(measured):
+    """Seconds of an update: matrix products by their speed, dependent ones by their latency."""
+    for name, gpu, tpu, cpu in table("Hours of the `paper` presets"):
+        config = find(name).preset("paper").config
+        flops, products, updates = work(config)
+        words = config.train.batch_size * config.train.steps
+        rate = measured["ptb/kernel_bfloat16_words_per_second"]
+        ptb_flops = work(find("rhn_penn_treebank_depth10_tied").preset("paper").config)[0]
+        on_cpu = flops / (ptb_flops * rate / 700)
+        assert words > 0
+        assert gpu == f"{updates * (flops / 200e12 + products * 10e-6) / 3600:.1f}"
+        assert tpu == f"{updates * (flops / 100e12 + products * 8e-6) / 3600:.1f}"
+        assert cpu == f"{updates * on_cpu / 3600:,.0f}"
+
+
+SIZES = {"penn_treebank": (10_000, 929_589), "enwik8": (205, 90_000_000), "text8": (27, 90_000_000)}
+
+
+def work(config: LanguageModelConfig) -> tuple[float, int, int]:
+    """Floating-point operations and dependent products of an update, and updates."""
+    model, train = config.model, config.train
+    vocabulary, tokens = SIZES[config.data.name]
+    words = train.batch_size * train.steps
+    width = model.embedding_size(vocabulary)
+    weights = 2 * model.units * (model.depth * model.units + width) + model.units * vocabulary
+    updates = train.epochs * (tokens // train.batch_size // train.steps)
+    return 6.0 * words * weights, 2 * train.steps * model.depth, updates

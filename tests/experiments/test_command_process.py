@@ -18,6 +18,10 @@ RUN = ["run", "rhn_penn_treebank_depth3_tied", "--preset", "smoke", "--set", "tr
 RUN += ["data.train_tokens=4000", "data.evaluation_tokens=600"]
 
 
+MOMENTS = 5
+"""At which a start is interrupted."""
+
+
 def shell(line: str, **environment: str) -> subprocess.CompletedProcess:
     """Runs a line of bash in which $E is `python -m experiments`."""
     return subprocess.run(
@@ -35,14 +39,14 @@ def shell(line: str, **environment: str) -> subprocess.CompletedProcess:
 def test_a_signal_at_any_moment_of_the_start_stops_the_run(tmp_path, number):
     """Imports swallowed a third of them; libraries turned others into their own errors."""
     moments = random.Random(int(number))
-    for k in range(8):
+    for k in range(MOMENTS):
         process = subprocess.Popen(
             [*COMMAND, *RUN, "--out", str(tmp_path / str(k))],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
-        time.sleep(0.15 + 1.85 * (k + moments.random()) / 8)
+        time.sleep(0.15 + 1.85 * (k + moments.random()) / MOMENTS)
         process.send_signal(number)
         error = process.communicate(timeout=60)[1]
         assert process.returncode in (-number, 128 + number), error
@@ -104,7 +108,16 @@ def test_a_full_disk_behind_standard_output_is_named():
     assert shell("$E show nope >/dev/full 2>&1").returncode == 2
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-16", "koi8-r"])
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        "ascii",
+        pytest.param("latin-1", marks=pytest.mark.slow),
+        pytest.param("cp1252", marks=pytest.mark.slow),
+        "utf-16",
+        pytest.param("koi8-r", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("command", ["list", "show tutor_melodies_psi", "run --help", "data nope"])
 def test_terminals_that_are_not_utf8(encoding, command):
     done = shell(f"$E {command}", PYTHONIOENCODING=encoding)

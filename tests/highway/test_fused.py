@@ -17,7 +17,7 @@ CORES = [("rhn", True), ("rhn", False), ("dt_rnn", True), ("dts_rnn", True)]
 
 
 @pytest.mark.parametrize(("separate", "rate"), [(False, 0.0), (False, 0.4), (True, 0.4)])
-@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("depth", [pytest.param(1, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize(("name", "coupled"), CORES)
 def test_gradients_equal_those_of_the_scan(name, coupled, depth, separate, rate):
     with precision("float64"):

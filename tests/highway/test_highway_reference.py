@@ -150,7 +150,7 @@ TRAINING = {
     "clip_norm": 2.45,
 } | DECAY
 TRAININGS = [
-    ("float32", {"units": 6, "depth": 2}),
+    pytest.param("float32", {"units": 6, "depth": 2}, marks=pytest.mark.slow),
     ("float64", {"units": 6, "depth": 2}),
     (
         "float64",

@@ -77,8 +77,11 @@ def recurrence(coupled=True, **settings):
     return KernelRecurrence(coupled, library=kernel.load(), **settings)
 
 
-@pytest.mark.parametrize("batch", [1, 20, 128])
-@pytest.mark.parametrize("units", [7, 100, 830, 832])
+@pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.slow), 20, 128])
+@pytest.mark.parametrize(
+    "units",
+    [7, pytest.param(100, marks=pytest.mark.slow), 830, pytest.param(832, marks=pytest.mark.slow)],
+)
 def test_any_width_and_batch_equal_the_jax_path(units, batch):
     case = make_case(units, batch, mask_of="shared")
     expected = run(HighwayRecurrence(True), *case)
@@ -88,7 +91,7 @@ def test_any_width_and_batch_equal_the_jax_path(units, batch):
 
 @pytest.mark.parametrize("mask_of", [None, "shared", "separate"])
 @pytest.mark.parametrize("coupled", [True, False])
-@pytest.mark.parametrize("batch", [3, 11])
+@pytest.mark.parametrize("batch", [pytest.param(3, marks=pytest.mark.slow), 11])
 def test_gates_and_masks_equal_the_jax_path(coupled, mask_of, batch):
     case = make_case(37, batch, layers=3, gates=2 if coupled else 3, mask_of=mask_of)
     expected = run(HighwayRecurrence(coupled), *case)

@@ -40,6 +40,7 @@ def member(learner, seed):
     return state._replace(optimizer=optax.tree.set(state.optimizer, learning_rate=RATES[seed]))
 
 
+@pytest.mark.slow  # tests/highway/test_highway_rates.py has the short form
 def test_metrics_report_the_rate_of_each_member(learner):
     population = Population(learner, (0, 1), data=(learner.windows,))
     state = population.advance(population.initial_state(partial(member, learner)), 4)
