@@ -316,5 +316,6 @@ FAMILY = Family(
         "note_rnn": "experiments.melodies.bench:note_rnn",
     },
     artefacts=("*.mid",),
+    composer=("tutor_melodies_g", "melodies"),
     domain="experiments.melodies.domain:MELODIES",
 )
