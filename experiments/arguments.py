@@ -1,6 +1,7 @@
 """The options of the command line. Imports no JAX: `--help` must answer at once."""
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -152,10 +153,24 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
 
 def _add_compose_options(compose: argparse.ArgumentParser) -> None:
     compose.add_argument(
-        "trained", type=_path, metavar="RUN", help="run directory with a model of sequences"
+        "trained",
+        type=_path,
+        nargs="?",
+        metavar="RUN",
+        help="run directory with a model of sequences; without it one of melodies is trained in "
+        "runs/, once, which takes a few minutes",
     )
     compose.add_argument("-n", type=_count, default=8, dest="count", help="how many (%(default)s)")
     compose.add_argument("--primer", type=_path, metavar="FILE", help="a sequence to go on from")
+    compose.add_argument("--bars", type=int, metavar="N", help="length (that of its training)")
+    compose.add_argument("--key", metavar="K", help="major key to write in, as in Eb or F#")
+    compose.add_argument(
+        "--temperature",
+        type=_positive,
+        default=1.0,
+        metavar="X",
+        help="below 1 safer, above 1 bolder (%(default)s)",
+    )
     compose.add_argument("--wav", action="store_true", help="write sound as well")
     compose.add_argument("--seed", type=_seed, default=0, metavar="N", help="(%(default)s)")
     compose.add_argument(
@@ -227,6 +242,16 @@ def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 100:
         raise argparse.ArgumentTypeError(f"'{text}': choose a number from 1 to 100")
     return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}': choose a number above 0")
+    return value
 
 
 def _seconds(text: str) -> float:

@@ -12,6 +12,7 @@ import signal
 import sys
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from common.config import docstrings, flatten, override, to_dict
@@ -22,6 +23,7 @@ from experiments.registry import (
     Experiment,
     Preset,
     benchmarks,
+    composer,
     experiments,
     families,
     find,
@@ -248,17 +250,38 @@ def _compose(options: argparse.Namespace) -> None:
     _configure(options.platform)
     from experiments.compose import compose
 
-    folder = options.out or options.trained / "compositions"
+    trained = options.trained or _train_composer(options.platform)
+    folder = options.out or trained / "compositions"
     composed = compose(
-        options.trained,
+        trained,
         folder,
         count=options.count,
         seed=options.seed,
         primer=options.primer,
         wav=options.wav,
+        bars=options.bars,
+        key=options.key,
+        temperature=options.temperature,
     )
     print(composed.table.render())
     print(f"These, and {', '.join(path.name for path in composed.pictures)}: {folder}")
+
+
+def _train_composer(platform: str) -> Path:
+    """The run that composes where none is given, trained where it hasn't been."""
+    from common.record import FILE_NAME
+    from experiments.run import Options, run, seed_path
+
+    name, preset = composer()
+    experiment, chosen = find(name), Options(preset, platform=platform)
+    path = seed_path(experiment, chosen, 0)
+    if not (path / FILE_NAME).exists():
+        about = f"{experiment.preset(preset).hours * 60:.0f} minutes"
+        print(f"{path}: trains a model to compose with first, about {about}.", file=sys.stderr)
+    (record,) = run(experiment, chosen, report=lambda text: None)
+    if record.status == "diverged":
+        raise DivergedError(f"{path}: its training diverged. Give another run.")
+    return path
 
 
 def _bench(options: argparse.Namespace) -> None:

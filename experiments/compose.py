@@ -10,7 +10,7 @@ from common.progress import Progress
 from common.record import FILE_NAME
 from common.stand_aside import BEFORE
 from experiments import trained
-from experiments.domain import Composed
+from experiments.domain import Composed, Domain
 from tutor.evaluation import Composer
 
 MOST = 100
@@ -25,40 +25,68 @@ def compose(
     seed: int = 0,
     primer: Path | None = None,
     wav: bool = False,
+    bars: int | None = None,
+    key: str | None = None,
+    temperature: float = 1.0,
 ) -> Composed:
     """Compose with the model of a run, write and draw what it made.
 
     Composition k of a seed is the same however many are asked for.
 
     Args:
-      run: a run directory with a model that `experiments.trained.save` wrote.
+      run: a run directory with a model that `experiments.trained.save` wrote, or with a folder of
+        such a model for each of its parts, of which the last that was trained composes.
       folder: where to write; made if it isn't there.
       count: how many, 1 to 100.
       seed: 0 to 2³² − 1.
       primer: a file that the compositions go on from.
       wav: whether to write sound.
+      bars: length in bars, where the domain has any; as long as in training by default.
+      key: in which they are written, where the domain has keys.
+      temperature: see `tutor.evaluation.Composer`; positive.
 
     Raises:
       DataError: the run has no model, or the primer is none.
       ConfigError: the model is of an unknown vocabulary, `count` is out of range, or the primer
-        would be overwritten, or the folder is a run's own directory.
+        would be overwritten, or the folder is a run's own directory, or the domain has no such
+        length or key.
     """
     if not 1 <= count <= MOST:
         raise ConfigError(f"{count} compositions: choose from 1 to {MOST}.")
     _require_no_run(folder)
-    model = trained.load(run)
-    domain = model.domain
+    model = trained.load(trained.find(run))
+    domain = _of_length(model.domain, bars)
+    written = {} if key is None else {"key": _known_key(domain, key)}
     lead = None if primer is None else domain.read_primer(primer, folder, model.notes)
-    composer = Composer(model.graph, model.method, domain.environment, domain.length)
+    composer = Composer(
+        model.graph, model.method, domain.environment, domain.length, temperature=temperature
+    )
     made = composer.compose(model.policy, jax.random.key(seed), MOST, primer=lead)
     title = f"{Path(*run.resolve().parts[-3:])}, compositions of seed {seed}"
     first = jax.tree.map(lambda values: np.asarray(values)[:count], made)
     before = set(folder.iterdir()) if folder.is_dir() else set()
-    composed = domain.render(first, folder, model.notes, lead, title, wav=wav)
+    composed = domain.render(first, folder, model.notes, lead, title, wav=wav, **written)
     if gone := len(before - set(folder.iterdir())):
         files = "file" if gone == 1 else "files"
         Progress("compose").note(f"{folder}: {gone} {files} of earlier compositions deleted")
     return composed
+
+
+def _of_length(domain: Domain, bars: int | None) -> Domain:
+    """The domain with sequences of so many bars, where a length was asked for."""
+    if bars is None:
+        return domain
+    if domain.of_bars is None:
+        raise ConfigError(f"--bars {bars}: {domain.name} have no bars.")
+    return domain.of_bars(bars)
+
+
+def _known_key(domain: Domain, key: str) -> str:
+    """The key, if the domain can be written in it."""
+    if key not in domain.keys:
+        known = f"choose from {', '.join(domain.keys)}" if domain.keys else "they have no keys"
+        raise ConfigError(f"--key {key}: {domain.name}: {known}.")
+    return key
 
 
 def _require_no_run(folder: Path) -> None:

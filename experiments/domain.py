@@ -56,4 +56,9 @@ class Domain:
     that `render` would overwrite in that folder."""
     render: Callable[..., Composed]
     """(compositions, folder, notes, primer, title, *, wav): writes all compositions, and
-    pictures of them, in place of those of an earlier call."""
+    pictures of them, in place of those of an earlier call. With `keys` it takes `key` as well."""
+    of_bars: "Callable[[int], Domain] | None" = None
+    """Returns the domain with sequences of so many bars; None where there are no bars. Raises
+    ConfigError where a length can't be had."""
+    keys: tuple[str, ...] = ()
+    """Keys in which `render` can write, where there are any."""

@@ -136,6 +136,8 @@ class Family:
     """Name → `module:function` of what `bench NAME` measures: (seconds) → flat dictionary."""
     artefacts: tuple[str, ...] = ()
     """Patterns of the files, besides pictures and texts, that are committed with a record."""
+    composer: tuple[str, str] = ("", "")
+    """Experiment and preset whose model composes where `compose` is given no run."""
     domain: str = ""
     """`module:ATTRIBUTE` of its experiments.domain.Domain, where it tunes models of one."""
 
@@ -192,6 +194,11 @@ def pages() -> dict[str, str]:
 def benchmarks() -> dict[str, str]:
     """Name → `module:function` of all benchmarks."""
     return {name: what for family in families() for name, what in family.benchmarks.items()}
+
+
+def composer() -> tuple[str, str]:
+    """Return experiment and preset of the model that composes where no run is given."""
+    return next(family.composer for family in families() if family.composer[0])
 
 
 def domains() -> list[Any]:

@@ -101,6 +101,21 @@ def save(path: Path, trained: Trained) -> None:
     checkpoints.close()
 
 
+def find(run: Path) -> Path:
+    """Return the folder in a run that has its model: its own, or that of the last of its parts.
+
+    It is the run's own where there is none at all, so that `load` says so.
+    """
+    parts = sorted(folder.parent for folder in run.glob(f"*/{FOLDER}"))
+    if (run / FOLDER).is_dir() or not parts:
+        return run
+    if (run / FILE_NAME).exists():  # a record names the parts in the order of their training
+        named = read_record(run / FILE_NAME).parameters
+        order = list(named) if isinstance(named, dict) else []
+        parts.sort(key=lambda part: order.index(part.name) if part.name in order else -1)
+    return parts[-1]
+
+
 def load(path: Path) -> Trained:
     """Load the model that was saved there.
 

@@ -75,7 +75,15 @@ class Compositions(NamedTuple):
 class Composer:
     """Draws sequences from the softmax policy of a method, and measures them as they grow."""
 
-    def __init__(self, graph: Graph, method: str, environment: Environment, length: int):
+    def __init__(
+        self,
+        graph: Graph,
+        method: str,
+        environment: Environment,
+        length: int,
+        *,
+        temperature: float = 1.0,
+    ):
         """Make a composer.
 
         Args:
@@ -83,7 +91,10 @@ class Composer:
           method: a name of METHODS.
           environment: what gives the reward, and says where a sequence ends.
           length: the most events of a sequence.
+          temperature: the policy's scores are divided by it: below 1 likely events become more
+            likely, above 1 all more alike.
         """
+        self.temperature = temperature
         self.graph, self.method, self.environment = graph, METHODS[method], environment
         self.length = length
         self._chunk = jax.jit(self._compose, static_argnames="count")
@@ -131,7 +142,7 @@ class Composer:
             actor, alive = carry
             noise, keys = xs
             decision = decide(self.method, self.graph, policy.params, policy.prior, actor)
-            log_policy = jax.nn.log_softmax(decision.scores)
+            log_policy = jax.nn.log_softmax(decision.scores / self.temperature)
             action = jnp.argmax(log_policy + noise, axis=-1).astype(jnp.int32)
             actor, reward, done = take(self.environment, keys, actor, decision, action)
             made = Compositions(

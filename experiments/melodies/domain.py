@@ -3,9 +3,12 @@
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from common.error import ConfigError, DataError
@@ -30,6 +33,19 @@ compositions are written as the released code does: event 0 holds, 1 ends a note
 semitones too high."""
 SHARP = 2
 """Semitones by which the released code's MIDI files are too high."""
+KEYS = {"C": 0, "Db": 1, "D": 2, "Eb": 3, "E": 4, "F": 5, "F#": 6} | {
+    "G": -5,
+    "Ab": -4,
+    "A": -3,
+    "Bb": -2,
+    "B": -1,
+}
+"""Major key → semitones by which compositions in C are written higher."""
+BAR = 16
+"""Sixteenths."""
+BARS = (1, 2, 4, 8, 16)
+SECTION = 8 * BAR
+"""Events that the reward reads as one piece, at most: its rules were made for short ones."""
 SHOWN = 3
 """Compositions that a run writes as MIDI files."""
 TO_A_PICTURE = 8
@@ -98,13 +114,15 @@ def render(
     title: str,
     *,
     wav: bool = False,
+    key: str = "C",
 ) -> Composed:
     """Write compositions as MIDI files, and piano rolls with broken rules marked.
 
     The folder gets `composition1.mid`, `composition2.mid`, ... (and the same as `.wav`), and
     `piano_roll.png`, with more than eight also `piano_roll2.png` and so on; files of these names
-    from before are deleted. A primer comes first in the MIDI files. Pictures and reward
-    read swapped events unswapped: 0 ends a note, 1 holds it.
+    from before are deleted. A primer comes first in the MIDI files. They are in `key`; pictures and
+    reward are in C, as the model composes. They read swapped events unswapped: 0 ends a note, 1
+    holds it.
     """
     events = _events(made)
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,13 +133,13 @@ def render(
     for number, composition in enumerate(events, start=1):
         heard = composition if primer is None else np.concatenate([primer, composition])
         files.append(folder / f"composition{number}.mid")
-        _write(heard, files[-1], notes, wav=wav)
-    scores = jax.device_get(theory.score_composition(events, PARAMS))
+        _write(heard, files[-1], notes, wav=wav, transpose=KEYS[key])
+    scores = _score(events)
     return Composed(
         events=events,
         scores=scores,
         files=files,
-        pictures=_draw(events, folder, notes, primer, title),
+        pictures=_draw(events, scores, folder, notes, primer, title),
         table=_table(files, scores),
     )
 
@@ -134,17 +152,33 @@ def _events(made: Compositions) -> np.ndarray:
     return np.asarray(made.events)
 
 
-def _write(events: np.ndarray, path: Path, notes: Notes, *, wav: bool = False) -> None:
+def _write(
+    events: np.ndarray, path: Path, notes: Notes, *, wav: bool = False, transpose: int = 0
+) -> None:
     """Write a composition int [T] as a MIDI file, and if asked as sound beside it."""
     heard = swap_specials(events) if notes[SWAPPED] else events
-    transpose = SHARP if notes[SWAPPED] else 0
+    transpose += SHARP if notes[SWAPPED] else 0
     write_melody(heard, path, transpose=transpose)
     if wav:
         write_wav(heard, path.with_suffix(".wav"), transpose=transpose)
 
 
+def _score(events: np.ndarray) -> dict[str, np.ndarray]:
+    """The parts of the reward of compositions [N, T]; long ones section by section."""
+    number, length = events.shape
+    section = min(length, SECTION)
+    pieces = events.reshape(-1, section)
+    scores = jax.device_get(theory.score_composition(pieces, replace(PARAMS, length=section)))
+    return {name: parts.reshape(number, length) for name, parts in scores.items()}
+
+
 def _draw(
-    events: np.ndarray, folder: Path, notes: Notes, primer: Events | None, title: str
+    events: np.ndarray,
+    scores: Mapping[str, np.ndarray],
+    folder: Path,
+    notes: Notes,
+    primer: Events | None,
+    title: str,
 ) -> list[Path]:
     """Draw compositions [N, T], a few to a picture; return the pictures."""
     captions = []
@@ -167,6 +201,7 @@ def _draw(
             title=title,
             caption=" ".join(captions),
             first=start + 1,
+            scores={name: parts[start : start + TO_A_PICTURE] for name, parts in scores.items()},
         )
         paths.append(path)
     return paths
@@ -185,6 +220,27 @@ def _table(files: list[Path], scores: Mapping[str, np.ndarray]) -> Table:
     return Table(titles, rows, frozenset(titles[1:]))
 
 
+def of_bars(bars: int) -> Domain:
+    """Return melodies of so many bars; the reward takes each section of eight bars for a piece.
+
+    Raises:
+      ConfigError: the number is none of `BARS`.
+    """
+    if bars not in BARS:
+        raise ConfigError(f"--bars {bars}: choose from {', '.join(map(str, BARS))}.")
+    length = BAR * bars
+    params = replace(PARAMS, length=min(length, SECTION))
+    return replace(MELODIES, environment=Environment(theory.reset, _step, params), length=length)
+
+
+def _step(key: Any, state: Any, action: Any, params: theory.MusicParams) -> tuple[Any, ...]:
+    """A step of the environment, which begins a new piece where one ends."""
+    event, after, reward, done, info = theory.step_env(key, state, action, params)
+    _, empty = theory.reset(key, params)
+    state = jax.tree.map(lambda old, new: jnp.where(done, new, old), after, empty)
+    return event, state, reward, jnp.zeros_like(done), info
+
+
 MELODIES = Domain(
     name="melodies",
     num_events=NUM_EVENTS,
@@ -194,4 +250,6 @@ MELODIES = Domain(
     write=write,
     read_primer=read_lead,
     render=render,
+    of_bars=of_bars,
+    keys=tuple(KEYS),
 )

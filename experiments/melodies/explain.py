@@ -72,7 +72,7 @@ def _finding(number: int, finding: Finding, records: Sequence[Record]) -> list[s
     for runs in finding.runs:
         group = runs.among(records)
         lines.append([runs.label, *(value_of(group, metric) for metric in finding.metrics)])
-    heads = [metric.partition("/")[2].replace("_", " ") for metric in finding.metrics]
+    heads = [metric.replace("/", ": ").replace("_", " ") for metric in finding.metrics]
     titles = ("runs", *heads)
     commands = "".join(f"    {runs.command}\n" for runs in finding.runs)
     return [

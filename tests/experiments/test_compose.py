@@ -1,7 +1,10 @@
 """`compose`: MIDI files, sound and pictures of a finished run's model, and what can go wrong."""
 
+import dataclasses
 import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +16,18 @@ from common.error import ConfigError
 from common.melody import decode_events, swap_specials
 from common.midi import read_melody, write_melody
 from common.plot import LARGEST_BYTES
-from common.record import DataUsed
+from common.record import DataUsed, read_record, write_record
 from experiments import trained
 from experiments.cli import main
 from experiments.compose import compose
-from experiments.melodies.domain import MELODIES
+from experiments.melodies.domain import MELODIES, PARAMS
 from tutor.config import SequenceModelConfig
 from tutor.evaluation import Policy
 from tutor.music.theory import score_composition
 
 MODEL = SequenceModelConfig(units=8, initial_range=1.0)
 DATA = DataUsed("none", "1.0.0", None, {}, {})
+RESULTS = Path(__file__).parents[2] / "results"
 PRIMER = [14, 1, 16, 0, 18, 1, 0, 21]
 
 
@@ -227,7 +231,7 @@ def test_a_model_of_another_vocabulary_or_core(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["r", "-n", "0"], ["r", "-n", "101"], ["r", "-n", "x"], ["r", "--seed", "-1"]]
+    "arguments", [["r", "-n", "0"], ["r", "-n", "101"], ["r", "-n", "x"], ["r", "--seed", "-1"]]
 )
 def test_what_argparse_refuses_exits_with_2(capsys, arguments):
     code, _, error = answer(capsys, *arguments)
@@ -268,3 +272,59 @@ def test_compositions_keep_out_of_the_folders_of_a_run(capsys, tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     for folder in (run / "compositions", run / "mine", tmp_path / "elsewhere"):
         assert answer(capsys, run, "-n", 1, "--out", folder)[0] == 0
+
+
+def test_length_key_and_temperature(capsys, run, tmp_path):
+    plain, high, long = (tmp_path / name for name in ("plain", "high", "long"))
+    assert answer(capsys, run, "-n", 1, "--out", plain)[0] == 0
+    assert answer(capsys, run, "-n", 1, "--out", high, "--key", "Eb")[0] == 0
+    up = [(start, end, pitch + 3) for start, end, pitch in sounding(plain / "composition1.mid")]
+    assert sounding(high / "composition1.mid") == up
+    assert answer(capsys, run, "-n", 2, "--out", long, "--bars", 16)[0] == 0
+    assert read_melody(long / "composition2.mid").shape == (256,)
+    cold = compose(run, tmp_path / "cold", count=4, temperature=1e-4)
+    assert len({tuple(events[4:]) for events in cold.events}) < 4  # nearly always the likeliest
+    assert not np.array_equal(cold.events, compose(run, plain, count=4).events)
+
+
+def test_long_pieces_are_scored_in_sections_of_eight_bars(run, tmp_path):
+    made = compose(run, tmp_path, count=2, bars=16)
+    halves = score_composition(made.events.reshape(4, 128), replace(PARAMS, length=128))
+    np.testing.assert_array_equal(made.scores["total"], np.reshape(halves["total"], (2, 256)))
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--bars", 3], "--bars 3: choose from 1, 2, 4, 8, 16"),
+        (["--key", "H"], "--key H: melodies: choose from C, Db"),
+        (["--temperature", 0], "choose a number above 0"),
+    ],
+)
+def test_what_can_not_be_composed(capsys, run, tmp_path, option, words):
+    code, _, error = answer(capsys, run, "--out", tmp_path, *option)
+    assert code == 2
+    assert words in error
+
+
+def test_the_last_part_of_a_run_composes(run, tmp_path):
+    """As of the quickstart: the model lies in a folder of a part."""
+    for part in ("a_tutor", "note_rnn"):
+        shutil.copytree(run / trained.FOLDER, tmp_path / part / trained.FOLDER)
+    assert trained.find(tmp_path) == tmp_path / "note_rnn"  # without a record the last by name
+    made = {"parameters": {"rhn": 1, "note_rnn": 2, "a_tutor": 3}}
+    old = read_record(RESULTS / "quickstart/cpu/seed0/record.json")
+    write_record(dataclasses.replace(old, **made), tmp_path)
+    assert trained.find(tmp_path) == tmp_path / "a_tutor"
+    assert len(compose(tmp_path, tmp_path / "compositions", count=1).files) == 1
+
+
+def test_without_a_run_one_is_trained_once_and_kept(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("experiments.cli.composer", lambda: ("note_rnn", "smoke"))
+    code, out, error = answer(capsys, "-n", 1)
+    kept = Path("runs/note_rnn/smoke/seed0")
+    assert code == 0
+    assert "trains a model to compose with first, about 1 minutes" in error
+    assert str(kept / "compositions") in out
+    assert answer(capsys, "-n", 1)[2].count("trains") == 0

@@ -93,6 +93,7 @@ def draw_piano_roll(
     title: str = "",
     caption: str = "",
     first: int = 1,
+    scores: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
     """Draw compositions into a PNG file, a panel each.
 
@@ -104,6 +105,8 @@ def draw_piano_roll(
       title: a line above the picture.
       caption: a line beneath it.
       first: the first composition's number.
+      scores: parts of the reward [N, T] and "total", where the compositions are longer than
+        `params.length` and were scored in some other way.
 
     Returns:
       The file's path.
@@ -113,7 +116,8 @@ def draw_piano_roll(
       TypeError: the events aren't integers.
       ValueError: there are too many, or one is outside 0..37.
     """
-    scores = jax.device_get(score_composition(events, params))
+    if scores is None:
+        scores = jax.device_get(score_composition(events, params))
     violations = find_violations({rule.name: scores[rule.name] for rule in params.rules})
     lead = [] if primer is None else list(primer)
     shown = min(len(lead), SHOWN_PRIMER)
