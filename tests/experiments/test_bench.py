@@ -7,6 +7,7 @@ from experiments.cli import main
 from experiments.melodies import bench as melodies
 
 
+@pytest.mark.slow
 def test_the_tutor_benchmark_prints_one_flat_object_of_numbers(monkeypatch, capsys):
     monkeypatch.setattr(melodies, "COMPOSITIONS", 100)
     monkeypatch.setattr(melodies, "SETTINGS", ("vectorised",))

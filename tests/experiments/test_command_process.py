@@ -175,6 +175,7 @@ def test_no_home_directory(command, tmp_path, capsys, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_entries_of_the_compilation_cache_that_cannot_be_read_are_replaced(tmp_path):
     code = (
         "import sys; from pathlib import Path; from common import device\n"

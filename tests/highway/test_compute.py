@@ -39,7 +39,14 @@ def test_the_chosen_way_is_compiled(compute):
 
 @pytest.mark.parametrize(
     ("compute", "core"),
-    [(way, "rhn") for way in WAYS] + [(WAYS[0], "dt_rnn"), (WAYS[0], "dts_rnn")],
+    [
+        (WAYS[0], "rhn"),
+        pytest.param(WAYS[1], "rhn", marks=pytest.mark.slow),
+        pytest.param(WAYS[2], "rhn", marks=pytest.mark.slow),
+        (WAYS[3], "rhn"),
+        (WAYS[0], "dt_rnn"),
+        pytest.param(WAYS[0], "dts_rnn", marks=pytest.mark.slow),
+    ],
 )
 def test_training_is_that_of_the_scan_up_to_rounding(compute, core):
     ends = []

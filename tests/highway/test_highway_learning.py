@@ -35,7 +35,12 @@ def make_learner(config, vocabulary, windows_per_epoch, tokens=None):
 # The entropy of single characters of this text is 3.3 nats: below it, the model uses its memory.
 @pytest.mark.parametrize(
     ("core", "rate", "loss"),
-    [("rhn", 0.5, 2.5), ("dt_rnn", 0.2, 2.7), ("dts_rnn", 0.2, 2.6), ("lstm", 0.5, 2.5)],
+    [
+        ("rhn", 0.5, 2.5),
+        pytest.param("dt_rnn", 0.2, 2.7, marks=pytest.mark.slow),
+        ("dts_rnn", 0.2, 2.6),
+        pytest.param("lstm", 0.5, 2.5, marks=pytest.mark.slow),
+    ],
 )
 def test_the_loss_falls_on_real_text_and_every_parameter_moves(shakespeare, core, rate, loss):
     vocabulary = len(shakespeare.vocabulary)

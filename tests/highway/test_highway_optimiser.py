@@ -31,7 +31,7 @@ def test_clipping_by_a_norm_that_is_known_is_optaxs_own(length):
     np.testing.assert_allclose(told["a"], gradient["a"] / 10, rtol=1e-6)
 
 
-@pytest.mark.parametrize("clip_norm", [0.5, 1e6])
+@pytest.mark.parametrize("clip_norm", [0.5, pytest.param(1e6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["sgd", "adam"])
 def test_an_update_is_optaxs_own_with_the_costs_gradient(kind, clip_norm):
     """Weight decay is among what is clipped, what moments are taken of, and what is reported."""

@@ -51,6 +51,7 @@ def test_the_learners_updates_are_the_public_one():
     assert float(after.totals.loss) == pytest.approx(sum(losses), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_an_update_takes_any_optimiser_and_no_masks():
     learner = learner_of()
     state = learner.initial_state(0)

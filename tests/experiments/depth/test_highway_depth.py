@@ -47,6 +47,7 @@ def test_it_leaves_pictures_members_and_findings(done):
     assert "| highway 10 |" in (path / "findings.txt").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_measured_again_to_the_same(done):
     before = record(done, NAME)
     (folder(done, NAME) / "record.json").unlink()

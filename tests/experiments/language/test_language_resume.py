@@ -14,7 +14,10 @@ from common import training
 from common.interrupt import Interrupt
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+)
 def test_a_signal_saves_and_the_same_command_continues(tmp_path, done, number, code):
     arguments = ["--set", *SMALL]
     process = start(tmp_path, *arguments)
@@ -28,6 +31,7 @@ def test_a_signal_saves_and_the_same_command_continues(tmp_path, done, number, c
     assert result(record(tmp_path)) == result(record(done))
 
 
+@pytest.mark.slow
 def test_40_updates_are_17_and_a_stop_and_23_more(tmp_path, monkeypatch):
     """Bit for bit, parameters and all, with dropout on, through a checkpoint on disk."""
     forty = ["data.train_tokens=4020", "data.evaluation_tokens=600", "train.report_every=8"]

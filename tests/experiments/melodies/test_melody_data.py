@@ -67,6 +67,7 @@ def test_a_finished_run_is_not_shown_for_other_files(tmp_path, capsys):
     assert record(out, "note_rnn").data != made.data
 
 
+@pytest.mark.slow
 def test_a_run_without_its_data_written_down_continues(tmp_path, stopped):
     """As those of before have it."""
     stopped(tmp_path, "note_rnn", "--set", *LITTLE)

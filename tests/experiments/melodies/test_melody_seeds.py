@@ -73,6 +73,7 @@ def test_one_that_began_alone_goes_on_alone(tmp_path, little, stopped, capsys):
     assert halves(tmp_path) == {"seed1: 2", "seed0: 1"}
 
 
+@pytest.mark.slow
 def test_a_fresh_start_of_both_that_fails_brings_both_back(tmp_path, little, capsys):
     assert tune(tmp_path, little, "--seeds", "0", "1") == 0
     made = [record(tmp_path, Q, seed) for seed in (0, 1)]
@@ -113,7 +114,7 @@ def test_two_tutors_that_need_the_same_note_rnn(tmp_path):
     assert len(sessions) == 1
 
 
-@pytest.mark.parametrize("number", [2, 15])
+@pytest.mark.parametrize("number", [pytest.param(2, marks=pytest.mark.slow), 15])
 def test_one_that_waits_says_so_once_and_can_be_stopped(tmp_path, number):
     here = folder(tmp_path, "note_rnn")
     with RunDirectory(here):

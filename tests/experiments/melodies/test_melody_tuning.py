@@ -72,7 +72,7 @@ def test_a_seed_alone_is_the_same_seed_in_company(tuned, note_rnn, tmp_path):
     assert gap < 0.1 * abs(alone["composed/reward"] - other["composed/reward"])
 
 
-@pytest.mark.parametrize("method", ["psi", "rl_only"])
+@pytest.mark.parametrize("method", ["psi", pytest.param("rl_only", marks=pytest.mark.slow)])
 def test_a_given_note_rnn_is_tuned_by_each_method(tmp_path, note_rnn, method):
     before = (note_rnn / "record.json").stat().st_mtime_ns
     assert tune(tmp_path, method, note_rnn) == 0
@@ -115,6 +115,7 @@ def test_the_final_compositions_are_those_of_the_tuned_policy(tuned):
         assert found[0] != pytest.approx(found[1], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_each_evaluation_draws_anew(tmp_path, note_rnn):
     """Of a policy that stays as it is, so that only the random keys differ."""
     assert tune(tmp_path, "q", note_rnn, "learn.learning_rate=1e-30") == 0

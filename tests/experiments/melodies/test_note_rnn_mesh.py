@@ -42,7 +42,10 @@ def test_refusals(tmp_path, capsys):
     assert "write data=N" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("kernel", "given"), [("jax", []), ("scan", ["--kernel", "scan"])])
+@pytest.mark.parametrize(
+    ("kernel", "given"),
+    [pytest.param("jax", [], marks=pytest.mark.slow), ("scan", ["--kernel", "scan"])],
+)
 def test_how_it_is_computed_is_recorded(tmp_path, kernel, given):
     assert run(tmp_path, "note_rnn", *given, "--set", *LITTLE) == 0
     assert record(tmp_path, "note_rnn").device["kernel"] == kernel
