@@ -14,7 +14,7 @@ from common.error import ConfigError
 
 if TYPE_CHECKING:
     from common.datasets.builder import Builder
-    from common.datasets.corpus import ChoraleSet, Corpus, ImageSet, MelodySet
+    from common.datasets.corpus import ChoraleSet, Corpus, ImageSet, MelodySet, MoleculeSet
 
 __all__ = [
     "DATASETS",
@@ -24,6 +24,7 @@ __all__ = [
     "DatasetStatus",
     "ImageSet",
     "MelodySet",
+    "MoleculeSet",
     "Verification",
     "default_cache_dir",
     "load",
@@ -34,7 +35,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Return what a dataset is once loaded, a class, importing NumPy only when one is asked for."""
-    if name in ("Corpus", "ChoraleSet", "ImageSet", "MelodySet"):
+    if name in ("Corpus", "ChoraleSet", "ImageSet", "MelodySet", "MoleculeSet"):
         return getattr(importlib.import_module("common.datasets.corpus"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -76,7 +77,7 @@ def load(
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
     download: bool = True,
-) -> "Corpus | ChoraleSet | ImageSet | MelodySet":
+) -> "Corpus | ChoraleSet | ImageSet | MelodySet | MoleculeSet":
     """Load a dataset, preparing it first if this machine hasn't yet.
 
     Args:

@@ -15,7 +15,15 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 
-from common.datasets.corpus import ChoraleSet, Corpus, Images, ImageSet, Level, MelodySet
+from common.datasets.corpus import (
+    ChoraleSet,
+    Corpus,
+    Images,
+    ImageSet,
+    Level,
+    MelodySet,
+    MoleculeSet,
+)
 from common.datasets.source import Location, Sources, check_by_hand, collect, locate
 from common.datasets.stream import TokenStreams
 from common.error import DataError
@@ -123,7 +131,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC):
         """
 
     @abc.abstractmethod
-    def read(self) -> Corpus | ChoraleSet | ImageSet | MelodySet:
+    def read(self) -> Corpus | ChoraleSet | ImageSet | MelodySet | MoleculeSet:
         """Load the prepared data into memory."""
 
     def build(self, scratch_dir: Path) -> None:

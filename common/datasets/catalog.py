@@ -122,6 +122,24 @@ _ENTRIES = (
         builder="common.datasets.chorale_melodies:ChoraleMelodies",
     ),
     DatasetInfo(
+        name="moses_sample",
+        title="MOSES, a sample of 50,000 molecules as SMILES",
+        source_files=(),
+        ships=True,
+        how_to_get="Comes with the package.",
+        builder="common.datasets.moses:MosesSample",
+    ),
+    DatasetInfo(
+        name="moses",
+        title="MOSES, 1,936,962 molecules as SMILES",
+        source_files=("train.csv.gz", "test.csv.gz", "test_scaffolds.csv.gz"),
+        ships=False,
+        how_to_get="Found in the package molsets where that is installed, else downloaded from"
+        " github.com/molecularsets/moses\n(12.9 MB), or bring the three files of its folder"
+        " moses/dataset/data yourself.",
+        builder="common.datasets.moses:Moses",
+    ),
+    DatasetInfo(
         name="mnist",
         title="MNIST, 70,000 handwritten digits of 28 × 28 pixels",
         source_files=(

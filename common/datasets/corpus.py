@@ -1,4 +1,4 @@
-"""What loading a dataset returns: a token stream, or a set of chorales, melodies or images."""
+"""What loading a dataset returns: tokens, or a set of chorales, melodies, molecules or images."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -140,6 +140,21 @@ class MelodySet:
     """How many tunes were found, kept, and left out for which reason."""
     skipped: tuple[str, ...] = ()
     """`name: reason: details` of each source that gave no melody."""
+
+
+@dataclass(frozen=True, eq=False)
+class MoleculeSet:
+    """Molecules as SMILES, in the parts of the MOSES benchmark."""
+
+    name: str
+    version: str
+    train: tuple[str, ...]
+    valid: tuple[str, ...]
+    test: tuple[str, ...]
+    test_scaffolds: tuple[str, ...]
+    """Molecules with scaffolds that no other split has."""
+    checksums: dict[str, str]
+    """Source file → sha256."""
 
 
 class Images(NamedTuple):
