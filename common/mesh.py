@@ -1,4 +1,4 @@
-"""Several devices for one training: a batch divided among them, or members dealt to them."""
+"""Several devices for one training: a batch divided among them."""
 
 from collections.abc import Callable
 from typing import Any

@@ -2,8 +2,8 @@
 
 A learner's update refuses results that aren't finite and notes in `diverged_at` where that was;
 `advance` repeats it until enough is done or nobody is left. A `Population` runs several members of
-one learner (seeds, learning rates) as one program under vmap, and is itself a
-`common.training.Learner`.
+one learner (seeds, learning rates) as one program under vmap, or each by itself in threads, and is
+itself a `common.training.Learner`.
 """
 
 import abc

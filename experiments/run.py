@@ -260,7 +260,7 @@ def _computed(compute: Compute) -> dict[str, Any]:
 
         library = kernel.load()
         assert library is not None
-        told |= {"kernel_level": library.level, "kernel_threads": device.cores()}
+        told |= {"kernel_level": library.level, "kernel_threads": kernel.cores()}
     return told
 
 

@@ -4,6 +4,7 @@ Srivastava, Greff, Schmidhuber, "Highway Networks", 2015: deep and narrow networ
 handwritten digits.
 """
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ from common.population import apply_finite, is_finite, zero_totals
 from common.recurrent import masked_product
 from highway.config import FeedForwardConfig, NetworkSearchConfig
 from highway.gates import CLOSED, TRANSFORM
+from highway.size import nearest_width
 
 
 class Network(NamedTuple):
@@ -88,15 +90,9 @@ def parameter_count(config: FeedForwardConfig, pixels: int, classes: int) -> int
 
 def units_nearest(config: FeedForwardConfig, pixels: int, classes: int, count: int) -> int:
     """Find the width with which a network comes nearest to a number of parameters."""
-
-    def miss(units: int) -> int:
-        one = FeedForwardConfig(config.kind, config.layers, units)
-        return abs(parameter_count(one, pixels, classes) - count)
-
-    units = 1
-    while miss(units + 1) < miss(units):
-        units += 1
-    return units
+    return nearest_width(
+        lambda units: parameter_count(replace(config, units=units), pixels, classes), count
+    )
 
 
 def draw_setting(key: jax.Array, search: NetworkSearchConfig) -> Setting:

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from common import device
 from common.datasets import default_cache_dir
 
 SOURCE = Path(__file__).parent / "cpu"
@@ -154,12 +155,10 @@ def takes(arrays: Any) -> bool:
 
 
 def cores() -> int:
-    """How many cores this process may use; $NPROC says it to XLA as well."""
+    """Return in how many threads the kernel works: $NPROC, which XLA heeds too, or the cores."""
     if (told := os.environ.get("NPROC", "")).isdecimal() and int(told) > 0:
         return int(told)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return device.cores()
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 """How many parameters a model has and what it needs, counted without building it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from common.error import ConfigError
@@ -57,6 +57,14 @@ def units_for_budget(config: ModelConfig, vocabulary_size: int, budget: int, mul
     return units
 
 
+def nearest_width(count: Callable[[int], int], wanted: int) -> int:
+    """Find the width whose count, which grows with it, comes nearest to the one wanted."""
+    width = 1
+    while abs(count(width + 1) - wanted) < abs(count(width) - wanted):
+        width += 1
+    return width
+
+
 def roll_parameter_count(config: ModelConfig, keys: int) -> int:
     """Count the trainable parameters of a `highway.roll_model.RollModel` of so many keys."""
     return _core_count(config, keys) + (config.units + 1) * keys
@@ -79,10 +87,8 @@ def equal_roll_models(models: Sequence[ModelConfig], keys: int, budget: int) -> 
         return roll_parameter_count(model, keys)
 
     def nearest(model: ModelConfig, wanted: int) -> ModelConfig:
-        low = replace(model, units=1)
-        while count(wider := replace(low, units=low.units + 1)) <= wanted:
-            low = wider
-        return min(low, wider, key=lambda one: abs(count(one) - wanted))
+        units = nearest_width(lambda units: count(replace(model, units=units)), wanted)
+        return replace(model, units=units)
 
     def spread(found: list[ModelConfig]) -> float:
         return max(map(count, found)) / min(map(count, found)) - 1
@@ -128,14 +134,9 @@ def units_nearest(config: ModelConfig, vocabulary_size: int, count: int) -> int:
       vocabulary_size: of the model.
       count: of parameters.
     """
-
-    def miss(units: int) -> int:
-        return abs(parameter_count(replace(config, units=units), vocabulary_size) - count)
-
-    units = 1
-    while miss(units + 1) < miss(units):
-        units += 1
-    return units
+    return nearest_width(
+        lambda units: parameter_count(replace(config, units=units), vocabulary_size), count
+    )
 
 
 def _core_count(config: ModelConfig, inputs: int) -> int:

@@ -60,6 +60,7 @@ def update(
     def loss(trained: Any) -> jax.Array:
         params, prior = trained if leaks else (trained, None)
         model = nnx.merge(graph, params)
+        # Unrolled over one event: a core may have a faster backward pass there than for a step.
         _, values_tm1 = model.unroll(batch.policy_before, batch.observation[:, None])
         q_tm1 = values_tm1[:, 0]
         log_prior_t = batch.log_prior if values.log_prior is None else values.log_prior

@@ -14,7 +14,7 @@ from common.error import ConfigError
 
 if TYPE_CHECKING:
     from common.datasets.builder import Builder
-    from common.datasets.corpus import ChoraleSet, Corpus, ImageSet, MelodySet, MoleculeSet
+    from common.datasets.corpus import ChoraleSet, Corpus, Dataset, ImageSet, MelodySet, MoleculeSet
 
 __all__ = [
     "DATASETS",
@@ -77,7 +77,7 @@ def load(
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
     download: bool = True,
-) -> "Corpus | ChoraleSet | ImageSet | MelodySet | MoleculeSet":
+) -> "Dataset":
     """Load a dataset, preparing it first if this machine hasn't yet.
 
     Args:

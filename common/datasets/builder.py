@@ -18,11 +18,10 @@ from absl import logging as absl_logging
 from common.datasets.corpus import (
     ChoraleSet,
     Corpus,
+    Dataset,
     Images,
     ImageSet,
     Level,
-    MelodySet,
-    MoleculeSet,
 )
 from common.datasets.source import Location, Sources, check_by_hand, collect, locate
 from common.datasets.stream import TokenStreams
@@ -131,7 +130,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC):
         """
 
     @abc.abstractmethod
-    def read(self) -> Corpus | ChoraleSet | ImageSet | MelodySet | MoleculeSet:
+    def read(self) -> Dataset:
         """Load the prepared data into memory."""
 
     def build(self, scratch_dir: Path) -> None:

@@ -183,6 +183,10 @@ class ImageSet:
     """Source file → sha256, as checked when the data was prepared."""
 
 
+Dataset = Corpus | ChoraleSet | ImageSet | MelodySet | MoleculeSet
+"""What loading a dataset returns."""
+
+
 def words(text: str) -> list[str]:
     """Split text at white space, with `<eos>` for each newline."""
     return text.replace("\n", f" {END_OF_SENTENCE} ").split()

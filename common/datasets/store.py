@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from common.datasets.builder import Builder
 from common.datasets.catalog import DatasetStatus, Verification
-from common.datasets.corpus import ChoraleSet, Corpus, ImageSet, MelodySet, MoleculeSet
+from common.datasets.corpus import Dataset
 from common.datasets.source import sha256_of
 from common.error import DataError
 
@@ -30,9 +30,7 @@ _DISK_TROUBLES = [
 ]
 
 
-def load(
-    builder: type[Builder], data_dir: Path | None, cache_dir: Path, download: bool
-) -> Corpus | ChoraleSet | ImageSet | MelodySet | MoleculeSet:
+def load(builder: type[Builder], data_dir: Path | None, cache_dir: Path, download: bool) -> Dataset:
     """Read a dataset, preparing it first if it isn't in the cache.
 
     Args:

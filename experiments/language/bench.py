@@ -2,14 +2,11 @@
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +22,7 @@ from experiments import bench
 from experiments.registry import find
 from highway import kernel
 from highway.config import LanguageModelConfig
-from highway.learner import LanguageModelLearner, TrainState
+from highway.learner import LanguageModelLearner
 
 SIZES: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "ptb": ("rhn_penn_treebank_depth10_tied", 10_000, ()),
@@ -117,7 +114,7 @@ def _has_kernel() -> bool:
     return jax.default_backend() == "cpu" and kernel.load() is not None
 
 
-def _peers(config: LanguageModelConfig, vocabulary: int) -> dict[str, Any]:
+def _peers(config: LanguageModelConfig, vocabulary: int) -> dict[str, bench.Training]:
     """Trainings in PyTorch by the names of what is measured of them.
 
     Raises:
@@ -135,56 +132,27 @@ def _peers(config: LanguageModelConfig, vocabulary: int) -> dict[str, Any]:
     }
 
 
-@dataclass
-class _Training:
-    """A training under way, a piece at a time."""
-
-    learner: LanguageModelLearner
-    state: TrainState
-    stride: int = 1
-
-    def piece(self) -> float:
-        """Return the seconds of an update, over one piece of them."""
-        stop = int(self.state.step) + self.stride
-
-        def work() -> Any:
-            self.state = self.learner.advance(self.state, stop)
-            return self.state.step
-
-        return bench.seconds_of(work) / self.stride
-
-
 def _measure(
     config: LanguageModelConfig,
     vocabulary: int,
     ways: dict[str, Compute],
     seconds: float,
-    peers: dict[str, Any],
+    peers: dict[str, bench.Training],
 ) -> list[tuple[str, float]]:
     """Names and numbers of one size."""
-    trainings: dict[str, Any] = {}
+    trainings = {name: _training(config, vocabulary, way) for name, way in ways.items()} | peers
     found = []
-    for name, way in ways.items():
-        one = trainings[name] = _training(config, vocabulary, way)
-        first, then = one.piece(), one.piece()
-        one.stride = max(1, round(seconds / then))
-        found.append((f"{name}compile_seconds", first - then))
-    for name, one in peers.items():
-        one.piece()
-        one.stride = max(1, round(seconds / one.piece()))
-        trainings[name] = one
+    for name, training in trainings.items():
+        compiling = training.warm_up(seconds)
+        if name in ways:
+            found.append((f"{name}compile_seconds", compiling))
     products = _Products(config, vocabulary)
     products.seconds()  # compiles
-    pieces: dict[str, list[float]] = {name: [] for name in trainings}
-    bounds = []
-    for _ in range(bench.PIECES):
-        for name, one in trainings.items():
-            pieces[name].append(one.piece())
-        bounds.append(products.seconds())
-    words, bound = config.train.batch_size * config.train.steps, statistics.median(bounds)
+    works = {name: training.piece for name, training in trainings.items()}
+    took = bench.in_turns(works | {"products": products.seconds})
+    words, bound = config.train.batch_size * config.train.steps, took.pop("products")
     found.append(("matmul_bound_words_per_second", words / bound))
-    for name, took in pieces.items():
-        update = statistics.median(took)
+    for name, update in took.items():
         found += [
             (f"{name}words_per_second", words / update),
             (f"{name}fraction_of_matmul_bound", bound / update),
@@ -192,14 +160,14 @@ def _measure(
     return found
 
 
-def _training(config: LanguageModelConfig, vocabulary: int, way: Compute) -> _Training:
+def _training(config: LanguageModelConfig, vocabulary: int, way: Compute) -> bench.Training:
     """A training on random words."""
     train = config.train
     count = train.batch_size * (4 * train.steps + 1)
     tokens = np.random.default_rng(0).integers(0, vocabulary, count).astype(np.int32)
     windows = make_windows(tokens, train.batch_size, train.steps, split="train")
     learner = LanguageModelLearner(config, vocabulary, windows, way)
-    return _Training(learner, learner.initial_state(0))
+    return bench.LearnerTraining(learner, learner.initial_state(0))
 
 
 class _Products:

@@ -4,12 +4,11 @@ An RHN language model with tied embedding and coupled gates, one window of trunc
 back-propagation after the other. PyTorch is an extra that nothing else needs.
 """
 
-import time
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from experiments.bench import Training
 from highway.config import LanguageModelConfig
 
 
@@ -80,11 +79,8 @@ class _Model(nn.Module):
                 layer.weight.grad = errors.T @ xs
 
 
-class TorchTraining:
-    """A training under way, a piece at a time."""
-
-    stride = 1
-    """Updates in a piece."""
+class TorchTraining(Training):
+    """A training under way."""
 
     def __init__(self, config: LanguageModelConfig, vocabulary: int, *, deferred: bool):
         """Make model and data; `deferred` takes a layer's weight gradient as one product."""
@@ -110,12 +106,10 @@ class TorchTraining:
         self.state = state.detach()
         return loss.item()
 
-    def piece(self) -> float:
-        """Return the seconds of an update, over `stride` of them."""
-        begin = time.perf_counter()
-        for _ in range(self.stride):
+    def advance(self, steps: int) -> None:
+        """Do so many updates."""
+        for _ in range(steps):
             self.update()
-        return (time.perf_counter() - begin) / self.stride
 
 
 def _mask(rate: float, *shape: int) -> Tensor:

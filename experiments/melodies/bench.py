@@ -1,9 +1,7 @@
 """Measures the speed of learning melodies, of tuning and of composing them."""
 
-import statistics
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import jax
 import numpy as np
@@ -13,7 +11,6 @@ from common import device
 from common.compute import SCAN, Compute
 from common.mesh import make_mesh
 from common.population import Population
-from common.training import Learner
 from experiments import bench
 from experiments.melodies.domain import MELODIES
 from experiments.registry import find
@@ -27,22 +24,6 @@ SETTINGS = ("original", "vectorised")
 """Presets whose loops are measured."""
 SEEDS = 3
 COMPOSITIONS = 20_000
-
-
-@dataclass
-class _Training:
-    """One that goes on from measurement to measurement."""
-
-    learner: Learner
-    state: Any
-    round_steps: int = 1
-
-    def advance(self, steps: int) -> None:
-        """Do `steps` more."""
-        stop = int(self.state.step) + steps
-        self.state = jax.block_until_ready(self.learner.advance(self.state, stop))
-        if int(self.state.step) != stop:
-            raise RuntimeError("an update wasn't finite: what was measured is no training")
 
 
 def tutor(seconds: float) -> dict[str, float]:
@@ -73,7 +54,7 @@ def tutor(seconds: float) -> dict[str, float]:
             "several": _tuning(learn, SEEDS, Compute("jax"), seconds),
             "scan": _tuning(learn, 1, SCAN, seconds),
         }
-        speeds = _interleaved(trainings, seconds)
+        speeds = _speeds(trainings, seconds)
         measured |= {
             f"{setting}/steps_per_second": speeds["one"],
             f"{setting}/updates_per_second": speeds["one"] / learn.update_every,
@@ -117,7 +98,7 @@ def note_rnn(seconds: float) -> dict[str, float]:
         name: _prior_training(mesh, SCAN if name == "plain_" else Compute("jax"))
         for name, mesh in ways.items()
     }
-    speeds = _interleaved(trainings, seconds)
+    speeds = _speeds(trainings, seconds)
     measured = {f"{way}updates_per_second": speed for way, speed in speeds.items()}
     paper: NoteRNNConfig = find("note_rnn").preset("paper").config
     arithmetic = speeds[""] * _flops_per_prior_update(paper.prior)
@@ -130,13 +111,12 @@ def note_rnn(seconds: float) -> dict[str, float]:
     }
 
 
-def _prior_training(mesh: Mesh | None, compute: Compute) -> _Training:
+def _prior_training(mesh: Mesh | None, compute: Compute) -> bench.LearnerTraining:
     """Learning random melodies by the preset's settings, but a rate that can't diverge."""
     config: NoteRNNConfig = find("note_rnn").preset("paper").config
     random = np.random.default_rng(0)
     melodies = [random.integers(0, MELODIES.num_events, 200).astype(np.int32) for _ in range(100)]
     model = config.model
-
     learner = PriorLearner(
         replace(config.prior, learning_rate=1e-3),
         MELODIES.num_events,
@@ -145,23 +125,15 @@ def _prior_training(mesh: Mesh | None, compute: Compute) -> _Training:
         initial_range=model.initial_range,
         mesh=mesh,
     )
-    return _Training(learner, learner.initial_state(0))
+    return bench.LearnerTraining(learner, learner.initial_state(0))
 
 
-def _interleaved(trainings: dict[str, _Training], seconds: float) -> dict[str, float]:
-    """Steps a second of each training: medians of pieces of `seconds` measured in turns."""
-    strides: dict[str, int] = {}
-    speeds: dict[str, list[float]] = {}
-    for name, training in trainings.items():
-        training.advance(training.round_steps)  # compiles
-        took = bench.seconds_of(partial(training.advance, training.round_steps))
-        strides[name] = training.round_steps * max(1, round(seconds / took))
-        speeds[name] = []
-    for _ in range(bench.PIECES):
-        for name, training in trainings.items():
-            took = bench.seconds_of(partial(training.advance, strides[name]))
-            speeds[name].append(strides[name] / took)
-    return {name: statistics.median(each) for name, each in speeds.items()}
+def _speeds(trainings: dict[str, bench.LearnerTraining], seconds: float) -> dict[str, float]:
+    """Steps a second of each training, in pieces of about `seconds`."""
+    for training in trainings.values():
+        training.warm_up(seconds)
+    found = bench.in_turns({name: training.piece for name, training in trainings.items()})
+    return {name: 1 / took for name, took in found.items()}
 
 
 def _flops_per_prior_update(config: PriorConfig) -> float:
@@ -170,7 +142,9 @@ def _flops_per_prior_update(config: PriorConfig) -> float:
     return 3 * config.batch_size * config.steps * 2.0 * (4 * units * units + units * events)
 
 
-def _tuning(config: LearnConfig, seeds: int, compute: Compute, seconds: float) -> _Training:
+def _tuning(
+    config: LearnConfig, seeds: int, compute: Compute, seconds: float
+) -> bench.LearnerTraining:
     """A tuning of several seeds together, and steps counted of each.
 
     Where pieces of a second and more are measured, its memory is full, as it mostly is.
@@ -179,7 +153,7 @@ def _tuning(config: LearnConfig, seeds: int, compute: Compute, seconds: float) -
     learner = TutorLearner(config, graph, MELODIES.num_events, MELODIES.environment)
     population = Population(learner, range(seeds), threads=device.threads())
     state = population.initial_state(partial(learner.initial_state, prior))
-    training = _Training(population, state, learner.round_steps)
+    training = bench.LearnerTraining(population, state, learner.round_steps)
     if seconds >= 1:
         training.advance(-(-config.replay_capacity // learner.round_steps) * learner.round_steps)
     return training

@@ -19,7 +19,8 @@ losses at the same settings do by Wilcoxon's signed-rank test, one-sided, at p <
 pairs within {100 * TOLERANCE:g} % left out, not corrected for the number of tests. Mann and \
 Whitney's test (one-sided) and Kruskal and Wallis's over the three of a depth don't pair the \
 settings, and see less. A run counts with its best epoch before it diverged, if it did; without \
-any it ranks last. The whole claim holds if it does for each architecture, and in part if for \
+any it ranks last, and of an architecture without any at both depths nothing is shown. The whole \
+claim holds if it does for each architecture, and in part if for \
 some.
 """
 
@@ -112,12 +113,13 @@ def _harder(metrics: Metrics, core: str, depths: Sequence[int], *, expected: boo
     best = [metrics.get(f"{cell_name(core, d)}/train/best_nll", math.inf) for d in depths]
     middle = [metrics.get(f"{cell_name(core, d)}/train/median_nll", math.inf) for d in depths]
     harder = best[-1] > best[0] * (1 + TOLERANCE)
+    seen = math.isfinite(best[0]) or math.isfinite(best[-1])
     told = f"best training NLL at depth {_by_depth(depths, best)}"
     told += f"; median {_by_depth(depths, middle)}"
     if (p := metrics.get(f"{core}/train/p_harder")) is not None:
         told += f"; depth {depths[-1]} ends higher than {depths[0]} by rank: p = {p:.2g}"
     claim = "gets harder to optimise with depth" if expected else "doesn't get harder with depth"
-    return Claim(f"{CORES[core]} {claim}", told, _holds(harder == expected))  # type: ignore[index]
+    return Claim(f"{CORES[core]} {claim}", told, _holds(seen and harder == expected))  # type: ignore[index]
 
 
 def _below(metrics: Metrics, depth: int, other: str) -> Claim:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from common.config import to_dict
+from common.config import differences, to_dict
 from experiments.cli import main
 from experiments.registry import experiments
 
@@ -160,6 +160,14 @@ def test_one_experiment_per_published_row():
         presets = set(experiments()[name].presets)
         own = {"overnight"} if name == "rhn_penn_treebank_depth10_tied" else set()
         assert presets == {"smoke", "cpu", "paper"} | own
+
+
+def test_overnight_is_the_published_model_in_fewer_epochs():
+    presets = experiments()["rhn_penn_treebank_depth10_tied"].presets
+    changed = differences(to_dict(presets["paper"].config), to_dict(presets["overnight"].config))
+    assert {change.split(":")[0] for change in changed} == {
+        "train.epochs", "train.constant_epochs", "train.learning_rate_decay",
+    }  # fmt: skip
 
 
 PUBLISHED = {

@@ -16,6 +16,32 @@ from highway.core import make_core
 CORES = [("rhn", True), ("rhn", False), ("dt_rnn", True), ("dts_rnn", True)]
 
 
+def test_weight_gradients_read_the_precision_asked_for():
+    """Their products run over time and batch: 6 steps of 4 rows."""
+    texts = {}
+    for kind in ("float32", "bfloat16"):
+        config = ModelConfig(core="rhn", depth=2, units=7)
+        compute = Compute("jax", kind)
+        graph, params = nnx.split(make_core(5, config, rngs=nnx.Rngs(0), compute=compute))
+
+        def total(params, graph=graph):
+            xs, state = jnp.ones((6, 4, 5)), jnp.ones((4, 7))
+            return jnp.sum(nnx.merge(graph, params).unroll(state, xs)[1])
+
+        texts[kind] = str(jax.make_jaxpr(jax.grad(total))(params))
+    assert "bf16[24,7]" in texts["bfloat16"]
+    assert "bf16" not in texts["float32"]
+
+
+def test_an_lstm_of_a_language_model_has_the_backward_pass_too():
+    config = ModelConfig(core="lstm", units=7, depth=1)
+    for kernel in ("scan", "jax"):
+        core = make_core(5, config, rngs=nnx.Rngs(0), compute=Compute(kernel))
+        xs = jnp.ones((6, 4, 5))
+        text = str(jax.make_jaxpr(lambda xs, core=core: core.unroll(core.initial_state(4), xs))(xs))
+        assert ("custom_vjp" in text) == (kernel == "jax")
+
+
 @pytest.mark.parametrize(("separate", "rate"), [(False, 0.0), (False, 0.4), (True, 0.4)])
 @pytest.mark.parametrize("depth", [pytest.param(1, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize(("name", "coupled"), CORES)

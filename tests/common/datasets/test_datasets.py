@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 SHARED = ROOT.parent / "shared" / "data"
 needs_ptb = pytest.mark.skipif(
     not (SHARED / "ptb.zip").is_file(),
-    reason="the Penn Treebank may not be shipped: needs ../shared/data/ptb.zip",
+    reason=f"the Penn Treebank may not be shipped: needs {SHARED / 'ptb.zip'}",
 )
 
 

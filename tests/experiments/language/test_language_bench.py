@@ -56,9 +56,21 @@ def test_each_way_is_computed_as_its_name_says(monkeypatch):
     assert found["peer_words_per_second"] == pytest.approx(8 / Peer.SECONDS)
 
 
-class Peer:
+def test_a_peer_is_measured_where_one_is_asked_for(monkeypatch, capsys):
+    monkeypatch.setattr(bench, "_apart", lambda way: {})
+    monkeypatch.setattr(bench, "WAYS", {"plain_": bench.WAYS["plain_"]})
+    monkeypatch.setattr(bench, "_peers", lambda config, vocabulary: {"torch_": Peer()})
+    assert main(["bench", "rhn", "--json", "--seconds", "0.01", "--peer", "torch"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["ptb/torch_words_per_second"] == pytest.approx(8 / Peer.SECONDS)
+    assert "enwik8/torch_words_per_second" not in measured
+
+
+class Peer(timing.Training):
     SECONDS = 0.25
-    stride = 0
+
+    def advance(self, steps: int) -> None:
+        raise NotImplementedError
 
     def piece(self) -> float:
         return self.SECONDS

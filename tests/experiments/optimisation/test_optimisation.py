@@ -1,6 +1,7 @@
 """The optimisation study from the command line: cells, resuming, claims, tables, the picture."""
 
 import json
+import math
 import signal
 from dataclasses import replace
 from itertools import pairwise
@@ -175,6 +176,10 @@ def test_the_claim_holds_where_only_the_others_get_worse_with_depth():
         (
             {("rhn", 6): [9.0] * 6, ("dt_rnn", 6): [7.0] * 6, ("dts_rnn", 6): [7.0] * 6},
             ["does not hold"] * 4,
+        ),
+        (  # nothing is shown where nothing was trained
+            {("rhn", 1): [math.inf] * 6, ("rhn", 6): [math.inf] * 6},
+            ["holds in part", "does not hold", "holds", "holds"],
         ),
     ],
 )

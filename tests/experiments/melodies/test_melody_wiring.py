@@ -1,0 +1,60 @@
+"""How melodies are computed reaches what computes them: kernel, devices, threads."""
+
+import pytest
+from melody_case import FEW, LITTLE, Q
+from run_case import folder, run
+
+from common import device
+from common.population import Population
+from experiments.melodies import note_rnn, tutor
+from tutor.learner import TutorLearner
+from tutor.prior import PriorLearner
+
+
+class Seen(Exception):
+    """What a learner was given; nothing is trained."""
+
+
+@pytest.mark.parametrize("kernel", ["jax", "scan"])
+def test_kernel_and_devices_reach_a_note_rnn(tmp_path, monkeypatch, kernel):
+    asked, given = [], []
+
+    class Watched(PriorLearner):
+        def __init__(self, *arguments, mesh, **keywords):
+            super().__init__(*arguments, mesh=None, **keywords)
+            given.append((mesh, self.initial_state(0) and self.graph))
+            raise Seen
+
+    monkeypatch.setattr(device, "seen", lambda platform="": 2)  # JAX began with one
+    monkeypatch.setattr(note_rnn, "make_mesh", lambda devices: asked.append(devices) or "a mesh")
+    monkeypatch.setattr(note_rnn, "PriorLearner", Watched)
+    with pytest.raises(Seen):
+        run(tmp_path, "note_rnn", "--kernel", kernel, "--mesh", "data=2", "--set", *LITTLE)
+    ((mesh, graph),) = given
+    assert (asked, mesh) == ([2], "a mesh")
+    assert f"kernel='{kernel}'" in str(graph)
+
+
+@pytest.mark.parametrize("kernel", ["jax", "scan"])
+def test_kernel_and_threads_reach_a_tuning(tmp_path, monkeypatch, note_rnn, kernel):
+    graphs, threads = [], []
+
+    class Watched(TutorLearner):
+        def __init__(self, config, graph, *arguments):
+            graphs.append(graph)
+            super().__init__(config, graph, *arguments)
+
+    class Stopping(Population):
+        def __init__(self, *arguments, **keywords):
+            super().__init__(*arguments, **keywords)
+            threads.append(keywords["threads"])
+            raise Seen
+
+    monkeypatch.setattr(tutor, "TutorLearner", Watched)
+    monkeypatch.setattr(tutor, "Population", Stopping)
+    monkeypatch.setattr(device, "threads", lambda: 7)
+    with pytest.raises(Seen):
+        run(tmp_path, Q, "--kernel", kernel, "--set", *FEW, f"note_rnn.run={note_rnn}")
+    assert threads == [7]
+    assert f"kernel='{kernel}'" in str(graphs[-1])
+    assert not (folder(tmp_path, Q) / "record.json").exists()
