@@ -1,5 +1,6 @@
 """Plain and highway networks by depth: one small run, and what it leaves."""
 
+import json
 import math
 import shutil
 from pathlib import Path
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 from run_case import folder, record, result, run
 
-from experiments.depth.feed_forward import networks
+from experiments.depth.config import ImageConfig
+from experiments.depth.feed_forward import load_images, networks
 from experiments.registry import find
 from highway.feed_forward import Score, evaluate, parameter_count
 
@@ -36,6 +38,24 @@ def test_each_kind_and_depth_is_trained_and_measured(done):
     assert 0 < made.metrics["highway10/train/rank_p"] <= 1
     listed = {metric.name for metric in find(NAME).metrics}
     assert {name for name in made.metrics if "10/" in name} - listed == {"highway10/train/rank_p"}
+
+
+def test_curves_are_means_over_the_best_members(done):
+    path = folder(done, NAME) / "highway10" / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    expected = [
+        np.mean([row["seed0/train/loss"], row["seed1/train/loss"]])
+        for row in lines
+        if "seed0/train/loss" in row
+    ]
+    curve = [row for row in record(done, NAME).curve if "highway10/train/loss" in row]
+    assert [row["highway10/train/loss"] for row in curve] == pytest.approx(expected)
+
+
+def test_images_are_cut_to_the_configured_numbers():
+    images = load_images(ImageConfig(train_images=30, evaluation_images=7), None)
+    assert [len(one.labels) for one in (images.train, images.valid, images.test)] == [30, 7, 7]
+    assert images.train.pixels.shape == (30, 8, 8)
 
 
 def test_it_leaves_pictures_members_and_findings(done):

@@ -70,3 +70,6 @@ def test_the_experiment_measures_held_out_melodies(tmp_path):
     few = record(tmp_path, "melody_data").metrics
     assert few["start/note_density"] == plain["start/note_density"]
     assert few["anywhere/note_density"] != plain["anywhere/note_density"]
+    assert run(tmp_path, "melody_data", "--seeds", "1", "--set", "windows=20") == 0
+    other = record(tmp_path, "melody_data", 1).metrics
+    assert other["anywhere/note_density"] != few["anywhere/note_density"]
