@@ -92,9 +92,7 @@ def render(
     """
     if wav:
         raise ConfigError("--wav: molecules make no sound.")
-    reward = Reward(
-        from_dict(RewardConfig, notes[REWARD]), ScoringConfig(), cores=device.cores()
-    )
+    reward = Reward(from_dict(RewardConfig, notes[REWARD]), ScoringConfig(), cores=device.cores())
     molecules = smiles_of(made, primer)
     try:
         scores = {**reward.properties(molecules), "total": reward(molecules)}
@@ -107,8 +105,13 @@ def render(
     file = folder / "molecules.csv"
     titles = ("number", "smiles", "valid", "reward", *NAMES)
     rows = [
-        (k + 1, smiles, int(scores["valid"][k]), f"{scores['total'][k]:.4f}")
-        + tuple("" if np.isnan(value := scores[name][k]) else f"{value:.4f}" for name in NAMES)
+        (
+            k + 1,
+            smiles,
+            int(scores["valid"][k]),
+            f"{scores['total'][k]:.4f}",
+            *(_number(scores[name][k]) for name in NAMES),
+        )
         for k, smiles in enumerate(molecules)
     ]
     with file.open("w", encoding="utf-8", newline="") as stream:
@@ -121,6 +124,10 @@ def render(
         pictures.append(draw(molecules[start : start + SHOWN], folder / name, scores, start))
     table = Table(titles, rows, frozenset(titles) - {"smiles"})
     return Composed(np.asarray(made.events), scores, [file], pictures, table)
+
+
+def _number(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.4f}"
 
 
 def draw(

@@ -17,7 +17,7 @@ from common.config import (
     Share,
 )
 from common.error import ConfigError
-from tutor.config import LearnConfig, PriorConfig, SequenceModelConfig
+from tutor.config import LearnConfig, PolicyGradientConfig, PriorConfig, SequenceModelConfig
 
 
 @dataclass(frozen=True)
@@ -132,27 +132,6 @@ class AlarmConfig:
     """Least share of valid molecules."""
     stop: bool = False
     """Whether a run stops there; it then counts as diverged."""
-
-
-@dataclass(frozen=True)
-class PolicyGradientConfig:
-    """REINVENT's augmented likelihood, see `tutor.policy_gradient`."""
-
-    iterations: Annotated[PositiveInt, Amount("environment steps")] = 1_000_000
-    """Environment steps in all."""
-    environments: PositiveInt = 64
-    """Molecules of an update."""
-    sequence_steps: PositiveInt = 37
-    """Environment steps that a molecule counts for: the mean length of the data, its end
-    included."""
-    learning_rate: PositiveFloat = 5e-4
-    """Learning rate of Adam (Kingma & Ba 2015)."""
-    clip_norm: PositiveFloat = 5.0
-    """Largest norm of the gradient of each parameter array; each is clipped by itself."""
-    c: PositiveFloat = 0.5
-    """The reward is divided by this: 1/c is REINVENT's σ."""
-    report_every: Annotated[PositiveInt, IMMATERIAL] = 10_000
-    """Environment steps between two rows of metrics.jsonl."""
 
 
 @dataclass(frozen=True)
