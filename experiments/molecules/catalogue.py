@@ -251,5 +251,7 @@ def _experiments() -> tuple[Experiment, ...]:
 
 FAMILY = Family(
     _experiments(),
+    report="experiments.molecules.table",
+    benchmarks={"molecules": "experiments.molecules.bench:molecules"},
     domain="experiments.molecules.domain:MOLECULES",
 )
