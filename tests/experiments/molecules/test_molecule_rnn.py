@@ -35,6 +35,7 @@ def test_a_run_learns_and_is_measured(molecule_runs, prior):
     assert trained.load(prior).notes["reward"]["qed"] == RewardConfig().qed
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_model(molecule_runs, prior, tmp_path):
     settings = ["prior.iterations=40", "prior.evaluate_every=20", "final_samples=150"]
     assert run(tmp_path, "molecule_rnn", "--set", *settings) == 0
