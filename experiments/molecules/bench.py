@@ -1,20 +1,22 @@
 """Measures the speed of learning molecules, of tuning on them and of scoring them."""
 
 import statistics
+from functools import partial
 from typing import Any
 
 import jax
 
 from common import device
 from common.compute import Compute
-from common.datasets import load
 from common.molecule import MOSES
 from common.population import Population
 from experiments import bench
 from experiments.molecules.domain import LENGTH
+from experiments.molecules.molecule_rnn import load_molecules
 from experiments.molecules.tutor import make_learner
 from experiments.registry import find
 from experiments.trained import core_factory, make_graph
+from tutor.molecules.config import MoleculeDataConfig
 from tutor.molecules.environment import make_environment
 from tutor.molecules.reward import Reward
 from tutor.prior import PriorLearner
@@ -35,8 +37,8 @@ def molecules(seconds: float) -> dict[str, float]:
       known_per_second: molecules whose properties are known;
       peak_memory_bytes: the most this process held so far.
     """
-    sample = load("moses_sample")
     config = find("molecule_rnn").preset(PRESET).config
+    sample = load_molecules(MoleculeDataConfig("moses_sample"), None)
     encoded = [MOSES.encode(one) for one in sample.valid]
     factory = core_factory(config.model, Compute("jax"))
     learner = PriorLearner(
@@ -48,7 +50,7 @@ def molecules(seconds: float) -> dict[str, float]:
         tuning = find(f"tutor_molecules_{name}").preset(PRESET).config
         tuner = make_learner(tuning, graph, make_environment(MOSES, LENGTH, None))
         population = Population(tuner, (0,))
-        state = population.initial_state(lambda seed, tuner=tuner: tuner.initial_state(prior, seed))
+        state = population.initial_state(partial(tuner.initial_state, prior))
         speed = _speed(population, state, tuner.round_steps, seconds)
         measured[f"{name}/steps_per_second"] = speed
     tuning = find("tutor_molecules_psi").preset(PRESET).config

@@ -13,7 +13,7 @@ from common.config import from_dict
 from common.error import ConfigError, DataError
 from common.molecule import BEGIN, MOSES
 from common.plot import LARGEST_BYTES
-from common.table import Table
+from common.table import Cell, Table
 from experiments.domain import FIRST, Composed, Domain, Notes
 from tutor.evaluation import Compositions
 from tutor.molecules import chemistry, statistics
@@ -104,7 +104,7 @@ def render(
             path.unlink()
     file = folder / "molecules.csv"
     titles = ("number", "smiles", "valid", "reward", *NAMES)
-    rows = [
+    rows: list[tuple[Cell, ...]] = [
         (
             k + 1,
             smiles,

@@ -143,7 +143,7 @@ def measured(
     """
     molecules = smiles_of(made)
     properties = reward.properties(molecules)
-    sums = {
+    sums: dict[str, np.ndarray] = {
         "reward": np.sum(made.reward, axis=1, where=made.counted, dtype=np.float64),
         "kl_policy_prior": np.sum(made.kl, axis=1, where=made.counted, dtype=np.float64),
         "log_prior": np.sum(made.log_prior, axis=1, where=made.counted, dtype=np.float64),

@@ -133,7 +133,8 @@ class Scorer:
 
     def _ask(self, molecules: Iterable[str]) -> dict[str, Values]:
         """Let the processes measure different molecules."""
-        todo, found = deque(molecules), {}
+        todo = deque(molecules)
+        found: dict[str, Values] = {}
         failures: dict[str, int] = {}
         try:
             self._fill()
