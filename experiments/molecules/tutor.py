@@ -11,7 +11,7 @@ import numpy as np
 
 from common import device
 from common.error import DivergedError
-from common.molecule import MOSES
+from common.molecule import BEGIN, MOSES
 from common.plot import learning_curves
 from common.population import Population
 from common.progress import Progress
@@ -22,9 +22,11 @@ from experiments.molecules.domain import LENGTH, MOLECULES, REWARD, smiles_of
 from experiments.run import Context, Options
 from experiments.train import Outcomes, Row, train
 from experiments.upstream import Upstream
+from tutor import start
 from tutor.actor import Environment
 from tutor.config import LearnConfig
 from tutor.evaluation import Composer, Compositions, Policy
+from tutor.kl_control import METHODS
 from tutor.learner import TutorLearner
 from tutor.molecules import statistics
 from tutor.molecules.chemistry import require_rdkit
@@ -36,6 +38,8 @@ from tutor.sequence_model import Graph
 from tutor.size import compositions_bytes
 
 MOLECULE_RNN = Upstream("molecule_rnn", "molecule RNN")
+CENTRED_OVER = 256
+"""Molecules over which the prior's logits are centred."""
 Config = MoleculeTutorConfig | ReinventConfig
 
 
@@ -92,7 +96,7 @@ def _tune(context: Context, config: Config, prior: trained.Trained, reward: Rewa
     outcomes = train(
         context.place,
         population,
-        population.initial_state(partial(learner.initial_state, prior.policy.prior)),
+        population.initial_state(partial(begin, learner, method, start_of(prior))),
         Schedule(
             total=learn.iterations,
             report_every=learn.report_every,
@@ -125,6 +129,26 @@ def make_learner(config: Config, graph: Graph, environment: Environment) -> Any:
     return TutorLearner(config.learn, graph, MOLECULES.num_events, environment)
 
 
+def start_of(prior: trained.Trained) -> Params:
+    """Return the prior's parameters, its logits centred over molecules of its own."""
+    composer = Composer(prior.graph, "q", MOLECULES.environment, LENGTH)
+    made = composer.compose(prior.policy, jax.random.key(0), CENTRED_OVER)
+    inputs = np.concatenate(
+        [np.full((CENTRED_OVER, 1), BEGIN, np.int32), made.events[:, :-1]], axis=1
+    )
+    return start.centred(prior.graph, prior.policy.prior, inputs, made.counted)
+
+
+def begin(learner: Any, method: str, prior: Params, seed: int) -> Any:
+    """Make a learner's first state; values that multiply the prior start at 0."""
+    state = learner.initial_state(prior, seed)
+    if METHODS[method].tilts_prior:
+        state = state._replace(
+            params=start.without_values(state.params), target=start.without_values(state.target)
+        )
+    return state
+
+
 def policy_of(state: Any) -> Policy:
     """Copy the networks of a seed that choose tokens into host memory."""
     return Policy(*jax.device_get((state.params, state.prior)))
@@ -144,9 +168,9 @@ def measured(
     molecules = smiles_of(made)
     properties = reward.properties(molecules)
     sums: dict[str, np.ndarray] = {
-        "reward": np.sum(made.reward, axis=1, where=made.counted, dtype=np.float64),
-        "kl_policy_prior": np.sum(made.kl, axis=1, where=made.counted, dtype=np.float64),
-        "log_prior": np.sum(made.log_prior, axis=1, where=made.counted, dtype=np.float64),
+        "reward": _sums(made, made.reward),
+        "kl_policy_prior": _sums(made, made.kl),
+        "log_prior": _sums(made, made.log_prior),
         "length": made.lengths.astype(np.float64),
     }
     found = statistics.means({**properties, **sums}, split)
@@ -160,6 +184,11 @@ def measured(
         "speed/scoring_seconds": done.seconds,
         "speed/workers_replaced": float(done.replaced),
     }
+
+
+def _sums(made: Compositions, values: Any) -> np.ndarray:
+    """Sum values of tokens over each molecule, float64 [molecules]."""
+    return np.where(made.counted, values, 0.0).astype(np.float64).sum(axis=1)
 
 
 def why_collapsed(found: dict[str, float], alarm: AlarmConfig, split: str) -> str:
