@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from common import device
@@ -34,7 +35,7 @@ from tutor.molecules.config import AlarmConfig, MoleculeTutorConfig, ReinventCon
 from tutor.molecules.environment import make_environment
 from tutor.molecules.reward import Reward
 from tutor.policy_gradient import PolicyGradientLearner
-from tutor.sequence_model import Graph
+from tutor.sequence_model import Graph, Params
 from tutor.size import compositions_bytes
 
 MOLECULE_RNN = Upstream("molecule_rnn", "molecule RNN")
@@ -136,7 +137,7 @@ def start_of(prior: trained.Trained) -> Params:
     inputs = np.concatenate(
         [np.full((CENTRED_OVER, 1), BEGIN, np.int32), made.events[:, :-1]], axis=1
     )
-    return start.centred(prior.graph, prior.policy.prior, inputs, made.counted)
+    return start.centred(prior.graph, prior.policy.prior, jnp.asarray(inputs), made.counted)
 
 
 def begin(learner: Any, method: str, prior: Params, seed: int) -> Any:
