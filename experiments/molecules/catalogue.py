@@ -86,6 +86,7 @@ def _molecule_rnn() -> Experiment:
         decay_every=4_000,
         learning_rate_floor=5e-5,
         weight_decay=0.0,
+        normalise=0.1,
         evaluate_every=3_000,
     )
     paper = MoleculeRNNConfig(model=SequenceModelConfig(units=768), prior=prior)

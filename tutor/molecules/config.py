@@ -45,10 +45,10 @@ class RewardConfig:
     longest run of the token C."""
     carbons: NonNegativeInt = 5
     """How long a run of carbons may be."""
-    trivial: NonNegativeFloat = 0.2
+    trivial: NonNegativeFloat = 0.3
     """Against molecules of a few atoms, which are easily valid and easily made: times minus the
     atoms that are missing to `atoms`."""
-    atoms: NonNegativeInt = 12
+    atoms: NonNegativeInt = 15
     """How many atoms other than hydrogen a molecule must have."""
 
     def __post_init__(self):
