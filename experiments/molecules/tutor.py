@@ -68,7 +68,8 @@ def _tune(context: Context, config: Config, prior: trained.Trained, reward: Rewa
     graph, _ = trained.make_graph(prior.model, MOLECULES.num_events, context.compute)
     learner = make_learner(config, graph, environment)
     method = learn.method if isinstance(learn, LearnConfig) else "q"
-    composer = Composer(prior.graph, method, environment, LENGTH)
+    # What is measured is scored at once afterwards, which keeps all processes busy.
+    composer = Composer(prior.graph, method, MOLECULES.environment, LENGTH)
     data = MOLECULE_RNN.data(prior)
     alarm = Progress(context.place.label)
 
@@ -169,7 +170,7 @@ def measured(
     molecules = smiles_of(made)
     properties = reward.properties(molecules)
     sums: dict[str, np.ndarray] = {
-        "reward": _sums(made, made.reward),
+        "reward": reward(molecules).astype(np.float64),
         "kl_policy_prior": _sums(made, made.kl),
         "log_prior": _sums(made, made.log_prior),
         "length": made.lengths.astype(np.float64),

@@ -33,6 +33,21 @@ def tune(out: Path, prior: Path, method: str, *arguments: str) -> int:
     )
 
 
+class Longer(Reward):
+    """Also rewards length: a prior that learned little makes no molecules to reward."""
+
+    def __call__(self, molecules):
+        lengths = np.array([len(one) for one in molecules], np.float32)
+        return super().__call__(molecules) + 0.1 * lengths
+
+
+@pytest.fixture(scope="module", autouse=True)
+def longer():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("experiments.molecules.tutor.Reward", Longer)
+        yield
+
+
 def timeless(made) -> tuple:
     """What of a record doesn't depend on when, where and in how many sessions it was made."""
     metrics, curve, *rest = result(made)
@@ -56,14 +71,18 @@ def test_a_tuning_is_recorded(reinvent, prior, capsys):
     assert {"composed/valid", "composed/kl_policy_prior", "composed_low/reward"} < set(made.metrics)
     assert made.metrics["speed/scored"] > 0
     assert [row["step"] for row in made.curve] == [1776, 2368]
+    length, reward = (made.metrics[f"composed/{name}"] for name in ("length", "reward"))
+    assert reward > 0.05 * length
     assert made.metrics["composed/collapsed"] == 1  # a prior that knows nothing makes no molecules
     (data,) = made.data
     assert "molecule RNN" in data.checksums
     found = trained.load(folder(reinvent, "tutor_molecules_reinvent"))
     before = trained.load(prior)
-    for name in ("output_kernel", "output_bias"):
-        np.testing.assert_array_equal(found.policy.prior[name], before.policy.prior[name])
-        assert not np.array_equal(found.policy.params[name], before.policy.prior[name])
+    kernels = (one.policy.prior["output_kernel"] for one in (found, before))
+    np.testing.assert_array_equal(*kernels)
+    biases = [one.policy.prior["output_bias"] for one in (found, before)]
+    assert np.ptp(biases[0] - biases[1]) < 1e-5  # centred: the same probabilities
+    assert not np.array_equal(found.policy.params["output_bias"], biases[0])
 
 
 def test_values_are_tuned_and_a_reward_of_the_users_counts(tmp_path, prior, capsys, monkeypatch):
@@ -74,6 +93,11 @@ def test_values_are_tuned_and_a_reward_of_the_users_counts(tmp_path, prior, caps
     made = record(tmp_path, "tutor_molecules_psi")
     assert made.config["reward"]["functions"] == [["own_terms:rings", 100.0]]
     assert trained.load(folder(tmp_path, "tutor_molecules_psi")).method == "psi"
+    rows = folder(tmp_path, "tutor_molecules_psi") / "metrics.jsonl"
+    found = [json.loads(row) for row in rows.read_text().splitlines()]
+    rewards = [row["seed0/train/reward"] for row in found if "seed0/train/reward" in row]
+    assert len(rewards) == 2
+    assert min(rewards) > 0.05
 
 
 @pytest.mark.slow
