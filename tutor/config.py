@@ -220,7 +220,7 @@ class PolicyGradientConfig:
     sequence_steps: PositiveInt = 37
     """Environment steps that a sequence counts for: about the mean length of the data, the
     end included, so that as many steps are as many sequences to every method."""
-    learning_rate: PositiveFloat = 5e-4
+    learning_rate: PositiveFloat = 1e-4
     """Learning rate of Adam (Kingma & Ba 2015)."""
     clip_norm: PositiveFloat = 5.0
     """Largest norm of the gradient of each parameter array; each is clipped by itself."""
