@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ REWARD = "reward"
 """In a model's notes: the settings of the reward that its molecules are scored by."""
 SHOWN = 24
 """Molecules of a picture."""
-_COLUMNS, _SIDE = 6, (170, 150)
+_COLUMNS, _SIDE, _COLOURS = 6, (170, 150), 64
 _OURS = re.compile(r"molecules\.csv|molecules\d*\.png")
 
 
@@ -147,6 +148,7 @@ def draw(
     Raises:
       DataError: the picture would be too large to be committed.
     """
+    from PIL import Image
     from rdkit.Chem import Draw
 
     chemistry.silence()
@@ -161,7 +163,9 @@ def draw(
     picture = Draw.MolsToGridImage(
         parsed, molsPerRow=_COLUMNS, subImgSize=_SIDE, legends=captions, returnPNG=True
     )
-    content = bytes(picture)
+    small = io.BytesIO()
+    Image.open(io.BytesIO(bytes(picture))).quantize(_COLOURS).save(small, "PNG", optimize=True)
+    content = small.getvalue()
     if len(content) > LARGEST_BYTES:
         raise DataError(f"{path}: {len(content)} bytes, over {LARGEST_BYTES}.")
     path.write_bytes(content)
