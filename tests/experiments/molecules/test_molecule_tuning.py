@@ -110,6 +110,7 @@ def test_a_failing_function_of_the_users_is_named(tmp_path, prior, capsys, monke
     assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_result(tmp_path, prior, reinvent, monkeypatch):
     class Stop(Interrupt):
         checks = 0

@@ -92,6 +92,7 @@ def test_only_steps_of_molecules_are_remembered_and_nothing_follows_an_end(model
     assert np.sum(of["discount"] == 0) > 10
 
 
+@pytest.mark.slow
 def test_values_learn_a_reward_that_comes_at_the_end(model):
     graph, prior = model
     learner = TutorLearner(LEARN, graph, len(MOSES), ENVIRONMENT)
@@ -163,6 +164,7 @@ def _logits(graph, params, inputs):
     return jax.jit(unroll)(params, inputs)
 
 
+@pytest.mark.slow
 def test_an_update_that_is_not_finite_is_not_applied(model):
     graph, prior = model
     environment = make_environment(MOSES, LENGTH, lambda rows: np.full(len(rows), np.inf, "f4"))
