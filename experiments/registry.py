@@ -14,6 +14,7 @@ FAMILIES = (
     "experiments.quickstart",
     "experiments.language",
     "experiments.melodies",
+    "experiments.molecules",
     "experiments.optimisation",
     "experiments.depth",
 )

@@ -107,6 +107,9 @@ class PriorConfig:
     """Largest global norm of the gradient."""
     weight_decay: NonNegativeFloat = 2.5e-5
     """The loss includes 0.5 · weight_decay · Σw² over all parameters."""
+    normalise: NonNegativeFloat = 0.0
+    """The loss includes this times the mean square of log Σ exp of the logits, which are then about
+    log p themselves: what the values of Ψ-learning are where there is no reward."""
     report_every: Annotated[PositiveInt, IMMATERIAL] = 100
     """Updates between two rows of metrics.jsonl."""
     evaluate_every: PositiveInt = 1000
@@ -204,6 +207,27 @@ class LearnConfig:
                 f"{self.environments} environments with an update every {self.update_every} steps "
                 "need."
             )
+
+
+@dataclass(frozen=True)
+class PolicyGradientConfig:
+    """REINVENT's augmented likelihood, see `tutor.policy_gradient`."""
+
+    iterations: Annotated[PositiveInt, Amount("environment steps")] = 1_000_000
+    """Environment steps in all."""
+    environments: PositiveInt = 64
+    """Sequences of an update."""
+    sequence_steps: PositiveInt = 37
+    """Environment steps that a sequence counts for: about the mean length of the data, the
+    end included, so that as many steps are as many sequences to every method."""
+    learning_rate: PositiveFloat = 1e-4
+    """Learning rate of Adam (Kingma & Ba 2015)."""
+    clip_norm: PositiveFloat = 5.0
+    """Largest norm of the gradient of each parameter array; each is clipped by itself."""
+    c: PositiveFloat = 0.5
+    """The reward is divided by this: 1/c is REINVENT's σ."""
+    report_every: Annotated[PositiveInt, IMMATERIAL] = 10_000
+    """Environment steps between two rows of metrics.jsonl."""
 
 
 @dataclass(frozen=True)

@@ -186,6 +186,7 @@ class PriorLearner(ModelLearner):
             inputs,
             targets,
             counted,
+            normalise=self.config.normalise,
             mesh=self.mesh,
         )
         totals = state.totals._replace(
@@ -238,6 +239,7 @@ def update(
     targets: jax.Array,
     counted: jax.Array,
     *,
+    normalise: float = 0.0,
     mesh: Mesh | None = None,
 ) -> Update:
     """Compute one gradient step on one batch of windows; pure, to be traced by jit.
@@ -254,6 +256,7 @@ def update(
       inputs: events, int32 [batch, steps].
       targets: the events to predict, int32 [batch, steps].
       counted: which predictions count, bool [batch, steps].
+      normalise: see `cost`.
       mesh: devices that divide the batch evenly among them, or None for one.
     """
     predictions = jnp.sum(counted.astype(jnp.result_type(float)))
@@ -262,7 +265,9 @@ def update(
     def share(whole: tuple[Params, jax.Array], *windows: jax.Array) -> tuple[Params, LossSums]:
         params, predictions = whole
         decay = weight_decay / devices  # the shares of the penalty are added up too
-        return jax.grad(cost, has_aux=True)(params, graph, decay, *windows, predictions=predictions)
+        return jax.grad(cost, has_aux=True)(
+            params, graph, decay, *windows, normalise=normalise, predictions=predictions
+        )
 
     gradient, sums = summed(share, mesh, (params, predictions), inputs, targets, counted)
     norm = optax.tree.norm(gradient)
@@ -284,12 +289,14 @@ def cost(
     targets: jax.Array,
     counted: jax.Array,
     *,
+    normalise: float = 0.0,
     predictions: jax.Array | None = None,
 ) -> tuple[jax.Array, LossSums]:
     """Compute what gradient descent minimises on a batch of windows.
 
     This is the mean cross entropy of the predictions that count, plus 0.5 · weight_decay · Σw² over
-    all parameters. The other arguments are those of `update`.
+    all parameters, plus normalise · the mean of (log Σ exp of the logits)² where those predictions
+    are made. The other arguments are those of `update`.
 
     Args:
       predictions: how many predictions count in the whole batch, where the windows are a share of
@@ -304,7 +311,12 @@ def cost(
     squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
     penalty = 0.5 * weight_decay * squares
     count = sums.predictions if predictions is None else predictions
-    return sums.loss / jnp.maximum(count, 1) + penalty, sums
+    minimised = sums.loss / jnp.maximum(count, 1) + penalty
+    if normalise:
+        normaliser = jnp.square(jax.nn.logsumexp(logits, axis=-1))
+        total = jnp.sum(jnp.where(counted, normaliser, 0.0))
+        minimised += normalise * total / jnp.maximum(count, 1)
+    return minimised, sums
 
 
 def sum_losses(logits: jax.Array, targets: jax.Array, counted: jax.Array) -> LossSums:

@@ -1,36 +1,29 @@
 """Tunes the Note RNN, several seeds together, and counts what it composes."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import jax
 
 from common import device
-from common.checkpoint import digest
-from common.config import differences, from_dict, to_dict
-from common.error import ConfigError, DivergedError
+from common.error import ConfigError
 from common.plot import learning_curves
 from common.population import Population
-from common.process import this_process
-from common.progress import Progress
-from common.record import FILE_NAME, DataUsed, Record, read_record
-from common.run_directory import RunDirectory, RunInUse
 from common.training import Schedule, Tick
-from experiments import registry, trained
+from experiments import trained
 from experiments.melodies.catalogue import FIGURES
 from experiments.melodies.domain import MELODIES, SWAPPED, judge_prior
-from experiments.run import Context, Options, seed_path
-from experiments.run import run as run_experiment
+from experiments.run import Context, Options
 from experiments.train import Outcomes, Row, train
 from experiments.trained import Trained
-from tutor.config import NoteRNNRun, TutorConfig
+from experiments.upstream import Upstream
+from tutor.config import NoteRNNConfig, TutorConfig
 from tutor.evaluation import Composer, Policy
 from tutor.learn_state import LearnState
 from tutor.learner import Quirks, TutorLearner
 from tutor.size import compositions_bytes
 
+NOTE_RNN = Upstream("note_rnn", "Note RNN")
 _SAME_QUIRKS = (
     "Train one with the same setting into another --out, and give it with --set note_rnn.run=DIR."
 )
@@ -43,7 +36,7 @@ def run(context: Context) -> Outcomes:
     _require_memory(config, len(context.seeds))
     note_rnn = find_note_rnn(config, context.options)
     domain, prior = note_rnn.domain, note_rnn.policy.prior
-    data = _data(note_rnn)
+    data = NOTE_RNN.data(note_rnn)
     quirks = Quirks(True, learn.method == "g") if config.original_quirks else Quirks()
     graph, _ = trained.make_graph(note_rnn.model, domain.num_events, context.compute)
     learner = TutorLearner(learn, graph, domain.num_events, domain.environment, quirks)
@@ -97,10 +90,7 @@ def run(context: Context) -> Outcomes:
 
 def _require_memory(config: TutorConfig, seeds: int) -> None:
     """Refuse a memory of transitions, or compositions, that can't fit, before anything trains."""
-    if config.note_rnn.run:
-        model = trained.load(Path(config.note_rnn.run)).model
-    else:
-        model = registry.find("note_rnn").preset(config.note_rnn.preset).config.model
+    model = NOTE_RNN.model(config.note_rnn)
     graph, prior = trained.make_graph(model, MELODIES.num_events)
     learner = TutorLearner(config.learn, graph, MELODIES.num_events, MELODIES.environment)
     state = jax.eval_shape(partial(learner.initial_state, prior, 0))
@@ -110,27 +100,9 @@ def _require_memory(config: TutorConfig, seeds: int) -> None:
     device.require_memory(needed, "evaluation.final_compositions")
 
 
-def _data(note_rnn: Trained) -> DataUsed:
-    """What a tutor learns from: the prior, and what that learned from."""
-    return replace(note_rnn.data, checksums={**note_rnn.data.checksums, **_checksum(note_rnn)})
-
-
-def _checksum(note_rnn: Trained) -> dict[str, str]:
-    return {"Note RNN": digest(note_rnn.policy.prior)}
-
-
 def inputs(config: TutorConfig, options: Options) -> dict[str, str]:
     """Return the checksum of the Note RNN that a run would tune now; none where it isn't there."""
-    note_rnn = config.note_rnn
-    path = Path(note_rnn.run) if note_rnn.run else _note_rnn_path(note_rnn, options)
-    finished = (path / FILE_NAME).exists() and (path / trained.FOLDER).is_dir()
-    return _checksum(trained.load(path)) if finished else {}
-
-
-def _note_rnn_path(wanted: NoteRNNRun, options: Options) -> Path:
-    experiment = registry.find("note_rnn")
-    options = replace(options, preset=experiment.preset_name(wanted.preset))
-    return seed_path(experiment, options, wanted.seed)
+    return NOTE_RNN.inputs(config.note_rnn, options)
 
 
 def policy_of(state: LearnState) -> Policy:
@@ -146,9 +118,15 @@ def find_note_rnn(config: TutorConfig, options: Options) -> Trained:
         preset's would.
       DataError: the directory given isn't a finished run of it.
     """
-    path = Path(config.note_rnn.run) if config.note_rnn.run else None
-    if path is None:
-        path = _run_note_rnn(config.note_rnn, options, quirks=config.original_quirks)
+
+    def check(name: str, preset: NoteRNNConfig) -> None:
+        if config.original_quirks != preset.original_quirks:  # said before hours of training
+            raise ConfigError(
+                f"original_quirks=true, but the Note RNN of preset {name} is without.\n"
+                f"{_SAME_QUIRKS}"
+            )
+
+    path = NOTE_RNN.find(config.note_rnn, options, check)
     found = trained.load(path)
     if found.notes[SWAPPED] != config.original_quirks:
         raise ConfigError(
@@ -156,47 +134,6 @@ def find_note_rnn(config: TutorConfig, options: Options) -> Trained:
             f"this experiment {str(config.original_quirks).lower()}.\n{_SAME_QUIRKS}"
         )
     return found
-
-
-def _run_note_rnn(wanted: NoteRNNRun, options: Options, *, quirks: bool) -> Path:
-    """The directory of a preset's Note RNN, run first where it hasn't been."""
-    experiment = registry.find("note_rnn")
-    name = experiment.preset_name(wanted.preset)
-    preset = experiment.presets[name].config
-    if quirks != preset.original_quirks:  # said before hours of training
-        raise ConfigError(
-            f"original_quirks=true, but the Note RNN of preset {name} is without.\n{_SAME_QUIRKS}"
-        )
-    options = replace(
-        options, preset=name, overrides=(), seeds=(wanted.seed,), fresh=False, devices=1
-    )
-    path = _note_rnn_path(wanted, options)
-    made = _finished(path, partial(run_experiment, experiment, options, report=lambda text: None))
-    found = to_dict(from_dict(type(preset), made.config))
-    if changed := differences(to_dict(preset), found):
-        raise ConfigError(
-            f"{path}: this Note RNN isn't that of preset {name} ({'; '.join(changed[:3])}).\n"
-            f"To tune it all the same: --set note_rnn.run={path}; otherwise choose another --out."
-        )
-    if made.status == "diverged":
-        raise DivergedError(
-            f"{path}: the Note RNN diverged, there is nothing to tune.\nTrain another, and give it "
-            "with --set note_rnn.run=DIR."
-        )
-    return path
-
-
-def _finished(path: Path, run_it: Callable[[], Sequence[Record]]) -> Record:
-    """The record of a run; where another process runs it, this one waits for that."""
-    progress = Progress("note_rnn", visible=this_process().leads)
-    waits = f"{path}: another process trains this Note RNN; waits for it."
-    while not (path / FILE_NAME).exists():
-        try:
-            return run_it()[0]
-        except RunInUse:
-            with RunDirectory.when_free(path, partial(progress.note, waits)):
-                pass  # what the other has left is seen in the next round
-    return read_record(path / FILE_NAME)
 
 
 def _describe(row: Row) -> str:

@@ -339,6 +339,7 @@ def test_devices_says_what_is_there(capsys):
 def test_data_prepares_what_ships_and_says_how_to_get_the_rest(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("HIGHWAY_TUTOR_CACHE", str(tmp_path))
     monkeypatch.setattr("common.datasets.folk_melodies.corpus_folder", lambda: None)  # no music21
+    monkeypatch.setattr("common.datasets.moses.package_folder", lambda: None)  # no molsets
     code, out, _ = run(capsys, "data")
     assert code == 0
     states = {line.split()[0]: line.split()[1] for line in out.splitlines() if line[0] != " "}
@@ -350,6 +351,8 @@ def test_data_prepares_what_ships_and_says_how_to_get_the_rest(capsys, tmp_path,
         "tiny_shakespeare": "ready",
         "folk_melodies": "missing",
         "chorale_melodies": "ready",
+        "moses_sample": "ready",
+        "moses": "missing",
         "midi_melodies": "missing",
         "digits": "ready",
         "mnist": "missing",

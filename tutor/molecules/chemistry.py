@@ -36,9 +36,9 @@ def parse(smiles: str) -> Any | None:
 
 def silence() -> None:
     """Let RDKit no longer print why it can't read a molecule."""
-    from rdkit import RDLogger
+    from rdkit import rdBase
 
-    RDLogger.DisableLog("rdApp.*")
+    rdBase.DisableLog("rdApp.*")
 
 
 def canonical(molecule: Any) -> str:
@@ -62,9 +62,9 @@ def sa(molecule: Any) -> float:
 
 def logp(molecule: Any) -> float:
     """Compute the octanol-water partition coefficient (Wildman & Crippen 1999)."""
-    from rdkit.Chem import Crippen
+    from rdkit.Chem import rdMolDescriptors
 
-    return float(Crippen.MolLogP(molecule))
+    return float(rdMolDescriptors.CalcCrippenDescriptors(molecule)[0])
 
 
 def ring_penalty(molecule: Any) -> float:

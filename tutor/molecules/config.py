@@ -1,10 +1,23 @@
-"""What a good molecule is, and how molecules are scored."""
+"""What a good molecule is, how molecules are scored, and the settings of experiments with them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
-from common.config import IMMATERIAL, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveFloat
+from common.config import (
+    DATASET,
+    IMMATERIAL,
+    Amount,
+    FiniteFloat,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Prefix,
+    Seed,
+    Share,
+)
 from common.error import ConfigError
+from tutor.config import LearnConfig, PolicyGradientConfig, PriorConfig, SequenceModelConfig
 
 
 @dataclass(frozen=True)
@@ -32,10 +45,10 @@ class RewardConfig:
     longest run of the token C."""
     carbons: NonNegativeInt = 5
     """How long a run of carbons may be."""
-    trivial: NonNegativeFloat = 0.2
+    trivial: NonNegativeFloat = 0.3
     """Against molecules of a few atoms, which are easily valid and easily made: times minus the
     atoms that are missing to `atoms`."""
-    atoms: NonNegativeInt = 12
+    atoms: NonNegativeInt = 15
     """How many atoms other than hydrogen a molecule must have."""
 
     def __post_init__(self):
@@ -57,3 +70,93 @@ class ScoringConfig:
     that happens twice counts as invalid."""
     remembered: Annotated[NonNegativeInt, IMMATERIAL] = 200_000
     """Molecules whose properties are kept, so that they needn't be computed again."""
+
+
+@dataclass(frozen=True)
+class MoleculeDataConfig:
+    """Which molecules, and how many of them."""
+
+    name: Annotated[str, DATASET] = "moses"
+    """Name of the dataset."""
+    train_molecules: Annotated[NonNegativeInt, Prefix("training molecules")] = 0
+    """How many training molecules are used, from the first on; 0 for all of them."""
+    evaluation_molecules: Annotated[NonNegativeInt, Prefix("evaluation molecules")] = 0
+    """How many molecules of each other split are used; 0 for all of them."""
+
+
+@dataclass(frozen=True)
+class MoleculeRNNConfig:
+    """A model of molecules, learned from data alone."""
+
+    data: MoleculeDataConfig = field(default_factory=MoleculeDataConfig)
+    model: SequenceModelConfig = field(default_factory=SequenceModelConfig)
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
+    final_samples: Annotated[PositiveInt, Amount("molecules")] = 30_000
+    """Molecules on which the benchmark's measures are computed."""
+
+
+@dataclass(frozen=True)
+class MoleculeRNNRun:
+    """Which model of molecules is tuned."""
+
+    preset: str = "paper"
+    """Preset of the experiment molecule_rnn, which is run first if it hasn't been."""
+    seed: Seed = 0
+    """Seed of that run."""
+    run: str = ""
+    """Directory of a finished run of molecule_rnn that is taken instead, whatever its settings."""
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """What is sampled and measured."""
+
+    every: Annotated[PositiveInt, IMMATERIAL] = 100_000
+    """Environment steps between two evaluations of the policy."""
+    samples: Annotated[PositiveInt, IMMATERIAL] = 1_000
+    """Molecules at each evaluation."""
+    final_samples: Annotated[PositiveInt, Amount("molecules")] = 30_000
+    """Molecules on which the benchmark's measures are computed."""
+
+
+@dataclass(frozen=True)
+class AlarmConfig:
+    """When a policy counts as collapsed. The run warns, and its record says so."""
+
+    entropy: NonNegativeFloat = 0.1
+    """Least mean entropy of the policy, in nats a token."""
+    unique: Share = 0.5
+    """Least share of different SMILES among the valid ones of an evaluation."""
+    valid: Share = 0.5
+    """Least share of valid molecules."""
+    stop: bool = False
+    """Whether a run stops there; it then counts as diverged."""
+
+
+@dataclass(frozen=True)
+class MoleculeTutorConfig:
+    """A model of molecules tuned by KL-controlled Q-learning."""
+
+    molecule_rnn: MoleculeRNNRun = field(default_factory=MoleculeRNNRun)
+    learn: LearnConfig = field(default_factory=LearnConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
+    evaluation: SamplingConfig = field(default_factory=SamplingConfig)
+    alarm: AlarmConfig = field(default_factory=AlarmConfig)
+
+    def __post_init__(self):
+        """Raise ConfigError where blocks don't divide the training evenly."""
+        self.learn.require_whole_blocks()
+
+
+@dataclass(frozen=True)
+class ReinventConfig:
+    """A model of molecules tuned by a policy gradient; all but `learn` as in the tutor's."""
+
+    molecule_rnn: MoleculeRNNRun = field(default_factory=MoleculeRNNRun)
+    learn: PolicyGradientConfig = field(default_factory=PolicyGradientConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
+    evaluation: SamplingConfig = field(default_factory=SamplingConfig)
+    alarm: AlarmConfig = field(default_factory=AlarmConfig)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from common.error import ConfigError
 from common.molecule import split_smiles
 from tutor.molecules.chemistry import HARDEST
 from tutor.molecules.config import RewardConfig, ScoringConfig
@@ -28,6 +29,8 @@ class Reward:
           ConfigError: RDKit isn't installed.
         """
         self.config = config
+        self.failure: ConfigError | None = None
+        """What it raised last: JAX hides the kind of an error that comes out of a call to it."""
         self.scorer = Scorer(
             NAMES,
             [name for name, _ in config.functions],
@@ -42,7 +45,11 @@ class Reward:
         Raises:
           ConfigError: a function of the user's failed.
         """
-        measured = self.scorer.measure(molecules)
+        try:
+            measured = self.scorer.measure(molecules)
+        except ConfigError as error:
+            self.failure = error
+            raise
         sums = [
             sum(terms(self.config, smiles, values).values())
             for smiles, values in zip(molecules, measured, strict=True)

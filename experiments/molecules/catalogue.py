@@ -1,0 +1,258 @@
+"""The molecule experiments of the second paper: a model of SMILES, and its tuning."""
+
+from dataclasses import replace
+from typing import Any
+
+from common.metric import Better, Metric, Protocol
+from experiments.registry import TWO_CORES, Experiment, Family, Preset, Published
+from tutor.config import (
+    LearnConfig,
+    Method,
+    PolicyGradientConfig,
+    PriorConfig,
+    SequenceModelConfig,
+)
+from tutor.molecules.config import (
+    MoleculeDataConfig,
+    MoleculeRNNConfig,
+    MoleculeRNNRun,
+    MoleculeTutorConfig,
+    ReinventConfig,
+    SamplingConfig,
+)
+
+ALL, SAMPLE = "moses", "moses_sample"
+GPU = "one H100"
+
+TITLES: dict[Method, str] = {
+    "q": "Q-learning",
+    "psi": "Ψ-learning",
+    "g": "G-learning",
+    "rl_only": "Q-learning on the reward alone",
+}
+REINVENT = "tutor_molecules_reinvent"
+NAMES = {
+    "molecule_rnn": "molecule RNN",
+    **{f"tutor_molecules_{method}": name for method, name in zip(TITLES, "QΨG", strict=False)},
+    "tutor_molecules_rl_only": "RL only",
+    REINVENT: "REINVENT",
+}
+"""Experiment → its name in tables and pictures."""
+
+CHAR_RNN = "MOSES README, CharRNN"
+# docs/published.md; the spreads printed beside them, over three models, are there.
+PUBLISHED = {
+    "valid": 0.9748,
+    "unique_1k": 1.0,
+    "unique_10k": 0.9994,
+    "internal_diversity": 0.8562,
+    "filters": 0.9943,
+    "novelty": 0.8419,
+}
+SAMPLES = Protocol(
+    "samples",
+    "molecules drawn from the policy, token by token at temperature 1; shares and measures as in "
+    "the benchmark MOSES, means of properties over the valid ones",
+    label="{:,} molecules",
+    settings=("evaluation.final_samples", "final_samples"),
+)
+WHOLE = Protocol("whole molecules", "each token of held-out molecules, their end included")
+MEASURES: dict[str, Better] = dict.fromkeys(PUBLISHED, "higher")
+PROPERTIES: dict[str, Better] = {
+    "reward": "higher",
+    "qed": "higher",
+    "sa": "lower",
+    "logp": "higher",
+    "ring_penalty": "lower",
+    "kl_policy_prior": "lower",
+    "entropy": "higher",
+    "collapsed": "lower",
+}
+
+
+def _composed(name: str) -> Metric:
+    return Metric(f"composed/{name}", SAMPLES, (MEASURES | PROPERTIES)[name])
+
+
+def _molecule_rnn() -> Experiment:
+    # Each window is a whole molecule; the longest one of MOSES has 55 predictions.
+    prior = PriorConfig(
+        iterations=60_000,
+        batch_size=512,
+        steps=55,
+        masked=0,
+        beginnings=1.0,
+        learning_rate=1e-3,
+        decay_every=4_000,
+        learning_rate_floor=5e-5,
+        weight_decay=0.0,
+        normalise=0.1,
+        evaluate_every=3_000,
+    )
+    paper = MoleculeRNNConfig(model=SequenceModelConfig(units=768), prior=prior)
+    cpu = replace(
+        paper,
+        data=MoleculeDataConfig(SAMPLE),
+        model=SequenceModelConfig(units=256),
+        prior=replace(
+            prior,
+            iterations=6_000,
+            batch_size=128,
+            learning_rate=2e-3,
+            decay_every=500,
+            evaluate_every=500,
+        ),
+    )
+    smoke = replace(
+        cpu,
+        data=MoleculeDataConfig(SAMPLE, train_molecules=400, evaluation_molecules=20),
+        model=SequenceModelConfig(units=32),
+        prior=replace(cpu.prior, iterations=60, batch_size=16, report_every=20, evaluate_every=30),
+        final_samples=200,
+    )
+    title = "Molecule RNN: an LSTM of SMILES, the prior of molecules"
+    return Experiment(
+        name="molecule_rnn",
+        title=title,
+        row="Jaques et al. 2017, molecules, the prior; MOSES, CharRNN",
+        docstring=f"""{title}.
+
+Reproduces: CharRNN of the benchmark MOSES (30,000 samples): valid 0.9748 ± 0.0264, unique@1k 1.0,
+            unique@10k 0.9994 ± 0.0003, internal diversity 0.8562 ± 0.0005, filters 0.9943 ± 0.0034,
+            novelty 0.8419 ± 0.0509. It has three layers of 768; ours has one.
+Command:    python -m experiments run molecule_rnn --preset cpu
+Hours:      0.5 on {TWO_CORES} for `cpu`, seconds for `smoke`; `paper` is for an accelerator.
+`cpu` learns from a sample of MOSES that ships: novelty then is against that sample, and so is
+nearer to 1 than for a model of all molecules. `paper` learns from all of MOSES, which the package
+molsets or --data-dir has. RDKit is needed: pip install "highway-tutor[molecules]".""",
+        presets={
+            "smoke": Preset(smoke, 0.01, TWO_CORES, (SAMPLE,)),
+            "cpu": Preset(cpu, 0.5, TWO_CORES, (SAMPLE,), estimated=True),
+            "paper": Preset(paper, 1.0, GPU, (ALL,), estimated=True),
+        },
+        default_preset="cpu",
+        data=(ALL,),
+        stand_in=SAMPLE,
+        metrics=(
+            Metric("valid/log_perplexity", WHOLE),
+            *map(_composed, MEASURES),
+        ),
+        published=tuple(
+            Published(f"composed/{name}", value, CHAR_RNN) for name, value in PUBLISHED.items()
+        ),
+        paper_parameters=None,
+        runner="experiments.molecules.molecule_rnn:run",
+        kernels=("jax", "scan"),
+        cpu_devices=2,
+        section="Molecules",
+    )
+
+
+def _tutor_config(method: Method) -> MoleculeTutorConfig:
+    """The settings of `paper`; they are ours, the paper's aren't known."""
+    learn = LearnConfig(
+        method=method,
+        iterations=8_000_000,
+        environments=64,
+        update_every=16,
+        replay_capacity=51_200,
+        batch_size=128,
+        learning_rate=2e-4,
+        discount=1.0,
+        target_rate=0.01,
+        exploration="boltzmann",
+        bootstrap_at_end=False,
+        report_every=50_000,
+    )
+    return MoleculeTutorConfig(learn=learn, evaluation=SamplingConfig(every=200_000))
+
+
+SIZES: dict[str, dict[str, dict[str, Any]]] = {
+    "smoke": {
+        "learn": {"iterations": 2_560, "environments": 16, "report_every": 640},
+        "evaluation": {"every": 1_280, "samples": 50, "final_samples": 50},
+    },
+    "cpu": {
+        "learn": {"iterations": 2_560_000, "report_every": 20_000},
+        "evaluation": {"every": 128_000, "samples": 500, "final_samples": 10_000},
+    },
+    "paper": {"learn": {}, "evaluation": {}},
+}
+"""Preset → what differs from `paper`."""
+SMALL_REPLAY = {"replay_capacity": 1_024, "batch_size": 32}
+WHOLE_UPDATES = {"smoke": 2_368, "cpu": 2_559_808, "paper": 7_999_104}
+"""Preset → iterations of the policy gradient: whole updates, about as many as the others'."""
+
+
+def _sized(config: Any, preset: str) -> Any:
+    size = SIZES[preset]
+    learn = {**size["learn"]}
+    if preset == "smoke" and isinstance(config.learn, LearnConfig):
+        learn |= SMALL_REPLAY
+    if isinstance(config.learn, PolicyGradientConfig):
+        learn["iterations"] = WHOLE_UPDATES[preset]
+    return replace(
+        config,
+        molecule_rnn=MoleculeRNNRun(preset=preset),
+        learn=replace(config.learn, **learn),
+        evaluation=replace(config.evaluation, **size["evaluation"]),
+    )
+
+
+def _tuned(name: str, how: str, goal: str, paper: Any) -> Experiment:
+    title = f"Molecule RNN tuned by {how} on drug-likeness and ease of synthesis"
+    return Experiment(
+        name=name,
+        title=title,
+        row=f"Jaques et al. 2017, molecules, {goal}",
+        docstring=f"""{title}.
+
+Reproduces: Jaques et al. 2017, molecules, {goal}. The published figures aren't known here, so
+            their column stays empty; the paper's settings aren't either, and those here are ours.
+Command:    python -m experiments run {name} --preset cpu
+Hours:      0.3 on {TWO_CORES} for `cpu` (after the molecule RNN's own 0.5), seconds for `smoke`;
+            `paper` is for an accelerator.
+The reward comes with the end of a molecule: weights of validity, QED, SA, logP and ring penalty,
+the user's own functions (`--set 'reward.functions=[["my_module:my_function", 1.0]]'`), and two
+patches against reward hacking, each turned off by a weight of 0 (`reward.repeated_carbons`,
+`reward.trivial`). A policy that loses its entropy, its variety or its validity raises an alarm;
+with `--set alarm.stop=true` it stops.""",
+        presets={
+            "smoke": Preset(_sized(paper, "smoke"), 0.01, TWO_CORES, (SAMPLE,)),
+            "cpu": Preset(_sized(paper, "cpu"), 0.3, TWO_CORES, (SAMPLE,), estimated=True),
+            "paper": Preset(_sized(paper, "paper"), 1.0, GPU, (ALL,), estimated=True),
+        },
+        default_preset="cpu",
+        data=(ALL,),
+        stand_in=SAMPLE,
+        metrics=tuple(map(_composed, (*PROPERTIES, "valid", "unique_1k", "internal_diversity"))),
+        published=(),
+        paper_parameters=None,
+        runner="experiments.molecules.tutor:run",
+        kernels=("jax", "scan"),
+        section="Tutor molecules",
+        seeds_together=True,
+        inputs="experiments.molecules.tutor:inputs",
+    )
+
+
+def _experiments() -> tuple[Experiment, ...]:
+    tuned = [
+        _tuned(f"tutor_molecules_{method}", TITLES[method], TITLES[method], _tutor_config(method))
+        for method in TITLES
+    ]
+    reinvent = ReinventConfig(
+        learn=PolicyGradientConfig(iterations=WHOLE_UPDATES["paper"], report_every=50_000),
+        evaluation=SamplingConfig(every=200_000),
+    )
+    goal = "no row; the peer REINVENT (Olivecrona et al. 2017)"
+    peer = _tuned(REINVENT, "REINVENT's augmented likelihood", goal, reinvent)
+    return (_molecule_rnn(), *tuned, peer)
+
+
+FAMILY = Family(
+    _experiments(),
+    report="experiments.molecules.table",
+    benchmarks={"molecules": "experiments.molecules.bench:molecules"},
+    domain="experiments.molecules.domain:MOLECULES",
+)

@@ -1,0 +1,244 @@
+"""Tunes the model of molecules, several seeds together, and measures what it generates."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from common import device
+from common.error import DivergedError
+from common.molecule import BEGIN, MOSES
+from common.plot import learning_curves
+from common.population import Population
+from common.progress import Progress
+from common.training import Schedule, Tick
+from experiments import trained
+from experiments.molecules.catalogue import NAMES
+from experiments.molecules.domain import LENGTH, MOLECULES, REWARD, smiles_of
+from experiments.run import Context, Options
+from experiments.train import Outcomes, Row, train
+from experiments.upstream import Upstream
+from tutor import start
+from tutor.actor import Environment
+from tutor.config import LearnConfig
+from tutor.evaluation import Composer, Compositions, Policy
+from tutor.kl_control import METHODS
+from tutor.learner import TutorLearner
+from tutor.molecules import statistics
+from tutor.molecules.chemistry import require_rdkit
+from tutor.molecules.config import AlarmConfig, MoleculeTutorConfig, ReinventConfig
+from tutor.molecules.environment import make_environment
+from tutor.molecules.reward import Reward
+from tutor.policy_gradient import PolicyGradientLearner
+from tutor.sequence_model import Graph, Params
+from tutor.size import compositions_bytes
+
+MOLECULE_RNN = Upstream("molecule_rnn", "molecule RNN")
+CENTRED_OVER = 256
+"""Molecules over which the prior's logits are centred."""
+Config = MoleculeTutorConfig | ReinventConfig
+
+
+def run(context: Context) -> Outcomes:
+    """Tune the model of molecules; measure what each seed's policy generates."""
+    require_rdkit()
+    config: Config = context.config
+    _require_memory(config, len(context.seeds))
+    found = trained.load(MOLECULE_RNN.find(config.molecule_rnn, context.options))
+    reward = Reward(config.reward, config.scoring, cores=device.cores())
+    try:
+        return _tune(context, config, found, reward)
+    except jax.errors.JaxRuntimeError:
+        if reward.failure is not None:  # JAX shows it as a bug of ours
+            raise reward.failure from None
+        raise
+    finally:
+        reward.scorer.close()
+
+
+def _tune(context: Context, config: Config, prior: trained.Trained, reward: Reward) -> Outcomes:
+    """Train, and measure; see `run`."""
+    learn, evaluation = config.learn, config.evaluation
+    environment = make_environment(MOSES, LENGTH, reward)
+    graph, _ = trained.make_graph(prior.model, MOLECULES.num_events, context.compute)
+    learner = make_learner(config, graph, environment)
+    method = learn.method if isinstance(learn, LearnConfig) else "q"
+    # What is measured is scored at once afterwards, which keeps all processes busy.
+    composer = Composer(prior.graph, method, MOLECULES.environment, LENGTH)
+    data = MOLECULE_RNN.data(prior)
+    alarm = Progress(context.place.label)
+
+    def validate(state: Any, seed: int, step: int, tick: Tick) -> tuple[dict[str, float], None]:
+        key = jax.random.fold_in(jax.random.key(seed), step)
+        made = composer.compose(policy_of(state), key, evaluation.samples, tick=tick)
+        found = measured(made, reward, config.alarm, "eval")
+        if found["eval/collapsed"]:
+            text = f"seed {seed} after {step:,} steps: {why_collapsed(found, config.alarm, 'eval')}"
+            alarm.note(f"the policy has collapsed. {text}")
+            if config.alarm.stop:
+                raise DivergedError(f"{context.place.path}: the policy has collapsed. {text}")
+        return found, None
+
+    def measure(state: Any, seed: int, tick: Tick) -> dict[str, float]:
+        notes = {**prior.notes, REWARD: asdict(config.reward)}
+        policy, path = policy_of(state), context.seed_path(seed)
+        tuned = prior._replace(policy=policy, method=method, data=data, notes=notes)
+        trained.save(path, tuned)
+        number, key = evaluation.final_samples, jax.random.key(seed)
+        made = composer.compose(policy, key, number, tick=tick)
+        context.place.lead(partial(MOLECULES.write, made, path, notes))
+        return measured(made, reward, config.alarm, "composed") | MOLECULES.judge(made)
+
+    population = Population(learner, context.seeds, threads=device.threads())
+    outcomes = train(
+        context.place,
+        population,
+        population.initial_state(partial(begin, learner, method, start_of(prior))),
+        Schedule(
+            total=learn.iterations,
+            report_every=learn.report_every,
+            evaluate_every=evaluation.every,
+            items_per_update=len(context.seeds),
+            item="tokens",
+            stage="evaluation",
+            multiple=learner.round_steps,
+        ),
+        context.seeds,
+        validate=validate,
+        measure=measure,
+        describe=_describe,
+        curve=lambda rows: [row for row in rows if "eval/reward" in row],
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(prior.policy.prior)),
+        data=data,
+    )
+    for seed, outcome in outcomes.items():
+        if not isinstance(outcome, Exception):
+            name, title = NAMES[context.experiment.name], context.experiment.title
+            path = context.seed_path(seed)
+            context.place.lead(partial(_draw, path, name, title, outcome.curve))
+    return outcomes
+
+
+def make_learner(config: Config, graph: Graph, environment: Environment) -> Any:
+    """Make the learner of the settings: of values, or of the policy itself."""
+    if isinstance(config, ReinventConfig):
+        return PolicyGradientLearner(config.learn, graph, environment, LENGTH)
+    return TutorLearner(config.learn, graph, MOLECULES.num_events, environment)
+
+
+def start_of(prior: trained.Trained) -> Params:
+    """Return the prior's parameters, its logits centred over molecules of its own."""
+    composer = Composer(prior.graph, "q", MOLECULES.environment, LENGTH)
+    made = composer.compose(prior.policy, jax.random.key(0), CENTRED_OVER)
+    inputs = np.concatenate(
+        [np.full((CENTRED_OVER, 1), BEGIN, np.int32), made.events[:, :-1]], axis=1
+    )
+    return start.centred(prior.graph, prior.policy.prior, jnp.asarray(inputs), made.counted)
+
+
+def begin(learner: Any, method: str, prior: Params, seed: int) -> Any:
+    """Make a learner's first state; values that multiply the prior start at 0."""
+    state = learner.initial_state(prior, seed)
+    if METHODS[method].tilts_prior:
+        state = state._replace(
+            params=start.without_values(state.params), target=start.without_values(state.target)
+        )
+    return state
+
+
+def policy_of(state: Any) -> Policy:
+    """Copy the networks of a seed that choose tokens into host memory."""
+    return Policy(*jax.device_get((state.params, state.prior)))
+
+
+def measured(
+    made: Compositions, reward: Reward, alarm: AlarmConfig, split: str
+) -> dict[str, float]:
+    """Measure molecules from a policy.
+
+    Returns:
+      Means with their intervals over molecules, of properties of valid ones and, of all molecules,
+      of whether they are valid, of reward, and of KL(π ‖ p) and log p as sums over a molecule's
+      tokens. `entropy` is that of a token. `unique` is the share of different SMILES among the
+      valid ones, `collapsed` whether the alarm goes; `speed/...` what the scorer did so far.
+    """
+    molecules = smiles_of(made)
+    properties = reward.properties(molecules)
+    sums: dict[str, np.ndarray] = {
+        "reward": reward(molecules).astype(np.float64),
+        "kl_policy_prior": _sums(made, made.kl),
+        "log_prior": _sums(made, made.log_prior),
+        "length": made.lengths.astype(np.float64),
+    }
+    found = statistics.means({**properties, **sums}, split)
+    found[f"{split}/entropy"] = float(np.mean(made.entropy[made.counted]))
+    found[f"{split}/unique"] = statistics.uniqueness(molecules, properties["valid"])
+    found[f"{split}/collapsed"] = float(bool(why_collapsed(found, alarm, split)))
+    done = reward.scorer.throughput
+    return found | {
+        "speed/scored": done.measured / max(done.seconds, 1e-9),
+        "speed/known": done.known / max(done.known + done.measured, 1),
+        "speed/scoring_seconds": done.seconds,
+        "speed/workers_replaced": float(done.replaced),
+    }
+
+
+def _sums(made: Compositions, values: Any) -> np.ndarray:
+    """Sum values of tokens over each molecule, float64 [molecules]."""
+    return np.where(made.counted, values, 0.0).astype(np.float64).sum(axis=1)
+
+
+def why_collapsed(found: dict[str, float], alarm: AlarmConfig, split: str) -> str:
+    """Return in words which measures of a policy are below their limits; "" if none is."""
+    limits = {"entropy": alarm.entropy, "unique": alarm.unique, "valid": alarm.valid}
+    below = [
+        f"{name} {found[f'{split}/{name}']:.3f} is below alarm.{name}={least:g}"
+        for name, least in limits.items()
+        if found[f"{split}/{name}"] < least
+    ]
+    return ", ".join(below)
+
+
+def inputs(config: Config, options: Options) -> dict[str, str]:
+    """Return the checksum of the model that a run would tune now; none where it isn't there."""
+    return MOLECULE_RNN.inputs(config.molecule_rnn, options)
+
+
+def _require_memory(config: Config, seeds: int) -> None:
+    """Refuse a memory of transitions, or molecules, that can't fit, before anything trains."""
+    graph, prior = trained.make_graph(MOLECULE_RNN.model(config.molecule_rnn), MOLECULES.num_events)
+    learner = make_learner(config, graph, MOLECULES.environment)
+    state = jax.eval_shape(partial(learner.initial_state, prior, 0))
+    held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    device.require_memory(seeds * held, "learn.replay_capacity or learn.environments")
+    needed = compositions_bytes(config.evaluation.final_samples, LENGTH)
+    device.require_memory(needed, "evaluation.final_samples")
+
+
+def _describe(row: Row) -> str:
+    """Reward of a molecule, or of a token while it trains, and the divergence from the prior."""
+    if "eval/reward" in row:
+        names = {"reward": "reward", "kl_policy_prior": "KL", "valid": "valid", "unique": "unique"}
+        return "  ".join(f"{text} {row[f'eval/{name}']:.3f}" for name, text in names.items())
+    names = {"reward": "reward a token", "kl_policy_prior": "KL a token"}
+    found = {text: row.get(f"train/{name}") for name, text in names.items()}
+    return "  ".join(f"{text} {value:.4f}" for text, value in found.items() if value is not None)
+
+
+LABELS = {"reward": "mean reward of a molecule", "kl_policy_prior": "KL(π ‖ p) of a molecule, nats"}
+
+
+def _draw(path: Path, name: str, title: str, curve: Sequence[dict[str, float]]) -> None:
+    for measure, label in LABELS.items():
+        learning_curves(
+            {name: [(row["step"], row[f"eval/{measure}"]) for row in curve]},
+            path / f"{measure}.png",
+            x_label="environment steps",
+            y_label=label,
+            title=title,
+        )

@@ -1,0 +1,219 @@
+"""Tuning on molecules from the command line: methods, resuming, the alarm, what users may set."""
+
+import csv
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from run_case import folder, record, result, run
+
+from common.config import from_dict
+from common.error import ConfigError
+from common.interrupt import Interrupt
+from common.record import read_record
+from experiments import registry, trained
+from experiments.cli import main
+from experiments.compose import compose
+from experiments.molecules import table
+from experiments.molecules.catalogue import NAMES
+from experiments.molecules.tutor import why_collapsed
+from tutor.config import LearnConfig
+from tutor.molecules.config import AlarmConfig, RewardConfig, ScoringConfig
+from tutor.molecules.reward import Reward
+
+FEW = ["evaluation.samples=20", "evaluation.final_samples=20"]
+
+
+def tune(out: Path, prior: Path, method: str, *arguments: str) -> int:
+    return run(
+        out, f"tutor_molecules_{method}", "--set", f"molecule_rnn.run={prior}", *FEW, *arguments
+    )
+
+
+class Longer(Reward):
+    """Also rewards length: a prior that learned little makes no molecules to reward."""
+
+    def __call__(self, molecules):
+        lengths = np.array([len(one) for one in molecules], np.float32)
+        return super().__call__(molecules) + 0.1 * lengths
+
+
+@pytest.fixture(scope="module", autouse=True)
+def longer():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("experiments.molecules.tutor.Reward", Longer)
+        yield
+
+
+def timeless(made) -> tuple:
+    """What of a record doesn't depend on when, where and in how many sessions it was made."""
+    metrics, curve, *rest = result(made)
+
+    def plain(row):
+        return {name: value for name, value in row.items() if not name.startswith("speed/")}
+
+    return plain(metrics), [plain(row) for row in curve], *rest
+
+
+@pytest.fixture(scope="module")
+def reinvent(tmp_path_factory, prior) -> Path:
+    """Where runs of the policy gradient lie."""
+    out = tmp_path_factory.mktemp("reinvent")
+    assert tune(out, prior, "reinvent") == 0
+    return out
+
+
+def test_a_tuning_is_recorded(reinvent, prior, capsys):
+    made = record(reinvent, "tutor_molecules_reinvent")
+    assert {"composed/valid", "composed/kl_policy_prior", "composed_low/reward"} < set(made.metrics)
+    assert made.metrics["speed/scored"] > 0
+    assert [row["step"] for row in made.curve] == [1776, 2368]
+    length, reward = (made.metrics[f"composed/{name}"] for name in ("length", "reward"))
+    assert reward > 0.05 * length
+    assert made.metrics["composed/collapsed"] == 1  # a prior that knows nothing makes no molecules
+    (data,) = made.data
+    assert "molecule RNN" in data.checksums
+    found = trained.load(folder(reinvent, "tutor_molecules_reinvent"))
+    before = trained.load(prior)
+    kernels = (one.policy.prior["output_kernel"] for one in (found, before))
+    np.testing.assert_array_equal(*kernels)
+    biases = [one.policy.prior["output_bias"] for one in (found, before)]
+    assert np.ptp(biases[0] - biases[1]) < 1e-5  # centred: the same probabilities
+    assert not np.array_equal(found.policy.params["output_bias"], biases[0])
+
+
+def test_values_are_tuned_and_a_reward_of_the_users_counts(tmp_path, prior, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "tutor" / "molecules")
+    own = 'reward.functions=[["own_terms:rings", 100.0]]'
+    assert tune(tmp_path, prior, "psi", own, "learn.iterations=1280") == 0
+    assert "the policy has collapsed. seed 0" in capsys.readouterr().err
+    made = record(tmp_path, "tutor_molecules_psi")
+    assert made.config["reward"]["functions"] == [["own_terms:rings", 100.0]]
+    assert trained.load(folder(tmp_path, "tutor_molecules_psi")).method == "psi"
+    rows = folder(tmp_path, "tutor_molecules_psi") / "metrics.jsonl"
+    found = [json.loads(row) for row in rows.read_text().splitlines()]
+    rewards = [row["seed0/train/reward"] for row in found if "seed0/train/reward" in row]
+    assert len(rewards) == 2
+    assert min(rewards) > 0.05
+
+
+@pytest.mark.slow
+def test_a_failing_function_of_the_users_is_named(tmp_path, prior, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "tutor" / "molecules")
+    own = 'reward.functions=[["own_terms:fails", 1.0]]'
+    assert tune(tmp_path, prior, "reinvent", own) == 2
+    error = capsys.readouterr().err
+    assert "own_terms:fails failed with ValueError: no such thing" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on_to_the_same_result(tmp_path, prior, reinvent, monkeypatch):
+    class Stop(Interrupt):
+        checks = 0
+
+        def check(self):
+            Stop.checks += 1
+            if Stop.checks == 3:
+                self.received = signal.SIGTERM
+            super().check()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("common.training.CALL_SECONDS", 0.0)
+        patch.setattr("experiments.train.Interrupt", Stop)
+        assert tune(tmp_path, prior, "reinvent") == 143
+    assert tune(tmp_path, prior, "reinvent") == 0
+    name = "tutor_molecules_reinvent"
+    assert timeless(record(tmp_path, name)) == timeless(record(reinvent, name))
+
+
+def test_the_alarm_can_stop_a_run(tmp_path, prior, capsys):
+    assert tune(tmp_path, prior, "reinvent", "alarm.stop=true") == 4
+    assert "the policy has collapsed. seed 0 after 1,776 steps" in capsys.readouterr().err
+    assert record(tmp_path, "tutor_molecules_reinvent").status == "diverged"
+
+
+def test_what_the_alarm_watches():
+    found = {"eval/entropy": 0.5, "eval/unique": 0.9, "eval/valid": 0.9}
+    assert why_collapsed(found, AlarmConfig(), "eval") == ""
+    for name in ("entropy", "unique", "valid"):
+        alarm = replace(AlarmConfig(), **{name: 0.95})
+        assert f"is below alarm.{name}=0.95" in why_collapsed(found, alarm, "eval")
+
+
+@pytest.mark.parametrize("preset", ["smoke", "cpu", "paper"])
+def test_presets_have_one_budget_and_no_value_after_the_end(preset):
+    budgets = set()
+    for name in NAMES:
+        config = registry.find(name).preset(preset).config
+        if name == "molecule_rnn":
+            assert (config.prior.beginnings, config.prior.masked) == (1.0, 0)
+            continue
+        budgets.add(config.learn.iterations)
+        if isinstance(config.learn, LearnConfig):
+            assert name.endswith(config.learn.method)
+            assert not config.learn.bootstrap_at_end
+            assert config.learn.discount == 1.0
+    assert max(budgets) / min(budgets) < 1.1
+
+
+def test_compose_writes_a_table_and_a_picture(reinvent, tmp_path, capsys):
+    source = folder(reinvent, "tutor_molecules_reinvent")
+    (tmp_path / "start.smi").write_text("c1ccccc1\n")
+    command = ["compose", str(source), "-n", "32", "--out", str(tmp_path / "made")]
+    assert main([*command, "--primer", str(tmp_path / "start.smi")]) == 0
+    assert "molecules2.png" in capsys.readouterr().out
+    with (tmp_path / "made" / "molecules.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["number"] for row in rows] == [str(k) for k in range(1, 33)]
+    assert all(row["smiles"].startswith("c1ccccc1") for row in rows)
+    reward = Reward(RewardConfig(), ScoringConfig(workers=1))
+    try:
+        scores = reward([row["smiles"] for row in rows])
+        found = reward.properties([row["smiles"] for row in rows])
+    finally:
+        reward.scorer.close()
+    np.testing.assert_allclose([float(row["reward"]) for row in rows], scores, atol=1e-4)
+    assert [row["valid"] for row in rows] == [str(int(one)) for one in found["valid"]]
+    with pytest.raises(ConfigError, match="molecules make no sound"):
+        compose(source, tmp_path / "sound", count=1, wav=True)
+    with pytest.raises(ConfigError, match="molecules have no bars"):
+        compose(source, tmp_path / "bars", count=1, bars=2)
+
+
+def test_the_report_shows_before_and_after(reinvent, prior, tmp_path):
+    def as_cpu(path: Path):
+        return replace(read_record(path / "record.json"), preset="cpu", overrides=[])
+
+    tuned = as_cpu(folder(reinvent, "tutor_molecules_reinvent"))
+    tuned = replace(
+        tuned,
+        metrics={
+            **tuned.metrics,
+            "composed/valid": 0.25,
+            "composed_low/valid": 0.2,
+            "composed_high/valid": 0.3,
+        },
+    )
+    records = [as_cpu(prior), tuned]
+    drawn = table.draw_figures(records, tmp_path)
+    assert [path.name for path in drawn] == [
+        f"tutor_molecules_cpu_{name}.png" for name in ("reward", "valid", "unique")
+    ]
+    text = "\n".join(table.section(records, tmp_path))
+    titles = next(line for line in text.splitlines() if line.startswith("| property"))
+    assert titles.split("|")[2].strip() == "paper"
+    assert [one.strip() for one in titles.split("|")[3:5]] == ["molecule RNN", "REINVENT"]
+    assert "0.25 [0.2, 0.3]" in text
+    assert "tutor_molecules_cpu_reward.png" in text
+    assert table.section(records[:1], tmp_path) == []
+    points = table.frontier([tuned], "reward")
+    assert points == [(row["eval/kl_policy_prior"], row["eval/reward"]) for row in tuned.curve]
+
+
+def test_settings_of_the_reward_come_back_from_the_notes(reinvent):
+    notes = trained.load(folder(reinvent, "tutor_molecules_reinvent")).notes
+    assert from_dict(RewardConfig, json.loads(json.dumps(notes["reward"]))) == RewardConfig()

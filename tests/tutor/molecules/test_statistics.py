@@ -1,0 +1,59 @@
+"""The measures of the benchmark, on few molecules by hand."""
+
+import numpy as np
+import pytest
+
+from tutor.molecules import statistics
+from tutor.molecules.statistics import benchmark, internal_diversity, means, uniqueness
+
+pytest.importorskip("rdkit", reason='needs pip install "highway-tutor[molecules]"')
+
+
+class Known:
+    """Measures molecules as told."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def measure(self, molecules):
+        return [self.values[one] for one in molecules]
+
+
+A, B, C = (bytes([0b11000000]).hex(), bytes([0b10100000]).hex(), bytes([0b11000000]).hex())
+VALUES = {"a": ("A", 1.0, A), "b": ("B", 0.0, B), "c": ("A", 1.0, C), "x": None}
+
+
+def test_measures(monkeypatch):
+    monkeypatch.setattr(statistics, "UNIQUE", {"unique_1k": 2, "unique_10k": 3, "unique_x": 4})
+    found = benchmark(["a", "x", "b", "c"], Known(VALUES), {"B"})
+    assert found == {
+        "valid": 3 / 4, "unique_1k": 2 / 2, "unique_10k": 2 / 3, "filters": 2 / 3,
+        "novelty": 1 / 2,  # of A and B the training molecules have B
+        "internal_diversity": pytest.approx(1 - (5 * 1 + 4 / 3) / 9),  # A and B share one of three
+    }  # fmt: skip
+    assert benchmark(["x"], Known(VALUES)) == {"valid": 0.0}
+    assert "novelty" not in benchmark(["a"], Known(VALUES))
+
+
+def test_diversity_in_pieces_is_that_of_the_whole(monkeypatch):
+    drawn = np.random.default_rng(0).integers(0, 256, (50, 8), np.uint8)
+    bits = np.unpackbits(drawn, axis=1).astype(bool)
+    shared = (bits[:, None] & bits).sum(2) / (bits[:, None] | bits).sum(2)
+    monkeypatch.setattr(statistics, "_ROWS", 16)
+    found = internal_diversity([row.tobytes() for row in drawn])
+    np.testing.assert_allclose(found, 1 - shared.mean(), rtol=1e-6)
+
+
+def test_uniqueness_is_of_the_valid_ones():
+    assert uniqueness(["a", "a", "b", "x"], np.array([1.0, 1, 1, 0])) == 2 / 3
+    assert uniqueness(["x"], np.array([0.0])) == 0
+
+
+def test_means_are_of_those_that_have_the_property():
+    values = {"qed": np.array([1.0, np.nan, 3.0]), "sa": np.array([np.nan])}
+    found = means(values, "eval")
+    half = 1.96 * 1.0 / np.sqrt(2)
+    assert found == {
+        "eval/qed": 2.0, "eval_low/qed": pytest.approx(2 - half),
+        "eval_high/qed": pytest.approx(2 + half),
+    }  # fmt: skip

@@ -1,0 +1,94 @@
+"""What a set of molecules is like: the measures of the MOSES benchmark, and means of properties."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+from tutor.molecules.scorer import Scorer
+
+NAMES = ("canonical", "filters", "fingerprint")
+"""Properties that `benchmark` needs, in this order."""
+UNIQUE = {"unique_1k": 1_000, "unique_10k": 10_000}
+"""Measure of uniqueness → among so many of the first valid molecules."""
+_ROWS = 2048
+_Z = 1.96
+
+
+def benchmark(
+    molecules: Sequence[str], scorer: Scorer, training: Collection[str] | None = None
+) -> dict[str, float]:
+    """Measure molecules as the benchmark does (Polykovskiy et al. 2020).
+
+    Args:
+      molecules: SMILES as generated.
+      scorer: measures `NAMES`.
+      training: canonical SMILES of the training molecules, for novelty; None to leave that out.
+
+    Returns:
+      valid: share that are molecules. Of these: unique_1k, unique_10k: share of different ones
+      among the first 1,000 and 10,000 (left out where there are fewer); internal_diversity: mean of
+      1 − Tanimoto similarity of Morgan fingerprints over all pairs, those with themselves included;
+      filters: share that passes the filters. novelty: share of the different ones that the training
+      molecules don't include. Without a valid molecule only `valid`.
+    """
+    found = [values for values in scorer.measure(molecules) if values is not None]
+    measured = {"valid": len(found) / len(molecules)}
+    if not found:
+        return measured
+    canonical = [str(values[0]) for values in found]
+    for name, first in UNIQUE.items():
+        if len(canonical) >= first:
+            measured[name] = len(set(canonical[:first])) / first
+    measured["internal_diversity"] = internal_diversity(
+        [bytes.fromhex(str(values[2])) for values in found]
+    )
+    measured["filters"] = float(np.mean([values[1] for values in found]))
+    if training is not None:
+        different = set(canonical)
+        measured["novelty"] = len(different.difference(training)) / len(different)
+    return measured
+
+
+def internal_diversity(fingerprints: Sequence[bytes]) -> float:
+    """Compute the mean of 1 − Tanimoto similarity over all pairs of fingerprints.
+
+    Args:
+      fingerprints: bits packed into bytes, of one length.
+    """
+    bits = np.unpackbits(np.array([np.frombuffer(one, np.uint8) for one in fingerprints]), axis=1)
+    rows = bits.astype(np.float32)
+    counts = rows.sum(1)
+    total = 0.0
+    for start in range(0, len(rows), _ROWS):
+        piece = slice(start, start + _ROWS)
+        common = rows[piece] @ rows.T
+        union = counts[piece, None] + counts - common
+        similar = np.where(union > 0, common / np.maximum(union, 1), 1.0)
+        total += float(similar.sum(dtype=np.float64))
+    return 1 - total / len(rows) ** 2
+
+
+def uniqueness(molecules: Sequence[str], valid: np.ndarray) -> float:
+    """Compute the share of different SMILES among the valid ones; 0 without any."""
+    found = [one for one, counts in zip(molecules, valid, strict=True) if counts]
+    return len(set(found)) / len(found) if found else 0.0
+
+
+def means(properties: Mapping[str, np.ndarray], split: str) -> dict[str, float]:
+    """Average properties over the molecules that have them.
+
+    Returns:
+      `split/NAME`, and the ends of its 95 % interval over molecules (of the normal distribution)
+      `split_low/NAME` and `split_high/NAME`; nothing of a property that no molecule has.
+    """
+    found: dict[str, float] = {}
+    for name, values in properties.items():
+        known = values[~np.isnan(values)]
+        if not len(known):
+            continue
+        mean, spread = float(np.mean(known)), float(np.std(known))
+        half = _Z * spread / math.sqrt(len(known))
+        found[f"{split}/{name}"] = mean
+        found[f"{split}_low/{name}"], found[f"{split}_high/{name}"] = mean - half, mean + half
+    return found
