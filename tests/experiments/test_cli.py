@@ -356,8 +356,6 @@ def test_data_prepares_what_ships_and_says_how_to_get_the_rest(capsys, tmp_path,
         "midi_melodies": "missing",
         "digits": "ready",
         "mnist": "missing",
-        "moses_sample": "ready",
-        "moses": "missing",
     }
     assert 'pip install "highway-tutor[music]"' in out
     assert "--data-dir" in out
