@@ -53,6 +53,8 @@ STRETCH = ((1, 0.4), (2, 0.2), (4, 0.4))
 """Fitted by us: with it windows of the data have about the repetitions and the notes per event that
 the first column of Table 1 tells of."""
 
+EIGHT_BAR_PIECES = 2_000
+
 FIGURES = {"reward": "music-theory reward", "log_prior": "log p(a|s)"}
 """Figure 2: metric of the evaluations during tuning → its label."""
 
@@ -184,6 +186,7 @@ def _tutor(method: Method) -> Experiment:
             exploration="boltzmann",
             c=2.0,
         ),
+        eight_bar_pieces=EIGHT_BAR_PIECES,
     )
     cpu = TutorConfig(
         note_rnn=NoteRNNRun(preset="cpu"),
