@@ -2,8 +2,8 @@
 
     python examples/tag_words.py
 
-98.0 % of the characters of held-out Shakespeare are tagged right after a minute on two cores; saying
-"no word ends" everywhere would make 78.0 % right.
+98.0 % of the characters of held-out Shakespeare are tagged right after a minute on two cores;
+saying "no word ends" everywhere would make 78.0 % right.
 """
 
 import jax
