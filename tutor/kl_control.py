@@ -15,7 +15,7 @@ target or prior.
 
 A method is added by writing its target and naming it in `METHODS`.
 
-As a library, for any network that gives values [batch, A] and any prior that gives log p [batch, A]:
+As a library, for any network with values [batch, A] and any prior with log p [batch, A]:
 
 - `squared_loss(method, q_tm1, transition)`: to be minimised in the values at s;
 - `log_policy(method, q, log_prior)`: the policy; sample from it, or take the argmax of
@@ -42,8 +42,8 @@ As a library, for any network that gives values [batch, A] and any prior that gi
 >>> batch = {"s": jnp.eye(2), "s_after": jnp.eye(2), "action": jnp.array([0, 2])}
 >>> batch |= {"reward": jnp.ones(2), "done": jnp.array([0.0, 1.0])}
 >>> params = jnp.zeros((2, 3))
->>> float(loss(params, params, network, prior, batch).round(2))
-2.02
+>>> f"{loss(params, params, network, prior, batch):.2f}"
+'2.19'
 >>> log_policy(psi, network(params, batch["s"]), prior(batch["s"])).shape
 (2, 3)
 
