@@ -15,6 +15,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --strict --follow-imports=silent tests/typed_program.py
 
 # A static site in build/docs that needs no network: guides, results, and the API.
 docs: setup

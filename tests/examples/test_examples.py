@@ -28,6 +28,7 @@ def test_words_are_tagged():
     assert example("tag_words").main(updates=60) > 0.85
 
 
+@pytest.mark.slow
 def test_ppo_learns_through_gymnaxs_interface():
     pytest.importorskip("gymnax")
     ppo = example("ppo_melodies")
