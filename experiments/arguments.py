@@ -59,6 +59,17 @@ def make_parser(
     _add_run_options(run)
     _add_mesh(run)
 
+    status = add("status", "say how far runs are, from their directories alone")
+    status.add_argument(
+        "runs",
+        type=_path,
+        nargs="*",
+        default=[Path("runs")],
+        metavar="RUN",
+        help="run directories, or folders with runs somewhere below them (runs)",
+    )
+    status.add_argument("--json", action="store_true", help="machine-readable")
+
     _add_results(add)
     compose = add("compose", "compose sequences with a finished run's model")
     _add_compose_options(compose)

@@ -179,6 +179,23 @@ def _run(options: argparse.Namespace) -> None:
         raise DivergedError(f"{experiment.name}: diverged with seed {', '.join(diverged)}.")
 
 
+def _status(options: argparse.Namespace) -> None:
+    from experiments.sweep.state import find_runs, read_state
+    from experiments.sweep.view import state_table
+
+    for run in options.runs:
+        if not run.is_dir() and run != Path("runs"):
+            raise DataError(f"{run}: there is no such folder.")
+    paths = dict.fromkeys(path for run in options.runs for path in find_runs(run))
+    states = [read_state(path) for path in paths]
+    if options.json:
+        print(json.dumps([state.as_json() for state in states], indent=1))
+    elif states:
+        print(state_table(states).render().rstrip())
+    else:
+        print(f"No runs in {', '.join(map(str, options.runs))}.")
+
+
 def _table(options: argparse.Namespace) -> None:
     from experiments.results.cells import as_json, as_text
     from experiments.results.commit import load_records
@@ -347,6 +364,7 @@ COMMANDS = {
     "list": _list,
     "show": _show,
     "run": _run,
+    "status": _status,
     "table": _table,
     "report": _report,
     "data": _data,
