@@ -179,6 +179,14 @@ def _run(options: argparse.Namespace) -> None:
         raise DivergedError(f"{experiment.name}: diverged with seed {', '.join(diverged)}.")
 
 
+def _sweep(options: argparse.Namespace) -> None:
+    if options.data_dir is not None and not options.data_dir.is_dir():
+        raise DataError(f"--data-dir {options.data_dir}: there is no such folder.")
+    from experiments.sweep.command import sweep
+
+    sweep(options)
+
+
 def _status(options: argparse.Namespace) -> None:
     from experiments.sweep.state import find_runs, read_state
     from experiments.sweep.view import state_table
@@ -364,6 +372,7 @@ COMMANDS = {
     "list": _list,
     "show": _show,
     "run": _run,
+    "sweep": _sweep,
     "status": _status,
     "table": _table,
     "report": _report,
