@@ -59,6 +59,20 @@ def make_parser(
     _add_run_options(run)
     _add_mesh(run)
 
+    sweep = add("sweep", "run whole tables; the same command continues what was stopped")
+    _add_sweep_options(sweep)
+
+    status = add("status", "say how far runs are, from their directories alone")
+    status.add_argument(
+        "runs",
+        type=_path,
+        nargs="*",
+        default=[Path("runs")],
+        metavar="RUN",
+        help="run directories, or folders with runs somewhere below them (runs)",
+    )
+    status.add_argument("--json", action="store_true", help="machine-readable")
+
     _add_results(add)
     compose = add("compose", "compose sequences with a finished run's model")
     _add_compose_options(compose)
@@ -117,6 +131,59 @@ def _add_results(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
 
 def _add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("name", metavar="NAME", help="see `list`")
+    _add_shared_options(run)
+    again = run.add_mutually_exclusive_group()
+    again.add_argument(
+        "--resume", action="store_true", help="continue what is there, or start (the default)"
+    )
+    again.add_argument(
+        "--fresh",
+        action="store_true",
+        help="start over; what is there is deleted once something new is saved",
+    )
+    run.add_argument("--tensorboard", action="store_true", help="write TensorBoard files as well")
+
+
+def _add_sweep_options(sweep: argparse.ArgumentParser) -> None:
+    sweep.add_argument(
+        "names", nargs="+", metavar="NAME", help="experiments, or patterns as in 'rhn_*_tied'"
+    )
+    _add_shared_options(sweep)
+    sweep.add_argument(
+        "--grid",
+        type=_axis,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=V,V",
+        help="settings to vary, as in model.depth=1,2,3; each point has a folder below --out",
+    )
+    sweep.add_argument(
+        "--jobs", type=_jobs, metavar="N", help="runs at a time (what is fastest here)"
+    )
+    sweep.add_argument(
+        "--launcher",
+        choices=("local", "slurm"),
+        default="local",
+        help="where runs run: on this machine, or by Slurm's job arrays (%(default)s)",
+    )
+    sweep.add_argument(
+        "--slurm",
+        type=_assignment,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="options of sbatch, as in partition=gpu time=8:00:00 gpus_per_node=1",
+    )
+    what = sweep.add_mutually_exclusive_group()
+    what.add_argument("--dry-run", action="store_true", help="say what would be run, run nothing")
+    what.add_argument("--status", action="store_true", help="say how far these runs are")
+    what.add_argument("--cancel", action="store_true", help="take these runs back from Slurm")
+
+
+def _add_shared_options(run: argparse.ArgumentParser) -> None:
+    """What `run` and `sweep` have in common."""
     _add_preset(run)
     run.add_argument(
         "--seeds", type=_seed, nargs="+", default=[0], metavar="N", help="one run each (0)"
@@ -139,16 +206,6 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--out", type=_path, default=Path("runs"), help="where runs lie (%(default)s)")
     run.add_argument("--data-dir", type=_path, help="folder with files brought by hand")
-    again = run.add_mutually_exclusive_group()
-    again.add_argument(
-        "--resume", action="store_true", help="continue what is there, or start (the default)"
-    )
-    again.add_argument(
-        "--fresh",
-        action="store_true",
-        help="start over; what is there is deleted once something new is saved",
-    )
-    run.add_argument("--tensorboard", action="store_true", help="write TensorBoard files as well")
 
 
 def _add_compose_options(compose: argparse.ArgumentParser) -> None:
@@ -230,6 +287,19 @@ def _assignment(text: str) -> str:
     """A `key=value`; a value that begins with `~` is a path."""
     key, equals, value = text.partition("=")
     return key + equals + (os.path.expanduser(value) if value.startswith("~") else value)
+
+
+def _axis(text: str) -> str:
+    key, equals, values = text.partition("=")
+    if not key or not equals or not values:
+        raise argparse.ArgumentTypeError(f"'{text}': write key=value,value")
+    return text
+
+
+def _jobs(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 4096:
+        raise argparse.ArgumentTypeError(f"'{text}': choose a number from 1 to 4096")
+    return int(text)
 
 
 def _seed(text: str) -> int:

@@ -179,6 +179,31 @@ def _run(options: argparse.Namespace) -> None:
         raise DivergedError(f"{experiment.name}: diverged with seed {', '.join(diverged)}.")
 
 
+def _sweep(options: argparse.Namespace) -> None:
+    if options.data_dir is not None and not options.data_dir.is_dir():
+        raise DataError(f"--data-dir {options.data_dir}: there is no such folder.")
+    from experiments.sweep.command import sweep
+
+    sweep(options)
+
+
+def _status(options: argparse.Namespace) -> None:
+    from experiments.sweep.state import find_runs, read_state
+    from experiments.sweep.view import state_table
+
+    for run in options.runs:
+        if not run.is_dir() and run != Path("runs"):
+            raise DataError(f"{run}: there is no such folder.")
+    paths = dict.fromkeys(path for run in options.runs for path in find_runs(run))
+    states = [read_state(path) for path in paths]
+    if options.json:
+        print(json.dumps([state.as_json() for state in states], indent=1))
+    elif states:
+        print(state_table(states).render().rstrip())
+    else:
+        print(f"No runs in {', '.join(map(str, options.runs))}.")
+
+
 def _table(options: argparse.Namespace) -> None:
     from experiments.results.cells import as_json, as_text
     from experiments.results.commit import load_records
@@ -347,6 +372,8 @@ COMMANDS = {
     "list": _list,
     "show": _show,
     "run": _run,
+    "sweep": _sweep,
+    "status": _status,
     "table": _table,
     "report": _report,
     "data": _data,

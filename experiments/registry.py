@@ -89,6 +89,9 @@ class Experiment:
     inputs: str = ""
     """`module:function`, where it learns from a model of another run: (config, options) → name →
     checksum of what a run would be given now; see common.record.DataUsed."""
+    upstream: str = ""
+    """The experiment whose run it starts from. The settings of that name say which run: its
+    `preset` and `seed`, or its directory, `run`; see experiments.upstream."""
 
     def __post_init__(self):
         """Raise ValueError where a published number is of no metric of the experiment's."""

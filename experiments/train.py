@@ -149,6 +149,7 @@ def train(
     place.run.claim_data(asdict(data), place.folder)
     if place.rehearsal:
         raise Rehearsed
+    place.run.note_schedule(asdict(schedule), place.folder)
     members = _Members(learner, tuple(seeds))
     training = Training(
         place.run,

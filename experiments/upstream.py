@@ -15,6 +15,7 @@ from common.record import FILE_NAME, DataUsed, Record, read_record
 from common.run_directory import RunDirectory, RunInUse
 from experiments import registry, trained
 from experiments.run import Options, run, seed_path
+from experiments.sweep.point import is_point
 from experiments.trained import Trained
 
 
@@ -63,8 +64,22 @@ class Upstream:
         if wanted.run:
             return Path(wanted.run)
         experiment = registry.find(self.experiment)
-        options = replace(options, preset=experiment.preset_name(wanted.preset))
-        return seed_path(experiment, options, wanted.seed)
+        return seed_path(experiment, self._options(wanted, options), wanted.seed)
+
+    def _options(self, wanted: Wanted, options: Options) -> Options:
+        """How the run is run; points of a grid share it, unless one has its own already."""
+        experiment = registry.find(self.experiment)
+        own = replace(
+            options,
+            preset=experiment.preset_name(wanted.preset),
+            overrides=(),
+            seeds=(wanted.seed,),
+            fresh=False,
+            devices=1,
+        )
+        if seed_path(experiment, own, wanted.seed).exists() or not is_point(options.out):
+            return own
+        return replace(own, out=options.out.parent)
 
     def data(self, found: Trained) -> DataUsed:
         """Return what is learned from with the model: the model, and what that learned from."""
@@ -93,10 +108,8 @@ class Upstream:
         name = experiment.preset_name(wanted.preset)
         preset = experiment.presets[name].config
         check(name, preset)
-        path = self.path(wanted, options)
-        options = replace(
-            options, preset=name, overrides=(), seeds=(wanted.seed,), fresh=False, devices=1
-        )
+        options = self._options(wanted, options)
+        path = seed_path(experiment, options, wanted.seed)
         made = self._finished(path, partial(run, experiment, options, report=lambda text: None))
         found = to_dict(from_dict(type(preset), made.config))
         setting = f"{self.experiment}.run"

@@ -258,6 +258,7 @@ near the prior (c = 2) and explores by its own policy.""",
         section="Tutor melodies",
         seeds_together=True,
         inputs="experiments.melodies.tutor:inputs",
+        upstream="note_rnn",
     )
 
 
