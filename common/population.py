@@ -16,10 +16,11 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
-from common.mesh import replicate
+from common.mesh import divide, replicate, spec
 
 State = TypeVar("State")
 Totals = TypeVar("Totals", bound=tuple)
@@ -105,17 +106,18 @@ class ModelLearner(abc.ABC):
 
     round_steps = 1
 
-    def __init__(self, windows: Any, mesh: Mesh | None = None):
+    def __init__(self, windows: Any, mesh: Mesh | None = None, axis: int | None = None):
         """Keep the data on the devices.
 
         Args:
           windows: the data; they are what `round` is given of them.
-          mesh: devices that train together, each holding all of the data and of the state, or None
-            for one.
+          mesh: devices that train together, each holding all of the state, or None for one.
+          axis: of the data, which devices divide; None for each to hold all of them.
         """
         self.mesh = mesh
-        self.windows = replicate(jax.device_put(windows), mesh)
-        self._advance = jax.jit(self._advance_until, donate_argnums=0)
+        self.windows = jax.device_put(windows) if mesh is None else divide(windows, mesh, axis)
+        whole = None if mesh is None else NamedSharding(mesh, spec(None))
+        self._advance = jax.jit(self._advance_until, donate_argnums=0, out_shardings=whole)
 
     @abc.abstractmethod
     def round(self, state: Any, step: jax.Array, *data: Any) -> Any:
@@ -134,13 +136,16 @@ class ModelLearner(abc.ABC):
           state: consumed by the call.
           stop: the number of updates, those that `state` has behind it included.
         """
-        state = replicate(state, self.mesh)  # a new or restored one is on the first device
-        return self._advance(state, self.windows, jnp.asarray(stop, jnp.int32))
+        return self._advance(self.placed(state), self.windows, np.int32(stop))
+
+    def placed(self, state: Any) -> Any:
+        """Return a state whose arrays every device has the whole of, as they are between calls."""
+        return replicate(state, self.mesh)
 
     def collect(self, state: Any) -> tuple[Any, dict[str, float]]:
         """Return the state with its totals at zero, and metrics since the last call."""
         metrics = self.metrics(jax.device_get(state.totals), int(state.step))
-        return state._replace(totals=zero_totals(type(state.totals))), metrics
+        return self.placed(state._replace(totals=zero_totals(type(state.totals)))), metrics
 
     def _advance_until(self, state: Any, windows: Any, stop: jax.Array) -> Any:
         """Compute `advance`, to be compiled."""

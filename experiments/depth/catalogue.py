@@ -232,6 +232,7 @@ Leaves curves.png, and findings.txt: the claim, what was found, and whether they
         published=(),
         paper_parameters=None,
         kernels=KERNELS,
+        cpu_devices=1,
         runner="experiments.depth.stacked:run",
         section="Depth, stacked or in the transition",
     )
