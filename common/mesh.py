@@ -33,7 +33,7 @@ def require_even(mesh: Mesh | None, count: int, setting: str) -> None:
     if mesh is not None and count % mesh.size:
         raise ConfigError(
             f"{setting}={count} can't be divided evenly by {mesh.size} devices: choose another "
-            f"{setting} or another --mesh."
+            "number, or another --mesh."
         )
 
 
@@ -128,6 +128,26 @@ def shared(
         out_specs=(spec(None), spec(0)),
         check_vma=False,
     )(whole, *divided)
+
+
+def each(function: Callable[..., Any], mesh: Mesh | None, members: Any, *whole: Any) -> Any:
+    """Call a function of members, each device for its share of them.
+
+    Args:
+      function: (members, *whole) → a pytree of arrays [members, ...].
+      mesh: the devices, or None for one: `function` is then called with everything.
+      members: pytree of arrays [members, ...], which the devices divide evenly.
+      whole: what every device reads all of.
+    """
+    if mesh is None:
+        return function(members, *whole)
+    return jax.shard_map(
+        function,
+        mesh=mesh,
+        in_specs=(spec(0), *(spec(None) for _ in whole)),
+        out_specs=spec(0),
+        check_vma=False,
+    )(members, *whole)
 
 
 def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:

@@ -304,6 +304,7 @@ findings.txt: the claims, what was found, and whether they agree.""",
         ),
         published=(),
         paper_parameters=None,
+        cpu_devices=1,
         runner="experiments.depth.feed_forward:run",
         section="Depth, feed-forward networks",
     )
