@@ -94,8 +94,10 @@ class Upstream:
         preset = experiment.presets[name].config
         check(name, preset)
         path = self.path(wanted, options)
+        # Several processes can do nothing but together; one has no need of all its devices.
+        devices = options.devices if this_process().count > 1 else 1
         options = replace(
-            options, preset=name, overrides=(), seeds=(wanted.seed,), fresh=False, devices=1
+            options, preset=name, overrides=(), seeds=(wanted.seed,), fresh=False, devices=devices
         )
         made = self._finished(path, partial(run, experiment, options, report=lambda text: None))
         found = to_dict(from_dict(type(preset), made.config))
@@ -117,7 +119,7 @@ class Upstream:
         """The record of a run; where another process runs it, this one waits for that."""
         progress = Progress(self.experiment, visible=this_process().leads)
         waits = f"{path}: another process trains this {self.title}; waits for it."
-        while not (path / FILE_NAME).exists():
+        while not this_process().lead((path / FILE_NAME).exists):
             try:
                 return run_it()[0]
             except RunInUse:

@@ -32,7 +32,7 @@ def learner(devices, batch=6):
     return PriorLearner(config, 5, core, data, initial_range=0.1, mesh=mesh)
 
 
-def language(devices, kernel="scan", batch=8):
+def language(devices, batch=8):
     model = ModelConfig(
         units=6,
         depth=2,
@@ -47,7 +47,7 @@ def language(devices, kernel="scan", batch=8):
     train = TrainConfig(batch_size=batch, steps=5, weight_decay=1e-3, clip_norm=0.5)
     windows = make_windows(np.arange(600) ** 2 % 11, batch, 5, split="train")
     config = LanguageModelConfig(model=model, train=train)
-    return LanguageModelLearner(config, 11, windows, Compute(kernel), make_mesh(devices))
+    return LanguageModelLearner(config, 11, windows, Compute("jax"), make_mesh(devices))
 
 
 def run(one):
@@ -94,12 +94,11 @@ def refused(make):
 
 def main() -> None:
     jax.config.update("jax_num_cpu_devices", 8)
-    ways = ((1, "jax"), (2, "scan"), (8, "jax"))
     found = {
         "note_rnn": {n: run(learner(n)) for n in (1, 2)},
-        "language": {n: run(language(n, kernel)) for n, kernel in ways},
+        "language": {n: run(language(n)) for n in (1, 8)},
         "search": {n: search(n) for n in (1, 2)},
-        "population": {n: population(n) for n in (1, 2, 8)},
+        "population": {n: population(n) for n in (1, 8)},
         "held": [leaf.addressable_data(0).shape[1] for leaf in language(8).windows],
         "refused": [
             refused(lambda: learner(2, batch=5)),

@@ -5,6 +5,7 @@ from language_case import SMALL, folder, record, run, start, wait_for
 from run_case import result
 
 
+@pytest.mark.slow
 def test_two_devices_begin_and_one_ends(tmp_path, done):
     arguments = ["--set", *SMALL]
     process = start(tmp_path, "--mesh", "data=2", *arguments)
@@ -17,10 +18,3 @@ def test_two_devices_begin_and_one_ends(tmp_path, done):
     assert made.device["count"] == 1
     assert made.metrics == pytest.approx(alone.metrics, rel=1e-3)
     assert result(made) != result(alone)  # two devices did round otherwise
-
-
-def test_a_batch_that_devices_cannot_share_is_refused(tmp_path):
-    process = start(tmp_path, "--mesh", "data=2", "--set", *SMALL, "train.batch_size=5")
-    output = process.communicate()[0]
-    assert process.returncode == 2
-    assert "train.batch_size=5 can't be divided evenly by 2 devices" in output
