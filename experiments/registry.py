@@ -82,8 +82,8 @@ class Experiment:
     kernels: tuple[Kernel, ...] = ("scan",)
     """Ways in which its recurrence can be computed, the fastest first."""
     cpu_devices: int = 0
-    """As how many devices a CPU that has the cores trains it fastest; 0 where a training can't be
-    divided."""
+    """As how many devices a CPU that has the cores trains it fastest, where trainings can be
+    divided; 0 where they can't."""
     seeds_together: bool = False
     """Whether the runner takes several seeds at once."""
     inputs: str = ""
