@@ -109,8 +109,12 @@ def read_record(path: Path) -> Record:
 
 
 def find_records(directory: Path) -> list[Record]:
-    """Return all records `EXPERIMENT/PRESET/seed*/record.json` of a directory, sorted by path."""
-    return [read_record(path) for path in sorted(directory.glob(f"*/*/seed*/{FILE_NAME}"))]
+    """Return all records `EXPERIMENT/PRESET/seed*/record.json` of a directory, sorted by path.
+
+    Behind them those of its folders that are named by settings, as in `model.depth=3`.
+    """
+    found = [sorted(directory.glob(f"{point}*/*/seed*/{FILE_NAME}")) for point in ("", "*=*/")]
+    return [read_record(path) for paths in found for path in paths]
 
 
 def write_atomically(path: Path, text: str) -> None:

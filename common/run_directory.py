@@ -17,6 +17,10 @@ from common.error import ConfigError, DataError
 from common.open_folder import OpenFolder
 from common.process import Process, this_process
 from common.record import FILE_NAME, named_errors, read_record, write_atomically
+from common.run_lock import GLANCE_SECONDS, IN_USE, LOCK
+
+SCHEDULE = "schedule.json"
+"""The file beside the metrics of a training that says how long that is; see `note_schedule`."""
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -41,12 +45,13 @@ class RunDirectory:
     config.json     every setting, resolved: a directory belongs to one configuration
     manifest.json   each session's command, commit, versions, device and time
     data.json       what it learns from: a training belongs to one set of data
+    schedule.json   how many updates it has, and of what
     metrics.jsonl   one row per report and per evaluation
     checkpoints/    see common.checkpoint
     record.json     written when the run is finished; pictures and samples lie beside it
 
-    Where a run trains several models, each has a folder with its own data.json, metrics
-    and checkpoints.
+    Where a run trains several models, each has a folder with its own data.json,
+    schedule.json, metrics and checkpoints.
 
     Of several processes that train together only process 0 touches these files. All of them call
     the same methods in the same order, and all get what process 0 found, its errors included.
@@ -209,15 +214,15 @@ class RunDirectory:
     @_led
     def _acquire(self) -> None:
         self._folder = OpenFolder(self.path)
-        self._lock = FileLock(self.path / ".lock")
+        self._lock = FileLock(self.path / LOCK)
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=GLANCE_SECONDS, poll_interval=GLANCE_SECONDS / 10)
         except Timeout:
             raise RunInUse(
-                f"{self.path}: another process is running here. Wait for it, stop it, or choose "
-                "another directory with --out."
+                f"{self.path}: {IN_USE}. Wait for it, stop it, or choose another directory with "
+                "--out."
             ) from None
-        self._locked = (self.path / ".lock").stat()
+        self._locked = (self.path / LOCK).stat()
 
     def _require_in_place(self) -> None:
         """Raise where what is written now would not be part of this run, or not of it alone."""
@@ -227,7 +232,7 @@ class RunDirectory:
                 "nothing can be saved.\nPut the folder back, and the same command continues it."
             )
         try:
-            locked = os.path.samestat(self._locked, (self.path / ".lock").stat())
+            locked = os.path.samestat(self._locked, (self.path / LOCK).stat())
         except FileNotFoundError:
             locked = False
         if not locked:
@@ -362,6 +367,17 @@ class RunDirectory:
             refuse_other_data(place, name, checksums, data)
         place.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(data, indent=1) + "\n")
+
+    @_led
+    def note_schedule(self, schedule: dict[str, Any], folder: str = "") -> None:
+        """Write down how long a training is, for whoever looks how far it has come.
+
+        Args:
+          schedule: the fields of a common.training.Schedule.
+          folder: of the training, within the directory.
+        """
+        self._require_in_place()
+        write_atomically(self.path / folder / SCHEDULE, json.dumps(schedule, indent=1) + "\n")
 
     @_led
     def set_aside(self) -> None:

@@ -58,6 +58,21 @@ def make_parser(
     run = add("run", "run an experiment; the same command continues a run that was stopped")
     _add_run_options(run)
     _add_mesh(run)
+    _add_cluster(run)
+
+    sweep = add("sweep", "run whole tables; the same command continues what was stopped")
+    _add_sweep_options(sweep)
+
+    status = add("status", "say how far runs are, from their directories alone")
+    status.add_argument(
+        "runs",
+        type=_path,
+        nargs="*",
+        default=[Path("runs")],
+        metavar="RUN",
+        help="run directories, or folders with runs somewhere below them (runs)",
+    )
+    status.add_argument("--json", action="store_true", help="machine-readable")
 
     _add_results(add)
     compose = add("compose", "compose sequences with a finished run's model")
@@ -117,6 +132,59 @@ def _add_results(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
 
 def _add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("name", metavar="NAME", help="see `list`")
+    _add_shared_options(run)
+    again = run.add_mutually_exclusive_group()
+    again.add_argument(
+        "--resume", action="store_true", help="continue what is there, or start (the default)"
+    )
+    again.add_argument(
+        "--fresh",
+        action="store_true",
+        help="start over; what is there is deleted once something new is saved",
+    )
+    run.add_argument("--tensorboard", action="store_true", help="write TensorBoard files as well")
+
+
+def _add_sweep_options(sweep: argparse.ArgumentParser) -> None:
+    sweep.add_argument(
+        "names", nargs="+", metavar="NAME", help="experiments, or patterns as in 'rhn_*_tied'"
+    )
+    _add_shared_options(sweep)
+    sweep.add_argument(
+        "--grid",
+        type=_axis,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=V,V",
+        help="settings to vary, as in model.depth=1,2,3; each point has a folder below --out",
+    )
+    sweep.add_argument(
+        "--jobs", type=_jobs, metavar="N", help="runs at a time (what is fastest here)"
+    )
+    sweep.add_argument(
+        "--launcher",
+        choices=("local", "slurm"),
+        default="local",
+        help="where runs run: on this machine, or by Slurm's job arrays (%(default)s)",
+    )
+    sweep.add_argument(
+        "--slurm",
+        type=_assignment,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="options of sbatch, as in partition=gpu time=8:00:00 gpus_per_node=1",
+    )
+    what = sweep.add_mutually_exclusive_group()
+    what.add_argument("--dry-run", action="store_true", help="say what would be run, run nothing")
+    what.add_argument("--status", action="store_true", help="say how far these runs are")
+    what.add_argument("--cancel", action="store_true", help="take these runs back from Slurm")
+
+
+def _add_shared_options(run: argparse.ArgumentParser) -> None:
+    """What `run` and `sweep` have in common."""
     _add_preset(run)
     run.add_argument(
         "--seeds", type=_seed, nargs="+", default=[0], metavar="N", help="one run each (0)"
@@ -132,23 +200,19 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     )
     run.add_argument(
         "--precision",
-        choices=("float32", "bfloat16"),
+        choices=("float32", "bfloat16", "tf32"),
         default="float32",
-        help="of what a recurrence's matrix products read (%(default)s); sums and parameters are "
-        "float32",
+        help="of what matrix products read (%(default)s): bfloat16 a recurrence's and the output "
+        "layer's, tf32 all of a GPU's; sums and parameters are float32",
+    )
+    run.add_argument(
+        "--preallocate",
+        type=_share,
+        metavar="SHARE",
+        help="of a GPU's memory, taken at the start; 0 to take it as needed (JAX's own)",
     )
     run.add_argument("--out", type=_path, default=Path("runs"), help="where runs lie (%(default)s)")
     run.add_argument("--data-dir", type=_path, help="folder with files brought by hand")
-    again = run.add_mutually_exclusive_group()
-    again.add_argument(
-        "--resume", action="store_true", help="continue what is there, or start (the default)"
-    )
-    again.add_argument(
-        "--fresh",
-        action="store_true",
-        help="start over; what is there is deleted once something new is saved",
-    )
-    run.add_argument("--tensorboard", action="store_true", help="write TensorBoard files as well")
 
 
 def _add_compose_options(compose: argparse.ArgumentParser) -> None:
@@ -201,10 +265,26 @@ def _add_mesh(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_cluster(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group(
+        "several processes", "of which each runs the same command on its own devices"
+    )
+    group.add_argument(
+        "--distributed",
+        action="store_true",
+        help="join the processes that the environment names: Cloud TPU, Slurm, Open MPI",
+    )
+    group.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="join others: where process 0 can be reached"
+    )
+    group.add_argument("--processes", type=int, metavar="N", help="how many there are")
+    group.add_argument("--process", type=int, metavar="K", help="which this is, from 0")
+
+
 def _mesh(text: str) -> int:
     name, _, count = text.partition("=")
-    if name != "data" or not count.isdecimal() or not 1 <= int(count) <= 64:
-        raise argparse.ArgumentTypeError(f"'{text}': write data=N, N from 1 to 64")
+    if name != "data" or not count.isdecimal() or not 1 <= int(count) <= 4096:
+        raise argparse.ArgumentTypeError(f"'{text}': write data=N, N from 1 to 4096")
     return int(count)
 
 
@@ -232,6 +312,19 @@ def _assignment(text: str) -> str:
     return key + equals + (os.path.expanduser(value) if value.startswith("~") else value)
 
 
+def _axis(text: str) -> str:
+    key, equals, values = text.partition("=")
+    if not key or not equals or not values:
+        raise argparse.ArgumentTypeError(f"'{text}': write key=value,value")
+    return text
+
+
+def _jobs(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 4096:
+        raise argparse.ArgumentTypeError(f"'{text}': choose a number from 1 to 4096")
+    return int(text)
+
+
 def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"'{text}': a seed is a number from 0 to 2³² − 1")
@@ -251,6 +344,16 @@ def _positive(text: str) -> float:
         value = 0.0
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"'{text}': choose a number above 0")
+    return value
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}': choose a share from 0 to 1")
     return value
 
 

@@ -82,13 +82,16 @@ class Experiment:
     kernels: tuple[Kernel, ...] = ("scan",)
     """Ways in which its recurrence can be computed, the fastest first."""
     cpu_devices: int = 0
-    """As how many devices a CPU that has the cores trains it fastest; 0 where a training can't be
-    divided."""
+    """As how many devices a CPU that has the cores trains it fastest, where trainings can be
+    divided; 0 where they can't."""
     seeds_together: bool = False
     """Whether the runner takes several seeds at once."""
     inputs: str = ""
     """`module:function`, where it learns from a model of another run: (config, options) → name →
     checksum of what a run would be given now; see common.record.DataUsed."""
+    upstream: str = ""
+    """The experiment whose run it starts from. The settings of that name say which run: its
+    `preset` and `seed`, or its directory, `run`; see experiments.upstream."""
 
     def __post_init__(self):
         """Raise ValueError where a published number is of no metric of the experiment's."""

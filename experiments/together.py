@@ -61,6 +61,11 @@ def same_set(root: Path, seeds: Seeds) -> Seeds:
     return seeds
 
 
+def joint_trainings(root: Path, seed: int) -> list[Path]:
+    """Return the directories in which a seed trains, or trained, together with others."""
+    return [root / joint_folder(seeds) for seeds in _found(root) if seed in seeds]
+
+
 def _found(root: Path) -> list[Seeds]:
     """The seeds of each directory of a joint training."""
     names = (_JOINT.fullmatch(path.name) for path in sorted(root.glob("seeds*")))

@@ -15,6 +15,7 @@ from common.record import FILE_NAME, DataUsed, Record, read_record
 from common.run_directory import RunDirectory, RunInUse
 from experiments import registry, trained
 from experiments.run import Options, run, seed_path
+from experiments.sweep.point import is_point
 from experiments.trained import Trained
 
 
@@ -63,8 +64,24 @@ class Upstream:
         if wanted.run:
             return Path(wanted.run)
         experiment = registry.find(self.experiment)
-        options = replace(options, preset=experiment.preset_name(wanted.preset))
-        return seed_path(experiment, options, wanted.seed)
+        return seed_path(experiment, self._options(wanted, options), wanted.seed)
+
+    def _options(self, wanted: Wanted, options: Options) -> Options:
+        """How the run is run; points of a grid share it, unless one has its own already."""
+        experiment = registry.find(self.experiment)
+        # Several processes can do nothing but together; one has no need of all its devices.
+        devices = options.devices if this_process().count > 1 else 1
+        own = replace(
+            options,
+            preset=experiment.preset_name(wanted.preset),
+            overrides=(),
+            seeds=(wanted.seed,),
+            fresh=False,
+            devices=devices,
+        )
+        if seed_path(experiment, own, wanted.seed).exists() or not is_point(options.out):
+            return own
+        return replace(own, out=options.out.parent)
 
     def data(self, found: Trained) -> DataUsed:
         """Return what is learned from with the model: the model, and what that learned from."""
@@ -93,10 +110,8 @@ class Upstream:
         name = experiment.preset_name(wanted.preset)
         preset = experiment.presets[name].config
         check(name, preset)
-        path = self.path(wanted, options)
-        options = replace(
-            options, preset=name, overrides=(), seeds=(wanted.seed,), fresh=False, devices=1
-        )
+        options = self._options(wanted, options)
+        path = seed_path(experiment, options, wanted.seed)
         made = self._finished(path, partial(run, experiment, options, report=lambda text: None))
         found = to_dict(from_dict(type(preset), made.config))
         setting = f"{self.experiment}.run"
@@ -117,7 +132,7 @@ class Upstream:
         """The record of a run; where another process runs it, this one waits for that."""
         progress = Progress(self.experiment, visible=this_process().leads)
         waits = f"{path}: another process trains this {self.title}; waits for it."
-        while not (path / FILE_NAME).exists():
+        while not this_process().lead((path / FILE_NAME).exists):
             try:
                 return run_it()[0]
             except RunInUse:

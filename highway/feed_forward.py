@@ -16,6 +16,7 @@ from common.population import apply_finite, is_finite, zero_totals
 from common.recurrent import masked_product
 from highway.config import FeedForwardConfig, NetworkSearchConfig
 from highway.gates import CLOSED, TRANSFORM
+from highway.layer import gates_of
 from highway.size import nearest_width
 
 
@@ -154,11 +155,9 @@ def logits(params: Network, rectified: jax.Array, pixels: jax.Array) -> jax.Arra
     def layer(x: jax.Array, weights: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         kernel, bias = weights
         preactivation = masked_product(x, kernel, None) + bias
-        proposal = bend(preactivation[:, 0])
         if len(bias) == 1:
-            return proposal, None
-        transform = jax.nn.sigmoid(preactivation[:, TRANSFORM])
-        return proposal * transform + x * (1 - transform), None
+            return bend(preactivation[:, 0]), None
+        return gates_of(preactivation, bend).mix(x), None
 
     first = bend(pixels @ params.input_kernel + params.input_bias)
     last, _ = jax.lax.scan(layer, first, (params.kernel, params.bias))

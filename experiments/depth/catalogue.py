@@ -232,6 +232,7 @@ Leaves curves.png, and findings.txt: the claim, what was found, and whether they
         published=(),
         paper_parameters=None,
         kernels=KERNELS,
+        cpu_devices=1,
         runner="experiments.depth.stacked:run",
         section="Depth, stacked or in the transition",
     )
@@ -303,6 +304,7 @@ findings.txt: the claims, what was found, and whether they agree.""",
         ),
         published=(),
         paper_parameters=None,
+        cpu_devices=1,
         runner="experiments.depth.feed_forward:run",
         section="Depth, feed-forward networks",
     )

@@ -233,6 +233,7 @@ about 9 hours (an estimate). Its command: python -m experiments run {name} --pre
         paper_parameters=parameter_count(paper.model, vocabulary),
         runner=RUNNER,
         kernels=KERNELS,
+        cpu_devices=1,
         section="Language model",
     )
 

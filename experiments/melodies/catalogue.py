@@ -255,9 +255,11 @@ near the prior (c = 2) and explores by its own policy.""",
         paper_parameters=None,
         runner="experiments.melodies.tutor:run",
         kernels=("jax", "scan"),
+        cpu_devices=1,
         section="Tutor melodies",
         seeds_together=True,
         inputs="experiments.melodies.tutor:inputs",
+        upstream="note_rnn",
     )
 
 

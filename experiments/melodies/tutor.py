@@ -7,6 +7,7 @@ import jax
 
 from common import device
 from common.error import ConfigError
+from common.mesh import make_mesh
 from common.plot import learning_curves
 from common.population import Population
 from common.training import Schedule, Tick
@@ -72,7 +73,8 @@ def run(context: Context) -> Outcomes:
             metrics |= judge_phrases(long.events, "composed_8_bars")
         return metrics
 
-    population = Population(learner, context.seeds, threads=device.threads())
+    mesh = make_mesh(context.options.devices)
+    population = Population(learner, context.seeds, threads=device.threads(), mesh=mesh)
     outcomes = train(
         context.place,
         population,

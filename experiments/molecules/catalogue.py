@@ -233,6 +233,7 @@ with `--set alarm.stop=true` it stops.""",
         section="Tutor molecules",
         seeds_together=True,
         inputs="experiments.molecules.tutor:inputs",
+        upstream="molecule_rnn",
     )
 
 

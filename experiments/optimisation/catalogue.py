@@ -88,6 +88,7 @@ is DT-RNN. One seed is the whole study.""",
         runner="experiments.optimisation.run:run",
         section="Optimisation study",
         kernels=("jax", "scan"),
+        cpu_devices=1,
     )
 
 

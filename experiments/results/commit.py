@@ -10,6 +10,7 @@ from common.error import DataError
 from common.plot import LARGEST_BYTES
 from common.record import FILE_NAME, Record, find_records, read_record
 from experiments.registry import artefacts
+from experiments.sweep.point import is_point
 
 
 def add_run(run_dir: Path, results_dir: Path) -> Path:
@@ -19,12 +20,15 @@ def add_run(run_dir: Path, results_dir: Path) -> Path:
     one, or missing with the old one beside it under a hidden name, but never a mixture. A record
     of a dirty tree is taken; the table marks its commit. Returns the folder. Raises DataError
     where the run isn't finished, a file is over LARGEST_BYTES, or the place is taken by a run with
-    other settings.
+    other settings. Runs of a point of a grid go into a folder of that point's name.
     """
     if not (run_dir / FILE_NAME).exists():
         raise DataError(f"{run_dir}: no {FILE_NAME}: not a run, or not finished yet.")
     record = read_record(run_dir / FILE_NAME)
-    target = results_dir / record.experiment / record.preset / f"seed{record.seed}"
+    above = run_dir.absolute().parents
+    root = above[min(2, len(above) - 1)]
+    within = results_dir / root.name if is_point(root) else results_dir
+    target = within / record.experiment / record.preset / f"seed{record.seed}"
     _require_same_settings(record, target)
     files = [run_dir / FILE_NAME]
     files += [path for glob in artefacts() for path in sorted(run_dir.glob(glob)) if path.is_file()]
@@ -71,7 +75,7 @@ def _require_same_settings(record: Record, target: Path) -> None:
 
 
 def load_records(sources: Sequence[Path]) -> list[Record]:
-    """Return all records below several roots, each `<experiment>/<preset>/seed<k>/record.json`.
+    """Return all records below several roots, as `find_records` finds them.
 
     Where roots hold the same run (experiment, preset, configuration and seed) the first root's
     record counts. A root that doesn't exist holds none. Raises DataError naming a file that isn't

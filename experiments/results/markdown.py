@@ -1,9 +1,11 @@
 """RESULTS.md: the committed records, written up."""
 
 import importlib
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from urllib.parse import quote
 
 from common.metric import Metric
 from common.record import Record, write_atomically
@@ -144,12 +146,14 @@ def _source(row: Row) -> str:
 
 def _links(runs: Iterable[tuple[str, str]], folder: Path) -> str:
     lines = []
-    for experiment, preset in runs:
-        seeds = sorted((folder / experiment / preset).glob("seed*"), key=lambda p: (len(p.name), p))
+    points = sorted({path.parents[1] for path in folder.glob("*=*/*/*")})
+    for (experiment, preset), point in itertools.product(runs, [folder, *points]):
+        seeds = sorted((point / experiment / preset).glob("seed*"), key=lambda p: (len(p.name), p))
         paths = [path for seed in seeds for glob in artefacts() for path in sorted(seed.glob(glob))]
         links = [
-            f"[{path.parent.name} {path.stem}]({path.relative_to(folder).as_posix()})"
+            f"[{path.parent.name} {path.stem}]({quote(path.relative_to(folder).as_posix())})"
             for path in paths
         ]
-        lines += [f"- {experiment}, {preset}: {', '.join(links)}\n"] if links else []
+        name = ", ".join((experiment, preset, *([point.name] if point != folder else ())))
+        lines += [f"- {name}: {', '.join(links)}\n"] if links else []
     return "".join(lines)

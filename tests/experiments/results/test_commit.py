@@ -9,6 +9,9 @@ from common.error import DataError
 from common.plot import LARGEST_BYTES
 from common.record import read_record, write_record
 from experiments.results.commit import add_run, load_records
+from experiments.results.markdown import report_text
+from experiments.results.row import result_rows
+from experiments.sweep.point import mark_point
 
 
 def test_the_first_root_with_a_run_counts(tmp_path):
@@ -84,6 +87,29 @@ def test_a_run_does_not_replace_one_with_other_overrides(tmp_path):
     other = finished_run(tmp_path, overrides=["model.depth=2"])
     with pytest.raises(DataError, match=r"other overrides \(none; this one: model\.depth=2\)"):
         add_run(other, tmp_path / "results")
+
+
+def test_points_of_a_grid_have_folders_of_their_own(tmp_path):
+    """In the results as among the runs; all are found, and their pictures are linked."""
+    for depth in (6, 7):
+        settings = f"model.depth={depth}"
+        mark_point(tmp_path / "runs" / settings, (settings,))
+        one = record(words(), "cpu", 3, overrides=[settings])
+        run = place(tmp_path / "runs" / settings, one).parent
+        (run / "curve.png").touch()
+        added = add_run(run, tmp_path / "results")
+        assert added == tmp_path / "results" / settings / "words" / "cpu" / "seed3"
+    for root in ("runs", "results"):
+        found = load_records([tmp_path / root])
+        assert [one.overrides for one in found] == [["model.depth=6"], ["model.depth=7"]]
+        assert {row.changes for row in result_rows(found, {"words": words()})} >= {
+            ("model.depth=6",),
+            ("model.depth=7",),
+        }
+    text = report_text(found, {"words": words()}, tmp_path / "results")
+    for depth in (6, 7):
+        link = f"model.depth%3D{depth}/words/cpu/seed3/curve.png"
+        assert f"- words, cpu, model.depth={depth}: [seed3 curve]({link})\n" in text
 
 
 def test_a_failure_while_adding_leaves_the_old_run(tmp_path, monkeypatch):

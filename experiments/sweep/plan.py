@@ -1,0 +1,222 @@
+"""Names, presets, seeds, settings and a grid expanded into runs. Imports no JAX."""
+
+import fnmatch
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.config import differences, fill, override, to_dict
+from common.error import ConfigError
+from common.record import FILE_NAME
+from experiments import registry, together
+from experiments.registry import Experiment
+from experiments.sweep.point import Point, point_folder, points
+from experiments.sweep.state import METRICS
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a sweep was asked for."""
+
+    names: tuple[str, ...]
+    """Experiments, or patterns of their names."""
+    preset: str | None = None
+    """None for each experiment's default."""
+    seeds: tuple[int, ...] = (0,)
+    overrides: tuple[str, ...] = ()
+    grid: tuple[str, ...] = ()
+    out: Path = Path("runs")
+    passed: tuple[str, ...] = ()
+    """Options of `run` that are handed on to each."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One process: a run of one seed, or of several that were begun together."""
+
+    experiment: str
+    preset: str
+    seeds: tuple[int, ...]
+    out: Path
+    overrides: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
+    point: Point = ()
+    """The settings by which it differs from others of the grid."""
+    hours: float = 0.0
+    """What its preset promises, for each seed."""
+    estimated: bool = False
+    after: Path | None = None
+    """The run that it starts from, which is run before it."""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The run directory of each seed."""
+        folder = self.out / self.experiment / self.preset
+        return tuple(folder / together.seed_folder(seed) for seed in self.seeds)
+
+    @property
+    def name(self) -> str:
+        """What it is, in a few words."""
+        seeds = "-".join(map(str, self.seeds))
+        return " ".join((self.experiment, self.preset, *self.point, f"seed {seeds}"))
+
+    def command(self) -> list[str]:
+        """Return the command that does it."""
+        words = [sys.executable, "-m", "experiments", "run", self.experiment]
+        words += ["--preset", self.preset, "--seeds", *map(str, self.seeds)]
+        words += ["--set", *self.overrides] if self.overrides else []
+        return [*words, *self.passed, "--out", str(self.out)]
+
+
+def expand(request: Request) -> list[Job]:
+    """Return the runs that a sweep is made of: first those that others start from, then by seed.
+
+    Runs begun together stay together. Nothing is written.
+
+    Raises:
+      ConfigError: a name, preset, setting or axis that doesn't exist, the same settings twice, or
+        a directory that holds a run with other settings.
+    """
+    chosen = [registry.find(name) for name in matching(request.names)]
+    jobs: dict[tuple[Path, ...], Job] = {}
+    seen: dict[tuple[Any, ...], Point] = {}
+    for experiment in chosen:
+        preset = experiment.preset_name(request.preset or experiment.default_preset)
+        for point in points(request.grid):
+            config = _configure(experiment, preset, request.overrides, point)
+            same = (experiment.name, json.dumps(to_dict(config), sort_keys=True))
+            if same in seen:
+                first, second = (" ".join(one) for one in (seen[same], point))
+                raise ConfigError(f"--grid: {first} and {second} are the same settings.")
+            seen[same] = point
+            for job in _jobs(request, experiment, preset, point, config):
+                jobs[job.paths] = job
+    wanted = sorted(jobs.values(), key=lambda job: request.seeds.index(_first(job, request)))
+    before = {}
+    for job in wanted:
+        upstream = _upstream(job, request)
+        if upstream and upstream.paths not in jobs:
+            before[upstream.paths] = upstream
+    return [*before.values(), *wanted]
+
+
+def matching(names: Iterable[str]) -> list[str]:
+    """Return the experiments that names and patterns mean, in their order, each once.
+
+    Raises:
+      ConfigError: one means none.
+    """
+    known = registry.experiments()
+    found: list[str] = []
+    for name in names:
+        if not any(character in name for character in "*?["):
+            found.append(registry.find(name).name)
+            continue
+        some = fnmatch.filter(known, name)
+        if not some:
+            raise ConfigError(
+                f"no experiment matches '{name}'.\nSee all of them: python -m experiments list"
+            )
+        found += some
+    return list(dict.fromkeys(found))
+
+
+def _configure(experiment: Experiment, preset: str, overrides: Sequence[str], point: Point) -> Any:
+    """The settings of a point, checked."""
+    given = {one.partition("=")[0].strip() for one in overrides}
+    if both := [one for one in point if one.partition("=")[0] in given]:
+        raise ConfigError(f"{both[0].partition('=')[0]} is in --grid and in --set; choose one.")
+    try:
+        return override(experiment.preset(preset).config, [*overrides, *point])
+    except ConfigError as error:
+        raise ConfigError(f"{experiment.name}: {error}") from None
+
+
+def _jobs(
+    request: Request, experiment: Experiment, preset: str, point: Point, config: Any
+) -> list[Job]:
+    """The runs of one experiment at one point, a process for each seed."""
+    out = request.out / point_folder(point)
+    root = out / experiment.name / preset
+    unfinished = [s for s in request.seeds if not (_seed(root, s) / FILE_NAME).exists()]
+    groups: list[tuple[int, ...]] = []
+    if experiment.seeds_together:
+        groups = [g for g in together.group(root, unfinished) if _is_begun(root, g)]
+    alone = [(s,) for s in request.seeds if not any(s in group for group in groups)]
+    size = experiment.presets[preset]
+    jobs = []
+    for seeds in [*alone, *groups]:
+        job = Job(
+            experiment=experiment.name,
+            preset=preset,
+            seeds=seeds,
+            out=out,
+            overrides=(*request.overrides, *point),
+            passed=request.passed,
+            point=point,
+            hours=size.hours * len(seeds),
+            estimated=size.estimated,
+            after=_upstream_path(experiment, config, request.out),
+        )
+        for path in job.paths:
+            _require_same_settings(path, config)
+        jobs.append(job)
+    return jobs
+
+
+def _seed(root: Path, seed: int) -> Path:
+    return root / together.seed_folder(seed)
+
+
+def _is_begun(root: Path, seeds: tuple[int, ...]) -> bool:
+    """Whether several seeds train together already."""
+    return len(seeds) > 1 and (root / together.joint_folder(seeds) / METRICS).exists()
+
+
+def _first(job: Job, request: Request) -> int:
+    return next(seed for seed in job.seeds if seed in request.seeds)
+
+
+def _require_same_settings(path: Path, config: Any) -> None:
+    """Refuse, before anything starts, what `run` would refuse."""
+    begun = (path / FILE_NAME).exists() or any(path.rglob(METRICS))
+    try:
+        there = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # `run` knows what to say
+    if begun and (changed := differences(fill(type(config), there), to_dict(config))):
+        raise ConfigError(
+            f"{path} holds a run with another configuration ({'; '.join(changed[:3])}).\n"
+            "Write elsewhere with --out, or start over there: run ... --fresh."
+        )
+
+
+def _upstream_path(experiment: Experiment, config: Any, out: Path) -> Path | None:
+    """Where the run lies that a run with this configuration starts from."""
+    if not experiment.upstream:
+        return None
+    wanted = getattr(config, experiment.upstream)
+    if wanted.run:
+        return None
+    first = registry.find(experiment.upstream)
+    return _seed(out / first.name / first.preset_name(wanted.preset), wanted.seed)
+
+
+def _upstream(job: Job, request: Request) -> Job | None:
+    """The run that a run starts from, as that would train it itself."""
+    if job.after is None:
+        return None
+    first = registry.find(registry.find(job.experiment).upstream)
+    preset, seed = job.after.parent.name, int(job.after.name.removeprefix("seed"))
+    return Job(
+        experiment=first.name,
+        preset=preset,
+        seeds=(seed,),
+        out=request.out,
+        passed=(*request.passed, *(("--mesh", "data=1") if first.cpu_devices else ())),
+        hours=first.presets[preset].hours,
+        estimated=first.presets[preset].estimated,
+    )

@@ -1,0 +1,220 @@
+"""Names, seeds and a grid expanded into runs: pure, but for what lies in run directories."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from common.config import to_dict
+from common.error import ConfigError
+from experiments.cli import main
+from experiments.registry import find
+from experiments.run import Options
+from experiments.sweep.plan import Job, Request, expand, matching
+from experiments.sweep.point import LONGEST, is_point, mark_point, point_folder, points
+from experiments.sweep.state import State
+from experiments.sweep.view import summary
+from experiments.upstream import Upstream
+from tutor.config import NoteRNNRun
+
+RHN = "rhn_penn_treebank_depth3_tied"
+
+
+def expanded(tmp_path: Path, *names: str, **asked) -> list[Job]:
+    given = {"preset": "smoke", "out": tmp_path} | asked
+    return expand(Request(tuple(names), **given))
+
+
+def run_directories(jobs: list[Job], root: Path) -> list[str]:
+    return [path.relative_to(root).as_posix() for job in jobs for path in job.paths]
+
+
+def begin(path: Path, config: object) -> None:
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(json.dumps(to_dict(config)))
+    (path / "metrics.jsonl").write_text("{}\n")
+
+
+def test_patterns_mean_experiments_in_their_order_each_once():
+    found = matching(["rhn_penn_treebank_depth[12]_*tied", "note_rnn", "rhn_*_depth1_tied"])
+    assert found == [
+        "rhn_penn_treebank_depth1_tied",
+        "rhn_penn_treebank_depth2_tied",
+        "rhn_penn_treebank_depth1_untied",
+        "rhn_penn_treebank_depth2_untied",
+        "note_rnn",
+    ]
+    assert len(matching(["rhn_penn_treebank_*"])) == 20
+    for wrong, message in (("nope*", "no experiment matches 'nope\\*'"), ("nope", "unknown")):
+        with pytest.raises(ConfigError, match=message):
+            matching(["note_rnn", wrong])
+
+
+def test_every_run_has_its_command_and_all_have_their_first_seed_first(tmp_path):
+    jobs = expanded(
+        tmp_path,
+        "rhn_penn_treebank_depth[12]_tied",
+        seeds=(3, 1),
+        overrides=("train.epochs=2",),
+        passed=("--platform", "cpu"),
+    )
+    assert run_directories(jobs, tmp_path) == [
+        f"rhn_penn_treebank_depth{depth}_tied/smoke/seed{seed}"
+        for seed in (3, 1)
+        for depth in (1, 2)
+    ]
+    words = f"run {jobs[0].experiment} --preset smoke --seeds 3 --set train.epochs=2 --platform cpu"
+    assert jobs[0].command()[1:] == ["-m", "experiments", *words.split(), "--out", str(tmp_path)]
+    assert {job.hours for job in jobs} == {find(RHN).presets["smoke"].hours}
+
+
+def test_presets_are_each_experiments_default_or_the_one_given(tmp_path):
+    (job,) = expanded(tmp_path, "tutor_melodies_q", preset=None)[1:]
+    assert job.preset == find("tutor_melodies_q").default_preset
+    (job,) = expanded(tmp_path, "tutor_melodies_q", preset="original")[1:]
+    assert job.preset == "paper"
+
+
+def test_a_grid_is_every_combination_in_folders_of_their_own(tmp_path):
+    jobs = expanded(
+        tmp_path, RHN, seeds=(0, 1), grid=("model.depth=1,2", "train.learning_rate=0.1,0.2")
+    )
+    folders = [job.out.relative_to(tmp_path).as_posix() for job in jobs]
+    each = [f"model.depth={d},train.learning_rate={r}" for d in (1, 2) for r in (0.1, 0.2)]
+    assert folders == each * 2
+    assert [job.overrides for job in jobs] == [tuple(folder.split(",")) for folder in each * 2]
+    assert len({path for job in jobs for path in job.paths}) == 8
+
+
+@pytest.mark.parametrize(
+    ("grid", "found"),
+    [
+        ([], [()]),
+        (["a=1,2"], [("a=1",), ("a=2",)]),
+        (["a= 1 , 2"], [("a=1",), ("a=2",)]),
+        (["a=1,1"], [("a=1",)]),
+        (["a=[1, 2],[3]"], [("a=[1, 2]",), ("a=[3]",)]),
+        (['a=[["x,y", 1]],[]'], [('a=[["x,y", 1]]',), ("a=[]",)]),
+        (["a=x=y"], [("a=x=y",)]),
+    ],
+)
+def test_axes(grid, found):
+    assert points(grid) == found
+
+
+def test_names_of_points_are_names_of_files_and_differ():
+    names = [point_folder(point) for point in points(['a=[1, 2],"x/y",../..,ü,~'])]
+    assert len(set(names)) == 5
+    assert not any(set(name) & set("/ []\"'\\*?") for name in names)
+    long = [point_folder((f"a={'x' * 500}{k}",)) for k in range(2)]
+    assert len(set(long)) == 2
+    assert max(map(len, long)) < LONGEST + 12
+    assert point_folder(()) == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"grid": ("model.dept=1,2",)}, f"{RHN}: unknown key 'model.dept'. Did you mean"),
+        ({"grid": ("model.depth=1,deep",)}, "model.depth='deep'"),
+        ({"grid": ("model.depth=1,,2",)}, "expected key=value,value"),
+        ({"grid": ("model.depth=1", "model.depth=2")}, "model.depth is there twice"),
+        ({"grid": ("train.learning_rate=0.1,1e-1",)}, "are the same settings"),
+        ({"grid": ("model.depth=1,2",), "overrides": ("model.depth=3",)}, "in --grid and in --set"),
+        ({"overrides": ("model.dept=3",)}, "unknown key 'model.dept'"),
+        ({"preset": "smoky"}, "no preset 'smoky'"),
+    ],
+)
+def test_what_does_not_exist_is_refused_before_anything_starts(tmp_path, asked, message):
+    with pytest.raises(ConfigError) as refused:
+        expanded(tmp_path, RHN, **asked)
+    assert message in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_run_that_others_start_from_comes_first_and_once(tmp_path):
+    jobs = expanded(
+        tmp_path,
+        "tutor_melodies_psi",
+        "tutor_melodies_q",
+        seeds=(0, 1),
+        grid=("learn.c=1,2",),
+        passed=("--platform", "cpu"),
+    )
+    first, *rest = jobs
+    assert run_directories([first], tmp_path) == ["note_rnn/smoke/seed0"]
+    assert first.command()[-6:-2] == ["--platform", "cpu", "--mesh", "data=1"]  # as they train it
+    assert len(rest) == 8
+    assert {job.after for job in rest} == set(first.paths)
+    both = expanded(tmp_path, "note_rnn", "tutor_melodies_q")
+    assert [job.experiment for job in both] == ["note_rnn", "tutor_melodies_q"]
+    assert both[0].passed == ()  # as it was asked for
+    given = expanded(tmp_path, "tutor_melodies_q", overrides=("note_rnn.run=x",))
+    assert [job.experiment for job in given] == ["tutor_melodies_q"]
+    seeds = expanded(tmp_path, "tutor_melodies_q", grid=("note_rnn.seed=4,5",))
+    assert run_directories(seeds[:2], tmp_path) == ["note_rnn/smoke/seed4", "note_rnn/smoke/seed5"]
+
+
+def test_seeds_begun_together_go_on_together(tmp_path):
+    root = tmp_path / "tutor_melodies_q" / "smoke"
+    begin(root / "seeds1-2", find("tutor_melodies_q").presets["smoke"].config)
+    jobs = expanded(tmp_path, "tutor_melodies_q", seeds=(0, 1, 2))[1:]
+    assert [job.seeds for job in jobs] == [(0,), (1, 2)]
+    with pytest.raises(ConfigError, match="train together"):
+        expanded(tmp_path, "tutor_melodies_q", seeds=(0, 1))
+
+
+def test_a_directory_with_other_settings_is_in_the_way(tmp_path):
+    config = find(RHN).presets["smoke"].config
+    begin(tmp_path / RHN / "smoke" / "seed1", config)
+    assert len(expanded(tmp_path, RHN, seeds=(0, 1))) == 2
+    with pytest.raises(ConfigError, match="seed1 holds a run with another configuration"):
+        expanded(tmp_path, RHN, seeds=(0, 1), overrides=("train.epochs=1",))
+
+
+def test_expected_hours_are_those_of_what_is_left(tmp_path):
+    jobs = [Job("x", "cpu", (k,), tmp_path, hours=2.0) for k in range(4)]
+    half = State(tmp_path, "stopped", step=5, total=10)
+    states = [
+        State(tmp_path, "finished"),
+        half,
+        State(tmp_path, "waiting"),
+        State(tmp_path, "diverged"),
+    ]
+    assert summary(jobs, states, 1).startswith(
+        "4 runs: 1 finished, 1 diverged, 1 stopped, 1 waiting; 3 h expected, 1 at a time"
+    )
+    assert "; 2 h expected, 8 at a time" in summary(jobs, states, 8)  # the longest
+    assert summary(jobs[:1], states[:1], 2) == "1 run: 1 finished"
+
+
+def test_a_dry_run_touches_nothing(tmp_path, capsys):
+    command = ["sweep", "rhn_*_depth[12]_tied", "--preset", "smoke", "--grid", "train.epochs=1,2"]
+    assert main([*command, "--dry-run", "--out", str(tmp_path / "runs")]) == 0
+    told = capsys.readouterr().out
+    assert "4 runs: 4 waiting; 0.04 h expected" in told
+    assert told.count("\npython -m experiments run ") == 4
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_a_points_by_its_mark(tmp_path):
+    assert not is_point(tmp_path / "a=1")
+    mark_point(tmp_path / "a=1", ("a=1",))
+    assert is_point(tmp_path / "a=1")
+    assert json.loads((tmp_path / "a=1" / "point.json").read_text()) == {"settings": ["a=1"]}
+
+
+def test_points_share_the_run_that_they_start_from(tmp_path):
+    """Unless one has its own."""
+    upstream, wanted = Upstream("note_rnn", "Note RNN"), NoteRNNRun("smoke", 4)
+    point = tmp_path / "learn.c=1"
+    own = point / "note_rnn" / "smoke" / "seed4"
+    options = Options("cpu", out=point)
+    assert upstream.path(wanted, options) == own
+    mark_point(point, ("learn.c=1",))
+    (job, _) = expanded(
+        tmp_path, "tutor_melodies_q", grid=("learn.c=1",), overrides=("note_rnn.seed=4",)
+    )
+    assert (upstream.path(wanted, options),) == job.paths
+    own.mkdir(parents=True)
+    assert upstream.path(wanted, options) == own
