@@ -93,12 +93,12 @@ def _molecule_rnn() -> Experiment:
     cpu = replace(
         paper,
         data=MoleculeDataConfig(SAMPLE),
-        model=SequenceModelConfig(units=512),
+        model=SequenceModelConfig(units=256),
         prior=replace(
             prior,
             iterations=6_000,
             batch_size=128,
-            learning_rate=5e-3,
+            learning_rate=1e-2,
             decay_every=500,
             evaluate_every=500,
         ),
