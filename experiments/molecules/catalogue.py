@@ -98,7 +98,7 @@ def _molecule_rnn() -> Experiment:
             prior,
             iterations=6_000,
             batch_size=128,
-            learning_rate=2e-3,
+            learning_rate=1e-2,
             decay_every=500,
             evaluate_every=500,
         ),
