@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def sweep(options: argparse.Namespace) -> None:
     """
     if options.slurm and options.launcher != "slurm":
         raise ConfigError("--slurm is for --launcher slurm.")
+    if options.launcher == "slurm" and shutil.which("sbatch") is None:
+        raise ConfigError("--launcher slurm: there is no Slurm here (sbatch isn't found).")
     jobs = expand(request(options))
     machine = look(options.platform)
     at_a_time = jobs_at_a_time(machine, len(jobs), options.jobs)
