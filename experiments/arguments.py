@@ -11,8 +11,9 @@ from typing import NoReturn
 from common.error import ConfigError
 from experiments.registry import benchmarks
 
-EXIT_CODES = """exit codes: 0 done · 2 usage or configuration error · 3 data missing, corrupt or not
-writable · 4 diverged · 130, 143 interrupted (SIGINT, SIGTERM) after saving"""
+EXIT_CODES = """exit codes: 0 done · 1 a run of a sweep failed · 2 usage or configuration error ·
+3 data missing, corrupt or not writable · 4 diverged · 130, 143 interrupted (SIGINT, SIGTERM)
+after saving"""
 RESULTS = Path("results")
 
 

@@ -1,0 +1,138 @@
+"""What this machine has, and how it is divided among runs side by side. Imports no JAX."""
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from common.error import ConfigError
+
+RUN_BYTES = 2**30
+"""About what a small run on a CPU takes of memory; presets that need more refuse by themselves."""
+PREALLOCATED = 0.9
+"""The share of a GPU's memory that runs which share it take together."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What runs can be given."""
+
+    cores: tuple[int, ...]
+    """Numbers of the CPU cores that this process may use."""
+    memory: int
+    """Bytes."""
+    gpus: tuple[str, ...] = ()
+    """As CUDA_VISIBLE_DEVICES names them."""
+    tpu: bool = False
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The share of the machine that one run at a time is given."""
+
+    cores: tuple[int, ...]
+    """Empty for all: a sweep of one run at a time takes nothing from it."""
+    gpu: str | None = None
+    sharing: int = 1
+    """How many slots have the same GPU."""
+
+    def environment(self, before: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of a run in this slot.
+
+        Args:
+          before: that of the sweep. What it says of memory and of XLA stays.
+        """
+        changed = dict(before)
+        if self.cores:
+            count = str(len(self.cores))
+            changed |= dict.fromkeys(("NPROC", "OMP_NUM_THREADS"), count)
+            changed["OPENBLAS_NUM_THREADS"] = count
+        if len(self.cores) == 1:  # else XLA keeps threads that would only wait
+            flags = before.get("XLA_FLAGS", "")
+            if "multi_thread_eigen" not in flags:
+                changed["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
+        if self.gpu is not None:
+            changed["CUDA_VISIBLE_DEVICES"] = self.gpu
+            if self.sharing > 1:
+                share = f"{PREALLOCATED / self.sharing:.3f}"
+                changed.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", share)
+        return changed
+
+
+def look(platform: str) -> Machine:
+    """Look what this machine has for runs on a platform of `common.device.PLATFORMS`."""
+    import psutil
+
+    if hasattr(os, "sched_getaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+    else:
+        cores = list(range(os.cpu_count() or 1))
+    return Machine(
+        tuple(cores),
+        psutil.virtual_memory().total,
+        tuple(_gpus()) if platform in ("auto", "gpu") else (),
+        platform in ("auto", "tpu") and importlib.util.find_spec("libtpu") is not None,
+    )
+
+
+def jobs_at_a_time(machine: Machine, runs: int, asked: int | None = None) -> int:
+    """Return how many runs go on side by side: as asked for, or as many as finish a table first.
+
+    On a CPU that is one run a core, while memory lasts: a run on several cores is never as many
+    times faster, and small ones are hardly faster at all (two tunings on a core each are done
+    before two in turns on both). On GPUs it is one run each. A TPU belongs to one process.
+
+    Args:
+      machine: where.
+      runs: how many there are in all.
+      asked: a number to take instead.
+
+    Raises:
+      ConfigError: the machine hasn't room for as many.
+    """
+    if asked is not None:
+        if machine.tpu and asked > 1:
+            raise ConfigError(f"--jobs {asked}: a TPU belongs to one process at a time.")
+        if asked > len(machine.cores):
+            raise ConfigError(f"--jobs {asked}: there are {len(machine.cores)} CPU cores here.")
+        return asked
+    if machine.tpu:
+        return 1
+    most = len(machine.gpus) or max(1, machine.memory // RUN_BYTES)
+    return max(1, min(len(machine.cores), most, runs))
+
+
+def divide(machine: Machine, jobs: int) -> list[Slot]:
+    """Divide a machine's cores and GPUs among so many runs side by side."""
+    gpus: Sequence[str | None] = machine.gpus or (None,)
+    sharing = -(-jobs // len(gpus))
+    if jobs == 1:
+        return [Slot((), gpus[0])]
+    count = len(machine.cores)
+    bounds = [k * count // jobs for k in range(jobs + 1)]
+    return [
+        Slot(machine.cores[bounds[k] : bounds[k + 1]], gpus[k % len(gpus)], sharing)
+        for k in range(jobs)
+    ]
+
+
+def _gpus() -> list[str]:
+    """The GPUs that JAX would see, if it is installed for them."""
+    names = (dist.metadata["Name"] or "" for dist in importlib.metadata.distributions())
+    if not any(name.replace("_", "-").startswith("jax-cuda") for name in names):
+        return []
+    if (told := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [one.strip() for one in told.split(",") if one.strip() not in ("", "-1")]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    lines = [line for line in done.stdout.splitlines() if line.startswith("GPU ")]
+    return [str(k) for k in range(len(lines))]

@@ -1,0 +1,180 @@
+"""`sweep` as a user meets it: real commands, real runs, real signals."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from run_case import folder, record, result, run
+
+from experiments.cli import main
+from experiments.sweep.child import LOG
+from experiments.sweep.state import find_runs, read_state
+
+RHN = "rhn_penn_treebank_depth{}_tied"
+SHORT = ["train.epochs=1", "data.train_tokens=4000", "data.evaluation_tokens=600"]
+
+
+def command(out: Path, *arguments: str) -> list[str]:
+    words = [sys.executable, "-m", "experiments", "sweep", *arguments]
+    return [*words, "--preset", "smoke", "--jobs", "2", "--out", str(out)]
+
+
+def swept(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(out, *arguments), capture_output=True, text=True, check=False, timeout=580
+    )
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 200.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def starts(path: Path) -> int:
+    return sum(line.startswith("$ ") for line in (path / LOG).read_text().splitlines())
+
+
+def test_a_sweep_makes_the_runs_that_run_makes(tmp_path):
+    """One of two points of a grid fails on purpose; the other is as `run` makes it."""
+    out = tmp_path / "sweep"
+    arguments = (RHN.format(1), "--set", *SHORT, "--grid", "model.units=9,10")
+    damaged = folder(out / "model.units=10", RHN.format(1)) / "checkpoints"
+    damaged.parent.mkdir(parents=True)
+    damaged.touch()
+    done = swept(out, *arguments)
+    assert done.returncode == 1, done.stderr
+    assert "1 of 2 runs failed" in done.stderr
+    assert f"all of it: {damaged.parent / LOG}" in done.stderr
+    assert "Traceback" not in done.stderr
+    found = re.findall(r"^\| smoke.*model\.units=(\d+)", done.stdout, re.MULTILINE)
+    assert found == []  # of one run nothing tells it apart
+    alone = tmp_path / "alone"
+    assert run(alone, RHN.format(1), "--set", *SHORT, "model.units=9") == 0
+    made = record(out / "model.units=9", RHN.format(1))
+    assert result(made) == result(record(alone, RHN.format(1)))
+    assert made.overrides == [*SHORT, "model.units=9"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nope*"], 2, "no experiment matches 'nope*'"),
+        ([RHN.format(1), "--grid", "model.dept=1"], 2, "unknown key 'model.dept'"),
+        ([RHN.format(1), "--jobs", "4000"], 2, "--jobs 4000: there are"),
+        ([RHN.format(1), "--launcher", "slurm"], 2, "sbatch"),
+        ([RHN.format(1), "--slurm", "time=1"], 2, "--slurm is for --launcher slurm"),
+        ([RHN.format(1), "--data-dir", "/nowhere"], 3, "there is no such folder"),
+        ([RHN.format(1), "--out", "/dev/null/x"], 3, "can't be written"),
+    ],
+)
+def test_bad_input_is_a_line_before_anything_starts(
+    tmp_path, monkeypatch, capsys, arguments, code, message
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))  # no Slurm here
+    assert main(["sweep", "--preset", "smoke", *arguments]) == code
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert not list(tmp_path.rglob("seed*"))
+
+
+def test_a_full_disk_is_refused_before_anything_starts(small_disk, capsys):
+    with (small_disk / "full").open("wb") as stream, pytest.raises(OSError, match="No space"):
+        stream.write(bytes(2**23))
+    assert main(["sweep", RHN.format(1), "--preset", "smoke", "--out", str(small_disk / "x")]) == 3
+    assert "can't be written: No space left on device" in capsys.readouterr().err
+    assert not list(small_disk.rglob("seed*"))
+
+
+@pytest.mark.slow
+def test_failing_killed_and_interrupted_runs_end_as_six_single_ones(tmp_path):
+    out, alone = tmp_path / "sweep", tmp_path / "alone"
+    arguments = ("rhn_penn_treebank_depth[123]_tied", "--seeds", "0", "1")
+    names = [RHN.format(depth) for depth in (1, 2, 3)]
+    bad, killed = folder(out, names[0]), folder(out, names[1])
+    bad.mkdir(parents=True)
+    (bad / "checkpoints").touch()
+
+    with subprocess.Popen(command(out, *arguments), stderr=subprocess.PIPE, text=True) as sweep:
+        wait_for(lambda: read_state(killed).step > 0)
+        (child,) = subprocess.run(
+            ["pgrep", "-P", str(sweep.pid), "-f", names[1]],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        os.kill(int(child), signal.SIGKILL)
+        wait_for(lambda: read_state(folder(out, names[0], 1)).step > 0)
+        sweep.send_signal(signal.SIGINT)
+        told = sweep.communicate(timeout=60)[1]
+    assert sweep.returncode == 130
+    assert f"{names[0]} smoke seed 0: failed" in told
+    assert "killed by SIGKILL" in told
+    assert "The same command continues them." in told
+    assert "Traceback" not in told
+    (bad / "checkpoints").unlink()
+    done = swept(out, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert (
+        done.stderr.count(": finished")
+        + sum(read_state(path).kind == "finished" for path in find_runs(out))
+        >= 6
+    )
+
+    for name in names:
+        assert run(alone, name, "--seeds", "0", "1") == 0
+        for seed in (0, 1):
+            assert result(record(out, name, seed)) == result(record(alone, name, seed))
+    assert starts(bad) == starts(killed) == 2
+    assert starts(folder(out, names[2], 1)) == 1
+    before = {path: (path / "record.json").stat().st_mtime_ns for path in find_runs(out)}
+    assert len(before) == 6
+    assert swept(out, *arguments).returncode == 0
+    after = {path: (path / "record.json").stat().st_mtime_ns for path in find_runs(out)}
+    assert after == before
+
+
+@pytest.mark.slow
+def test_two_sweeps_at_once_run_nothing_twice(tmp_path):
+    arguments = ("tutor_melodies_psi", RHN.format(1), "--seeds", "0", "1")
+    sweeps = [
+        subprocess.Popen(command(tmp_path, *arguments), stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    told = [sweep.communicate(timeout=580)[1] for sweep in sweeps]
+    assert [sweep.returncode for sweep in sweeps] == [0, 0], told
+    runs = find_runs(tmp_path)
+    assert len(runs) == 5  # with the Note RNN, which both tune
+    for path in runs:
+        sessions = (path / "manifest.json").read_text().count('"started"')
+        assert sessions == 1, path
+
+
+@pytest.mark.slow
+def test_in_a_terminal_a_table_is_rewritten(tmp_path):
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        command(tmp_path, RHN.format(1), "--set", *SHORT), stderr=follower, stdout=subprocess.PIPE
+    ) as sweep:
+        os.close(follower)
+        shown = b""
+        try:
+            while part := os.read(leader, 4096):
+                shown += part
+        except OSError:  # the other end is closed
+            pass
+    os.close(leader)
+    assert sweep.returncode == 0
+    assert b"running" in shown
+    assert b"1 run: 1 finished" in shown
+    assert b"\x1b[" in shown
