@@ -18,7 +18,8 @@ KEYS, STEPS = 88, 8
 def programs(config: OptimisationConfig, compute: Compute) -> dict[str, Traced]:
     """Trace an epoch and an evaluation of every cell."""
     rolls = pad([np.zeros((STEPS, KEYS), np.uint8)] * config.search.batch_size)
-    key, found = jax.random.key(0), {}
+    key = jax.random.key(0)
+    found: dict[str, Traced] = {}
     for model in cell_models(config, KEYS):
         search = RollSearch(model, config.search, rolls, rolls, key, compute)
         state = jax.eval_shape(lambda search=search: search.initial_state(key, key))

@@ -1,5 +1,7 @@
 """What a device computes in the quickstart: what it does in the experiments it is made of."""
 
+from typing import Any
+
 from jax.stages import Traced
 
 from common.compute import Compute
@@ -10,9 +12,9 @@ from experiments.registry import find
 
 def programs(config: QuickstartConfig, compute: Compute) -> dict[str, Traced]:
     """Trace the programs of all parts."""
-    settings = {name: config.model(name) for name in MODELS}
+    settings: dict[str, Any] = {name: config.model(name) for name in MODELS}
     settings |= {"note_rnn": config.note_rnn, "tutor": config.tutor}
-    found = {}
+    found: dict[str, Traced] = {}
     for name, experiment in PARTS.items():
         trace = find(experiment).load_programs()
         assert trace is not None
