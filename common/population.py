@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
+from jax.stages import Traced
 
 from common.mesh import divide, each, own, replicate, require_even, spec
 
@@ -137,6 +138,10 @@ class ModelLearner(abc.ABC):
           stop: the number of updates, those that `state` has behind it included.
         """
         return self._advance(self.placed(state), self.windows, np.int32(stop))
+
+    def traced(self, state: Any) -> Traced:
+        """Trace `advance`; the state's shapes are enough."""
+        return self._advance.trace(state, self.windows, np.int32(0))
 
     def placed(self, state: Any) -> Any:
         """Return a state whose arrays every device has the whole of, as they are between calls."""
@@ -287,6 +292,10 @@ class Population:
         if isinstance(state, Apart):
             return Apart(tuple(map(_at_zero, state.parts))), metrics
         return self._placed(_at_zero(state)), metrics
+
+    def traced(self, state: PopulationState) -> Traced:
+        """Trace `advance` of members side by side; the state's shapes are enough."""
+        return self._advance.trace(state, np.int32(0), *self.data)
 
     def members(self, state: PopulationState | Apart) -> Iterator[Any]:
         """Yield each member's state, in the order of `seeds`."""

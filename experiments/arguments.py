@@ -93,8 +93,15 @@ def make_parser(
     _add_mesh(bench)
     bench.add_argument("--json", action="store_true", help="machine-readable")
 
-    devices = add("devices", "say which devices JAX sees, their precision and memory")
+    devices = add("devices", "say which devices JAX sees, or whether an experiment can use others")
     _add_platform(devices)
+    devices.add_argument(
+        "--check",
+        metavar="NAME",
+        help="lower what an experiment computes for CUDA and TPU, which needn't be here",
+    )
+    _add_preset(devices)
+    _add_overrides(devices)
     devices.add_argument("--json", action="store_true", help="machine-readable")
     return parser
 

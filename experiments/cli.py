@@ -337,6 +337,11 @@ def _bench(options: argparse.Namespace) -> None:
 
 def _devices(options: argparse.Namespace) -> None:
     _configure(options.platform)
+    if options.check is not None:
+        _check(find(options.check), options)
+        return
+    if options.preset or options.overrides:
+        raise ConfigError("--preset and --set are for --check NAME.")
     from common import device
 
     found = device.describe()
@@ -347,6 +352,29 @@ def _devices(options: argparse.Namespace) -> None:
     print(f"devices    {found['seen']} × {found['kind']} ({found['cores']} CPU cores)")
     print(f"precision  float32, matrix products: {found['precision']}")
     print(f"memory     {found['memory_bytes'] / 2**30:.1f} GiB")
+
+
+def _check(experiment: Experiment, options: argparse.Namespace) -> None:
+    """Say which programs of an experiment lower for which platforms.
+
+    Raises:
+      ConfigError: one doesn't.
+    """
+    from experiments import lowering
+
+    preset = experiment.preset_name(options.preset or experiment.default_preset)
+    found = lowering.lower(lowering.trace(experiment, preset, options.overrides))
+    failed = [one for one in found if one.error]
+    if options.json:
+        print(json.dumps([one._asdict() for one in found], indent=1))
+    elif not found:
+        print(f"{experiment.name} computes nothing on a device again and again.")
+    else:
+        width = max(len(one.program) for one in found)
+        for one in found:
+            print(f"{one.program:{width}s}  {one.platform:4s}  {one.error or 'lowers'}")
+    if failed:
+        raise ConfigError(f"{len(failed)} of {len(found)} can't be lowered.")
 
 
 def _devices_of(experiment: Experiment, options: argparse.Namespace) -> int:

@@ -183,14 +183,15 @@ class Score(NamedTuple):
 
 def evaluate(params: Network, rectified: jax.Array, examples: Examples) -> Score:
     """Measure a network on examples."""
-    loss, error = _evaluate(params, rectified, *examples)
+    loss, error = loss_and_error(params, rectified, *examples)
     return Score(float(loss), float(error))
 
 
 @jax.jit
-def _evaluate(
+def loss_and_error(
     params: Network, rectified: jax.Array, pixels: jax.Array, labels: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
+    """Compute the numbers of a `Score`, compiled."""
     scores = logits(params, rectified, pixels)
     losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
     return jnp.mean(losses), jnp.mean(jnp.argmax(scores, axis=-1) != labels)

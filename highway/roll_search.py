@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
+from jax.stages import Traced
 
 from common.compute import SCAN, Compute
 from common.mesh import divide, each, own, replicate, require_even
@@ -171,6 +172,15 @@ class RollSearch:
         # The loop of `common.training` measures the time of a call.
         done = SearchState(jnp.asarray(stop, jnp.int32), jax.block_until_ready(members))
         return self._placed(done)
+
+    def traced(self, state: SearchState) -> dict[str, Traced]:
+        """Trace an epoch and an evaluation; the state's shapes are enough."""
+        order = jax.eval_shape(self.order, 0)
+        params = state.members.best_params
+        return {
+            "epoch": self._epoch.trace(state.members, order, self.train, self.valid),
+            "evaluation": self._evaluate.trace(params, self.valid),
+        }
 
     def collect(self, state: SearchState) -> tuple[SearchState, dict[str, float]]:
         """Return the state as it is, and where the search stands."""

@@ -389,7 +389,7 @@ def evaluate(
         for row, sequence in enumerate(batch):
             events[row, : len(sequence)] = sequence
             counted[row, masked : len(sequence) - 1] = True
-        sums += np.asarray(_evaluate(graph, params, events, counted), np.float64)
+        sums += np.asarray(batch_sums(graph, params, events, counted), np.float64)
         tick()
     loss, correct, count = sums
     if not count:
@@ -401,7 +401,7 @@ def evaluate(
 
 
 @partial(jax.jit, static_argnums=0)
-def _evaluate(graph: Graph, params: Params, events: jax.Array, counted: jax.Array) -> jax.Array:
+def batch_sums(graph: Graph, params: Params, events: jax.Array, counted: jax.Array) -> jax.Array:
     """Sum the losses of a batch of padded sequences, [3] in the order of `LossSums`."""
     model = nnx.merge(graph, params)
     _, logits = model.unroll(model.initial_state(events.shape[0]), events[:, :-1])
