@@ -111,7 +111,9 @@ def _add_results(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     table = add("table", "print the results table of the runs here and the committed ones")
     table.add_argument("names", nargs="*", metavar="NAME", help="experiments; all if none is named")
     table.add_argument("--full", action="store_true", help="every column")
-    table.add_argument("--json", action="store_true", help="machine-readable")
+    forms = table.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="machine-readable")
+    forms.add_argument("--csv", action="store_true", help="every column, comma-separated")
     table.add_argument(
         "--out", type=_path, default=Path("runs"), help="where runs lie (%(default)s)"
     )

@@ -215,13 +215,16 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _table(options: argparse.Namespace) -> None:
-    from experiments.results.cells import as_json, as_text
+    from experiments.results.cells import as_csv, as_json, as_text
     from experiments.results.commit import load_records
     from experiments.results.row import named_rows
 
     names = [find(name).name for name in options.names]
     rows = named_rows(names, load_records([options.out, options.results]))
-    print(as_json(rows) if options.json else as_text(rows, full=options.full))
+    if options.csv:
+        print(as_csv(rows), end="")
+    else:
+        print(as_json(rows) if options.json else as_text(rows, full=options.full))
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -138,8 +138,10 @@ class Family:
 
     experiments: tuple[Experiment, ...]
     report: str = ""
-    """A module with what the report shows of the family beside its rows: `draw_figures(records,
-    folder)` and `section(records, folder)`, which returns paragraphs of Markdown. Empty for
+    """A module with what the report shows of the family beside its rows, each of these where it has
+    it: `tables()`, its papers' tables (experiments.results.paper_table); `findings(records)`,
+    sentences; `section(records, folder)`, paragraphs of Markdown; `draw_figures(records, folder)`,
+    which returns files; and PICTURE, the name of one of them to be shown first. Empty for
     nothing."""
     pages: Mapping[str, str] = field(default_factory=dict)
     """File, seen from the repository's root → `module:function` that writes its Markdown from

@@ -191,6 +191,18 @@ def write_findings(place: Place, claims: Iterable[Claim], *tables: Table) -> Non
         progress.note(f"{claim.verdict}: {claim.text}: {claim.found}")
 
 
+def findings(records: Iterable[Record]) -> list[str]:
+    """Return the claims that hold, a sentence each, with what was found."""
+    return [
+        f"{claim.text}: {claim.found}."
+        for name, judge in CLAIMS.items()
+        for record in sorted(records, key=lambda one: (one.preset, one.seed))
+        if record.experiment == name and record.status == "done" and record.preset != "smoke"
+        for claim in judge(record.metrics)
+        if claim.verdict == "holds"
+    ]
+
+
 def section(records: Iterable[Record], folder: Path) -> list[str]:
     """Write claims and findings of all finished runs in Markdown."""
     lines = [
@@ -202,7 +214,7 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
     ]
     if not lines:
         return []
-    return ["## Depth: claims and findings\n", Table(TITLES_OF_RUNS, lines).markdown(), RULES]
+    return ["### Depth: claims and findings\n", Table(TITLES_OF_RUNS, lines).markdown(), RULES]
 
 
 def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:

@@ -328,5 +328,6 @@ FAMILY = Family(
         *ENWIK8,
         *TEXT8,
     ),
+    report="experiments.language.table",
     benchmarks={"rhn": "experiments.language.bench:rhn"},
 )

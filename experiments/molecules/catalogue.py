@@ -107,7 +107,14 @@ def _molecule_rnn() -> Experiment:
         cpu,
         data=MoleculeDataConfig(SAMPLE, train_molecules=400, evaluation_molecules=20),
         model=SequenceModelConfig(units=32),
-        prior=replace(cpu.prior, iterations=60, batch_size=16, report_every=20, evaluate_every=30),
+        prior=replace(
+            cpu.prior,
+            iterations=60,
+            batch_size=16,
+            learning_rate=2e-3,
+            report_every=20,
+            evaluate_every=30,
+        ),
         final_samples=200,
     )
     title = "Molecule RNN: an LSTM of SMILES, the prior of molecules"

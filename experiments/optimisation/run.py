@@ -23,7 +23,7 @@ from experiments.optimisation.cell import Cell, CellMetrics, Run
 from experiments.optimisation.config import ChoraleConfig, OptimisationConfig
 from experiments.optimisation.finding import claims, rank_tests
 from experiments.optimisation.picture import draw_swarm
-from experiments.optimisation.table import FINDINGS, findings
+from experiments.optimisation.table import FINDINGS, write_findings
 from experiments.run import Context
 from experiments.train import Outcome, Outcomes, Row, data_used, merge, train
 from highway.config import ModelConfig
@@ -191,7 +191,7 @@ def _write(
     write_atomically(path / STUDY, study + "\n")
     draw_swarm(cells, path / SWARM, context.experiment.title)
     assert isinstance(parameters, dict)  # it was merged from parts
-    text = findings(metrics, parameters, context.config.search.settings)
+    text = write_findings(metrics, parameters, context.config.search.settings)
     write_atomically(path / FINDINGS, text)
     progress = Progress(context.place.label)
     for claim in claims(metrics):

@@ -62,7 +62,7 @@ def rank_table(metrics: Metrics) -> Table:
     return Table(titles, lines, frozenset(titles))
 
 
-def findings(metrics: Metrics, parameters: Mapping[str, int], settings: int) -> str:
+def write_findings(metrics: Metrics, parameters: Mapping[str, int], settings: int) -> str:
     """Write claims and tables of one study in Markdown."""
     judged = claims(metrics)
     parts = [cell_table(metrics, parameters, settings).markdown(), LEGEND]
@@ -71,6 +71,19 @@ def findings(metrics: Metrics, parameters: Mapping[str, int], settings: int) -> 
         titles = ("claim", "found", "verdict")
         parts = [Table(titles, [tuple(claim) for claim in judged]).markdown(), RULES, *parts]
     return "\n".join(parts)
+
+
+def findings(records: Iterable[Record]) -> list[str]:
+    """Return the claims that hold, a sentence each, with what was found."""
+    return [
+        f"{claim.text}: {claim.found}."
+        for record in records
+        if record.experiment in {one.name for one in FAMILY.experiments}
+        and record.status == "done"
+        and record.preset != "smoke"
+        for claim in claims(record.metrics)
+        if claim.verdict == "holds"
+    ]
 
 
 def section(records: Iterable[Record], folder: Path) -> list[str]:
@@ -82,9 +95,9 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
             continue
         assert isinstance(record.parameters, dict)  # of this experiment always by cell
         label = ", ".join((record.preset, f"seed {record.seed}", *record.overrides))
-        parts.append(f"## How hard to optimise, by architecture and depth: {label}\n")
+        parts.append(f"### How hard to optimise, by architecture and depth: {label}\n")
         parts.append(
-            findings(record.metrics, record.parameters, record.config["search"]["settings"])
+            write_findings(record.metrics, record.parameters, record.config["search"]["settings"])
         )
         place = Path(record.experiment, record.preset, f"seed{record.seed}", SWARM)
         if (folder / place).exists():

@@ -1,6 +1,8 @@
 """A row's cells as text, and the tables that the command line prints."""
 
+import csv
 import dataclasses
+import io
 import json
 from collections.abc import Sequence
 
@@ -16,6 +18,14 @@ def as_json(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     return json.dumps(cells, indent=1)
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """Return every column as comma-separated values, with a head."""
+    text = io.StringIO()
+    table = _full_table(rows)
+    csv.writer(text, lineterminator="\n").writerows([table.titles, *table.rows])
+    return text.getvalue()
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
@@ -53,7 +63,7 @@ def result_cells(row: Row) -> dict[str, str]:
         "protocol": row.protocol,
         "parameters": "" if row.parameters is None else f"{row.parameters:,}",
         "published": "; ".join(f"{p.value} ({p.source})" for p in row.published),
-        "ours, mean [95 % CI]": _ours(row),
+        "ours, mean [95 % CI]": ours(row),
         "n seeds": _seeds(row),
         "difference": _difference(row),
         "verdict": row.verdict.text,
@@ -112,13 +122,14 @@ def _number(value: float, row: Row, sign: str = "") -> str:
     return f"{value:{sign}.4g}" if decimals is None else f"{value:{sign}.{decimals}f}"
 
 
-def _ours(row: Row) -> str:
-    ours: Summary | None = row.ours
-    if ours is None:
+def ours(row: Row) -> str:
+    """Return the mean with its interval, or single values; empty where no seed finished."""
+    found: Summary | None = row.ours
+    if found is None:
         return ""
-    if ours.low is None or ours.high is None:
-        return ", ".join(_number(value, row) for value in ours.values)
-    return f"{_number(ours.mean, row)} [{_number(ours.low, row)}, {_number(ours.high, row)}]"
+    if found.low is None or found.high is None:
+        return ", ".join(_number(value, row) for value in found.values)
+    return f"{_number(found.mean, row)} [{_number(found.low, row)}, {_number(found.high, row)}]"
 
 
 def _seeds(row: Row) -> str:

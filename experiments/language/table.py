@@ -1,0 +1,87 @@
+"""The first paper's tables of language models, as it arranges them."""
+
+from collections.abc import Iterable
+
+from experiments.language.catalogue import ENWIK8, PENN_TREEBANK_ROWS, TEXT8
+from experiments.registry import Experiment
+from experiments.results.paper_table import Asked, Line, PaperTable
+
+OTHERS_ON_PENN_TREEBANK = {
+    "LSTM + dropout": ("66 M", "78.4"),
+    "Variational LSTM": ("66 M", "75.0"),
+    "Variational LSTM + WT": ("51 M", "73.2"),
+    "Pointer Sentinel LSTM": ("21 M", "70.9"),
+    "ensemble of 38 LSTMs": ("", "68.7"),
+}
+"""Model → parameters and test perplexity (docs/published.md, "Penn Treebank headline")."""
+OTHERS_ON_ENWIK8 = {
+    "Grid-LSTM": "1.47",
+    "MI-LSTM": "1.44",
+    "mLSTM": "1.42",
+    "LN HyperNetworks": "1.34",
+    "LN HM-LSTM": "1.32",
+}
+"""Model → test bits per character (docs/published.md, "enwik8 and text8")."""
+
+
+def tables() -> list[PaperTable]:
+    """Return the depth study and the headline results."""
+    return [_depth_study(), _headline(), _characters("enwik8", ENWIK8), _characters("text8", TEXT8)]
+
+
+def _depth_study() -> PaperTable:
+    def entry(depth: int, weights: str) -> tuple[Asked, ...]:
+        name = f"rhn_penn_treebank_depth{depth}_{weights}"
+        return tuple(Asked(name, metric) for metric in ("valid/perplexity", "test_full/perplexity"))
+
+    return PaperTable(
+        title="Penn Treebank by recurrence depth",
+        caption="Validation / test perplexity of words, at one size; *tied*: one matrix for "
+        "embedding and softmax. The paper's: the authors' README; at depth 10, tied, also the "
+        "paper itself.",
+        labels=("depth", "units"),
+        groups=("untied", "tied"),
+        lines=tuple(
+            Line((str(depth), f"{units:,}"), (entry(depth, "untied"), entry(depth, "tied")))
+            for depth, (units, *_) in PENN_TREEBANK_ROWS.items()
+        ),
+    )
+
+
+def _headline() -> PaperTable:
+    names = {
+        "Variational RHN, depth 8": ("32 M", "rhn_penn_treebank_depth8_untied", "test_full"),
+        "Variational RHN + WT, depth 10": ("23 M", "rhn_penn_treebank_depth10_tied", "test_full"),
+        "Variational RHN + WT, depth 5, MC": ("22 M", "rhn_penn_treebank_depth5_tied", "test_mc"),
+    }
+    others = [
+        Line((model, size), ((value,),)) for model, (size, value) in OTHERS_ON_PENN_TREEBANK.items()
+    ]
+    rhns = [
+        Line((model, size), ((Asked(name, f"{split}/perplexity"),),))
+        for model, (size, name, split) in names.items()
+    ]
+    return PaperTable(
+        title="Penn Treebank beside other models",
+        caption="Test perplexity of words; *MC*: Monte-Carlo dropout at test, 1000 passes.",
+        labels=("model", "parameters"),
+        groups=("test",),
+        lines=(*others, *rhns),
+    )
+
+
+def _characters(corpus: str, experiments: Iterable[Experiment]) -> PaperTable:
+    others = OTHERS_ON_ENWIK8 if corpus == "enwik8" else {}
+    lines = [Line((model, "", ""), ((value,),)) for model, value in others.items()]
+    for one in experiments:
+        model = one.preset("paper").config.model
+        size = one.title.rpartition(", ")[2].removesuffix(" parameters")
+        labels = (f"RHN, depth {model.depth}", f"{model.units:,}", size)
+        lines.append(Line(labels, ((Asked(one.name, "test_full/bits_per_character"),),)))
+    return PaperTable(
+        title=f"Wikipedia characters: {corpus}",
+        caption="Test bits per character.",
+        labels=("model", "units", "parameters"),
+        groups=("test",),
+        lines=tuple(lines),
+    )

@@ -1,0 +1,189 @@
+"""Tables in the shape of the papers': published beside ours, full size apart from scaled down."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from common.table import Cell, Table
+from experiments.registry import Experiment
+from experiments.results.cells import ours
+from experiments.results.row import Row
+from experiments.results.verdict import short
+
+MARKS: Mapping[str, str] = {
+    "matched": "✓",
+    "better": "▲",
+    "short": "▼",
+    "other data": "◇",
+    "other settings": "○",
+    "diverged": "✗",
+}
+"""Verdict of a run of the paper's size → the mark behind its number."""
+LEGEND = (
+    "✓ matched · ▲ better · ▼ short · ◇ as published, but on other data · ○ the paper's size with "
+    "other settings · ✗ diverged · – not run. In brackets the 95 % interval over seeds."
+)
+SMALLER, NOT_RUN = "scaled down", "not run"
+ABSENT = "–"
+KINDS = (*MARKS, SMALLER, NOT_RUN)
+"""What can be said of a cell, the first that applies."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A number that a paper printed, as one of our metrics."""
+
+    experiment: str
+    metric: str
+
+
+Entry = tuple[Asked | str, ...]
+"""Numbers that share a cell, such as validation and test; a text stands as it is among the
+published ones."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a paper's table."""
+
+    labels: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    """One for each group of columns."""
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A table of a paper, as the paper arranges it."""
+
+    title: str
+    caption: str
+    """What the numbers are, and where the published ones stand."""
+    labels: tuple[str, ...]
+    """Heads of the columns that tell lines apart."""
+    groups: tuple[str, ...]
+    """Heads of the columns of numbers, each in two: the paper's and ours."""
+    lines: tuple[Line, ...]
+    together: bool = False
+    """Whether the paper's number and ours share a cell, one below the other."""
+
+    def asked(self) -> list[Asked]:
+        """Return everything that it asks for, once."""
+        found = (one for line in self.lines for entry in line.entries for one in entry)
+        return list(dict.fromkeys(one for one in found if isinstance(one, Asked)))
+
+
+class Answers:
+    """What rows answer to what tables ask."""
+
+    def __init__(self, rows: Iterable[Row], experiments: Mapping[str, Experiment]):
+        """Sort rows by what they answer.
+
+        Args:
+          rows: of the records; those of no run are left out.
+          experiments: by name, for the published numbers.
+        """
+        self._experiments = experiments
+        self._rows: dict[Asked, list[Row]] = {}
+        for row in rows:
+            if row.verdict.kind != NOT_RUN:
+                self._rows.setdefault(Asked(row.experiment, row.metric.name), []).append(row)
+
+    def full_size(self, asked: Asked) -> Row | None:
+        """Return the run of the paper's size, the preset `paper` before others."""
+        found = [row for row in self._rows.get(asked, ()) if row.verdict.kind in MARKS]
+        return min(found, key=lambda row: (row.preset != "paper", row.changes), default=None)
+
+    def scaled_down(self, asked: Asked) -> list[Row]:
+        """Return the smaller runs."""
+        return [row for row in self._rows.get(asked, ()) if row.verdict.kind == SMALLER]
+
+    def kind(self, asked: Asked) -> str:
+        """Return what can be said of a number: one of `KINDS`."""
+        if (row := self.full_size(asked)) is not None:
+            return row.verdict.kind
+        return SMALLER if self.scaled_down(asked) else NOT_RUN
+
+    def published(self, asked: Asked) -> str:
+        """Write what was printed."""
+        experiment = self._experiments[asked.experiment]
+        values = [one.value for one in experiment.published if one.metric == asked.metric]
+        return " or ".join(map(str, values))
+
+    def ours(self, asked: Asked) -> str:
+        """Write our number of the paper's size with its mark."""
+        row = self.full_size(asked)
+        if row is None:
+            return ABSENT
+        text = f"{ours(row)} " if row.ours is not None else ""
+        return text + MARKS[row.verdict.kind]
+
+
+def summary(tables: Sequence[PaperTable], answers: Answers) -> Table:
+    """Count what has become of the numbers of each table; titles are links."""
+    lines: list[list[Cell]] = []
+    for table in tables:
+        counts = Counter(answers.kind(one) for one in table.asked())
+        good = counts["matched"] + counts["better"]
+        other = counts["other data"] + counts["other settings"]
+        shown = (
+            good,
+            counts["short"] + counts["diverged"],
+            other,
+            counts[SMALLER],
+            counts[NOT_RUN],
+        )
+        link = f"[{table.title}](#{anchor(table.title)})"
+        lines.append([link, len(table.asked()), *(count or "" for count in shown)])
+    heads = ("numbers", "✓ ▲", "▼ ✗", "◇ ○", "scaled down", "not run")
+    return Table(("table", *heads), lines, frozenset(heads))
+
+
+def written(table: PaperTable, answers: Answers) -> Table:
+    """Write a paper's table: published and ours, of the paper's size."""
+    lines: list[list[Cell]] = []
+    for line in table.lines:
+        cells: list[Cell] = list(line.labels)
+        for entry in line.entries:
+            paper = " / ".join(
+                one if isinstance(one, str) else answers.published(one) for one in entry
+            )
+            found = [answers.ours(one) for one in entry if isinstance(one, Asked)]
+            own = ABSENT if set(found) == {ABSENT} else " / ".join(found)
+            cells += [f"{paper}<br>{own}" if own else paper] if table.together else [paper, own]
+        lines.append(cells)
+    whose = ("paper, ours",) if table.together else ("paper", "ours")
+    heads = [f"{group}: {one}" if group else one for group in table.groups for one in whose]
+    return Table((*table.labels, *heads), lines, frozenset(heads))
+
+
+def smaller(table: PaperTable, answers: Answers) -> Table | None:
+    """Write the runs that are smaller than the paper's; None where there are none."""
+    runs: dict[tuple[str, ...], dict[str, Row]] = {}
+    measures: dict[str, None] = {}
+    for asked in table.asked():
+        for row in answers.scaled_down(asked):
+            run = f"{row.experiment}, {', '.join((row.preset, *row.changes))}"
+            measure = f"{row.split} {row.metric.measure}"
+            measures[measure] = None
+            runs.setdefault((run, row.dataset), {})[measure] = row
+    if not runs or len(measures) > MOST_MEASURES:
+        return None
+    lines: list[list[Cell]] = []
+    for (run, dataset), found in runs.items():
+        first = next(iter(found.values()))
+        values = [ours(found[one]) if one in found else "" for one in measures]
+        size = "" if first.parameters is None else short(first.parameters)
+        how = first.verdict.text.partition(": ")[2] or first.verdict.text
+        lines.append([f"{run}<br>on {dataset}", size, *values, len(first.seeds), how])
+    heads = ("parameters", *measures, "seeds")
+    return Table(("run", *heads, "what is smaller"), lines, frozenset(heads))
+
+
+MOST_MEASURES = 3
+"""Columns of numbers that a table of smaller runs has room for."""
+
+
+def anchor(title: str) -> str:
+    """Return the anchor that GitHub and MkDocs give a heading."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-")
