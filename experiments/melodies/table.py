@@ -129,8 +129,8 @@ CAPTION = (
     "events of held-out melodies, of which no model knows. Of models: one value a seed, or from "
     "three seeds on their mean with its 95 % interval (percentile bootstrap over seeds; where "
     "three or more Note RNNs were tuned, over their means). Intervals over compositions are in the "
-    "records (`composed_low`, `composed_high`). Records from before a row was measured leave it empty. The paper prints 17 "
-    "for G's autocorrelation of lag 3; 0.17 is meant, we think.\n"
+    "records (`composed_low`, `composed_high`). Records from before a row was measured leave it "
+    "empty. The paper prints 17 for G's autocorrelation of lag 3; 0.17 is meant, we think.\n"
 )
 
 

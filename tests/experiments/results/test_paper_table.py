@@ -1,0 +1,91 @@
+"""Tables in the papers' shape: what stands where, and what is counted."""
+
+import pytest
+from report_case import TEST, VALID, record, seeds, words
+
+from experiments import registry
+from experiments.language import table as language
+from experiments.results.paper_table import (
+    Answers,
+    Asked,
+    Line,
+    PaperTable,
+    anchor,
+    smaller,
+    summary,
+    written,
+)
+from experiments.results.row import result_rows
+
+EXPERIMENT = words(published=((TEST, 66.0), (VALID, 69.9)), passes=0)
+BOTH = (Asked("words", VALID), Asked("words", TEST))
+TABLE = PaperTable(
+    "Words, by depth: all", "What it is.", ("model",), ("tied",),
+    (Line(("another",), (("70.1",),)), Line(("ours",), (BOTH,))),
+)  # fmt: skip
+
+
+def answers(*records) -> Answers:
+    experiments = {"words": EXPERIMENT}
+    return Answers(result_rows(records, experiments), experiments)
+
+
+def lines_of(table) -> list[list[str]]:
+    return [list(map(str, row)) for row in table.rows]
+
+
+def test_published_and_ours_stand_side_by_side_with_marks():
+    found = written(TABLE, answers(*seeds(EXPERIMENT, 66.0, 66.5, 68.0)))
+    assert found.titles == ("model", "tied: paper", "tied: ours")
+    another, ours = lines_of(found)
+    assert another == ["another", "70.1", ""]
+    assert ours[1] == "69.9 / 66.0"
+    assert ours[2] == "– / 66.83 [66.00, 68.00] ✓"
+
+
+def test_smaller_runs_stand_apart():
+    found = answers(record(EXPERIMENT, "cpu"))
+    assert lines_of(written(TABLE, found))[1][2] == "–"
+    below = smaller(TABLE, found)
+    (line,) = lines_of(below)
+    assert line[0].startswith("words, cpu<br>on ")
+    assert below.titles[:4] == ("run", "parameters", "valid perplexity", "test perplexity")
+    assert "epochs" in line[-1]
+    assert smaller(TABLE, answers()) is None
+
+
+def test_the_summary_counts_each_number_once():
+    def counts(*records):
+        (line,) = lines_of(summary([TABLE], answers(*records)))
+        assert line[0] == "[Words, by depth: all](#words-by-depth-all)"
+        return line[1:]
+
+    assert counts() == ["2", "", "", "", "", "2"]
+    assert counts(record(EXPERIMENT, "cpu")) == ["2", "", "", "", "2", ""]
+    full = counts(record(EXPERIMENT, "cpu"), *seeds(EXPERIMENT, 66.0, 66.5, 68.0))
+    assert full == ["2", "1", "", "", "1", ""]
+
+
+def test_anchors_are_githubs():
+    assert anchor("Sequence Tutor, Table 1") == "sequence-tutor-table-1"
+
+
+@pytest.mark.parametrize("name", ["language", "melodies", "molecules"])
+def test_tables_of_the_papers_ask_for_what_is_published(name):
+    """They have seven columns at most, and every number that they ask for was printed."""
+    (family,) = [one for one in registry.families() if one.report == f"experiments.{name}.table"]
+    module = __import__(family.report, fromlist=["tables"])
+    none = Answers([], registry.experiments())
+    for table in module.tables():
+        assert len(written(table, none).titles) <= 7
+        assert all(none.published(asked) for asked in table.asked())
+
+
+def test_every_published_language_model_is_in_a_table():
+    asked = {one for table in language.tables() for one in table.asked()}
+    published = {
+        Asked(one.name, number.metric)
+        for family in registry.families() if family.report == language.__name__
+        for one in family.experiments for number in one.published
+    }  # fmt: skip
+    assert asked == published
