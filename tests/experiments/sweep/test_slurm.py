@@ -88,7 +88,8 @@ def test_a_task_saves_when_time_is_up_and_goes_on_when_requeued(tmp_path, monkey
     task = executor.submit(SlurmRun(first))
     wait_for(lambda: read_state(first.paths[0]).step > 1)
     (process,) = psutil.Process(task._process.pid).children()
-    process.send_signal(signal.SIGUSR2)
+    for one in (*process.children(), process):  # as Slurm does, to all of a task
+        one.send_signal(signal.SIGUSR2)
     wait_for(lambda: task.done() and read_state(first.paths[0]).ended)
     task.result()
     assert steps(first) == list(range(1, 11))
