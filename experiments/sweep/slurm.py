@@ -219,7 +219,8 @@ def _submit(jobs: Sequence[Job], folder: Path, given: Mapping[str, Any]) -> list
         with executor.batch():
             tasks = [executor.submit(SlurmRun(job)) for job in jobs]
     except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
-        raise ConfigError(f"Slurm takes no job: {str(error).strip()}") from None
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"Slurm takes no job: {first.removeprefix('sbatch: error: ')}.") from None
     return [task.job_id for task in tasks]
 
 

@@ -115,7 +115,8 @@ def test_checkpoints_may_come_and_go_under_a_look(tmp_path):
 
     def save() -> None:
         while not stop.is_set():
-            (path / "checkpoints" / "1.tmp" / "state").mkdir(parents=True)
+            for part in range(20):
+                (path / "checkpoints" / "1.tmp" / str(part)).mkdir(parents=True)
             shutil.rmtree(path / "checkpoints" / "1.tmp")
 
     saver = threading.Thread(target=save)
