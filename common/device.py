@@ -10,29 +10,50 @@ from typing import Any
 from common import compile_cache
 from common.config import differences, suggestion
 from common.error import ConfigError
+from common.process import Cluster, join
 
 PLATFORMS = ("auto", "cpu", "gpu", "tpu")
 """Names of platforms on the command line; `auto` takes the best that JAX finds."""
 
 _JAX_NAMES = {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}
 _EXTRAS = {"gpu": "cuda", "tpu": "tpu"}
+_PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"
+_FRACTION, _OLD_FRACTION = "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"
 
 
-def configure(platform: str, cache: Path | None, cpu_devices: int = 1) -> None:
+def configure(
+    platform: str,
+    cache: Path | None,
+    cpu_devices: int = 1,
+    *,
+    tf32: bool = False,
+    preallocate: float | None = None,
+    cluster: Cluster | None = None,
+) -> None:
     """Set JAX up for a platform; call it before anything imports JAX.
 
     Args:
       platform: one of PLATFORMS.
       cache: folder of compiled programs that outlive the process, or None for no such cache.
       cpu_devices: as how many devices JAX sees the CPU.
+      tf32: whether matrix products of float32 may be computed in TF32. GPUs only.
+      preallocate: share of a GPU's memory to take at the start, 0 to take it as needed; None for
+        what the environment says, or else JAX's own.
+      cluster: the processes to train with.
 
     Raises:
-      ConfigError: there is no platform of this name, or none on this machine.
+      ConfigError: there is no platform of this name, or none on this machine; the platform found
+        doesn't know such a setting; or the other processes weren't found.
     """
     if platform not in PLATFORMS:
         raise ConfigError(f"unknown platform '{platform}'.{suggestion(platform, PLATFORMS)}")
     if platform != "auto":
         os.environ["JAX_PLATFORMS"] = _JAX_NAMES[platform]
+    if preallocate is not None:
+        os.environ[_PREALLOCATE] = "true" if preallocate else "false"
+        os.environ.pop(_OLD_FRACTION, None)  # JAX refuses to be told by both names
+        if preallocate:
+            os.environ[_FRACTION] = str(preallocate)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         import jax
@@ -45,15 +66,23 @@ def configure(platform: str, cache: Path | None, cpu_devices: int = 1) -> None:
     if cpu_devices > 1:
         with contextlib.suppress(RuntimeError):  # JAX has started, and sees what it sees
             jax.config.update("jax_num_cpu_devices", cpu_devices)
+    if cluster is not None:
+        join(cluster)
     try:
         found = jax.devices()[0].platform
     except (RuntimeError, AssertionError) as error:  # JAX asserts where a plugin is missing
         raise ConfigError(_unavailable(platform, error)) from None
-    if (precision := matmul_precision(found)) is not None:
+    for option, asked in {
+        "--precision tf32": tf32,
+        "--preallocate": preallocate is not None,
+    }.items():
+        if asked and found != "gpu":
+            raise ConfigError(f"{option} is for GPUs, and JAX runs on platform '{found}' here.")
+    if (precision := matmul_precision(found, tf32=tf32)) is not None:
         jax.config.update("jax_default_matmul_precision", precision)
 
 
-def matmul_precision(platform: str) -> str | None:
+def matmul_precision(platform: str, *, tf32: bool = False) -> str | None:
     """Return the precision of float32 matrix products on a platform, as JAX names it.
 
     Accelerators compute them less exactly than float32 unless they are told otherwise; a CPU
@@ -61,8 +90,11 @@ def matmul_precision(platform: str) -> str | None:
 
     Args:
       platform: what JAX calls the platform of a device: `cpu`, `gpu` or `tpu`.
+      tf32: whether a GPU may round what products read to TF32.
     """
-    return None if platform == "cpu" else "float32"
+    if platform == "cpu":
+        return None
+    return "tensorfloat32" if tf32 else "float32"
 
 
 def cores() -> int:
@@ -92,20 +124,28 @@ def describe(count: int = 1) -> dict[str, Any]:
     Returns:
       `platform` and `kind` of the first device, `count`, and the number
       `seen`, CPU `cores`, `precision` of matrix products, `x64` and `random` as `numerics` has
-      them, `memory_bytes` of the device (of the machine, for a CPU).
+      them, `memory_bytes` of the device (of the machine, for a CPU); of several processes their
+      number, `processes`; of a GPU the share of its memory that is taken at the start,
+      `preallocated`, where that isn't JAX's own.
     """
     import jax
 
-    devices = jax.devices()
+    devices = jax.local_devices()
+    found: dict[str, Any] = {}
+    if jax.process_count() > 1:
+        found["processes"] = jax.process_count()
+    if devices[0].platform == "gpu" and (share := _preallocated()):
+        found["preallocated"] = share
     memory = devices[0].memory_stats() or {}
     return {
         "platform": devices[0].platform,
         "kind": _cpu_name() if devices[0].platform == "cpu" else devices[0].device_kind,
         "count": count,
-        "seen": len(devices),
+        "seen": jax.device_count(),
         "cores": cores(),
         **numerics(),
         "memory_bytes": memory.get("bytes_limit") or _host_memory(),
+        **found,
     }
 
 
@@ -180,6 +220,13 @@ def versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     found.update({name: importlib.metadata.version(name) for name in names})
     return found
+
+
+def _preallocated() -> str:
+    """What the environment says of a GPU's memory; empty for nothing."""
+    if os.environ.get(_PREALLOCATE, "true").lower() in ("false", "0"):
+        return "as needed"
+    return os.environ.get(_FRACTION) or os.environ.get(_OLD_FRACTION, "")
 
 
 def _unavailable(platform: str, error: Exception) -> str:

@@ -74,6 +74,18 @@ class Interrupt:
                 self._raised = True
                 raise InterruptedRun(f"stopped by {signal.Signals(number).name}", number)
 
+    def tick(self) -> None:
+        """Do what `check` does, unless there are several processes: then nothing.
+
+        For work that each process does by itself, looking round as often as its clock says; they
+        come together at the next `check`.
+
+        Raises:
+          InterruptedRun: see `check`.
+        """
+        if self._process.count == 1:
+            self.check()
+
     def _note(self, number: int, _: FrameType | None) -> None:
         self.received = self.received or number
 

@@ -16,10 +16,12 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
+from jax.stages import Traced
 
-from common.mesh import replicate
+from common.mesh import divide, each, own, replicate, require_even, spec
 
 State = TypeVar("State")
 Totals = TypeVar("Totals", bound=tuple)
@@ -105,17 +107,18 @@ class ModelLearner(abc.ABC):
 
     round_steps = 1
 
-    def __init__(self, windows: Any, mesh: Mesh | None = None):
+    def __init__(self, windows: Any, mesh: Mesh | None = None, axis: int | None = None):
         """Keep the data on the devices.
 
         Args:
           windows: the data; they are what `round` is given of them.
-          mesh: devices that train together, each holding all of the data and of the state, or None
-            for one.
+          mesh: devices that train together, each holding all of the state, or None for one.
+          axis: of the data, which devices divide; None for each to hold all of them.
         """
         self.mesh = mesh
-        self.windows = replicate(jax.device_put(windows), mesh)
-        self._advance = jax.jit(self._advance_until, donate_argnums=0)
+        self.windows = jax.device_put(windows) if mesh is None else divide(windows, mesh, axis)
+        whole = None if mesh is None else NamedSharding(mesh, spec(None))
+        self._advance = jax.jit(self._advance_until, donate_argnums=0, out_shardings=whole)
 
     @abc.abstractmethod
     def round(self, state: Any, step: jax.Array, *data: Any) -> Any:
@@ -134,13 +137,20 @@ class ModelLearner(abc.ABC):
           state: consumed by the call.
           stop: the number of updates, those that `state` has behind it included.
         """
-        state = replicate(state, self.mesh)  # a new or restored one is on the first device
-        return self._advance(state, self.windows, jnp.asarray(stop, jnp.int32))
+        return self._advance(self.placed(state), self.windows, np.int32(stop))
+
+    def traced(self, state: Any) -> Traced:
+        """Trace `advance`; the state's shapes are enough."""
+        return self._advance.trace(state, self.windows, np.int32(0))
+
+    def placed(self, state: Any) -> Any:
+        """Return a state whose arrays every device has the whole of, as they are between calls."""
+        return replicate(state, self.mesh)
 
     def collect(self, state: Any) -> tuple[Any, dict[str, float]]:
         """Return the state with its totals at zero, and metrics since the last call."""
         metrics = self.metrics(jax.device_get(state.totals), int(state.step))
-        return state._replace(totals=zero_totals(type(state.totals))), metrics
+        return self.placed(state._replace(totals=zero_totals(type(state.totals)))), metrics
 
     def _advance_until(self, state: Any, windows: Any, stop: jax.Array) -> Any:
         """Compute `advance`, to be compiled."""
@@ -216,7 +226,8 @@ class Population:
     there. Shapes, and what the learner's own settings say, are the same for all.
 
     They are computed together, under vmap, or each by itself in `threads`, which is faster where
-    the arrays are too small for a core of several. The bits are the same.
+    the arrays are too small for a core of several; or divided among the devices of a mesh. The bits
+    are the same.
     """
 
     def __init__(
@@ -226,6 +237,7 @@ class Population:
         data: tuple[Any, ...] = (),
         *,
         threads: int = 1,
+        mesh: Mesh | None = None,
     ):
         """A population without states.
 
@@ -234,18 +246,24 @@ class Population:
           seeds: names of the members, in order.
           data: arrays that all members read, given on to `learner.round`.
           threads: in how many threads members train at a time; 1 for all of them under vmap.
+          mesh: devices among which members are divided, without threads; None for one.
+
+        Raises:
+          ConfigError: the devices can't divide the members evenly.
         """
-        self.learner, self.seeds, self.data = learner, tuple(seeds), data
-        self.threads = min(threads, len(self.seeds))
+        require_even(mesh, len(seeds), "seeds")
+        self.learner, self.seeds, self.mesh = learner, tuple(seeds), mesh
+        self.data = replicate(data, mesh)
+        self.threads = min(threads, len(self.seeds)) if mesh is None else 1
         self._compiled = False
-        self._advance = jax.jit(self._advance_until, donate_argnums=0)
+        shardings = None if mesh is None else _shardings(mesh)
+        self._advance = jax.jit(self._advance_until, donate_argnums=0, out_shardings=shardings)
 
     def initial_state(self, make: Callable[[int], Any]) -> PopulationState:
         """Make a member of each seed, at step 0."""
-        each = [make(seed) for seed in self.seeds]
-        return PopulationState(
-            step=jnp.zeros((), jnp.int32), seeds=jax.tree.map(lambda *leaf: jnp.stack(leaf), *each)
-        )
+        made = [make(seed) for seed in self.seeds]
+        seeds = jax.tree.map(lambda *leaf: jnp.stack(leaf), *made)
+        return self._placed(PopulationState(step=jnp.zeros((), jnp.int32), seeds=seeds))
 
     def advance(self, state: PopulationState | Apart, stop: int) -> PopulationState | Apart:
         """Run rounds until `stop` steps are done, or every member has diverged.
@@ -255,7 +273,7 @@ class Population:
         """
         if self.threads > 1:
             return self._advance_apart(state if isinstance(state, Apart) else _apart(state), stop)
-        return self._advance(whole(state), jnp.asarray(stop, jnp.int32), *self.data)
+        return self._advance(self._placed(whole(state)), np.int32(stop), *self.data)
 
     def collect(
         self, state: PopulationState | Apart
@@ -273,7 +291,11 @@ class Population:
         }
         if isinstance(state, Apart):
             return Apart(tuple(map(_at_zero, state.parts))), metrics
-        return _at_zero(state), metrics
+        return self._placed(_at_zero(state)), metrics
+
+    def traced(self, state: PopulationState) -> Traced:
+        """Trace `advance` of members side by side; the state's shapes are enough."""
+        return self._advance.trace(state, np.int32(0), *self.data)
 
     def members(self, state: PopulationState | Apart) -> Iterator[Any]:
         """Yield each member's state, in the order of `seeds`."""
@@ -281,7 +303,11 @@ class Population:
             if isinstance(state, Apart):
                 yield take_member(state.parts[place].seeds, 0)
             else:
-                yield take_member(state.seeds, place)
+                yield own(replicate(take_member(state.seeds, place), self.mesh), self.mesh)
+
+    def _placed(self, state: PopulationState) -> PopulationState:
+        """A state whose members are divided among the devices."""
+        return PopulationState(replicate(state.step, self.mesh), divide(state.seeds, self.mesh))
 
     def _advance_apart(self, state: Apart, stop: int) -> Apart:
         """Advance members in threads, by pieces, so that threads end at about the same time."""
@@ -316,12 +342,13 @@ class Population:
     def _advance_until(
         self, state: PopulationState, stop: jax.Array, *data: Any
     ) -> PopulationState:
-        alone = len(state.seeds.diverged_at) == 1  # without vmap, which costs even at one
+        # One alone goes without vmap, which costs even at one.
+        alone = self.mesh is None and len(state.seeds.diverged_at) == 1
         one_round = partial(_round_with, self.learner, data)
         if alone:
             state = state._replace(seeds=take_member(state.seeds, 0))
         else:
-            one_round = jax.vmap(one_round, in_axes=(0, None))
+            one_round = partial(each, _side_by_side(one_round), self.mesh)
 
         def update(state: PopulationState) -> PopulationState:
             step = state.step + self.learner.round_steps
@@ -331,6 +358,24 @@ class Population:
         if alone:
             state = state._replace(seeds=jax.tree.map(lambda leaf: leaf[None], state.seeds))
         return state
+
+
+def _shardings(mesh: Mesh) -> PopulationState:
+    """How devices hold the parts of a state."""
+    shared, divided = NamedSharding(mesh, spec(None)), NamedSharding(mesh, spec(0))
+    return PopulationState(shared, divided)  # type: ignore[arg-type]
+
+
+def _side_by_side(one_round: Callable[[Any, jax.Array], Any]) -> Callable[[Any, jax.Array], Any]:
+    """A round of one member as one of those members that a device has."""
+
+    def round_of(members: Any, step: jax.Array) -> Any:
+        if len(members.diverged_at) > 1:
+            return jax.vmap(one_round, in_axes=(0, None))(members, step)
+        done = one_round(take_member(members, 0), step)
+        return jax.tree.map(lambda leaf: leaf[None], done)
+
+    return round_of
 
 
 def _apart(state: PopulationState) -> Apart:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from common.error import ConfigError
+
 T = TypeVar("T")
 
 
@@ -54,6 +56,57 @@ class Process:
         if error is not None:
             raise error
         return result
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The processes that train together, as one of them is told; or the cluster tells JAX."""
+
+    coordinator: str = ""
+    """Address and port of process 0, HOST:PORT; empty where the cluster's environment is to tell
+    all of this, as Cloud TPU, Slurm and Open MPI do."""
+    processes: int = 0
+    """How many there are."""
+    process: int = 0
+    """Which of them this is, from 0."""
+
+
+JOIN_SECONDS = 300
+"""How long processes wait for one another at the start."""
+
+
+def join(cluster: Cluster) -> None:
+    """Join the other processes; before JAX looks for devices. A second time does nothing.
+
+    Raises:
+      ConfigError: the environment names no cluster, or the others weren't found.
+    """
+    import jax
+
+    if jax.distributed.is_initialized():
+        return
+    told: dict[str, Any] = {}
+    if cluster.coordinator:
+        told = {
+            "coordinator_address": cluster.coordinator,
+            "num_processes": cluster.processes,
+            "process_id": cluster.process,
+            "cluster_detection_method": "deactivate",
+        }
+    try:
+        jax.distributed.initialize(**told, initialization_timeout=JOIN_SECONDS)
+    except (ValueError, RuntimeError) as error:
+        first = (str(error).splitlines() or ["no reason given"])[0]
+        if cluster.coordinator:
+            raise ConfigError(
+                f"process {cluster.process} of {cluster.processes} didn't find the others by "
+                f"{cluster.coordinator}: {first}\nStart all with the same --coordinator and "
+                "--processes, and --process 0, 1, ...; process 0 on the coordinator's machine."
+            ) from None
+        raise ConfigError(
+            f"--distributed: JAX finds no cluster in this environment: {first}\n"
+            "Name the processes: --coordinator HOST:PORT --processes N --process K."
+        ) from None
 
 
 def this_process() -> Process:

@@ -188,7 +188,7 @@ class Training:
 
     def _evaluate(self, step: int, interrupt: Interrupt) -> None:
         begin = time.monotonic()
-        metrics, score = self.process.decide(self.evaluate(self.state, interrupt.check))
+        metrics, score = self.process.decide(self.evaluate(self.state, interrupt.tick))
         self.notes["seconds"] += time.monotonic() - begin
         if score is not None and not math.isfinite(score):
             raise DivergedError(self._diverged(f"validation after update {step}"))

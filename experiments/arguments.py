@@ -59,6 +59,7 @@ def make_parser(
     run = add("run", "run an experiment; the same command continues a run that was stopped")
     _add_run_options(run)
     _add_mesh(run)
+    _add_cluster(run)
 
     sweep = add("sweep", "run whole tables; the same command continues what was stopped")
     _add_sweep_options(sweep)
@@ -92,8 +93,15 @@ def make_parser(
     _add_mesh(bench)
     bench.add_argument("--json", action="store_true", help="machine-readable")
 
-    devices = add("devices", "say which devices JAX sees, their precision and memory")
+    devices = add("devices", "say which devices JAX sees, or whether an experiment can use others")
     _add_platform(devices)
+    devices.add_argument(
+        "--check",
+        metavar="NAME",
+        help="lower what an experiment computes for CUDA and TPU, which needn't be here",
+    )
+    _add_preset(devices)
+    _add_overrides(devices)
     devices.add_argument("--json", action="store_true", help="machine-readable")
     return parser
 
@@ -200,10 +208,16 @@ def _add_shared_options(run: argparse.ArgumentParser) -> None:
     )
     run.add_argument(
         "--precision",
-        choices=("float32", "bfloat16"),
+        choices=("float32", "bfloat16", "tf32"),
         default="float32",
-        help="of what a recurrence's matrix products read (%(default)s); sums and parameters are "
-        "float32",
+        help="of what matrix products read (%(default)s): bfloat16 a recurrence's and the output "
+        "layer's, tf32 all of a GPU's; sums and parameters are float32",
+    )
+    run.add_argument(
+        "--preallocate",
+        type=_share,
+        metavar="SHARE",
+        help="of a GPU's memory, taken at the start; 0 to take it as needed (JAX's own)",
     )
     run.add_argument("--out", type=_path, default=Path("runs"), help="where runs lie (%(default)s)")
     run.add_argument("--data-dir", type=_path, help="folder with files brought by hand")
@@ -259,10 +273,26 @@ def _add_mesh(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_cluster(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group(
+        "several processes", "of which each runs the same command on its own devices"
+    )
+    group.add_argument(
+        "--distributed",
+        action="store_true",
+        help="join the processes that the environment names: Cloud TPU, Slurm, Open MPI",
+    )
+    group.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="join others: where process 0 can be reached"
+    )
+    group.add_argument("--processes", type=int, metavar="N", help="how many there are")
+    group.add_argument("--process", type=int, metavar="K", help="which this is, from 0")
+
+
 def _mesh(text: str) -> int:
     name, _, count = text.partition("=")
-    if name != "data" or not count.isdecimal() or not 1 <= int(count) <= 64:
-        raise argparse.ArgumentTypeError(f"'{text}': write data=N, N from 1 to 64")
+    if name != "data" or not count.isdecimal() or not 1 <= int(count) <= 4096:
+        raise argparse.ArgumentTypeError(f"'{text}': write data=N, N from 1 to 4096")
     return int(count)
 
 
@@ -322,6 +352,16 @@ def _positive(text: str) -> float:
         value = 0.0
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"'{text}': choose a number above 0")
+    return value
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}': choose a share from 0 to 1")
     return value
 
 

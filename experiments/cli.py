@@ -18,6 +18,7 @@ from typing import Any
 from common.config import docstrings, flatten, override, to_dict
 from common.datasets import DATASETS, default_cache_dir
 from common.error import ConfigError, DataError, DivergedError, UserError
+from common.process import Cluster, this_process
 from experiments.arguments import make_parser
 from experiments.registry import (
     Experiment,
@@ -144,6 +145,7 @@ def _run(options: argparse.Namespace) -> None:
     devices = _devices_of(experiment, options)
     from experiments.run import SAMPLE, Options, run
 
+    leads = this_process().leads
     records = run(
         experiment,
         Options(
@@ -156,18 +158,28 @@ def _run(options: argparse.Namespace) -> None:
             fresh=options.fresh,
             kernel=options.kernel,
             precision=options.precision,
+            preallocate=options.preallocate,
             devices=devices,
             tensorboard=options.tensorboard,
         ),
-        report=lambda text: print(text, file=sys.stderr),
+        report=lambda text: print(text, file=sys.stderr) if leads else None,
     )
+    if leads:
+        _show_results(experiment, options.out / experiment.name / preset, records, SAMPLE)
+    if diverged := [str(record.seed) for record in records if record.status == "diverged"]:
+        raise DivergedError(f"{experiment.name}: diverged with seed {', '.join(diverged)}.")
+
+
+def _show_results(
+    experiment: Experiment, folder: Path, records: Sequence[Any], sample_name: str
+) -> None:
+    """Print samples and the table of a preset's runs, and write the table into their folder."""
     from common.record import write_atomically
     from experiments.results.cells import as_markdown, as_text
     from experiments.results.row import named_rows
 
-    folder = options.out / experiment.name / preset
     for record in records:
-        sample = folder / f"seed{record.seed}" / SAMPLE
+        sample = folder / f"seed{record.seed}" / sample_name
         if sample.exists():
             print(f"\n{sample.read_text(encoding='utf-8').rstrip()}\n")
     rows = named_rows([experiment.name], records, with_not_run=False)
@@ -175,8 +187,6 @@ def _run(options: argparse.Namespace) -> None:
         write_atomically(folder / "table.md", as_markdown(rows))
     print(as_text(rows))
     print(f"\nThis table, records, curves and samples: {folder}")
-    if diverged := [str(record.seed) for record in records if record.status == "diverged"]:
-        raise DivergedError(f"{experiment.name}: diverged with seed {', '.join(diverged)}.")
 
 
 def _sweep(options: argparse.Namespace) -> None:
@@ -327,6 +337,11 @@ def _bench(options: argparse.Namespace) -> None:
 
 def _devices(options: argparse.Namespace) -> None:
     _configure(options.platform)
+    if options.check is not None:
+        _check(find(options.check), options)
+        return
+    if options.preset or options.overrides:
+        raise ConfigError("--preset and --set are for --check NAME.")
     from common import device
 
     found = device.describe()
@@ -339,33 +354,90 @@ def _devices(options: argparse.Namespace) -> None:
     print(f"memory     {found['memory_bytes'] / 2**30:.1f} GiB")
 
 
+def _check(experiment: Experiment, options: argparse.Namespace) -> None:
+    """Say which programs of an experiment lower for which platforms.
+
+    Raises:
+      ConfigError: one doesn't.
+    """
+    from experiments import lowering
+
+    preset = experiment.preset_name(options.preset or experiment.default_preset)
+    found = lowering.lower(lowering.trace(experiment, preset, options.overrides))
+    failed = [one for one in found if one.error]
+    if options.json:
+        print(json.dumps([one._asdict() for one in found], indent=1))
+    elif not found:
+        print(f"{experiment.name} computes nothing on a device again and again.")
+    else:
+        width = max(len(one.program) for one in found)
+        for one in found:
+            print(f"{one.program:{width}s}  {one.platform:4s}  {one.error or 'lowers'}")
+    if failed:
+        raise ConfigError(f"{len(failed)} of {len(found)} can't be lowered.")
+
+
 def _devices_of(experiment: Experiment, options: argparse.Namespace) -> int:
     """Start JAX; return among how many devices a training is divided, as asked for or by default.
 
     Raises:
-      ConfigError: the experiment doesn't divide its trainings, or there are fewer devices.
+      ConfigError: the experiment doesn't divide its trainings, or there are not as many devices.
     """
     from common import device
 
     asked: int | None = options.mesh
-    if asked is not None and asked > 1 and not experiment.cpu_devices:
+    cluster = _cluster(options)
+    if not experiment.cpu_devices and cluster is not None:
+        raise ConfigError(f"{experiment.name} trains on one device: one process is enough.")
+    if not experiment.cpu_devices and asked is not None and asked > 1:
         raise ConfigError(f"--mesh data={asked}: {experiment.name} trains on one device.")
     wanted = asked or max(1, min(experiment.cpu_devices, device.cores()))
-    _configure(options.platform, wanted)
+    settings = {"tf32": options.precision == "tf32", "preallocate": options.preallocate}
+    if cluster is None:
+        _configure(options.platform, wanted, **settings)
+    else:  # a CPU's devices are counted by each process
+        here = (asked or 0) // max(cluster.processes, 1)
+        _configure(options.platform, max(1, here), cluster=cluster, **settings)
+    found = device.seen()
+    if this_process().count > 1:
+        if asked not in (None, found):
+            raise ConfigError(
+                f"--mesh data={asked}: several processes divide a training among all of their "
+                f"devices, and these are {found}."
+            )
+        return found
     if asked is None:
         return wanted if device.seen("cpu") >= wanted else 1
-    if device.seen() < asked:
-        raise ConfigError(f"--mesh data={asked}: JAX sees {device.seen()} devices here.")
+    if found < asked:
+        raise ConfigError(f"--mesh data={asked}: JAX sees {found} devices here.")
     return asked
 
 
-def _configure(platform: str, cpu_devices: int = 1) -> None:
+def _cluster(options: argparse.Namespace) -> Cluster | None:
+    """The processes to join, or None for this one alone."""
+    named = (options.coordinator, options.processes, options.process)
+    if named == (None, None, None):
+        return Cluster() if options.distributed else None
+    if None in named or options.distributed:
+        raise ConfigError(
+            "several processes: give --coordinator, --processes and --process together, or "
+            "--distributed alone."
+        )
+    if not 0 <= options.process < options.processes:
+        raise ConfigError(
+            f"--process {options.process}: of --processes {options.processes} they are numbered "
+            f"from 0 to {options.processes - 1}."
+        )
+    return Cluster(options.coordinator, options.processes, options.process)
+
+
+def _configure(platform: str, cpu_devices: int = 1, **settings: Any) -> None:
     from common import device
 
     cache = None
     if not os.environ.get("HIGHWAY_TUTOR_NO_COMPILE_CACHE"):
         cache = default_cache_dir() / "compiled"
-    device.configure(platform, cache, cpu_devices)
+    device.configure(platform, cache, cpu_devices, **settings)
 
 
 COMMANDS = {

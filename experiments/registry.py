@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.compute import Kernel
+from common.compute import Compute, Kernel
 from common.config import suggestion
 from common.error import ConfigError
 from common.metric import Metric
@@ -82,10 +82,14 @@ class Experiment:
     kernels: tuple[Kernel, ...] = ("scan",)
     """Ways in which its recurrence can be computed, the fastest first."""
     cpu_devices: int = 0
-    """As how many devices a CPU that has the cores trains it fastest; 0 where a training can't be
-    divided."""
+    """As how many devices a CPU that has the cores trains it fastest, where trainings can be
+    divided; 0 where they can't."""
     seeds_together: bool = False
     """Whether the runner takes several seeds at once."""
+    programs: str = ""
+    """`module:function`, (config, compute) → name → jax.stages.Traced: what a device computes in a
+    run again and again. Of the sizes that depend on data any will do. Empty where that is
+    nothing."""
     inputs: str = ""
     """`module:function`, where it learns from a model of another run: (config, options) → name →
     checksum of what a run would be given now; see common.record.DataUsed."""
@@ -118,6 +122,10 @@ class Experiment:
     def preset(self, name: str) -> Preset:
         """Return the preset of that name or alias; raise ConfigError where there is none."""
         return self.presets[self.preset_name(name)]
+
+    def load_programs(self) -> Callable[..., Any] | None:
+        """Import the function that traces what a device computes; None where that is nothing."""
+        return load(self.programs) if self.programs else None
 
     def load_runner(self) -> Callable[..., Any]:
         """Import the function that runs it."""
@@ -178,9 +186,23 @@ def runner_of(kind: type) -> Callable[..., Any]:
     Raises:
       ValueError: no experiment has such settings.
     """
+    return _configured_by(kind).load_runner()
+
+
+def programs_of(kind: type, config: Any, compute: Compute) -> dict[str, Any]:
+    """Trace what a device computes for experiments whose settings are a `kind`.
+
+    Raises:
+      ValueError: no experiment has such settings.
+    """
+    trace = _configured_by(kind).load_programs()
+    return trace(config, compute) if trace else {}
+
+
+def _configured_by(kind: type) -> Experiment:
     for one in experiments().values():
         if type(one.presets[one.default_preset].config) is kind:
-            return one.load_runner()
+            return one
     raise ValueError(f"no experiment is configured by a {kind.__name__}")
 
 

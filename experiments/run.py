@@ -35,9 +35,11 @@ class Options:
     data_dir: Path | None = None
     fresh: bool = False
     kernel: Kernel | Literal["auto"] = "auto"
-    precision: Precision = "float32"
+    precision: Precision | Literal["tf32"] = "float32"
     devices: int = 1
     """Among which a training is divided, where it can be."""
+    preallocate: float | None = None
+    """Share of a GPU's memory that was taken at the start; None for JAX's own."""
     tensorboard: bool = False
 
 
@@ -244,12 +246,12 @@ def choose_compute(experiment: Experiment, options: Options, training: RunDirect
             f"{training.path}: the CPU kernel can't be had here, and this run is to be computed by "
             "it.\nInstall a C++ compiler, or give --kernel jax and another --out."
         )
-    if options.precision != "float32" and kernel == "scan":
+    precision = "float32" if options.precision == "tf32" else options.precision
+    if precision != "float32" and kernel == "scan":
         raise ConfigError(
-            f"--precision {options.precision} needs --kernel cpu or jax; {experiment.name} runs "
-            "by scan."
+            f"--precision {precision} needs --kernel cpu or jax; {experiment.name} runs by scan."
         )
-    return from_dict(Compute, {"kernel": kernel, "precision": options.precision})
+    return from_dict(Compute, {"kernel": kernel, "precision": precision})
 
 
 def _computed(compute: Compute) -> dict[str, Any]:
@@ -282,6 +284,8 @@ def command(experiment: Experiment, options: Options, seeds: Iterable[int]) -> s
         words += ["--kernel", options.kernel]
     if options.precision != "float32":
         words += ["--precision", options.precision]
+    if options.preallocate is not None:
+        words += ["--preallocate", f"{options.preallocate:g}"]
     if options.devices > 1:
         words += ["--mesh", f"data={options.devices}"]
     if options.overrides:

@@ -89,7 +89,8 @@ def load_best(
     Args:
       path: of the training, which has a folder `checkpoints`.
       config: its settings.
-      data_dir, compute: see `load_run`.
+      data_dir: as for `load_run`.
+      compute: as for `load_run`.
 
     Raises:
       DataError: there are no checkpoints, or the best is damaged.

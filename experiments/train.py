@@ -182,7 +182,7 @@ def train(
                 text = f"{place.path}: seed {seed} diverged at step {step}."
                 outcomes[seed] = DivergedRun(text, outcome(seed, {}, spent))
             else:
-                metrics = _measure(place, partial(measure, state, seed), spent, interrupt.check)
+                metrics = _measure(place, partial(measure, state, seed), spent, interrupt)
                 outcomes[seed] = outcome(seed, metrics, spent)
     return outcomes
 
@@ -191,13 +191,13 @@ def _measure(
     place: Place,
     measure: Callable[[Tick], dict[str, float]],
     spent: dict[str, float],
-    tick: Tick,
+    interrupt: Interrupt,
 ) -> dict[str, float]:
     """Measure one seed's result; adds the seconds of it to those spent."""
     begin = time.monotonic()
     try:
-        metrics = measure(tick)
-        tick()
+        metrics = measure(interrupt.tick)
+        interrupt.check()
     except InterruptedRun as stop:
         raise InterruptedRun(
             f"{stop} in the final evaluation; the training is saved in {place.run.path}.\n"

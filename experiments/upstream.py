@@ -69,13 +69,15 @@ class Upstream:
     def _options(self, wanted: Wanted, options: Options) -> Options:
         """How the run is run; points of a grid share it, unless one has its own already."""
         experiment = registry.find(self.experiment)
+        # Several processes can do nothing but together; one has no need of all its devices.
+        devices = options.devices if this_process().count > 1 else 1
         own = replace(
             options,
             preset=experiment.preset_name(wanted.preset),
             overrides=(),
             seeds=(wanted.seed,),
             fresh=False,
-            devices=1,
+            devices=devices,
         )
         if seed_path(experiment, own, wanted.seed).exists() or not is_point(options.out):
             return own
@@ -130,7 +132,7 @@ class Upstream:
         """The record of a run; where another process runs it, this one waits for that."""
         progress = Progress(self.experiment, visible=this_process().leads)
         waits = f"{path}: another process trains this {self.title}; waits for it."
-        while not (path / FILE_NAME).exists():
+        while not this_process().lead((path / FILE_NAME).exists):
             try:
                 return run_it()[0]
             except RunInUse:

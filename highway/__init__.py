@@ -1,1 +1,20 @@
-"""Recurrent Highway Networks (Zilly et al., ICML 2017) as a library of modules and functions."""
+"""Recurrent Highway Networks (Zilly et al., ICML 2017) as a library of modules and functions.
+
+For models of your own in Flax: `RHNCell`, `DeepTransitionCell`, `FastRNN` and `Highway`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from highway.cells import DeepTransitionCell, FastRNN, Highway, RHNCell
+
+__all__ = ["DeepTransitionCell", "FastRNN", "Highway", "RHNCell"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a cell when it is asked for: settings and catalogues do without JAX."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from highway import cells
+
+    return getattr(cells, name)

@@ -75,7 +75,7 @@ def batched(
     state = nnx.merge(graph, params).initial_state(batch_size)
     sums = []
     for inputs, targets in zip(windows.inputs, windows.targets, strict=True):
-        state, losses = _losses(graph, params, state, inputs, targets)
+        state, losses = window_losses(graph, params, state, inputs, targets)
         sums.append(jnp.sum(losses))
         _pace(sums, tick)
     return StreamScore(
@@ -97,7 +97,7 @@ def full(
     state = nnx.merge(graph, params).initial_state(1)
     sums = []
     for inputs, targets, count in _stream(tokens):
-        state, losses = _losses(graph, params, state, inputs[None], targets[None])
+        state, losses = window_losses(graph, params, state, inputs[None], targets[None])
         sums.append(jnp.sum(losses[:, :count]))
         _pace(sums, tick)
     return StreamScore(
@@ -140,7 +140,7 @@ def mc_dropout(
         for inputs, targets, count in _stream(tokens):
             rows = (width, STREAM_STEPS)
             inputs, targets = np.broadcast_to(inputs, rows), np.broadcast_to(targets, rows)
-            state, losses = _losses(graph, params, state, inputs, targets, masks)
+            state, losses = window_losses(graph, params, state, inputs, targets, masks)
             pieces.append(jax.nn.logsumexp(-losses[:, :count], axis=0))
             _pace(pieces, tick)
         summed = np.concatenate([np.asarray(piece, np.float64) for piece in pieces])
@@ -163,7 +163,7 @@ def _masks_of_passes(model: LanguageModel, key: jax.Array, passes: jax.Array) ->
 
 
 @partial(jax.jit, static_argnums=0)
-def _losses(
+def window_losses(
     graph: Graph,
     params: Params,
     state: Any,
@@ -171,7 +171,7 @@ def _losses(
     targets: jax.Array,
     masks: DropoutMasks | None = None,
 ) -> tuple[Any, jax.Array]:
-    """Compute `LanguageModel.token_losses`, compiled."""
+    """Compute `LanguageModel.token_losses` of one window, compiled."""
     return nnx.merge(graph, params).token_losses(state, inputs, targets, masks)
 
 

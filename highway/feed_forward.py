@@ -16,6 +16,7 @@ from common.population import apply_finite, is_finite, zero_totals
 from common.recurrent import masked_product
 from highway.config import FeedForwardConfig, NetworkSearchConfig
 from highway.gates import CLOSED, TRANSFORM
+from highway.layer import gates_of
 from highway.size import nearest_width
 
 
@@ -154,11 +155,9 @@ def logits(params: Network, rectified: jax.Array, pixels: jax.Array) -> jax.Arra
     def layer(x: jax.Array, weights: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         kernel, bias = weights
         preactivation = masked_product(x, kernel, None) + bias
-        proposal = bend(preactivation[:, 0])
         if len(bias) == 1:
-            return proposal, None
-        transform = jax.nn.sigmoid(preactivation[:, TRANSFORM])
-        return proposal * transform + x * (1 - transform), None
+            return bend(preactivation[:, 0]), None
+        return gates_of(preactivation, bend).mix(x), None
 
     first = bend(pixels @ params.input_kernel + params.input_bias)
     last, _ = jax.lax.scan(layer, first, (params.kernel, params.bias))
@@ -184,14 +183,15 @@ class Score(NamedTuple):
 
 def evaluate(params: Network, rectified: jax.Array, examples: Examples) -> Score:
     """Measure a network on examples."""
-    loss, error = _evaluate(params, rectified, *examples)
+    loss, error = loss_and_error(params, rectified, *examples)
     return Score(float(loss), float(error))
 
 
 @jax.jit
-def _evaluate(
+def loss_and_error(
     params: Network, rectified: jax.Array, pixels: jax.Array, labels: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
+    """Compute the numbers of a `Score`, compiled."""
     scores = logits(params, rectified, pixels)
     losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
     return jnp.mean(losses), jnp.mean(jnp.argmax(scores, axis=-1) != labels)

@@ -29,6 +29,10 @@ class DropoutMasks(NamedTuple):
     """Of the output, [batch, units]. The paper's o."""
 
 
+MASK_AXES = DropoutMasks(word=0, core=1, output=0)  # type: ignore[arg-type]
+"""In the place of each mask, its axis of the batch."""
+
+
 class LanguageModel(nnx.Module):
     """Predicts each next token of sequences (Zilly et al. 2017, section 5.2).
 

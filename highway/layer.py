@@ -1,5 +1,6 @@
 """The highway layer: gates decide how much of a state is replaced by a new proposal."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -13,11 +14,32 @@ class Gates(NamedTuple):
     """What a highway layer computes from its state; arrays [batch, units]."""
 
     proposal: jax.Array
-    """h, in (−1, 1)."""
+    """h; in (−1, 1) where it is a tanh."""
     transform: jax.Array
     """t, in (0, 1): how much of the proposal comes in."""
     carry: jax.Array
     """c, in (0, 1): how much of the old state stays."""
+
+    def mix(self, s: jax.Array) -> jax.Array:
+        """Return the new state h · t + s · c (equation 6)."""
+        return self.proposal * self.transform + s * self.carry
+
+
+Activation = Callable[[jax.Array], jax.Array]
+
+
+def gates_of(preactivation: jax.Array, activation: Activation = jnp.tanh) -> Gates:
+    """Compute gates from affine maps of the state (equations 7 to 9).
+
+    Args:
+      preactivation: [..., gates, units], gates in the order h, t, c; without c it is 1 − t.
+      activation: the proposal's.
+    """
+    proposal = activation(preactivation[..., 0, :])
+    transform = jax.nn.sigmoid(preactivation[..., 1, :])
+    coupled = preactivation.shape[-2] == 2
+    carry = 1 - transform if coupled else jax.nn.sigmoid(preactivation[..., 2, :])
+    return Gates(proposal, transform, carry)
 
 
 class HighwayLayer(nnx.Module):
@@ -39,6 +61,7 @@ class HighwayLayer(nnx.Module):
         coupled: bool = True,
         transform_bias: float = -2.0,
         initial_range: float = 0.04,
+        activation: Activation = jnp.tanh,
         rngs: nnx.Rngs,
     ):
         """Draw the initial parameters.
@@ -49,10 +72,12 @@ class HighwayLayer(nnx.Module):
           transform_bias: initial bias of the transform gate. That of an uncoupled carry gate is
             its negative, so that both kinds of layer mostly carry at first.
           initial_range: weights and the proposal's bias start uniform in ± this.
+          activation: of the proposal.
           rngs: its stream "params" is drawn from.
         """
         self.gates = 2 if coupled else 3
         self.coupled = coupled
+        self.activation = activation
         kernel = uniform(rngs, (units, self.gates, units), initial_range)
         bias = uniform(rngs, (self.gates, units), initial_range).at[1].set(transform_bias)
         if not coupled:
@@ -74,14 +99,10 @@ class HighwayLayer(nnx.Module):
         preactivation = masked_product(s, self.kernel[...], mask) + self.bias[...]
         if projected is not None:
             preactivation = preactivation + projected
-        proposal = jnp.tanh(preactivation[..., 0, :])
-        transform = jax.nn.sigmoid(preactivation[..., 1, :])
-        carry = 1 - transform if self.coupled else jax.nn.sigmoid(preactivation[..., 2, :])
-        return Gates(proposal, transform, carry)
+        return gates_of(preactivation, self.activation)
 
     def __call__(
         self, s: jax.Array, projected: jax.Array | None = None, mask: jax.Array | None = None
     ) -> jax.Array:
         """Compute the new state [batch, units] (equation 6); arguments as for `compute_gates`."""
-        gates = self.compute_gates(s, projected, mask)
-        return gates.proposal * gates.transform + s * gates.carry
+        return self.compute_gates(s, projected, mask).mix(s)

@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
 from common.compute import SCAN, Compute
+from common.mesh import require_even, shared
 from common.population import ModelLearner, apply_finite, own_learning_rate, zero_totals
 from common.window import Windows
 from highway.config import LanguageModelConfig, TrainConfig
-from highway.language_model import DropoutMasks, Graph, LanguageModel, Params, make_graph
+from highway.language_model import MASK_AXES, DropoutMasks, Graph, LanguageModel, Params, make_graph
 
 
 class LanguageModelTotals(NamedTuple):
@@ -68,19 +70,25 @@ class LanguageModelLearner(ModelLearner):
         vocabulary_size: int,
         windows: Windows,
         compute: Compute = SCAN,
+        mesh: Mesh | None = None,
     ):
-        """Put the windows on the device.
+        """Put the windows on the devices.
 
         Args:
           config: of these settings `model` and `train` are used.
           vocabulary_size: of the model.
           windows: the data; each epoch runs through them in order.
           compute: how the recurrence is computed.
+          mesh: devices among which each batch is divided, or None for one device.
+
+        Raises:
+          ConfigError: the devices can't divide a batch evenly.
         """
         self.config = config
-        super().__init__(windows)
-        self.vocabulary_size = vocabulary_size
         self.steps_per_epoch, self.batch_size, self.window_steps = windows.inputs.shape
+        require_even(mesh, self.batch_size, "train.batch_size")
+        super().__init__(windows, mesh, axis=1)
+        self.vocabulary_size = vocabulary_size
         self.optimizer = make_optimizer(config.train, self.steps_per_epoch)
         self.graph = make_graph(config, vocabulary_size, compute)
 
@@ -93,7 +101,7 @@ class LanguageModelLearner(ModelLearner):
         params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
         optimizer = self.optimizer.init(params)
         own_rate = own_learning_rate(optimizer) is not None
-        return TrainState(
+        state = TrainState(
             params=params,
             optimizer=optimizer,
             recurrent=model.initial_state(self.batch_size),
@@ -102,6 +110,7 @@ class LanguageModelLearner(ModelLearner):
             diverged_at=jnp.full((), -1, jnp.int32),
             totals=zero_totals(OwnRateTotals) if own_rate else zero_totals(LanguageModelTotals),
         )
+        return self.placed(state)
 
     def metrics(self, totals: LanguageModelTotals | OwnRateTotals, step: int) -> dict[str, float]:
         """Compute the metrics of totals.
@@ -157,6 +166,7 @@ class LanguageModelLearner(ModelLearner):
             windows.inputs[position],
             windows.targets[position],
             masks,
+            mesh=self.mesh,
         )
         totals = state.totals._replace(
             loss=state.totals.loss + updated.loss,
@@ -201,6 +211,8 @@ def update(
     inputs: jax.Array,
     targets: jax.Array,
     masks: DropoutMasks | None,
+    *,
+    mesh: Mesh | None = None,
 ) -> Update:
     """Compute one gradient step on one window; pure, to be traced by jit.
 
@@ -218,9 +230,18 @@ def update(
       inputs: tokens, int32 [batch, steps].
       targets: the tokens to predict, int32 [batch, steps].
       masks: of dropout, or None to drop nothing.
+      mesh: devices that divide the batch evenly among them, or None for one.
     """
-    (mean, (recurrent, loss)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(
-        params, graph, config, recurrent, inputs, targets, masks
+    devices = 1 if mesh is None else mesh.size
+
+    def share(params: Params, *window: Any) -> tuple[Any, Any]:
+        (mean, (recurrent, loss)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(
+            params, graph, config, *window, devices=devices
+        )
+        return (mean, loss, gradient), recurrent
+
+    (mean, loss, gradient), recurrent = shared(
+        share, mesh, params, (recurrent, inputs, targets, masks), (0, 0, 0, MASK_AXES)
     )
 
     def decayed(decay: Any) -> Params:
@@ -275,17 +296,20 @@ def mean_loss(
     inputs: jax.Array,
     targets: jax.Array,
     masks: DropoutMasks | None,
+    *,
+    devices: int = 1,
 ) -> tuple[jax.Array, tuple[Any, jax.Array]]:
     """Compute the cross entropy, summed over time and averaged over the batch.
 
-    Arguments and what is returned besides it are those of `cost`.
+    Arguments and what is returned besides it are those of `cost`. Where the sequences are the share
+    that one of several devices has of a batch, the mean's share is that of the whole batch's mean.
     """
     model = nnx.merge(graph, params)
     recurrent, losses = model.token_losses(
         recurrent, inputs, targets, masks, chunk=config.softmax_chunk
     )
     loss = jnp.sum(losses)
-    return loss / inputs.shape[0], (recurrent, loss)
+    return loss / (devices * inputs.shape[0]), (recurrent, loss)
 
 
 def penalty(params: Params, config: TrainConfig) -> jax.Array:

@@ -12,8 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
+from jax.stages import Traced
 
 from common.compute import SCAN, Compute
+from common.mesh import divide, each, own, replicate, require_even
 from common.population import apply_finite, is_finite
 from highway.config import ModelConfig, SearchConfig
 from highway.roll_model import Params, Rolls, gaussian_params, make_graph, negative_log_likelihood
@@ -94,8 +97,9 @@ class RollSearch:
         valid: Rolls,
         shuffle: jax.Array,
         compute: Compute = SCAN,
+        mesh: Mesh | None = None,
     ):
-        """Put the rolls on the device.
+        """Put the rolls on the devices.
 
         Args:
           model: of the core.
@@ -104,19 +108,27 @@ class RollSearch:
           valid: what tells when to stop.
           shuffle: key of the order of the rolls, which changes with every epoch.
           compute: how the recurrence is computed.
+          mesh: devices among which the members are divided, or None for one device.
+
+        Raises:
+          ConfigError: the devices can't divide the members evenly.
         """
+        require_even(mesh, search.settings, "search.settings")
         self.model, self.search, self.shuffle = model, search, shuffle
+        self.mesh = mesh
         self.keys = train.keys.shape[-1]
         self.rolls = len(train.lengths) - 1
         self.batches = -(-self.rolls // search.batch_size)
-        self.train, self.valid = jax.device_put((train, valid))
+        self.train, self.valid = replicate(jax.device_put((train, valid)), mesh)
         self.graph = make_graph(self.keys, model, compute)
         self.trace = optax.trace(search.momentum)
-        epoch = jax.vmap(self.epoch, in_axes=(0, None, None, None))
-        self._epoch = jax.jit(epoch, donate_argnums=0)
+        self._epoch = jax.jit(
+            partial(each, jax.vmap(self.epoch, in_axes=(0, None, None, None)), mesh),
+            donate_argnums=0,
+        )
         self._order = jax.jit(self.order)
         self._draw = jax.jit(jax.vmap(self.initial_member))
-        self._evaluate = jax.jit(jax.vmap(self.mean_loss, in_axes=(0, None)))
+        self._evaluate = jax.jit(partial(each, jax.vmap(self.mean_loss, in_axes=(0, None)), mesh))
 
     def initial_state(self, settings: jax.Array, weights: jax.Array) -> SearchState:
         """Draw `search.settings` members, from a key of their settings and one of their weights.
@@ -125,7 +137,7 @@ class RollSearch:
         """
         count = self.search.settings
         keys = jax.random.split(settings, count), jax.random.split(weights, count)
-        return SearchState(jnp.zeros((), jnp.int32), self._draw(*keys))
+        return self._placed(SearchState(jnp.zeros((), jnp.int32), self._draw(*keys)))
 
     def initial_member(self, setting_key: jax.Array, weight_key: jax.Array) -> Member:
         """Draw one setting and its initial weights."""
@@ -152,16 +164,27 @@ class RollSearch:
 
         How a training is divided into calls doesn't change its bits. Consumes `state`.
         """
-        step, members = int(state.step), state.members
-        while step < stop and np.any(self.goes_on(_counts(members))):
-            members = self._epoch(members, self._order(step), self.train, self.valid)
+        step, members = int(state.step), self._placed(state).members
+        while step < stop and np.any(self.goes_on(self.without_weights(members))):
+            order = replicate(self._order(step), self.mesh)
+            members = self._epoch(members, order, self.train, self.valid)
             step += 1
         # The loop of `common.training` measures the time of a call.
-        return SearchState(jnp.asarray(stop, jnp.int32), jax.block_until_ready(members))
+        done = SearchState(jnp.asarray(stop, jnp.int32), jax.block_until_ready(members))
+        return self._placed(done)
+
+    def traced(self, state: SearchState) -> dict[str, Traced]:
+        """Trace an epoch and an evaluation; the state's shapes are enough."""
+        order = jax.eval_shape(self.order, 0)
+        params = state.members.best_params
+        return {
+            "epoch": self._epoch.trace(state.members, order, self.train, self.valid),
+            "evaluation": self._evaluate.trace(params, self.valid),
+        }
 
     def collect(self, state: SearchState) -> tuple[SearchState, dict[str, float]]:
         """Return the state as it is, and where the search stands."""
-        members = _counts(state.members)
+        members = self.without_weights(state.members)
         found = {
             "search/training": float(np.sum(self.goes_on(members))),
             "search/diverged": float(np.sum(members.diverged_at >= 0)),
@@ -173,7 +196,9 @@ class RollSearch:
 
     def losses(self, state: SearchState, rolls: Rolls) -> np.ndarray:
         """Return the mean loss of a time step of rolls, float [members], at each one's best."""
-        return np.asarray(self._evaluate(state.members.best_params, rolls))
+        rolls = replicate(rolls, self.mesh)
+        found = self._evaluate(state.members.best_params, rolls)
+        return np.asarray(own(replicate(found, self.mesh), self.mesh))
 
     def mean_loss(self, params: Params, rolls: Rolls) -> jax.Array:
         """Return one model's mean loss of a time step over all steps of rolls, in nats; scalar."""
@@ -215,6 +240,15 @@ class RollSearch:
         )
         return _choose(self.goes_on(member), done, member)
 
+    def without_weights(self, members: Member) -> Member:
+        """Return a copy in host memory of all but the weights of all members."""
+        rest = members._replace(params={}, momentum=None, best_params={})
+        return jax.device_get(own(replicate(rest, self.mesh), self.mesh))
+
+    def _placed(self, state: SearchState) -> SearchState:
+        """A state whose members are divided among the devices."""
+        return SearchState(replicate(state.step, self.mesh), divide(state.members, self.mesh))
+
     def order(self, number: int | jax.Array) -> jax.Array:
         """Return the rolls of each batch of an epoch, counted from 0: int32 [batches, batch].
 
@@ -243,11 +277,6 @@ class RollSearch:
         done = member._replace(params=params, momentum=momentum, updates=member.updates + 1)
         finite = is_finite((loss, gradient, params))
         return apply_finite(finite, done, member, member.updates), loss * steps
-
-
-def _counts(members: Member) -> Member:
-    """A copy in host memory of all but the weights."""
-    return jax.device_get(members._replace(params={}, momentum=None, best_params={}))
 
 
 def _choose(condition: jax.Array, new: Any, old: Any) -> Any:

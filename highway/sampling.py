@@ -40,14 +40,16 @@ def sample(
     Returns:
       The tokens drawn, int [count].
     """
-    carry = _begin(graph, params, jnp.asarray(prompt), count)
+    carry = begin_text(graph, params, jnp.asarray(prompt), count)
     keys = jax.random.split(key, count)
     done = stride = 0
     while done < count:
         tick()
         begin = time.monotonic()
         stop = min(count, done + max(1, stride))
-        carry = jax.block_until_ready(_draw(graph, params, carry, keys, temperature, done, stop))
+        carry = jax.block_until_ready(
+            draw_tokens(graph, params, carry, keys, temperature, done, stop)
+        )
         seconds = max(time.monotonic() - begin, 1e-9)
         fitting = int((stop - done) * CALL_SECONDS / seconds)
         stride, done = min(fitting, 8 * max(1, stride)), stop
@@ -55,7 +57,7 @@ def sample(
 
 
 @partial(jax.jit, static_argnums=(0, 3))
-def _begin(graph: Graph, params: Params, prompt: jax.Array | np.ndarray, count: int) -> Any:
+def begin_text(graph: Graph, params: Params, prompt: jax.Array | np.ndarray, count: int) -> Any:
     """Return the state behind the prompt, the next token's logits, and room for tokens."""
     model = nnx.merge(graph, params)
     state, features = model.features(model.initial_state(1), jnp.asarray(prompt)[None])
@@ -63,7 +65,7 @@ def _begin(graph: Graph, params: Params, prompt: jax.Array | np.ndarray, count: 
 
 
 @partial(jax.jit, static_argnums=0)
-def _draw(
+def draw_tokens(
     graph: Graph,
     params: Params,
     carry: Any,

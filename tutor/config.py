@@ -275,6 +275,8 @@ class TutorConfig:
     note_rnn: NoteRNNRun = field(default_factory=NoteRNNRun)
     learn: LearnConfig = field(default_factory=LearnConfig)
     evaluation: CompositionConfig = field(default_factory=CompositionConfig)
+    eight_bar_pieces: Annotated[NonNegativeInt, Amount("pieces of eight bars")] = 0
+    """Pieces of eight bars, composed in the end to count how often their bars come again."""
     original_quirks: bool = False
     """Whether to depart from the paper as the released code does: Boltzmann exploration stores the
     best action, G trains its prior, and evaluations count each piece's last event only. The Note

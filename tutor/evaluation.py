@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.stages import Traced
 
 from tutor import kl_control
 from tutor.actor import Actor, Environment, decide, take
@@ -130,6 +131,11 @@ class Composer:
             chunks.append(jax.device_get(self._chunk(policy, chunk_key, primer, count=size)))
             tick()
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *chunks)
+
+    def traced(self, policy: Policy, count: int) -> Traced:
+        """Trace the composing of a chunk; the policy's shapes are enough."""
+        key = jax.eval_shape(jax.random.key, 0)
+        return self._chunk.trace(policy, key, None, count=min(count, CHUNK))
 
     def _compose(
         self, policy: Policy, key: jax.Array, primer: jax.Array | None, *, count: int

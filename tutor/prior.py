@@ -11,8 +11,8 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from common.error import ConfigError, DataError
-from common.mesh import summed
+from common.error import DataError
+from common.mesh import require_even, summed
 from common.population import ModelLearner, apply_finite, own_learning_rate, zero_totals
 from tutor.config import PriorConfig
 from tutor.sequence_model import CoreFactory, Graph, Params, make_model
@@ -113,11 +113,7 @@ class PriorLearner(ModelLearner):
           ConfigError: the devices can't divide a batch evenly.
           DataError: no sequence has a prediction that counts.
         """
-        if mesh is not None and config.batch_size % mesh.size:
-            raise ConfigError(
-                f"prior.batch_size={config.batch_size} can't be divided evenly by {mesh.size} "
-                "devices: choose another batch or another --mesh."
-            )
+        require_even(mesh, config.batch_size, "prior.batch_size")
         self.config = config
         super().__init__(make_windows(sequences, config.steps, config.masked), mesh)
         self.optimizer = make_optimizer(config)
@@ -131,7 +127,7 @@ class PriorLearner(ModelLearner):
         _, params = self._make(parameter_key)
         optimizer = self.optimizer.init(params)
         own_rate = own_learning_rate(optimizer) is not None
-        return PriorState(
+        state = PriorState(
             params=params,
             optimizer=optimizer,
             key=key,
@@ -139,6 +135,7 @@ class PriorLearner(ModelLearner):
             diverged_at=jnp.full((), -1, jnp.int32),
             totals=zero_totals(OwnRateTotals) if own_rate else zero_totals(PriorTotals),
         )
+        return self.placed(state)
 
     def metrics(self, totals: PriorTotals | OwnRateTotals, step: int) -> dict[str, float]:
         """Compute the metrics of totals.
@@ -392,7 +389,7 @@ def evaluate(
         for row, sequence in enumerate(batch):
             events[row, : len(sequence)] = sequence
             counted[row, masked : len(sequence) - 1] = True
-        sums += np.asarray(_evaluate(graph, params, events, counted), np.float64)
+        sums += np.asarray(batch_sums(graph, params, events, counted), np.float64)
         tick()
     loss, correct, count = sums
     if not count:
@@ -404,7 +401,7 @@ def evaluate(
 
 
 @partial(jax.jit, static_argnums=0)
-def _evaluate(graph: Graph, params: Params, events: jax.Array, counted: jax.Array) -> jax.Array:
+def batch_sums(graph: Graph, params: Params, events: jax.Array, counted: jax.Array) -> jax.Array:
     """Sum the losses of a batch of padded sequences, [3] in the order of `LossSums`."""
     model = nnx.merge(graph, params)
     _, logits = model.unroll(model.initial_state(events.shape[0]), events[:, :-1])

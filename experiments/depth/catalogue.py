@@ -141,6 +141,7 @@ what was found, and whether they agree.""",
         paper_parameters=None,
         kernels=KERNELS,
         runner="experiments.depth.analysis:run",
+        programs="experiments.depth.programs:analysis",
         inputs="experiments.depth.analysis:inputs",
         section="Depth, gates and lesions",
     )
@@ -232,7 +233,9 @@ Leaves curves.png, and findings.txt: the claim, what was found, and whether they
         published=(),
         paper_parameters=None,
         kernels=KERNELS,
+        cpu_devices=1,
         runner="experiments.depth.stacked:run",
+        programs="experiments.depth.programs:stacked",
         section="Depth, stacked or in the transition",
     )
 
@@ -303,7 +306,9 @@ findings.txt: the claims, what was found, and whether they agree.""",
         ),
         published=(),
         paper_parameters=None,
+        cpu_devices=1,
         runner="experiments.depth.feed_forward:run",
+        programs="experiments.depth.programs:feed_forward",
         section="Depth, feed-forward networks",
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from common.datasets import ImageSet, load
 from common.error import ConfigError, DataError
+from common.mesh import make_mesh
 from common.plot import Series, learning_curves
 from common.population import Population
 from common.table import Table
@@ -152,7 +153,8 @@ def _train(
     config: FeedForwardDepthConfig = context.config
     members = range(config.search.members)
     learner = FeedForwardLearner(network, config.search, splits["train"], images.classes, seed)
-    population = Population(learner, members, learner.data)
+    mesh = make_mesh(context.options.devices)
+    population = Population(learner, members, learner.data, mesh=mesh)
     epoch = learner.steps_per_epoch
     parameters = parameter_count(network, splits["train"].pixels.shape[1], images.classes)
     cell = Cell(network, parameters, {}, {}, {}, {})

@@ -75,7 +75,7 @@ def over_time(model: TrainedModel, tokens: np.ndarray, context: int) -> Layers:
       context: tokens at the beginning that only bring the state up.
     """
     state = nnx.merge(model.graph, model.params).initial_state(len(tokens))
-    _, found = _trace(model.graph, model.params, state, jnp.asarray(tokens))
+    _, found = trace_layers(model.graph, model.params, state, jnp.asarray(tokens))
     return Layers(*(np.asarray(one[context:]).transpose(1, 0, 2) for one in found))
 
 
@@ -86,14 +86,14 @@ def over_text(model: TrainedModel, tick: Tick) -> Layers:
     state = nnx.merge(model.graph, model.params).initial_state(settings.batch_size)
     means = []
     for inputs in windows.inputs:
-        state, found = _trace(model.graph, model.params, state, jnp.asarray(inputs))
+        state, found = trace_layers(model.graph, model.params, state, jnp.asarray(inputs))
         means.append(jax.device_get([jnp.mean(one, axis=(0, 1)) for one in found]))
         tick()
     return Layers(*np.mean(means, axis=0))
 
 
 @partial(jax.jit, static_argnums=0)
-def _trace(graph: Graph, params: Params, state: Any, tokens: jax.Array) -> tuple[Any, Layers]:
+def trace_layers(graph: Graph, params: Params, state: Any, tokens: jax.Array) -> tuple[Any, Layers]:
     """Run stacked RHNs over tokens [batch, time]: the states, measures [time, batch, layers]."""
     model: LanguageModel = nnx.merge(graph, params)
     xs, states, found = model.embedding[...][tokens.T], [], []
@@ -144,7 +144,7 @@ def spectra(model: TrainedModel, tokens: np.ndarray, look: LookConfig) -> list[S
     """
     times = np.unique(np.linspace(0, look.tokens - 1, look.spectra).astype(int))
     places = jnp.asarray(times + look.context)
-    found = np.asarray(_jacobians(model.graph, model.params, jnp.asarray(tokens), places))
+    found = np.asarray(jacobians(model.graph, model.params, jnp.asarray(tokens), places))
     return [
         Spectrum(int(time), gates.discs(matrix), gates.eigenvalues(matrix))
         for time, matrix in zip(times, found, strict=True)
@@ -152,7 +152,7 @@ def spectra(model: TrainedModel, tokens: np.ndarray, look: LookConfig) -> list[S
 
 
 @partial(jax.jit, static_argnums=0)
-def _jacobians(graph: Graph, params: Params, tokens: jax.Array, places: jax.Array) -> jax.Array:
+def jacobians(graph: Graph, params: Params, tokens: jax.Array, places: jax.Array) -> jax.Array:
     """The Jacobians at some places of a text, [places, units, units]."""
     model: LanguageModel = nnx.merge(graph, params)
     core, xs = model.core.cores[0], model.embedding[...][tokens]

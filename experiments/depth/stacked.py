@@ -28,7 +28,8 @@ def run(context: Context) -> Outcomes:
     models = sized_models(config, len(corpus.vocabulary))
     trials = {
         name: {
-            f"{name}/rate{rate:g}": _settings(config, model, rate) for rate in config.learning_rates
+            f"{name}/rate{rate:g}": trial_settings(config, model, rate)
+            for rate in config.learning_rates
         }
         for name, model in models.items()
     }
@@ -74,7 +75,8 @@ def longest_path(model: ModelConfig, steps: int) -> int:
     return model.depth * steps + model.layers - 1
 
 
-def _settings(config: StackConfig, model: ModelConfig, rate: float) -> LanguageModelConfig:
+def trial_settings(config: StackConfig, model: ModelConfig, rate: float) -> LanguageModelConfig:
+    """Return the settings of a training of one model at one rate."""
     train = replace(config.train, learning_rate=rate)
     return LanguageModelConfig(config.data, model, train, config.evaluation)
 

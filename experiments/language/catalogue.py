@@ -232,7 +232,9 @@ about 9 hours (an estimate). Its command: python -m experiments run {name} --pre
         published=published,
         paper_parameters=parameter_count(paper.model, vocabulary),
         runner=RUNNER,
+        programs="experiments.language.programs:programs",
         kernels=KERNELS,
+        cpu_devices=1,
         section="Language model",
     )
 

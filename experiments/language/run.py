@@ -7,11 +7,13 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from common import device
 from common.compute import Compute
 from common.datasets import Corpus
 from common.error import ConfigError
+from common.mesh import make_mesh, own
 from common.plot import learning_curves
 from common.progress import Progress
 from common.training import Schedule, Tick
@@ -32,15 +34,16 @@ def run(context: Context) -> Outcomes:
     """Train one language model of one seed; measure and sample from its best checkpoint."""
     config: LanguageModelConfig = context.config
     corpus = load_corpus(config.data, context.options.data_dir)
-    trial = _Trial(config, corpus, context.compute)
+    trial = _Trial(config, corpus, context.compute, make_mesh(context.options.devices))
     (seed,) = context.seeds
     initial = trial.learner.initial_state(seed)
     place, path = context.place, context.place.path
 
     def measure(state: TrainState, seed: int, tick: Tick) -> dict[str, float]:
         progress = Progress(place.label, visible=place.run.process.leads)
-        metrics = trial.measure(state.params, seed, progress, tick)
-        sample = trial.sample(state.params, seed, tick)
+        params = own(state.params, trial.learner.mesh)
+        metrics = trial.measure(params, seed, progress, tick)
+        sample = trial.sample(params, seed, tick)
         place.lead(partial((path / SAMPLE).write_text, sample, encoding="utf-8"))
         return metrics
 
@@ -72,10 +75,16 @@ class _Trial:
 
     Raises:
       DataError: a split is too short for one window; before an epoch is spent.
-      ConfigError: the device's memory is too small.
+      ConfigError: the device's memory is too small, or devices can't divide a batch.
     """
 
-    def __init__(self, config: LanguageModelConfig, corpus: Corpus, compute: Compute):
+    def __init__(
+        self,
+        config: LanguageModelConfig,
+        corpus: Corpus,
+        compute: Compute,
+        mesh: Mesh | None = None,
+    ):
         self.config, self.corpus = config, corpus
         self.words = corpus.level == "word"
         size, steps = config.train.batch_size, config.train.steps
@@ -90,7 +99,9 @@ class _Trial:
         for split in ("valid", "test"):
             make_windows(getattr(corpus, split), size, steps, split=split)
         windows = make_windows(corpus.train, size, steps, split="train")
-        self.learner = LanguageModelLearner(config, len(corpus.vocabulary), windows, compute)
+        self.learner = LanguageModelLearner(
+            config, len(corpus.vocabulary), windows, compute, mesh=mesh
+        )
 
     def schedule(self) -> Schedule:
         """When to report and evaluate, in updates."""
@@ -107,7 +118,7 @@ class _Trial:
         self, state: TrainState, seed: int, step: int, tick: Tick
     ) -> tuple[dict[str, float], float]:
         """Metrics of the validation split, and the loss by which the best state is chosen."""
-        score = self._batched("valid", state.params, tick=tick)
+        score = self._batched("valid", own(state.params, self.learner.mesh), tick=tick)
         return score.metrics("valid", word_level=self.words), score.loss
 
     def measure(

@@ -13,7 +13,7 @@ from common.error import DataError
 from common.key import OCTAVE, estimate_key
 from common.melody import NoMelody, encode_notes
 from experiments.melodies.catalogue import FOLK, MelodyWindowsConfig
-from experiments.melodies.domain import PARAMS, judge_events
+from experiments.melodies.domain import EIGHT_BARS, PARAMS, judge_events, judge_phrases
 from experiments.melodies.note_rnn import load_melodies, sizes
 from experiments.run import Context
 from experiments.train import Outcome, Outcomes, Rehearsed, data_used
@@ -40,8 +40,13 @@ def run(context: Context) -> Outcomes:
         raise Rehearsed
     (seed,) = context.seeds
     held_out = (*melodies.valid, *melodies.test)
-    beginnings, anywhere = cut(held_out, config.windows, np.random.default_rng(seed))
+    random = np.random.default_rng(seed)
+    beginnings, anywhere = cut(held_out, PARAMS.length, config.windows, random)
     metrics = judge_events(beginnings, "start") | judge_events(anywhere, "anywhere")
+    if any(len(melody) >= EIGHT_BARS for melody in held_out):
+        beginnings, anywhere = cut(held_out, EIGHT_BARS, config.windows, random)
+        metrics |= judge_phrases(beginnings, "start_8_bars")
+        metrics |= judge_phrases(anywhere, "anywhere_8_bars")
     if config.check_keys and config.data.name == FOLK:
         metrics |= check_keys(source_tunes())
     seconds = {"evaluation": round(time.monotonic() - started, 3)}
@@ -49,12 +54,13 @@ def run(context: Context) -> Outcomes:
 
 
 def cut(
-    melodies: Sequence[np.ndarray], windows: int, random: np.random.Generator
+    melodies: Sequence[np.ndarray], length: int, windows: int, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut windows as long as a composition out of melodies that are no shorter.
+    """Cut windows out of melodies that are no shorter.
 
     Args:
-      melodies: each int [length].
+      melodies: each int [events].
+      length: T, of the windows.
       windows: how many are drawn.
       random: draws them.
 
@@ -65,7 +71,6 @@ def cut(
     Raises:
       DataError: all melodies are shorter.
     """
-    length = PARAMS.length
     enough = [melody for melody in melodies if len(melody) >= length]
     if not enough:
         raise DataError(f"no held-out melody has {length} events.")

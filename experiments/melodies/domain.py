@@ -20,8 +20,8 @@ from tutor.actor import Environment
 from tutor.evaluation import Compositions
 from tutor.music import theory
 from tutor.music.piano_roll import MARKS, draw_piano_roll, find_violations
-from tutor.music.shape import log_p_after_primers, summarize_shape
-from tutor.music.statistics import count_statistics, summarize_counts
+from tutor.music.shape import BAR, log_p_after_primers, summarize_phrases, summarize_shape
+from tutor.music.statistics import Estimate, count_statistics, summarize_counts
 from tutor.sequence_model import Graph, Params
 
 PARAMS = theory.DEFAULT
@@ -41,10 +41,10 @@ KEYS = {"C": 0, "Db": 1, "D": 2, "Eb": 3, "E": 4, "F": 5, "F#": 6} | {
     "B": -1,
 }
 """Major key → semitones by which compositions in C are written higher."""
-BAR = 16
-"""Sixteenths."""
 BARS = (1, 2, 4, 8, 16)
-SECTION = 8 * BAR
+EIGHT_BARS = 8 * BAR
+"""Sixteenths of the pieces whose phrases are measured."""
+SECTION = EIGHT_BARS
 """Events that the reward reads as one piece, at most: its rules were made for short ones."""
 SHOWN = 3
 """Compositions that a run writes as MIDI files."""
@@ -66,6 +66,16 @@ def judge(made: Compositions) -> dict[str, float]:
 def judge_events(events: np.ndarray, split: str) -> dict[str, float]:
     """Measure melodies int [N, T], as `judge` does, under the name of a split."""
     found = summarize_counts(count_statistics(events, PARAMS)) | summarize_shape(events)
+    return _name(found, split)
+
+
+def judge_phrases(events: np.ndarray, split: str) -> dict[str, float]:
+    """Measure how often bars of melodies int [N, T] come again, as `judge_events` names metrics."""
+    return _name(summarize_phrases(events), split)
+
+
+def _name(found: Mapping[str, Estimate], split: str) -> dict[str, float]:
+    """Statistics with the ends of their intervals, as metrics of a record."""
     return {
         f"{name}/{statistic}": float(value)
         for statistic, estimate in found.items()

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from common.record import Record
 from common.table import Cell, Table
 from experiments.melodies.catalogue import COLUMNS, TABLE_1
-from experiments.melodies.finding import FINDINGS, Finding
+from experiments.melodies.finding import FINDINGS, Finding, Runs
 from experiments.melodies.table import (
     DATA,
     MOVES,
@@ -15,6 +15,7 @@ from experiments.melodies.table import (
     by_experiment,
     value_of,
 )
+from tutor.music.shape import PHRASES
 
 INTRODUCTION = """\
 # Table 1 of Sequence Tutor, explained
@@ -28,6 +29,14 @@ An empty cell was not measured, or not run yet. Values are means over seeds with
 (from three seeds on, or Note RNNs where three were tuned), single values otherwise. The settings:
 """
 
+PIECES = {
+    Runs("data", DATA, "in_c"): {
+        f"{split}_8_bars": f"{label}, in C" for split, label in SPLITS.items()
+    },
+    Runs("tunes", "tutor_melodies_g", "melodies"): {"composed_8_bars": "G, preset `melodies`"},
+}
+"""Runs with pieces of eight bars → splits of their metrics → label."""
+
 
 def page(records: Iterable[Record]) -> str:
     """Write the page: the same text for the same records."""
@@ -37,6 +46,7 @@ def page(records: Iterable[Record]) -> str:
     parts.append("\n## The rows\n")
     for statistic in (*TABLE_1, *MOVES):
         parts += [f"### {_title(statistic)}\n", _row(statistic, records).markdown()]
+    parts += _eight_bars(records)
     parts.append("## What moves them\n")
     for number, finding in enumerate(FINDINGS, start=1):
         parts += _finding(number, finding, records)
@@ -64,6 +74,25 @@ def _row(statistic: str, records: Sequence[Record]) -> Table:
         lines.append([f"`{setting.preset}`", *data, *ours])
     titles = ("setting", *SPLITS.values(), *NAMES.values())
     return Table(titles, lines, frozenset(titles[1:]))
+
+
+def _eight_bars(records: Sequence[Record]) -> list[str]:
+    """How often bars come again in pieces of eight, in the data and as composed for tunes."""
+    lines: list[list[Cell]] = []
+    for runs, splits in PIECES.items():
+        group = runs.among(records)
+        for split, label in splits.items():
+            names = [f"{split}/notes_returning_after_{bars}_bars" for bars in PHRASES]
+            lines.append([label, *(value_of(group, name) for name in names)])
+    heads = [f"{bars} bar{'s' if bars > 1 else ''} before" for bars in PHRASES]
+    commands = "".join(f"    {runs.command}\n" for runs in PIECES)
+    return [
+        "## Bars that come again\n",
+        "Of the notes in pieces of eight bars, those that also began so many bars before, in the "
+        "same place and pitch, in %.\n",
+        Table(("pieces", *heads), lines, frozenset(heads)).markdown(),
+        commands,
+    ]
 
 
 def _finding(number: int, finding: Finding, records: Sequence[Record]) -> list[str]:

@@ -7,12 +7,20 @@ import jax
 
 from common import device
 from common.error import ConfigError
+from common.mesh import make_mesh
 from common.plot import learning_curves
 from common.population import Population
 from common.training import Schedule, Tick
 from experiments import trained
 from experiments.melodies.catalogue import FIGURES
-from experiments.melodies.domain import MELODIES, SWAPPED, judge_prior
+from experiments.melodies.domain import (
+    EIGHT_BARS,
+    MELODIES,
+    SWAPPED,
+    judge_phrases,
+    judge_prior,
+    of_bars,
+)
 from experiments.run import Context, Options
 from experiments.train import Outcomes, Row, train
 from experiments.trained import Trained
@@ -41,6 +49,8 @@ def run(context: Context) -> Outcomes:
     graph, _ = trained.make_graph(note_rnn.model, domain.num_events, context.compute)
     learner = TutorLearner(learn, graph, domain.num_events, domain.environment, quirks)
     composer = Composer(note_rnn.graph, learn.method, domain.environment, domain.length)
+    longer = of_bars(8)
+    long_composer = Composer(note_rnn.graph, learn.method, longer.environment, longer.length)
 
     def validate(
         state: LearnState, seed: int, step: int, tick: Tick
@@ -57,9 +67,14 @@ def run(context: Context) -> Outcomes:
         made = composer.compose(tuned.policy, key, number, tick=tick)
         context.place.lead(partial(domain.write, made, path, tuned.notes))
         metrics = made.metrics("composed") | judge_prior(note_rnn.graph, prior)
-        return metrics | domain.judge(made)
+        metrics |= domain.judge(made)
+        if pieces := config.eight_bar_pieces:
+            long = long_composer.compose(tuned.policy, key, pieces, tick=tick)
+            metrics |= judge_phrases(long.events, "composed_8_bars")
+        return metrics
 
-    population = Population(learner, context.seeds, threads=device.threads())
+    mesh = make_mesh(context.options.devices)
+    population = Population(learner, context.seeds, threads=device.threads(), mesh=mesh)
     outcomes = train(
         context.place,
         population,
@@ -98,6 +113,8 @@ def _require_memory(config: TutorConfig, seeds: int) -> None:
     device.require_memory(seeds * held, "learn.replay_capacity or learn.environments")
     needed = compositions_bytes(config.evaluation.final_compositions, MELODIES.length)
     device.require_memory(needed, "evaluation.final_compositions")
+    needed = compositions_bytes(config.eight_bar_pieces, EIGHT_BARS)
+    device.require_memory(needed, "eight_bar_pieces")
 
 
 def inputs(config: TutorConfig, options: Options) -> dict[str, str]:

@@ -86,8 +86,10 @@ is DT-RNN. One seed is the whole study.""",
         published=(),
         paper_parameters=None,
         runner="experiments.optimisation.run:run",
+        programs="experiments.optimisation.programs:programs",
         section="Optimisation study",
         kernels=("jax", "scan"),
+        cpu_devices=1,
     )
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from common import datasets, device
 from common.compute import Compute
 from common.datasets import ChoraleSet
 from common.error import ConfigError
+from common.mesh import make_mesh
 from common.progress import Progress
 from common.record import DataUsed, write_atomically
 from common.training import Schedule, Tick
@@ -96,6 +98,7 @@ def make_search(
     splits: Mapping[str, Rolls],
     seed: int,
     compute: Compute,
+    mesh: Mesh | None = None,
 ) -> tuple[RollSearch, SearchState]:
     """Make a cell's search and its initial state.
 
@@ -103,7 +106,9 @@ def make_search(
     compared setting by setting.
     """
     shuffle, settings, weights = jax.random.split(jax.random.key(seed), 3)
-    search = RollSearch(model, config.search, splits["train"], splits["valid"], shuffle, compute)
+    search = RollSearch(
+        model, config.search, splits["train"], splits["valid"], shuffle, compute, mesh
+    )
     place = list(CORES).index(model.core)  # type: ignore[arg-type]
     own = jax.random.fold_in(jax.random.fold_in(weights, place), model.depth)
     return search, search.initial_state(settings, own)
@@ -114,13 +119,15 @@ def _search(
 ) -> tuple[Cell, Outcome]:
     """Train all settings of a cell, from where an earlier call stopped; measure the best."""
     config: OptimisationConfig = context.config
-    search, initial = make_search(config, model, splits, seed, context.compute)
+    mesh = make_mesh(context.options.devices)
+    search, initial = make_search(config, model, splits, seed, context.compute, mesh)
     name = cell_name(model.core, model.depth)
     cells: list[Cell] = []
 
     def measure(state: SearchState, seed: int, tick: Tick) -> CellMetrics:
         tests = search.losses(state, splits["test"])
-        cells.append(Cell(name, model.core, model.depth, model.units, runs(state.members, tests)))
+        found = runs(search.without_weights(state.members), tests)
+        cells.append(Cell(name, model.core, model.depth, model.units, found))
         return cells[0].metrics()
 
     outcomes = train(

@@ -162,6 +162,7 @@ before.mid and after.mid to hear.""",
             paper_parameters=None,
             kernels=("cpu", "jax", "scan"),
             runner="experiments.quickstart.run:run",
+            programs="experiments.quickstart.programs:programs",
             section="Quickstart",
         ),
     )

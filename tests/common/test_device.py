@@ -1,5 +1,6 @@
 """Choosing a platform, the precision of products, and what is said of the machine."""
 
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -41,6 +42,52 @@ def test_products_on_an_accelerator_are_float32(monkeypatch, platform, lowers_to
     monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(platform=platform)])
     device.configure("auto", None)
     assert "HIGHEST" in lowered(lowers_to)
+
+
+@pytest.mark.usefixtures("settings")
+def test_products_on_a_gpu_may_be_in_tf32(monkeypatch):
+    monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(platform="gpu")])
+    device.configure("auto", None, tf32=True)
+    assert "HIGHEST" not in lowered("cuda")
+    assert "HIGH" in lowered("cuda")  # what JAX calls TF32
+    assert device.numerics()["precision"] == "tensorfloat32"
+    assert device.other_numerics({"platform": "gpu", "precision": "float32"})
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize(("share", "said"), [(0.5, "0.5"), (0, "as needed"), (None, None)])
+def test_the_memory_of_a_gpu_is_taken_as_asked(monkeypatch, share, said):
+    """By the variables that JAX reads as it starts."""
+    names = (
+        "XLA_PYTHON_CLIENT_PREALLOCATE",
+        "XLA_CLIENT_MEM_FRACTION",
+        "XLA_PYTHON_CLIENT_MEM_FRACTION",
+    )
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    gpu = SimpleNamespace(platform="gpu", device_kind="G", memory_stats=lambda: {"bytes_limit": 7})
+    monkeypatch.setattr(jax, "devices", lambda: [gpu])
+    monkeypatch.setattr(jax, "local_devices", lambda: [gpu])
+    if share is not None:
+        monkeypatch.setenv(names[2], "0.3")  # of which JAX would complain
+    device.configure("auto", None, preallocate=share)
+    assert device.describe().get("preallocated") == said
+    assert os.environ.get(names[0]) == {0.5: "true", 0: "false", None: None}[share]
+    assert os.environ.get(names[1]) == ("0.5" if share else None)
+    assert names[2] not in os.environ
+    for name in names:  # those that were set are put back by nobody else
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize(
+    ("settings_of_gpus", "words"),
+    [({"tf32": True}, "--precision tf32"), ({"preallocate": 0.0}, "--preallocate")],
+)
+def test_what_means_nothing_on_a_cpu_is_refused(monkeypatch, settings_of_gpus, words):
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "true")  # put back afterwards
+    with pytest.raises(ConfigError, match=f"{words} is for GPUs, and JAX runs on platform 'cpu'"):
+        device.configure("auto", None, **settings_of_gpus)
 
 
 @pytest.mark.usefixtures("settings")

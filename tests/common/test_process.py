@@ -1,65 +1,25 @@
 """Several processes in one training: process 0 decides and writes, the others do the same work."""
 
 import json
-import os
-import socket
-import subprocess
 import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from together import run_together
 
 from common.checkpoint import digest
 from common.process import Process, this_process
 
-LIMIT_SECONDS = 120
-"""More than the processes give themselves, who say at their end where they stood."""
-
 
 def run_both(folder: Path) -> list[str]:
-    """Runs two_processes.py twice, as process 0 and 1; what each printed.
-
-    Where one fails, the other is ended soon: it would wait for the first.
-    """
+    """Runs two_processes.py twice, as process 0 and 1; what each printed."""
     script = Path(__file__).with_name("two_processes.py")
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "",  # one device each
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-    logs = [folder / f"{index}.log" for index in range(2)]
-    started: list[subprocess.Popen] = []
-    deadline = time.monotonic() + LIMIT_SECONDS
-    with socket.socket() as reserved:
-        # Held until the end, so that nobody else is given the port; JAX's service shares it.
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reserved.bind(("127.0.0.1", 0))
-        port = str(reserved.getsockname()[1])
-        try:
-            for index, log in enumerate(logs):
-                command = [sys.executable, str(script), str(index), port, str(folder)]
-                with log.open("w") as output:
-                    started.append(
-                        subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-                    )
-            while time.monotonic() < deadline:
-                codes = [process.poll() for process in started]
-                if None not in codes or any(codes):
-                    break
-                time.sleep(0.02)
-        finally:
-            for process in started:
-                process.kill()
-                process.wait()
-    printed = [log.read_text() for log in logs]
-    assert codes == [0, 0], "\n".join(
-        f"process {index} (None: still running): {code}\n{text}"
-        for index, (code, text) in enumerate(zip(codes, printed, strict=True))
+    return run_together(
+        lambda index, port: [sys.executable, str(script), str(index), str(port), str(folder)],
+        folder,
     )
-    return printed
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""How melodies move and in what rhythm: statistics beside those of Table 1, of any events [N, T].
+"""How melodies move, in what rhythm and phrases: statistics beside those of Table 1, of any events.
 
 Pure functions on the host. They ask for no key, and take rests and holds alike, so they say the
 same of data in which these are swapped.
@@ -17,6 +17,10 @@ FIFTH = 7
 """Semitones."""
 BEAT = 2
 """Sixteenths of the beat that notes keep to: an eighth."""
+BAR = 16
+"""Sixteenths of a bar."""
+PHRASES = (1, 2, 4)
+"""Bars after which music likes to come again."""
 
 
 def summarize_shape(events: np.ndarray) -> dict[str, Estimate]:
@@ -60,6 +64,29 @@ def count_on_beat(events: np.ndarray) -> np.ndarray:
     """
     begins = events >= FIRST_NOTE
     return np.max([np.sum(begins[:, phase::BEAT], axis=1) for phase in range(BEAT)], axis=0)
+
+
+def summarize_phrases(events: np.ndarray) -> dict[str, Estimate]:
+    """Measure how similar melodies are to themselves some bars before.
+
+    Args:
+      events: integers in 0..37, [N, T].
+
+    Returns:
+      Estimates by name, for each distance of `PHRASES` that melodies of T events have:
+      notes_returning_after_1_bars, ..., the percentage of notes, of those so far into their melody,
+      that also begin so many bars before, in the same place and pitch.
+    """
+    found = {}
+    for bars in PHRASES:
+        if (distance := bars * BAR) >= events.shape[1]:
+            continue
+        later, before = events[:, distance:], events[:, :-distance]
+        notes = later >= FIRST_NOTE
+        returning = np.sum(notes & (later == before), axis=1)
+        share = estimate_share(returning, np.sum(notes, axis=1))
+        found[f"notes_returning_after_{bars}_bars"] = Estimate(*(100 * end for end in share))
+    return found
 
 
 def note_distances(events: np.ndarray) -> np.ndarray:

@@ -60,9 +60,9 @@ def test_the_kernel_reaches_the_learner(tmp_path, monkeypatch):
     chosen = []
 
     class Seen(LanguageModelLearner):
-        def __init__(self, *arguments):
+        def __init__(self, *arguments, **more):
             chosen.append(arguments[-1])
-            super().__init__(*arguments)
+            super().__init__(*arguments, **more)
 
     monkeypatch.setattr(language_run, "LanguageModelLearner", Seen)
     for way in ("scan", "jax"):

@@ -75,11 +75,12 @@ def test_a_seed_alone_is_the_same_seed_in_company(tuned, note_rnn, tmp_path):
 @pytest.mark.parametrize("method", ["psi", pytest.param("rl_only", marks=pytest.mark.slow)])
 def test_a_given_note_rnn_is_tuned_by_each_method(tmp_path, note_rnn, method):
     before = (note_rnn / "record.json").stat().st_mtime_ns
-    assert tune(tmp_path, method, note_rnn) == 0
+    assert tune(tmp_path, method, note_rnn, "eight_bar_pieces=20") == 0
     name = f"tutor_melodies_{method}"
     made = record(tmp_path, name)
     assert made.config["learn"]["method"] == method
     assert all(math.isfinite(value) for value in made.metrics.values())
+    assert 0 <= made.metrics["composed_8_bars/notes_returning_after_4_bars"] < 100
     assert trained.load(folder(tmp_path, name)).method == method
     assert not (tmp_path / "note_rnn").exists()
     assert (note_rnn / "record.json").stat().st_mtime_ns == before

@@ -10,7 +10,7 @@ from experiments.melodies.data import check_keys, cut, read_signature
 
 def test_windows_are_beginnings_and_from_anywhere():
     melodies = [np.arange(100, 140), np.arange(31), np.arange(200, 232)]
-    beginnings, anywhere = cut(melodies, 500, np.random.default_rng(0))
+    beginnings, anywhere = cut(melodies, 32, 500, np.random.default_rng(0))
     assert [window.tolist() for window in beginnings] == [
         list(range(100, 132)), list(range(200, 232)),
     ]  # fmt: skip
@@ -20,7 +20,7 @@ def test_windows_are_beginnings_and_from_anywhere():
     assert sorted(set(anywhere[:, 0])) == [*range(100, 109), 200]
     assert 25 < np.sum(anywhere[:, 0] == 200) < 80
     with pytest.raises(DataError, match="no held-out melody has 32 events"):
-        cut(melodies[1:2], 5, np.random.default_rng(0))
+        cut(melodies[1:2], 32, 5, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,9 @@ def test_the_experiment_measures_held_out_melodies(tmp_path):
                 made.metrics[f"{one}/{name}"] for one in (f"{split}_low", split, f"{split}_high")
             )
             assert low <= value <= high
+    for split in ("start", "anywhere"):  # a tune as long as eight bars is among the chorales
+        after = made.metrics[f"{split}_8_bars/notes_returning_after_4_bars"]
+        assert 0 < after < 100
     swapped = made.metrics["anywhere/notes_excessively_repeated"]
     assert run(tmp_path, "melody_data", "--fresh", "--set", "windows=300") == 0
     plain = record(tmp_path, "melody_data").metrics

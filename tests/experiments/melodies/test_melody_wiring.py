@@ -36,8 +36,8 @@ def test_kernel_and_devices_reach_a_note_rnn(tmp_path, monkeypatch, kernel):
 
 
 @pytest.mark.parametrize("kernel", ["jax", "scan"])
-def test_kernel_and_threads_reach_a_tuning(tmp_path, monkeypatch, note_rnn, kernel):
-    graphs, threads = [], []
+def test_kernel_threads_and_devices_reach_a_tuning(tmp_path, monkeypatch, note_rnn, kernel):
+    graphs, threads, meshes = [], [], []
 
     class Watched(TutorLearner):
         def __init__(self, config, graph, *arguments):
@@ -46,15 +46,18 @@ def test_kernel_and_threads_reach_a_tuning(tmp_path, monkeypatch, note_rnn, kern
 
     class Stopping(Population):
         def __init__(self, *arguments, **keywords):
-            super().__init__(*arguments, **keywords)
             threads.append(keywords["threads"])
+            meshes.append(keywords["mesh"])
             raise Seen
 
     monkeypatch.setattr(tutor, "TutorLearner", Watched)
     monkeypatch.setattr(tutor, "Population", Stopping)
     monkeypatch.setattr(device, "threads", lambda: 7)
+    monkeypatch.setattr(device, "seen", lambda platform="": 2)
+    monkeypatch.setattr(tutor, "make_mesh", lambda devices: f"a mesh of {devices}")
+    settings = ["--kernel", kernel, "--mesh", "data=2", "--set", *FEW, f"note_rnn.run={note_rnn}"]
     with pytest.raises(Seen):
-        run(tmp_path, Q, "--kernel", kernel, "--set", *FEW, f"note_rnn.run={note_rnn}")
-    assert threads == [7]
+        run(tmp_path, Q, *settings)
+    assert (threads, meshes) == ([7], ["a mesh of 2"])
     assert f"kernel='{kernel}'" in str(graphs[-1])
     assert not (folder(tmp_path, Q) / "record.json").exists()

@@ -6,7 +6,7 @@ import sys
 
 import jax
 import pytest
-from melody_case import LITTLE, Q
+from melody_case import LITTLE
 from run_case import folder, record, run
 
 from common import device
@@ -34,8 +34,6 @@ def test_refusals(tmp_path, capsys):
     asked = 1 + len(jax.devices())
     assert run(tmp_path, "note_rnn", "--mesh", f"data={asked}", "--set", *LITTLE) == 2
     assert f"--mesh data={asked}: JAX sees" in capsys.readouterr().err
-    assert run(tmp_path, Q, "--mesh", "data=2") == 2
-    assert f"--mesh data=2: {Q} trains on one device." in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
     with pytest.raises(SystemExit):
         run(tmp_path, "note_rnn", "--mesh", "2")

@@ -274,7 +274,7 @@ def test_what_cannot_be_run_is_refused_in_plain_words(tmp_path, capsys, setting,
 def test_the_kernel_asked_for_is_the_one_that_computes(tmp_path, monkeypatch):
     asked = []
 
-    def stop(config, model, splits, seed, compute):
+    def stop(config, model, splits, seed, compute, mesh):
         asked.append(compute.kernel)
         raise ConfigError("that is all")
 

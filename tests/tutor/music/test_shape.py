@@ -6,7 +6,13 @@ import pytest
 
 from experiments.trained import core_factory
 from tutor.config import SequenceModelConfig
-from tutor.music.shape import count_on_beat, log_p_after_primers, note_distances, summarize_shape
+from tutor.music.shape import (
+    count_on_beat,
+    log_p_after_primers,
+    note_distances,
+    summarize_phrases,
+    summarize_shape,
+)
 from tutor.sequence_model import make_model
 
 MELODIES = np.array(
@@ -45,6 +51,19 @@ def test_the_shape_of_melodies():
 def test_rests_and_holds_swapped_have_the_same_shape():
     swapped = np.select([MELODIES == 0, MELODIES == 1], [1, 0], MELODIES)
     assert summarize_shape(swapped) == summarize_shape(MELODIES)
+
+
+def test_notes_that_return_after_bars():
+    """Two bars of one piece are alike but for a note; holds and rests count for nothing."""
+    first = np.zeros((1, 16), int)
+    first[0, [0, 4, 8]] = 14, 16, 18
+    second = first.copy()
+    second[0, 8] = 19
+    held = np.where(second == 0, 1, second)
+    found = summarize_phrases(np.concatenate([first, held, first], axis=1))
+    assert set(found) == {f"notes_returning_after_{bars}_bars" for bars in (1, 2)}
+    assert found["notes_returning_after_1_bars"].value == pytest.approx(100 * 4 / 6)
+    assert found["notes_returning_after_2_bars"].value == pytest.approx(100)
 
 
 def test_log_p_of_an_event_after_each_primer():

@@ -1,0 +1,57 @@
+"""Whether what an experiment computes can be compiled for platforms that aren't here."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+from jax.stages import Traced
+
+from common.compute import Compute
+from common.config import override
+from experiments.registry import Experiment
+
+PLATFORMS = ("cuda", "tpu")
+"""As JAX names them."""
+
+
+class Lowered(NamedTuple):
+    """What came of lowering one program for one platform."""
+
+    program: str
+    platform: str
+    error: str
+    """Empty where it lowers."""
+
+
+def trace(experiment: Experiment, preset: str, overrides: Sequence[str] = ()) -> dict[str, Traced]:
+    """Trace all that a device computes in an experiment, as an accelerator is given it.
+
+    Products are in float32 there, and the recurrence is computed in the fastest way but the CPU's.
+    """
+    config = override(experiment.preset(preset).config, overrides)
+    compute = Compute(next(kernel for kernel in experiment.kernels if kernel != "cpu"))
+    programs = experiment.load_programs()
+    if programs is None:
+        return {}
+    with jax.default_matmul_precision("float32"):
+        return programs(config, compute)
+
+
+def lower(programs: Mapping[str, Traced]) -> list[Lowered]:
+    """Lower programs for every platform: for all at once, which is quicker, or else one by one."""
+    found = []
+    for name, traced in programs.items():
+        whole = _failure(traced, PLATFORMS)
+        for platform in PLATFORMS:
+            error = _failure(traced, (platform,)) if whole else ""
+            found.append(Lowered(name, platform, error))
+    return found
+
+
+def _failure(traced: Traced, platforms: tuple[str, ...]) -> str:
+    """Why a program can't be lowered; empty if it can."""
+    try:
+        traced.lower(lowering_platforms=platforms)
+    except Exception as error:  # whatever a primitive without a rule raises
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return ""

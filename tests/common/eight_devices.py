@@ -1,0 +1,113 @@
+"""What learners make of 1, 2 and 8 simulated devices, as JSON; started by test_mesh.py."""
+
+import json
+
+import jax
+import numpy as np
+from test_population import Descent
+
+from common.checkpoint import digest
+from common.compute import Compute
+from common.error import ConfigError
+from common.lstm import LSTM
+from common.mesh import make_mesh
+from common.population import Population
+from common.window import make_windows
+from highway.config import LanguageModelConfig, ModelConfig, SearchConfig, TrainConfig
+from highway.learner import LanguageModelLearner
+from highway.roll_model import pad
+from highway.roll_search import RollSearch
+from tutor.config import PriorConfig
+from tutor.prior import PriorLearner
+
+
+def core(size, rngs):
+    return LSTM(size, 6, initial_range=0.1, forget_bias=1.0, rngs=rngs)
+
+
+def learner(devices, batch=6):
+    config = PriorConfig(batch_size=batch, steps=9, masked=2, learning_rate=0.01)
+    data = [np.arange(start, start + 9 + start) % 5 for start in range(5)]
+    mesh = make_mesh(devices)
+    return PriorLearner(config, 5, core, data, initial_range=0.1, mesh=mesh)
+
+
+def language(devices, batch=8):
+    model = ModelConfig(
+        units=6,
+        depth=2,
+        layers=2,
+        masks="separate",
+        tied=False,
+        dropout_x=0.1,
+        dropout_i=0.2,
+        dropout_h=0.2,
+        dropout_o=0.3,
+    )
+    train = TrainConfig(batch_size=batch, steps=5, weight_decay=1e-3, clip_norm=0.5)
+    windows = make_windows(np.arange(600) ** 2 % 11, batch, 5, split="train")
+    config = LanguageModelConfig(model=model, train=train)
+    return LanguageModelLearner(config, 11, windows, Compute("jax"), make_mesh(devices))
+
+
+def run(one):
+    state = one.advance(one.initial_state(0), 20)
+    leaves = jax.tree.leaves(state)
+    used = {len(leaf.sharding.device_set) for leaf in leaves}
+    state, metrics = one.collect(state)
+    state, more = one.collect(one.advance(state, 40))
+    weights = [float(abs(leaf).sum()) for leaf in jax.tree.leaves(state.params)]
+    sums = list(metrics.values()), list(more.values()), weights
+    return [list(used), *sums, one._advance._cache_size()]
+
+
+def search(devices):
+    config = SearchConfig(settings=4, epochs=2, batch_size=2)
+    rolls = [np.eye(4 + k, 6, dtype=np.uint8) for k in range(4)]
+    model = ModelConfig(core="dt_rnn", depth=1, units=5, tied=False)
+    shuffle, mesh = jax.random.key(9), make_mesh(devices)
+    one = RollSearch(model, config, pad(rolls[:3]), pad(rolls[3:]), shuffle, mesh=mesh)
+    state = one.advance(one.initial_state(jax.random.key(1), jax.random.key(2)), 2)
+    used = {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state)}
+    tests = one.losses(state, pad(rolls)).tolist()
+    return [list(used), one.collect(state)[1], tests, digest(state), one._epoch._cache_size()]
+
+
+def population(devices, seeds=range(8)):
+    one = Population(Descent(), seeds, mesh=make_mesh(devices))
+    state = one.initial_state(lambda seed: Descent().initial_state(seed, 10.0 ** (seed - 3)))
+    state, metrics = one.collect(one.advance(state, 4))
+    state = one.advance(state, 200)
+    used = {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state)}
+    members = [digest(member) for member in one.members(state)]
+    diverged = state.seeds.diverged_at.tolist()
+    return [list(used), metrics, members, diverged, digest(state), one._advance._cache_size()]
+
+
+def refused(make):
+    try:
+        make()
+    except ConfigError as error:
+        return str(error)
+    return "no error"
+
+
+def main() -> None:
+    jax.config.update("jax_num_cpu_devices", 8)
+    found = {
+        "note_rnn": {n: run(learner(n)) for n in (1, 2)},
+        "language": {n: run(language(n)) for n in (1, 8)},
+        "search": {n: search(n) for n in (1, 2)},
+        "population": {n: population(n) for n in (1, 8)},
+        "held": [leaf.addressable_data(0).shape[1] for leaf in language(8).windows],
+        "refused": [
+            refused(lambda: learner(2, batch=5)),
+            refused(lambda: language(2, batch=5)),
+            refused(lambda: population(2, range(3))),
+        ],
+    }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

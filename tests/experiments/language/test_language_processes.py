@@ -1,0 +1,91 @@
+"""A language model trained by two processes: the losses of one with two devices."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from language_case import ROW, SMALL, folder, record, run, start
+from run_case import result
+from together import run_together
+
+
+def both(out: Path, *arguments: str, **more) -> list[str]:
+    """Runs the smoke preset in two processes."""
+
+    def command(index: int, port: int) -> list[str]:
+        command = [sys.executable, "-m", "experiments", "run", ROW, "--preset", "smoke"]
+        command += ["--out", str(out), "--coordinator", f"127.0.0.1:{port}", "--processes", "2"]
+        return [*command, "--process", str(index), *arguments]
+
+    out.mkdir(exist_ok=True)
+    return run_together(command, out, **more)
+
+
+def stopped_by(out: Path, lines: int):
+    """Sends process 1 a SIGTERM once there are so many rows of metrics."""
+    sent: list[int] = []
+
+    def meanwhile(started: list[subprocess.Popen]) -> None:
+        rows = folder(out) / "metrics.jsonl"
+        if not sent and rows.exists() and len(rows.read_text().splitlines()) >= lines:
+            started[1].send_signal(signal.SIGTERM)
+            sent.append(lines)
+
+    return meanwhile
+
+
+def test_two_begin_and_one_ends(tmp_path, done):
+    arguments = ["--set", *SMALL]
+    printed = both(tmp_path, *arguments, codes=(143, 143), meanwhile=stopped_by(tmp_path, 4))
+    assert "epoch 1" in printed[0] or "stopped by SIGTERM at update" in printed[0]
+    assert "epoch" not in printed[1]
+    assert run(tmp_path, *arguments) == 0
+    made = record(tmp_path)
+    assert made.metrics == pytest.approx(record(done).metrics, rel=1e-4)
+    assert result(made) != result(record(done))  # some of it was computed by two
+    assert sessions(tmp_path) == [2, 1]
+
+
+def sessions(out: Path) -> list[int]:
+    """By how many processes each session was computed."""
+    manifest = json.loads((folder(out) / "manifest.json").read_text())
+    return [session["device"].get("processes", 1) for session in manifest["sessions"]]
+
+
+@pytest.mark.slow
+def test_one_begins_and_two_end(tmp_path, done):
+    arguments = ["--set", *SMALL]
+    process = start(tmp_path, *arguments)
+    while process.poll() is None:
+        stopped_by(tmp_path, 4)([None, process])  # type: ignore[list-item]
+    both(tmp_path, *arguments)
+    assert record(tmp_path).metrics == pytest.approx(record(done).metrics, rel=1e-4)
+    assert sessions(tmp_path) == [1, 2]
+
+
+@pytest.fixture(scope="module")
+def two_devices(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("devices")
+    process = start(out, "--mesh", "data=2", "--set", *SMALL)
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    return out
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_with_two_devices_does(tmp_path, two_devices):
+    printed = both(tmp_path, "--set", *SMALL)
+    made, wanted = record(tmp_path), record(two_devices)
+    assert made.metrics == pytest.approx(wanted.metrics, rel=1e-6)
+    assert [row["valid/loss"] for row in made.curve] == pytest.approx(
+        [row["valid/loss"] for row in wanted.curve], rel=1e-6
+    )
+    assert (made.device["count"], made.device["processes"]) == (2, 2)
+    assert "--mesh data=2" in made.command
+    assert "epoch 1" in printed[0]
+    assert "published" in printed[0]
+    assert "epoch" not in printed[1]
+    assert "published" not in printed[1]

@@ -1,0 +1,93 @@
+"""The campaign of faults against a tuning of two seeds: replay memory, environments, networks."""
+
+import signal
+from pathlib import Path
+
+import pytest
+from faults import DAMAGES, Campaign
+from melody_case import FEW, SMALL, Q
+
+MANY = 24
+"""Signals of the campaign."""
+LONG = [*FEW, "learn.iterations=6000", "evaluation.every=3000"]
+
+
+@pytest.fixture
+def short(tmp_path, tuned, note_rnn) -> Campaign:
+    """Against what other tests have run already; its Note RNN lies beside it there."""
+    campaign = Campaign(tmp_path / "run", Q, SMALL, tuned, seeds=(0, 1))
+    here = campaign.out / "note_rnn" / "smoke" / "seed0"
+    here.parent.mkdir(parents=True)
+    here.symlink_to(note_rnn)
+    return campaign
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory, note_rnn) -> Path:
+    campaign = Campaign(
+        tmp_path_factory.mktemp("long") / "run", Q, settings(note_rnn), Path(), seeds=(0, 1)
+    )
+    campaign.finish()
+    return campaign.out
+
+
+def settings(note_rnn: Path) -> list[str]:
+    return [*LONG, f"note_rnn.run={note_rnn}"]
+
+
+@pytest.fixture
+def campaign(tmp_path, long, note_rnn) -> Campaign:
+    return Campaign(tmp_path / "run", Q, settings(note_rnn), long, seeds=(0, 1))
+
+
+def test_kill_9_at_random_moments(short):
+    short.stop_at_random(signal.SIGKILL, 1, seed=0, longest=1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_many_signals_at_random_moments(campaign, number):
+    seconds = campaign.stop_at_random(number, MANY, seed=int(number), longest=4.0)
+    print(f"{len(seconds)} signals, the slowest ended after {max(seconds):.1f} s")
+    assert max(seconds) < 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [False, True])
+def test_power_lost_before_every_rename(campaign, damage):
+    print(campaign.kill_at_renames(range(1, 200, 3), damage=damage), "kills")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_any_file_of_the_newest_checkpoint_damaged(campaign, damage):
+    """Each time the run goes on from the checkpoint before, or from this one all the same."""
+    print(campaign.damage_each_file(DAMAGES[damage], before_rename=16), "files damaged")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("clock", [-86400.0, 86400.0])
+def test_a_clock_that_goes_back(campaign, clock):
+    """The first session is a day later, or earlier, than those after it."""
+    campaign.turn_clock(clock)
+
+
+@pytest.mark.slow
+def test_two_starts_at_once(campaign):
+    campaign.start_twice()
+
+
+@pytest.mark.slow
+def test_a_full_disk(small_disk, long, note_rnn):
+    campaign = Campaign(small_disk, Q, settings(note_rnn), long, seeds=(0, 1))
+    stopped = campaign.fill_disk((0, 60_000, 300_000, 900_000))
+    print(stopped, "starts stopped by a full disk")
+    assert stopped >= 2
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite(campaign):
+    campaign.arguments = [*campaign.arguments, "learn.learning_rate=1e30", "learn.clip_norm=1e30"]
+    for _ in range(2):  # the second time it is told from the record
+        campaign.finish(code=4)
+    assert "diverged" in campaign.told[0]

@@ -1,0 +1,83 @@
+"""What experiments compute is lowered for CUDA and TPU from here."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import lowering
+from experiments.cli import main
+from experiments.registry import experiments, find
+
+TRAINS_NOTHING = {"melody_data"}
+MADE_OF_OTHERS = {"quickstart", "stacked_or_deep"}
+_OF_A_KIND: dict[str, str] = {}
+for _one in experiments().values():
+    if _one.name not in MADE_OF_OTHERS:
+        _OF_A_KIND.setdefault(_one.programs, _one.name)
+"""Programs → the first experiment that has such."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in _OF_A_KIND.values() else pytest.mark.slow)
+        for name in experiments()
+        if name not in TRAINS_NOTHING
+    ],
+)
+def test_every_experiment_lowers_for_accelerators(name):
+    found = lowering.lower(lowering.trace(find(name), "smoke"))
+    assert {one.platform for one in found} == {"cuda", "tpu"}
+    assert [one for one in found if one.error] == []
+
+
+def test_no_experiment_keeps_its_programs_to_itself():
+    assert {name for name, one in experiments().items() if not one.programs} == TRAINS_NOTHING
+
+
+def test_it_is_lowered_as_an_accelerator_is_given_it(monkeypatch):
+    seen = []
+    experiment = find("rhn_penn_treebank_depth1_tied")
+
+    def programs(config, compute):
+        seen.append((config.train.steps, compute.kernel))
+        x = jnp.ones((2, 2))
+        return {"product": jax.jit(jnp.matmul).trace(x, x)}
+
+    monkeypatch.setattr(type(experiment), "load_programs", lambda self: programs)
+    found = lowering.trace(experiment, "smoke", ["train.steps=7"])
+    assert seen == [(7, "jax")]  # the CPU's kernel is the fastest here
+    assert "HIGHEST" in found["product"].lower(lowering_platforms=("tpu",)).as_text()
+
+
+def a_call_of_python(x):
+    return jax.pure_callback(np.sin, x, x)
+
+
+def test_what_does_not_lower_is_named(monkeypatch, capsys):
+    x = jnp.float32(1)
+    programs = {"sine": jax.jit(jnp.sin).trace(x), "call": jax.jit(a_call_of_python).trace(x)}
+    monkeypatch.setattr(lowering, "trace", lambda *_: programs)
+    assert main(["devices", "--check", "note_rnn"]) == 2
+    told = capsys.readouterr()
+    lines = [line.split(maxsplit=2) for line in told.out.splitlines()]
+    assert [line[:2] for line in lines] == [
+        ["sine", "cuda"], ["sine", "tpu"], ["call", "cuda"], ["call", "tpu"]
+    ]  # fmt: skip
+    assert [line[2] == "lowers" for line in lines] == [True, True, False, False]
+    assert "error: 2 of 4 can't be lowered." in told.err
+    del programs["call"]
+    assert main(["devices", "--check", "note_rnn", "--json"]) == 0
+    assert {one["error"] for one in json.loads(capsys.readouterr().out)} == {""}
+
+
+def test_what_is_not_checked_is_said(capsys):
+    assert main(["devices", "--check", "melody_data"]) == 0
+    assert "computes nothing on a device" in capsys.readouterr().out
+    assert main(["devices", "--check", "nope"]) == 2
+    assert "unknown experiment 'nope'" in capsys.readouterr().err
+    assert main(["devices", "--preset", "smoke"]) == 2
+    assert "are for --check NAME" in capsys.readouterr().err
