@@ -74,6 +74,12 @@ class Child:
         if self.ended() is None:
             self._process.send_signal(number)
 
+    def save(self) -> None:
+        """Have it save, and wait until it has ended; may interrupt a call of `ended`."""
+        self._process.send_signal(signal.SIGTERM)
+        # A signal's handler may run within `poll`, whose lock is then held: look past it.
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+
     def kill(self) -> None:
         """End it, with the processes that it started, as it is."""
         if self.ended() is None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from common.error import ConfigError, DataError, InterruptedRun
 from common.record import FILE_NAME, read_record
+from experiments.sweep import slurm
 from experiments.sweep.live import make_watcher
-from experiments.sweep.local import Entry, Signals, launch, require_done
+from experiments.sweep.local import Signals, launch, require_done
 from experiments.sweep.machine import divide, jobs_at_a_time, look
-from experiments.sweep.plan import Request, expand
+from experiments.sweep.plan import Job, Request, expand
 from experiments.sweep.state import read_state
 from experiments.sweep.view import plan_text
 
@@ -29,25 +30,58 @@ def sweep(options: argparse.Namespace) -> None:
       SweepUnfinished: some failed.
       InterruptedRun: a signal came; the runs have saved.
     """
-    if options.slurm and options.launcher != "slurm":
-        raise ConfigError("--slurm is for --launcher slurm.")
-    if options.launcher == "slurm" and shutil.which("sbatch") is None:
+    on_slurm = options.launcher == "slurm"
+    if (options.slurm or options.cancel) and not on_slurm:
+        raise ConfigError(f"--{'slurm' if options.slurm else 'cancel'} is for --launcher slurm.")
+    if on_slurm and shutil.which("sbatch") is None:
         raise ConfigError("--launcher slurm: there is no Slurm here (sbatch isn't found).")
     jobs = expand(request(options))
+    if on_slurm:
+        _by_slurm(jobs, options)
+        return
     machine = look(options.platform)
     at_a_time = jobs_at_a_time(machine, len(jobs), options.jobs)
     if options.dry_run or options.status:
-        print(plan_text(jobs, [read_state(job.paths[0]) for job in jobs], at_a_time))
+        states = [read_state(job.paths[0]) for job in jobs]
+        print(plan_text(jobs, states, at_a_time, commands=options.dry_run))
         return
     require_space(options.out)
     with Signals() as signals, make_watcher(at_a_time) as watcher:
         entries = launch(jobs, divide(machine, at_a_time), watcher, signals)
-    print(results(entries))
+    print(results([entry.job for entry in entries if entry.state.ended]))
     if signals.received is not None:
         left = sum(not entry.state.ended for entry in entries)
         text = f"stopped; {left} of {len(entries)} runs are left. The same command continues them."
         raise InterruptedRun(text, signals.received)
     require_done(entries)
+
+
+def _by_slurm(jobs: Sequence[Job], options: argparse.Namespace) -> None:
+    """Submit what is neither finished nor running nor queued; or say how far it is; or cancel."""
+    tasks = slurm.queued(jobs)
+    states = [read_state(job.paths[0]) for job in jobs]
+    if options.cancel:
+        found = [task for task in tasks if task is not None]
+        if found:
+            slurm.cancel(found)
+        print(f"{len(found)} of {len(jobs)} runs were in Slurm's queue; cancelled.")
+        return
+    if not options.dry_run and not options.status:
+        left = [
+            job
+            for job, task, state in zip(jobs, tasks, states, strict=True)
+            if task is None and not state.ended and state.kind != "running"
+        ]
+        slurm.parameters(options.slurm)
+        require_space(options.out)
+        if left:
+            pairs = zip(jobs, tasks, strict=True)
+            there = {path: task.number for job, task in pairs if task for path in job.paths}
+            slurm.submit(left, options.out / slurm.FOLDER, options.slurm, options.jobs, there)
+        print(f"{len(left)} of {len(jobs)} runs submitted. The same command with --status follows.")
+        tasks = slurm.queued(jobs)
+    at_a_time = options.jobs or len(jobs)
+    print(plan_text(jobs, states, at_a_time, commands=options.dry_run, tasks=tasks))
 
 
 def require_space(folder: Path) -> None:
@@ -70,14 +104,13 @@ def require_space(folder: Path) -> None:
         raise DataError(f"{folder}: can't be written: {error.strerror or error}.") from None
 
 
-def results(entries: Sequence[Entry]) -> str:
-    """Return the results table of the runs that have their records."""
+def results(jobs: Sequence[Job]) -> str:
+    """Return the results table of runs that have their records."""
     from experiments.results.cells import as_text
     from experiments.results.row import named_rows
 
-    ended = [entry.job for entry in entries if entry.state.ended]
-    names = list(dict.fromkeys(job.experiment for job in ended))
-    records = [read_record(path / FILE_NAME) for job in ended for path in job.paths]
+    names = list(dict.fromkeys(job.experiment for job in jobs))
+    records = [read_record(path / FILE_NAME) for job in jobs for path in job.paths]
     return as_text(named_rows(names, records, with_not_run=False)) if names else ""
 
 

@@ -14,7 +14,7 @@ from common.record import FILE_NAME
 from experiments import registry, together
 from experiments.registry import Experiment
 from experiments.sweep.point import Point, point_folder, points
-from experiments.sweep.state import METRICS
+from experiments.sweep.state import METRICS, metrics_files
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def _first(job: Job, request: Request) -> int:
 
 def _require_same_settings(path: Path, config: Any) -> None:
     """Refuse, before anything starts, what `run` would refuse."""
-    begun = (path / FILE_NAME).exists() or any(path.rglob(METRICS))
+    begun = (path / FILE_NAME).exists() or bool(metrics_files(path))
     try:
         there = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -14,7 +14,6 @@ from common.progress import duration
 from common.record import FILE_NAME, read_record
 from common.run_directory import SCHEDULE
 from common.run_lock import in_use
-from common.stand_aside import BEFORE
 from experiments import together
 from experiments.registry import experiments
 
@@ -201,12 +200,20 @@ def _trainings(path: Path) -> Iterator[_Training]:
     for folder in folders:
         found = [
             _training(file, folder, f"seed{seed[1]}/" if seed else "")
-            for file in sorted(folder.rglob(METRICS))
-            if BEFORE not in file.relative_to(folder).parts
+            for file in metrics_files(folder)
         ]
         if found:
             yield from found
             return
+
+
+def metrics_files(folder: Path) -> list[Path]:
+    """Return the files of metrics of a run's trainings, while others may add and remove files."""
+    found = []
+    for place, names, files in os.walk(folder):  # which overlooks what vanishes under it
+        names[:] = [name for name in names if name != "checkpoints" and not name.startswith(".")]
+        found += [Path(place, METRICS)] if METRICS in files else []
+    return sorted(found)
 
 
 def _training(file: Path, folder: Path, prefix: str) -> _Training:
@@ -218,9 +225,13 @@ def _training(file: Path, folder: Path, prefix: str) -> _Training:
     except (OSError, ValueError):  # of before it was written, or damaged
         schedule = {}
     part = file.parent.relative_to(folder).as_posix()
+    try:
+        changed = file.stat().st_mtime
+    except OSError:  # it made room for a fresh run
+        changed = 0.0
     return _Training(
         "" if part == "." else part,
-        file.stat().st_mtime,
+        changed,
         rows,
         schedule if isinstance(schedule, dict) else {},
     )
@@ -228,9 +239,12 @@ def _training(file: Path, folder: Path, prefix: str) -> _Training:
 
 def _tail(file: Path) -> list[dict[str, Any]]:
     """The last whole rows of a file of metrics."""
-    with file.open("rb") as stream:
-        stream.seek(max(0, file.stat().st_size - TAIL_BYTES))
-        lines = stream.read().split(b"\n")
+    try:
+        with file.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - TAIL_BYTES))
+            lines = stream.read().split(b"\n")
+    except OSError:  # it made room for a fresh run
+        return []
     rows = []
     for line in lines:
         try:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from common.table import Table
 from experiments.sweep.plan import Job
+from experiments.sweep.slurm import Task
 from experiments.sweep.state import Kind, State
 
 RIGHT = frozenset({"speed", "left", "hours"})
@@ -17,25 +18,41 @@ def state_table(states: Sequence[State]) -> Table:
     return _table([{"run": str(state.path), **state.cells()} for state in states])
 
 
-def plan_text(jobs: Sequence[Job], states: Sequence[State], at_a_time: int) -> str:
-    """Return what a sweep would run: its runs, and the commands of those that aren't finished.
+def plan_text(
+    jobs: Sequence[Job],
+    states: Sequence[State],
+    at_a_time: int,
+    *,
+    commands: bool,
+    tasks: Sequence[Task | None] | None = None,
+) -> str:
+    """Return the runs of a sweep, and how far they are.
 
     Args:
       jobs: the runs.
       states: of each job.
       at_a_time: how many go on side by side.
+      commands: whether to add those that do what isn't finished.
+      tasks: what Slurm has in its queue for each job.
     """
+    queue = tasks or [None] * len(jobs)
     rows = [
-        {"run": job.name, **state.cells(), "hours": _hours(job.hours, job.estimated)}
-        for job, state in zip(jobs, states, strict=True)
+        {"run": job.name, **state.cells(), "Slurm": _task(task)}
+        | {"hours": _hours(job.hours, job.estimated)}
+        for job, state, task in zip(jobs, states, queue, strict=True)
     ]
-    commands = [
-        shlex.join(["python", *job.command()[1:]])
-        for job, state in zip(jobs, states, strict=True)
-        if not state.ended
-    ]
-    told = [_table(rows).render().rstrip(), summary(jobs, states, at_a_time), *commands]
-    return "\n\n".join([*told[:2], "\n".join(told[2:])]).rstrip()
+    told = [_table(rows).render().rstrip(), summary(jobs, states, at_a_time)]
+    if commands:
+        left = [job for job, state in zip(jobs, states, strict=True) if not state.ended]
+        told += ["\n".join(shlex.join(["python", *job.command()[1:]]) for job in left)]
+    return "\n\n".join(told).rstrip()
+
+
+def _task(task: Task | None) -> str:
+    if task is None:
+        return ""
+    reason = "" if task.reason in ("None", "") else f" ({task.reason})"
+    return f"{task.number} {task.state.lower()}{reason}"
 
 
 def summary(jobs: Sequence[Job], states: Sequence[State], at_a_time: int) -> str:

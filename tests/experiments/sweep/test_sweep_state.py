@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import threading
 from functools import partial
 from pathlib import Path
@@ -106,6 +107,30 @@ def test_a_run_of_several_trainings_shows_the_last(tmp_path):
     state = read_state(path)
     assert state.progress == "tutor: 5 of 50 (10 %)"
     assert state.metrics == {"rhn/valid/perplexity": 9.0, "tutor/train/loss": 1.0}
+
+
+def test_checkpoints_may_come_and_go_under_a_look(tmp_path):
+    path = rows(tmp_path / "seed0", row(10, 1.0))
+    stop = threading.Event()
+
+    def save() -> None:
+        while not stop.is_set():
+            for part in range(20):
+                (path / "checkpoints" / "1.tmp" / str(part)).mkdir(parents=True)
+            shutil.rmtree(path / "checkpoints" / "1.tmp")
+
+    saver = threading.Thread(target=save)
+    saver.start()
+    try:
+        assert {read_state(path).step for _ in range(300)} == {10}
+    finally:
+        stop.set()
+        saver.join()
+
+
+def test_what_stood_aside_for_a_fresh_run_counts_no_more(tmp_path):
+    rows(tmp_path / "seed0" / ".before", row(10, 1.0))
+    assert read_state(tmp_path / "seed0").kind == "waiting"
 
 
 def test_a_damaged_record_is_told(tmp_path):

@@ -1,0 +1,241 @@
+"""Runs as tasks of Slurm's job arrays, submitted by submitit. What they are is read from Slurm."""
+
+import math
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.error import ConfigError
+from common.record import write_atomically
+from experiments.sweep.child import Child
+from experiments.sweep.machine import Slot
+from experiments.sweep.plan import Job
+
+NOTE = "slurm-job"
+"""The file in a run's directory that names the task to which it was given last."""
+FOLDER = ".slurm"
+"""Where, below --out, submitit keeps what it hands to Slurm."""
+POLL_SECONDS = 0.5
+PATIENCE_SECONDS = 600.0
+"""How long a task whose run was stopped waits for Slurm to end or requeue it."""
+REQUEUES = 1000
+"""How often a task may reach its time limit."""
+SHORTEST, LONGEST = 30, 24 * 60
+"""Minutes, between which the time limit lies where none is given."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What Slurm says of a task in its queue."""
+
+    number: str
+    """As in 123_4."""
+    state: str
+    """PENDING, RUNNING, ..."""
+    reason: str
+    """Why it is pending."""
+
+
+class SlurmRun:
+    """What a task does: the run, as a process of its own, which saves when time is up.
+
+    Slurm's signals reach every process of a task. SIGUSR2 comes before the time limit, or before
+    preemption where the cluster is set up so: submitit calls `checkpoint`, and requeues. SIGTERM
+    means that Slurm will end or requeue the task itself; the run saves upon it.
+    """
+
+    def __init__(self, job: Job):
+        """Do a job."""
+        self.job = job
+        self._child: Child | None = None
+
+    def __call__(self) -> None:
+        """Do it; called by submitit within the task.
+
+        Raises:
+          RuntimeError: the run failed.
+        """
+        warning = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGUSR2)}
+        for number in warning:
+            signal.signal(number, signal.SIG_IGN)  # inherited: they would end the run unsaved
+        cores = os.environ.get("SLURM_CPUS_PER_TASK", "")
+        slot = Slot(tuple(range(int(cores))) if cores.isdecimal() else ())
+        self._child = Child(self.job, slot.environment(os.environ))
+        for number, handler in warning.items():
+            signal.signal(number, handler)
+        while (code := self._child.ended()) is None:
+            time.sleep(POLL_SECONDS)
+        if code in (-signal.SIGTERM, 128 + signal.SIGTERM):
+            time.sleep(PATIENCE_SECONDS)
+        if code:
+            last = "\n".join(self._child.said())
+            raise RuntimeError(f"{self.job.name}: exit code {code}; {self._child.log}:\n{last}")
+
+    def checkpoint(self) -> Any:
+        """Let the run save; return what goes on after the task was requeued."""
+        from submitit.helpers import DelayedSubmission
+
+        if self._child is not None:
+            self._child.save()
+        return DelayedSubmission(SlurmRun(self.job))
+
+
+def submit(
+    jobs: Sequence[Job],
+    folder: Path,
+    settings: Iterable[str],
+    at_a_time: int | None,
+    there: Mapping[Path, str],
+) -> list[str]:
+    """Submit jobs as arrays, those that others start from first; note each task with its run.
+
+    Args:
+      jobs: none of them is in Slurm's queue.
+      folder: for submitit's files.
+      settings: options of sbatch as `key=value`; submitit's names for them work, too.
+      at_a_time: how many tasks of an array may run at once; None for as many as Slurm lets.
+      there: run directory → number, of tasks that are in the queue already.
+
+    Returns:
+      The numbers of the tasks, in the order of `jobs`.
+
+    Raises:
+      ConfigError: submitit isn't installed, or Slurm refuses.
+    """
+    given = parameters(settings)
+    given.setdefault("time", time_limit(max(job.hours for job in jobs)))
+    if at_a_time is not None:
+        given["array_parallelism"] = at_a_time
+    known = dict(there)
+    ours = {path for job in jobs for path in job.paths}
+    waits = [job.after is not None and job.after in ours | known.keys() for job in jobs]
+    for second in (False, True):
+        wave = [job for job, one in zip(jobs, waits, strict=True) if one is second]
+        if not wave:
+            continue
+        if second:
+            before = {known[job.after] for job in wave if job.after}
+            given["dependency"] = "afterany:" + ":".join(sorted(before))
+        for job, number in zip(wave, _submit(wave, folder, given), strict=True):
+            known |= dict.fromkeys(job.paths, number)
+            for path in job.paths:
+                path.mkdir(parents=True, exist_ok=True)
+                write_atomically(path / NOTE, number + "\n")
+    return [known[job.paths[0]] for job in jobs]
+
+
+def queued(jobs: Sequence[Job]) -> list[Task | None]:
+    """Return for each job its task in Slurm's queue, or None.
+
+    Raises:
+      ConfigError: Slurm doesn't answer.
+    """
+    text = _ask("squeue", "--me", "--noheader", "--array", "--format=%i|%T|%r")
+    lines = (line.strip().split("|") for line in text.splitlines() if line.strip())
+    tasks = {number: Task(number, state, reason) for number, state, reason in lines}
+    return [tasks.get(_noted(job)) for job in jobs]
+
+
+def cancel(tasks: Iterable[Task]) -> None:
+    """Take tasks out of Slurm's queue; those that run save first.
+
+    Raises:
+      ConfigError: Slurm refuses.
+    """
+    _ask("scancel", *(task.number for task in tasks))
+
+
+def parameters(settings: Iterable[str]) -> dict[str, Any]:
+    """Return submitit's parameters from options of sbatch.
+
+    Raises:
+      ConfigError: submitit isn't installed, an option isn't `key=value`, or its time can't be read.
+    """
+    known = _executor()._valid_parameters()
+    found: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    for one in settings:
+        name, equals, text = one.partition("=")
+        if not equals or not name or not text:
+            raise ConfigError(f"--slurm {one}: expected key=value, as in partition=gpu.")
+        key = name.strip("-").replace("-", "_")
+        value: Any = int(text) if text.isdecimal() else text
+        if key == "time":
+            found[key] = minutes(text)
+        elif key in known:
+            found[key] = True if text == "true" else value
+        else:
+            others[name.strip("-")] = True if text == "true" else value
+    return {**found, "additional_parameters": others} if others else found
+
+
+def minutes(text: str) -> int:
+    """Return a time as Slurm reads it (minutes, M:S, H:M:S, D-H, D-H:M, D-H:M:S) in minutes.
+
+    Raises:
+      ConfigError: it isn't one.
+    """
+    days, dash, rest = text.partition("-") if "-" in text else ("0", "", text)
+    parts = rest.split(":")
+    if not days.isdecimal() or len(parts) > 3 or not all(part.isdecimal() for part in parts):
+        raise ConfigError(
+            f"--slurm time={text}: write minutes, hours:minutes:seconds or days-hours."
+        )
+    numbers = [int(part) for part in parts]
+    if dash or len(numbers) == 3:
+        hours, mins, seconds = (*numbers, 0, 0)[:3]
+    else:
+        hours, mins, seconds = (0, *numbers, 0)[:3]
+    return max(1, math.ceil((int(days) * 24 + hours) * 60 + mins + seconds / 60))
+
+
+def time_limit(hours: float) -> int:
+    """Return the minutes that a task is given for a run of so many hours; it is requeued anyway."""
+    return min(LONGEST, max(SHORTEST, math.ceil(hours * 90)))
+
+
+def _executor() -> Any:
+    """Submitit's class for Slurm."""
+    try:
+        from submitit import SlurmExecutor
+    except ImportError:
+        raise ConfigError(
+            'Slurm is reached through submitit, which isn\'t installed: pip install -e ".[slurm]" '
+            "in the project's folder."
+        ) from None
+    return SlurmExecutor
+
+
+def _submit(jobs: Sequence[Job], folder: Path, given: Mapping[str, Any]) -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        executor = _executor()(folder=folder.absolute(), max_num_timeout=REQUEUES)
+        executor.update_parameters(**{"job_name": "sweep", **given})
+        with executor.batch():
+            tasks = [executor.submit(SlurmRun(job)) for job in jobs]
+    except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"Slurm takes no job: {first.removeprefix('sbatch: error: ')}.") from None
+    return [task.job_id for task in tasks]
+
+
+def _noted(job: Job) -> str:
+    try:
+        return (job.paths[0] / NOTE).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _ask(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigError(f"Slurm doesn't answer: {error}") from None
+    if done.returncode:
+        raise ConfigError(f"Slurm doesn't answer: {done.stderr.strip() or done.returncode}")
+    return done.stdout

@@ -1,0 +1,190 @@
+"""Runs as Slurm's tasks: of a real Slurm with `-m slurm`, of submitit's local one otherwise."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import slurm_here
+from run_case import folder, record, result, run
+from toy_job import steps, times_run, toy
+
+from common.error import ConfigError
+from experiments.sweep.child import LOG
+from experiments.sweep.slurm import (
+    NOTE,
+    SlurmRun,
+    minutes,
+    parameters,
+    time_limit,
+)
+from experiments.sweep.state import read_state
+
+submitit = pytest.importorskip("submitit")
+
+RHN = "rhn_penn_treebank_depth1_tied"
+SHORT = ["train.epochs=1", "data.train_tokens=4000", "data.evaluation_tokens=600"]
+LONG = ["train.epochs=100", "data.train_tokens=4000", "data.evaluation_tokens=600"]
+"""Over a minute on any core."""
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("90", 90), ("1:30", 2), ("2:00:00", 120), ("1-0", 1440), ("1-2", 1560),
+        ("1-2:30", 1590), ("0-0:0:1", 1),
+    ],
+)  # fmt: skip
+def test_times_as_slurm_reads_them(text, found):
+    assert minutes(text) == found
+
+
+@pytest.mark.parametrize("text", ["", "x", "1:2:3:4", "-1", "1-", "1.5"])
+def test_what_is_no_time(text):
+    with pytest.raises(ConfigError, match="--slurm time="):
+        minutes(text)
+
+
+def test_options_of_sbatch():
+    found = parameters(
+        ["partition=gpu", "time=2:00:00", "gpus-per-node=1", "--hold=true", "nice=5"]
+    )
+    assert found == {
+        "partition": "gpu",
+        "time": 120,
+        "gpus_per_node": 1,
+        "additional_parameters": {"hold": True, "nice": 5},
+    }
+    for wrong in ("time", "=3", "partition="):
+        with pytest.raises(ConfigError, match="expected key=value"):
+            parameters([wrong])
+    assert (time_limit(0.01), time_limit(2.0), time_limit(90.0)) == (30, 180, 1440)
+
+
+def test_without_submitit_it_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(ConfigError, match=r'pip install -e "\.\[slurm\]"'):
+        parameters([])
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_a_task_saves_when_time_is_up_and_goes_on_when_requeued(tmp_path, monkeypatch):
+    """As submitit's local executor plays it, with the signal that Slurm would send."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.getcwd(), str(Path(__file__).parent)]))
+    executor = submitit.LocalExecutor(tmp_path / "submitit", max_num_timeout=3)
+    executor.update_parameters(timeout_min=5, signal_delay_s=60)
+    first = toy(tmp_path, 0, seconds=4.0)
+    task = executor.submit(SlurmRun(first))
+    wait_for(lambda: read_state(first.paths[0]).step > 1)
+    (process,) = psutil.Process(task._process.pid).children()
+    for one in (*process.children(), process):  # as Slurm does, to all of a task
+        one.send_signal(signal.SIGUSR2)
+    wait_for(lambda: task.done() and read_state(first.paths[0]).ended)
+    task.result()
+    assert steps(first) == list(range(1, 11))
+    assert times_run(first) == 2
+    bad = executor.submit(SlurmRun(toy(tmp_path, 1, "fail")))
+    wait_for(bad.done)
+    assert "exit code 1" in str(bad.exception())
+    assert "it fails on purpose" in str(bad.exception())
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory) -> Iterator[None]:
+    if why := slurm_here.missing():
+        pytest.skip(why)
+    with contextlib.ExitStack() as stack:
+        environment = stack.enter_context(slurm_here.slurm(tmp_path_factory.mktemp("slurm") / "x"))
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("SLURM_CONF", environment["SLURM_CONF"])
+        patch.setenv("PYTHONPATH", os.getcwd())
+        yield
+
+
+def sweep(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "experiments", "sweep", *arguments, "--preset", "smoke"]
+    words += ["--launcher", "slurm", "--out", str(out)]
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+
+
+def in_queue() -> list[str]:
+    words = ["squeue", "--noheader", "--array", "--format=%i %T"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def finished(path: Path) -> bool:
+    return read_state(path).kind == "finished"
+
+
+@pytest.mark.slurm
+def test_submit_and_finish(here, tmp_path):
+    arguments = (RHN, "tutor_melodies_psi", "--seeds", "0", "1")
+    done = sweep(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "5 of 5 runs submitted" in done.stdout
+    again = sweep(tmp_path, *arguments)
+    assert "0 of 5 runs submitted" in again.stdout  # they are in the queue
+    told = sweep(tmp_path, *arguments, "--status").stdout
+    assert "running" in told or "pending" in told
+    runs = [folder(tmp_path, name, seed) for name in (RHN, "tutor_melodies_psi") for seed in (0, 1)]
+    runs.append(folder(tmp_path, "note_rnn"))
+    wait_for(lambda: all(map(finished, runs)), 400)
+    assert all((path / "manifest.json").read_text().count('"started"') == 1 for path in runs)
+    wait_for(lambda: not in_queue())
+    assert "5 runs: 5 finished" in sweep(tmp_path, *arguments, "--status").stdout
+    assert "0 of 5 runs submitted" in sweep(tmp_path, *arguments).stdout
+    assert run(tmp_path / "alone", RHN) == 0
+    assert result(record(tmp_path, RHN)) == result(record(tmp_path / "alone", RHN))
+
+
+@pytest.mark.slurm
+def test_the_time_limit_requeues_to_the_same_bits(here, tmp_path):
+    path = folder(tmp_path, RHN)
+    done = sweep(tmp_path, RHN, "--set", *LONG, "--slurm", "time=1", "signal_delay_s=20")
+    assert done.returncode == 0, done.stderr
+    wait_for(lambda: finished(path), 580)
+    starts = [line for line in (path / LOG).read_text().splitlines() if line.startswith("$ ")]
+    assert len(starts) > 1
+    assert run(tmp_path / "alone", RHN, "--set", *LONG) == 0
+    assert result(record(tmp_path, RHN)) == result(record(tmp_path / "alone", RHN))
+
+
+@pytest.mark.slurm
+def test_cancel_and_go_on(here, tmp_path):
+    path = folder(tmp_path, RHN)
+    arguments = (RHN, "--seeds", "0", "1", "2", "3", "--set", *LONG)
+    assert sweep(tmp_path, *arguments).returncode == 0
+    wait_for(lambda: read_state(path).step > 0, 120)
+    begun = (path / NOTE).read_text()
+    told = sweep(tmp_path, *arguments, "--cancel")
+    assert "4 of 4 runs were in Slurm's queue; cancelled." in told.stdout
+    wait_for(lambda: not in_queue(), 90)
+    state = read_state(path)
+    assert (state.kind, state.step > 0) == ("stopped", True)
+    assert list((path / "checkpoints").iterdir())
+    assert "4 of 4 runs submitted" in sweep(tmp_path, *arguments).stdout
+    assert (path / NOTE).read_text() != begun
+    wait_for(lambda: read_state(path).step > state.step, 120)
+    sweep(tmp_path, *arguments, "--cancel")
+    wait_for(lambda: not in_queue(), 90)
+    assert "continues at update" in (path / LOG).read_text()
+
+
+@pytest.mark.slurm
+def test_what_slurm_refuses_is_a_line_before_anything_starts(here, tmp_path):
+    done = sweep(tmp_path, RHN, "--slurm", "partition=nowhere")
+    assert done.returncode == 2
+    assert "\nerror: Slurm takes no job: invalid partition specified: nowhere.\n" in done.stderr
+    assert not list(tmp_path.rglob("seed*"))
