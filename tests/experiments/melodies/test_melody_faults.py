@@ -5,21 +5,11 @@ from pathlib import Path
 
 import pytest
 from faults import DAMAGES, Campaign
-from melody_case import FEW, SMALL, Q
+from melody_case import FEW, Q
 
 TIMES = {signal.SIGKILL: 24, signal.SIGTERM: 8}
 """How often the campaign sends each signal."""
 LONG = [*FEW, "learn.iterations=6000", "evaluation.every=3000"]
-
-
-@pytest.fixture
-def short(tmp_path, tuned, note_rnn) -> Campaign:
-    """Against what other tests have run already; its Note RNN lies beside it there."""
-    campaign = Campaign(tmp_path / "run", Q, SMALL, tuned, seeds=(0, 1))
-    here = campaign.out / "note_rnn" / "smoke" / "seed0"
-    here.parent.mkdir(parents=True)
-    here.symlink_to(note_rnn)
-    return campaign
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +28,6 @@ def settings(note_rnn: Path) -> list[str]:
 @pytest.fixture
 def campaign(tmp_path, long, note_rnn) -> Campaign:
     return Campaign(tmp_path / "run", Q, settings(note_rnn), long, seeds=(0, 1))
-
-
-def test_kill_9_at_random_moments(short):
-    short.stop_at_random(signal.SIGKILL, 1, seed=0, longest=1.0)
 
 
 @pytest.mark.slow
