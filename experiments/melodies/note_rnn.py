@@ -13,6 +13,7 @@ from common.key import move_to_c, stretch, stretch_factors
 from common.melody import Events, swap_specials
 from common.mesh import make_mesh
 from common.plot import learning_curves
+from common.process import this_process
 from common.progress import Progress
 from common.training import Schedule, Tick
 from experiments import trained
@@ -166,16 +167,21 @@ def _prepare(
     if config.key == "C":
         sequences, counts = move_to_c(sequences)
         moved = ", ".join(f"{count:,} {what}" for what, count in counts.items())
-        Progress(config.name).note(f"{split}, moved to C: {moved}")
+        _progress(config.name).note(f"{split}, moved to C: {moved}")
     if config.stretch:
         factors = stretch_factors(len(sequences), config.stretch)
         sequences = tuple(map(stretch, sequences, factors))
     return sequences
 
 
+def _progress(name: str) -> Progress:
+    """The line of a dataset; of several processes one has it."""
+    return Progress(name, visible=this_process().leads)
+
+
 def _report_skipped(melodies: MelodySet) -> None:
     """Name source files that gave no melody, and count what was left out."""
-    progress = Progress(melodies.name)
+    progress = _progress(melodies.name)
     for skipped in melodies.skipped[:MOST_NAMED]:
         progress.note(f"skipped {skipped}")
     progress.note(", ".join(f"{count:,} {what}" for what, count in melodies.counts.items()))

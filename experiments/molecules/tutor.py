@@ -71,7 +71,7 @@ def _tune(context: Context, config: Config, prior: trained.Trained, reward: Rewa
     # What is measured is scored at once afterwards, which keeps all processes busy.
     composer = Composer(prior.graph, method, MOLECULES.environment, LENGTH)
     data = MOLECULE_RNN.data(prior)
-    alarm = Progress(context.place.label)
+    alarm = Progress(context.place.label, visible=context.place.run.process.leads)
 
     def validate(state: Any, seed: int, step: int, tick: Tick) -> tuple[dict[str, float], None]:
         key = jax.random.fold_in(jax.random.key(seed), step)

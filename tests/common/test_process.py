@@ -10,6 +10,7 @@ import pytest
 from together import run_together
 
 from common.checkpoint import digest
+from common.interrupt import Interrupt
 from common.process import Process, this_process
 
 
@@ -39,6 +40,23 @@ def test_one_process_decides_and_needs_nobody():
     assert alone.lead(lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
         alone.lead(lambda: 1 / 0)
+
+
+def test_a_tick_meets_no_other_process():
+    """Each looks round as often as its own clock says: no two would meet."""
+
+    class Met(Exception):
+        pass
+
+    class Watched(Process):
+        def gather(self, value):
+            raise Met
+
+    one, alone = Interrupt(Watched(1, 2)), Interrupt(Watched(0, 1))
+    one.tick()
+    for look in (one.check, alone.check, alone.tick):
+        with pytest.raises(Met):
+            look()
 
 
 def test_what_process_0_says_goes_for_all(both):

@@ -34,7 +34,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 """What may happen to a file."""
 
 SCRIPT = Path(__file__).with_name("faulty.py")
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 240
 
 
 @dataclass

@@ -12,13 +12,32 @@ from run_case import result
 from together import run_together
 
 
-def both(out: Path, *arguments: str, **more) -> list[str]:
-    """Runs the smoke preset in two processes."""
+def flags(index: int, port: int) -> list[str]:
+    return ["--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--process", str(index)]
+
+
+def slurm(index: int, port: int) -> list[str]:
+    """As srun does it: the port is one that JAX makes of the job's number."""
+    set_job = ["env", f"SLURM_JOB_ID={port}", "SLURM_STEP_NODELIST=127.0.0.1", "SLURM_NTASKS=2"]
+    return [*set_job, "SLURM_STEP_NUM_NODES=1", f"SLURM_PROCID={index}", f"SLURM_LOCALID={index}"]
+
+
+def open_mpi(index: int, port: int) -> list[str]:
+    """As mpirun does it, likewise."""
+    set_job = ["env", f"OMPI_MCA_orte_hnp_uri={port * 4096}.0;tcp://127.0.0.1:1"]
+    set_job += ["OMPI_COMM_WORLD_SIZE=2", f"OMPI_COMM_WORLD_RANK={index}"]
+    return [*set_job, f"OMPI_COMM_WORLD_LOCAL_RANK={index}"]
+
+
+def both(out: Path, *arguments: str, told=flags, **more) -> list[str]:
+    """Runs the smoke preset in two processes; `told` is how they find each other."""
 
     def command(index: int, port: int) -> list[str]:
-        command = [sys.executable, "-m", "experiments", "run", ROW, "--preset", "smoke"]
-        command += ["--out", str(out), "--coordinator", f"127.0.0.1:{port}", "--processes", "2"]
-        return [*command, "--process", str(index), *arguments]
+        run = [sys.executable, "-m", "experiments", "run", ROW, "--preset", "smoke"]
+        run += ["--out", str(out), *arguments]
+        if told is flags:
+            return [*run, *flags(index, port)]
+        return [*told(index, port), *run, "--distributed"]
 
     out.mkdir(exist_ok=True)
     return run_together(command, out, **more)
@@ -76,8 +95,9 @@ def two_devices(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_with_two_devices_does(tmp_path, two_devices):
-    printed = both(tmp_path, "--set", *SMALL)
+@pytest.mark.parametrize("told", [flags, slurm, open_mpi])
+def test_two_processes_learn_what_one_with_two_devices_does(tmp_path, two_devices, told):
+    printed = both(tmp_path, "--set", *SMALL, told=told)
     made, wanted = record(tmp_path), record(two_devices)
     assert made.metrics == pytest.approx(wanted.metrics, rel=1e-6)
     assert [row["valid/loss"] for row in made.curve] == pytest.approx(
