@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,14 @@ _CACHE = os.environ["HIGHWAY_TUTOR_CACHE"]
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Several times faster to compile, and the numbers are the same but for rounding.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+# The same for how XLA makes loops of fused operations and divides a program among compilers. An
+# unknown flag would end the process, and flags come and go: only for versions that have these.
+_QUICKER = {"xla_cpu_use_fusion_emitters": "false", "xla_cpu_parallel_codegen_split_count": "1"}
+_USUAL = {"xla_cpu_use_fusion_emitters": True, "xla_cpu_parallel_codegen_split_count": 32}
+_KNOWS_FLAGS = version("jaxlib").startswith("0.10.")
+if _KNOWS_FLAGS:
+    _flags = [os.environ.get("XLA_FLAGS", ""), *(f"--{k}={v}" for k, v in _QUICKER.items())]
+    os.environ["XLA_FLAGS"] = " ".join(_flags).strip()
 
 
 def pytest_configure():
@@ -35,7 +44,17 @@ def pytest_unconfigure():
 def full_optimisation(monkeypatch):
     """XLA compiles as it does for users: for tests of bits."""
     import jax
+    from jax._src import compiler  # XLA_FLAGS are read once, and no public setting is above them
 
+    choose = compiler.get_compile_options
+
+    def as_usual(*arguments, **keywords):
+        options = choose(*arguments, **keywords)
+        options.env_option_overrides = [*options.env_option_overrides, *_USUAL.items()]
+        return options
+
+    if _KNOWS_FLAGS:
+        monkeypatch.setattr(compiler, "get_compile_options", as_usual)
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
     jax.config.update("jax_disable_most_optimizations", False)
     yield

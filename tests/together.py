@@ -30,7 +30,7 @@ def run_together(
     """
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "",  # one device each
+        "XLA_FLAGS": _one_device(),
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     logs = [folder / f"{index}.log" for index in range(len(codes))]
@@ -67,3 +67,9 @@ def run_together(
         for index, (code, text) in enumerate(zip(ended, printed, strict=True))
     )
     return printed
+
+
+def _one_device() -> str:
+    """XLA's flags but for one that would make several devices of the CPU."""
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    return " ".join(flag for flag in flags if "device_count" not in flag)

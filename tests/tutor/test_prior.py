@@ -400,7 +400,9 @@ def test_it_learns_and_every_parameter_moves(model):
     )
 
 
-@BOTH
+@pytest.mark.parametrize(
+    "model", [pytest.param(LSTM, id="lstm"), pytest.param(RHN, id="rhn", marks=pytest.mark.slow)]
+)
 @pytest.mark.usefixtures("full_optimisation")
 def test_updates_divided_by_a_checkpoint_on_disk_are_the_same_to_the_bit(model, tmp_path):
     learner = make_learner(model=model)

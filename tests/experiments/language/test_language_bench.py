@@ -24,7 +24,7 @@ def quick(monkeypatch):
 
 def test_one_flat_object_of_numbers(monkeypatch, capsys):
     monkeypatch.setattr(bench, "_apart", lambda way: {"first_step_seconds": 1.0 + len(way)})
-    ways = {name: way for name, way in bench.WAYS.items() if name in ("", "plain_", "bfloat16_")}
+    ways = {name: way for name, way in bench.WAYS.items() if name in ("", "plain_")}
     monkeypatch.setattr(bench, "WAYS", ways)
     assert main(["bench", "rhn", "--json", "--seconds", "0.01"]) == 0
     measured = json.loads(capsys.readouterr().out)
