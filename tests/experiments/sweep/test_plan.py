@@ -7,9 +7,11 @@ import pytest
 
 from common.config import to_dict
 from common.error import ConfigError
-from experiments.cli import main
+from experiments.arguments import make_parser
+from experiments.cli import COMMANDS, main
 from experiments.registry import find
 from experiments.run import Options
+from experiments.sweep.command import request
 from experiments.sweep.plan import Job, Request, expand, matching
 from experiments.sweep.point import LONGEST, is_point, mark_point, point_folder, points
 from experiments.sweep.state import State
@@ -218,3 +220,12 @@ def test_points_share_the_run_that_they_start_from(tmp_path):
     assert (upstream.path(wanted, options),) == job.paths
     own.mkdir(parents=True)
     assert upstream.path(wanted, options) == own
+
+
+def test_options_of_run_are_handed_on():
+    words = "sweep x --platform cpu --kernel jax --precision bfloat16 --preallocate 0.4"
+    parse = make_parser(COMMANDS).parse_args
+    asked = request(parse([*words.split(), "--data-dir", "/x", "--seeds", "1", "1"]))
+    assert list(asked.passed) == [*words.split()[2:], "--data-dir", "/x"]
+    assert asked.seeds == (1,)
+    assert request(parse(["sweep", "x"])).passed == ()
