@@ -30,7 +30,7 @@ submitit = pytest.importorskip("submitit")
 
 RHN = "rhn_penn_treebank_depth1_tied"
 SHORT = ["train.epochs=1", "data.train_tokens=4000", "data.evaluation_tokens=600"]
-LONG = ["train.epochs=100", "data.train_tokens=4000", "data.evaluation_tokens=600"]
+LONG = ["train.epochs=250", "data.train_tokens=4000", "data.evaluation_tokens=600"]
 """Over a minute on any core."""
 
 
