@@ -13,7 +13,7 @@ from experiments.sweep import slurm
 from experiments.sweep.live import make_watcher
 from experiments.sweep.local import Signals, launch, require_done
 from experiments.sweep.machine import divide, jobs_at_a_time, look
-from experiments.sweep.plan import Job, Request, expand
+from experiments.sweep.plan import Job, Request, expand, state_of
 from experiments.sweep.state import find_runs, read_state
 from experiments.sweep.view import plan_text, state_table
 
@@ -45,7 +45,7 @@ def sweep(options: argparse.Namespace) -> None:
     machine = look(options.platform)
     at_a_time = jobs_at_a_time(machine, len(jobs), options.jobs)
     if options.dry_run or options.status:
-        states = [read_state(job.paths[0]) for job in jobs]
+        states = [state_of(job) for job in jobs]
         print(plan_text(jobs, states, at_a_time, commands=options.dry_run))
         return
     require_space(options.out)
@@ -81,7 +81,7 @@ def status(options: argparse.Namespace) -> None:
 def _by_slurm(jobs: Sequence[Job], options: argparse.Namespace) -> None:
     """Submit what is neither finished nor running nor queued; or say how far it is; or cancel."""
     tasks = slurm.queued(jobs)
-    states = [read_state(job.paths[0]) for job in jobs]
+    states = [state_of(job) for job in jobs]
     if options.cancel:
         found = [task for task in tasks if task is not None]
         if found:

@@ -136,8 +136,7 @@ def test_submit_and_finish(here, tmp_path):
     assert "5 of 5 runs submitted" in done.stdout
     again = sweep(tmp_path, *arguments)
     assert "0 of 5 runs submitted" in again.stdout  # they are in the queue
-    told = sweep(tmp_path, *arguments, "--status").stdout
-    assert "running" in told or "pending" in told
+    wait_for(lambda: sweep(tmp_path, *arguments, "--status").stdout.count("(Dependency)") == 2)
     runs = [folder(tmp_path, name, seed) for name in (RHN, "tutor_melodies_psi") for seed in (0, 1)]
     runs.append(folder(tmp_path, "note_rnn"))
     wait_for(lambda: all(map(finished, runs)), 400)
