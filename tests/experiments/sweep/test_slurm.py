@@ -73,7 +73,7 @@ def test_without_submitit_it_says_how_to_get_it(monkeypatch):
         parameters([])
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
