@@ -190,28 +190,15 @@ def _show_results(
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    if options.data_dir is not None and not options.data_dir.is_dir():
-        raise DataError(f"--data-dir {options.data_dir}: there is no such folder.")
     from experiments.sweep.command import sweep
 
     sweep(options)
 
 
 def _status(options: argparse.Namespace) -> None:
-    from experiments.sweep.state import find_runs, read_state
-    from experiments.sweep.view import state_table
+    from experiments.sweep.command import status
 
-    for run in options.runs:
-        if not run.is_dir() and run != Path("runs"):
-            raise DataError(f"{run}: there is no such folder.")
-    paths = dict.fromkeys(path for run in options.runs for path in find_runs(run))
-    states = [read_state(path) for path in paths]
-    if options.json:
-        print(json.dumps([state.as_json() for state in states], indent=1))
-    elif states:
-        print(state_table(states).render().rstrip())
-    else:
-        print(f"No runs in {', '.join(map(str, options.runs))}.")
+    status(options)
 
 
 def _table(options: argparse.Namespace) -> None:

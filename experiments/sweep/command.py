@@ -1,6 +1,7 @@
-"""`python -m experiments sweep`: what its options mean. Imports no JAX."""
+"""`python -m experiments sweep` and `status`: what their options mean. Imports no JAX."""
 
 import argparse
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -12,9 +13,9 @@ from experiments.sweep import slurm
 from experiments.sweep.live import make_watcher
 from experiments.sweep.local import Signals, launch, require_done
 from experiments.sweep.machine import divide, jobs_at_a_time, look
-from experiments.sweep.plan import Job, Request, expand
-from experiments.sweep.state import read_state
-from experiments.sweep.view import plan_text
+from experiments.sweep.plan import Job, Request, expand, state_of
+from experiments.sweep.state import find_runs, read_state
+from experiments.sweep.view import plan_text, state_table
 
 PROBE_BYTES = 2**20
 """How much must fit on the disk before anything starts."""
@@ -30,6 +31,8 @@ def sweep(options: argparse.Namespace) -> None:
       SweepUnfinished: some failed.
       InterruptedRun: a signal came; the runs have saved.
     """
+    if options.data_dir is not None and not options.data_dir.is_dir():
+        raise DataError(f"--data-dir {options.data_dir}: there is no such folder.")
     on_slurm = options.launcher == "slurm"
     if (options.slurm or options.cancel) and not on_slurm:
         raise ConfigError(f"--{'slurm' if options.slurm else 'cancel'} is for --launcher slurm.")
@@ -42,7 +45,7 @@ def sweep(options: argparse.Namespace) -> None:
     machine = look(options.platform)
     at_a_time = jobs_at_a_time(machine, len(jobs), options.jobs)
     if options.dry_run or options.status:
-        states = [read_state(job.paths[0]) for job in jobs]
+        states = [state_of(job) for job in jobs]
         print(plan_text(jobs, states, at_a_time, commands=options.dry_run))
         return
     require_space(options.out)
@@ -56,10 +59,29 @@ def sweep(options: argparse.Namespace) -> None:
     require_done(entries)
 
 
+def status(options: argparse.Namespace) -> None:
+    """Say how far the runs in some folders are.
+
+    Raises:
+      DataError: there is no such folder.
+    """
+    for run in options.runs:
+        if not run.is_dir() and run != Path("runs"):
+            raise DataError(f"{run}: there is no such folder.")
+    paths = dict.fromkeys(path for run in options.runs for path in find_runs(run))
+    states = [read_state(path) for path in paths]
+    if options.json:
+        print(json.dumps([state.as_json() for state in states], indent=1))
+    elif states:
+        print(state_table(states).render().rstrip())
+    else:
+        print(f"No runs in {', '.join(map(str, options.runs))}.")
+
+
 def _by_slurm(jobs: Sequence[Job], options: argparse.Namespace) -> None:
     """Submit what is neither finished nor running nor queued; or say how far it is; or cancel."""
     tasks = slurm.queued(jobs)
-    states = [read_state(job.paths[0]) for job in jobs]
+    states = [state_of(job) for job in jobs]
     if options.cancel:
         found = [task for task in tasks if task is not None]
         if found:
@@ -120,6 +142,8 @@ def request(options: argparse.Namespace) -> Request:
     for name, usual in (("platform", "auto"), ("kernel", "auto"), ("precision", "float32")):
         if (value := getattr(options, name)) != usual:
             passed += [f"--{name}", value]
+    if options.preallocate is not None:
+        passed += ["--preallocate", f"{options.preallocate:g}"]
     if options.data_dir is not None:
         passed += ["--data-dir", str(options.data_dir)]
     return Request(

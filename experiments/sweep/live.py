@@ -111,8 +111,8 @@ class Live:
 
 def told(entries: Sequence[Entry], at_a_time: int, *, stopping: bool) -> str:
     """Return how many runs are in which state, and how long the rest takes."""
-    if stopping:
-        left = sum(entry.stage == "running" for entry in entries)
+    left = sum(entry.stage == "running" for entry in entries)
+    if stopping and left:
         return f"stopping: {left} {'run saves' if left == 1 else 'runs save'}; another signal kills"
     failed = sum(entry.stage == "failed" for entry in entries)
     text = summary([e.job for e in entries], [e.state for e in entries], at_a_time)

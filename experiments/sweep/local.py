@@ -13,8 +13,8 @@ from common.interrupt import SAME_SECONDS
 from common.run_lock import IN_USE, in_use
 from experiments.sweep.child import Child
 from experiments.sweep.machine import Slot
-from experiments.sweep.plan import Job
-from experiments.sweep.state import State, read_state
+from experiments.sweep.plan import Job, state_of
+from experiments.sweep.state import State
 
 POLL_SECONDS = 0.2
 LOOK_SECONDS = 1.0
@@ -100,7 +100,7 @@ def launch(
     Returns:
       What has become of each.
     """
-    entries = [Entry(job, _state(job)) for job in jobs]
+    entries = [Entry(job, state_of(job)) for job in jobs]
     for entry in entries:
         if entry.state.ended:
             entry.stage = "done"
@@ -127,7 +127,7 @@ def launch(
             looked = time.monotonic()
             for entry in entries:
                 if entry.stage in ("running", "elsewhere"):
-                    entry.state = _state(entry.job)
+                    entry.state = state_of(entry.job)
             watcher.look(entries, stopping=passed_on)
         time.sleep(POLL_SECONDS)
     watcher.look(entries, stopping=passed_on)
@@ -162,12 +162,6 @@ def require_done(entries: Sequence[Entry]) -> None:
         raise DivergedError(f"{len(diverged)} of {len(entries)} runs diverged.\n" + "\n".join(told))
 
 
-def _state(job: Job) -> State:
-    """That of its seeds: of the first that isn't ended, if there is one."""
-    states = [read_state(path) for path in job.paths]
-    return next((state for state in states if not state.ended), states[0])
-
-
 def _goes_on(entries: Sequence[Entry], *, stopping: bool) -> bool:
     live = ("running",) if stopping else ("running", "waiting", "elsewhere")
     return any(entry.stage in live for entry in entries)
@@ -193,9 +187,9 @@ def _start(
             watcher.changed(entry)
         elif any(map(in_use, entry.job.paths)):
             if entry.stage != "elsewhere":
-                entry.stage, entry.state = "elsewhere", _state(entry.job)
+                entry.stage, entry.state = "elsewhere", state_of(entry.job)
                 watcher.changed(entry)
-        elif (state := _state(entry.job)).ended:
+        elif (state := state_of(entry.job)).ended:
             entry.stage, entry.state = "done", state
             watcher.changed(entry)
         elif free and (first is None or first.stage == "done"):
@@ -217,7 +211,7 @@ def _settle(entry: Entry, *, stopping: bool) -> None:
     """Say what became of a job whose process has ended."""
     assert entry.child is not None
     code, said = entry.child.ended(), entry.child.said()
-    entry.child, entry.state = None, _state(entry.job)
+    entry.child, entry.state = None, state_of(entry.job)
     if entry.state.ended:
         entry.stage = "done"
     elif stopping:

@@ -14,7 +14,7 @@ from common.record import FILE_NAME
 from experiments import registry, together
 from experiments.registry import Experiment
 from experiments.sweep.point import Point, point_folder, points
-from experiments.sweep.state import METRICS, metrics_files
+from experiments.sweep.state import METRICS, State, metrics_files, read_state
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,12 @@ def expand(request: Request) -> list[Job]:
         if upstream and upstream.paths not in jobs:
             before[upstream.paths] = upstream
     return [*before.values(), *wanted]
+
+
+def state_of(job: Job) -> State:
+    """Return the state of a job: of its first seed that isn't ended, if there is one."""
+    states = [read_state(path) for path in job.paths]
+    return next((state for state in states if not state.ended), states[0])
 
 
 def matching(names: Iterable[str]) -> list[str]:

@@ -81,12 +81,24 @@ def slurm(folder: Path, cpus: int = 2) -> Iterator[dict[str, str]]:
         _wait_until_idle(environment, folder)
         yield environment
     finally:
+        with contextlib.suppress(subprocess.SubprocessError):  # it may not have come up
+            _end_jobs(environment)
         for process in reversed(processes):
             process.terminate()
         for process in processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(30)
             process.kill()
+
+
+def _end_jobs(environment: dict[str, str]) -> None:
+    """End what a test that failed left: it would outlive Slurm."""
+    for words in (["--signal=KILL", "--full"], []):
+        subprocess.run(["scancel", "--me", *words], env=environment, check=False, timeout=60)
+    end = time.monotonic() + 60
+    queue = ["squeue", "--noheader"]
+    while time.monotonic() < end and subprocess.check_output(queue, env=environment, timeout=60):
+        time.sleep(0.5)
 
 
 def _program(name: str) -> str | None:

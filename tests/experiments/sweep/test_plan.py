@@ -7,10 +7,14 @@ import pytest
 
 from common.config import to_dict
 from common.error import ConfigError
-from experiments.cli import main
+from common.process import Process
+from common.record import Record, write_record
+from experiments.arguments import make_parser
+from experiments.cli import COMMANDS, main
 from experiments.registry import find
 from experiments.run import Options
-from experiments.sweep.plan import Job, Request, expand, matching
+from experiments.sweep.command import request
+from experiments.sweep.plan import Job, Request, expand, matching, state_of
 from experiments.sweep.point import LONGEST, is_point, mark_point, point_folder, points
 from experiments.sweep.state import State
 from experiments.sweep.view import summary
@@ -160,6 +164,32 @@ def test_seeds_begun_together_go_on_together(tmp_path):
     begin(root / "seeds1-2", find("tutor_melodies_q").presets["smoke"].config)
     jobs = expanded(tmp_path, "tutor_melodies_q", seeds=(0, 1, 2))[1:]
     assert [job.seeds for job in jobs] == [(0,), (1, 2)]
+    (root / "seed1").mkdir()
+    done = Record(
+        "tutor_melodies_q",
+        "smoke",
+        1,
+        "done",
+        "",
+        {},
+        [],
+        1,
+        {},
+        [],
+        [],
+        {},
+        {},
+        {},
+        "",
+        [],
+        False,
+        "",
+    )
+    write_record(done, root / "seed1", Process())  # killed between two records
+    jobs = expanded(tmp_path, "tutor_melodies_q", seeds=(0, 1, 2))[1:]
+    assert [job.seeds for job in jobs] == [(0,), (1, 2)]
+    assert state_of(jobs[1]).kind == "stopped"
+    (root / "seed1" / "record.json").unlink()
     with pytest.raises(ConfigError, match="train together"):
         expanded(tmp_path, "tutor_melodies_q", seeds=(0, 1))
 
@@ -218,3 +248,12 @@ def test_points_share_the_run_that_they_start_from(tmp_path):
     assert (upstream.path(wanted, options),) == job.paths
     own.mkdir(parents=True)
     assert upstream.path(wanted, options) == own
+
+
+def test_options_of_run_are_handed_on():
+    words = "sweep x --platform cpu --kernel jax --precision bfloat16 --preallocate 0.4"
+    parse = make_parser(COMMANDS).parse_args
+    asked = request(parse([*words.split(), "--data-dir", "/x", "--seeds", "1", "1"]))
+    assert list(asked.passed) == [*words.split()[2:], "--data-dir", "/x"]
+    assert asked.seeds == (1,)
+    assert request(parse(["sweep", "x"])).passed == ()

@@ -30,7 +30,7 @@ submitit = pytest.importorskip("submitit")
 
 RHN = "rhn_penn_treebank_depth1_tied"
 SHORT = ["train.epochs=1", "data.train_tokens=4000", "data.evaluation_tokens=600"]
-LONG = ["train.epochs=100", "data.train_tokens=4000", "data.evaluation_tokens=600"]
+LONG = ["train.epochs=250", "data.train_tokens=4000", "data.evaluation_tokens=600"]
 """Over a minute on any core."""
 
 
@@ -73,7 +73,7 @@ def test_without_submitit_it_says_how_to_get_it(monkeypatch):
         parameters([])
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -136,8 +136,7 @@ def test_submit_and_finish(here, tmp_path):
     assert "5 of 5 runs submitted" in done.stdout
     again = sweep(tmp_path, *arguments)
     assert "0 of 5 runs submitted" in again.stdout  # they are in the queue
-    told = sweep(tmp_path, *arguments, "--status").stdout
-    assert "running" in told or "pending" in told
+    wait_for(lambda: sweep(tmp_path, *arguments, "--status").stdout.count("(Dependency)") == 2)
     runs = [folder(tmp_path, name, seed) for name in (RHN, "tutor_melodies_psi") for seed in (0, 1)]
     runs.append(folder(tmp_path, "note_rnn"))
     wait_for(lambda: all(map(finished, runs)), 400)
