@@ -12,7 +12,8 @@ from common.error import ConfigError
 from experiments.registry import benchmarks
 
 EXIT_CODES = """exit codes: 0 done · 2 usage or configuration error · 3 data missing, corrupt or not
-writable · 4 diverged · 130, 143 interrupted (SIGINT, SIGTERM) after saving"""
+writable · 4 diverged · 5 another of several processes was lost · 130, 143 interrupted (SIGINT,
+SIGTERM) after saving"""
 RESULTS = Path("results")
 
 
