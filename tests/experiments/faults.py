@@ -80,7 +80,8 @@ class Campaign:
             process.kill()
             process.wait()
         self.told.append(self.log.read_text(errors="replace"))
-        assert "Traceback" not in self.told[-1], self.told[-1]
+        # Orbax's event loop prints some of its own about a file that it can't read.
+        assert 'experiments/cli.py", line' not in self.told[-1], self.told[-1]
         return process.returncode
 
     def finish(self, code: int = 0) -> None:
