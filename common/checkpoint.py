@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator
@@ -54,18 +55,33 @@ class Checkpoints:
         self.process = process or this_process()
         for name in ("absl", "asyncio"):  # errors reach us as exceptions
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        policies = ocp.training.preservation_policies
         self._folder = OpenFolder(directory)
         self.directory = self._folder.path
         self._marker = directory.with_name(f".{directory.name}.saved")
         self._failed = False
         # Orbax globs its path, and tensorstore reads it as a URL.
-        if (plain := self._folder.plain_path()) is None:
+        if self._folder.plain_path() is None:
             raise ConfigError(
                 f"{self.directory}: checkpoints can't be written under a path with one of "
                 "*?[]\\: or one so long, on this system. Choose another with --out."
             )
-        self._checkpointer = ocp.training.Checkpointer(
+        self._opened: ocp.training.Checkpointer | None = None
+
+    @property
+    def _checkpointer(self) -> ocp.training.Checkpointer:
+        """Orbax's own, which reads what all checkpoints say of themselves as it opens.
+
+        Raises:
+          DataError: one of them can't say it. `restore_latest` sets such aside first.
+        """
+        if self._opened is not None:
+            return self._opened
+        if damaged := self.process.lead(self._speechless):
+            raise DataError(f"{self.directory / str(damaged[-1])}: this checkpoint is damaged.")
+        policies = ocp.training.preservation_policies
+        plain = self._folder.plain_path()
+        assert plain is not None
+        self._opened = ocp.training.Checkpointer(
             plain,
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=policies.AnyPreservationPolicy(
@@ -81,6 +97,7 @@ class Checkpoints:
             ),
             cleanup_tmp_directories=True,
         )
+        return self._opened
 
     def save(self, state: Any, notes: dict[str, Any], score: float | None = None) -> None:
         """Save a pytree of arrays with JSON notes; the lowest score ever given is kept as best.
@@ -122,6 +139,10 @@ class Checkpoints:
           DataError: all are damaged, or gone.
           OSError: a file can't be opened, which is no damage.
         """
+        for number in self.process.lead(self._speechless):
+            aside = self.process.lead(partial(self._set_aside, number))
+            place = self.directory / str(number)
+            report(f"{place}: this checkpoint is damaged. Set aside as {aside}.")
         numbers = self._numbers()
         # Where one fits, another that doesn't is damaged: all are of the same training.
         misfits = self.process.decide([self._misfit(n, abstract_state) for n in numbers])
@@ -176,12 +197,29 @@ class Checkpoints:
     def close(self) -> None:
         """Wait for what is being written."""
         try:
-            self._checkpointer.close()
+            if self._opened is not None:
+                self._opened.close()
         except Exception:
             if not self._failed:  # the failed save was told already
                 raise
         finally:
             self._folder.close()
+
+    def _speechless(self) -> list[int]:
+        """The numbers of checkpoints whose words on themselves, or whose score, can't be read."""
+        folder = self._folder.plain_path()
+        assert folder is not None
+        found = []
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+            if entry.name.isdecimal():
+                try:
+                    ocp.metadata(entry)
+                    if (scores := entry / "metrics" / "metrics").exists():
+                        float(json.loads(scores.read_text(encoding="utf-8"))["score"])
+                except Exception as error:  # whatever a damaged file makes Orbax raise
+                    _refuse_to_blame_the_file(error)
+                    found.append(int(entry.name))
+        return sorted(found)
 
     def _latest(self) -> int:
         numbers = self._numbers()

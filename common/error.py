@@ -11,6 +11,12 @@ class UserError(Exception):
     exit_code = 2
 
 
+class LostProcessError(UserError):
+    """Another of the processes that train together has ended, or can't be reached."""
+
+    exit_code = 5
+
+
 class ConfigError(UserError):
     """An unknown name, a wrong value, a platform that isn't there, a run that is in the way."""
 

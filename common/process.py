@@ -109,6 +109,21 @@ def join(cluster: Cluster) -> None:
         ) from None
 
 
+_LOST = (
+    "Gloo",
+    "NCCL",
+    "heartbeat",
+    "oordination service",
+    "Connection reset",
+    "Connection closed",
+)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an error tells that another of several processes has ended, or can't be reached."""
+    return this_process().count > 1 and any(word in str(error) for word in _LOST)
+
+
 def this_process() -> Process:
     """Return the place of this process among those that JAX knows of; starts JAX."""
     import jax

@@ -12,8 +12,8 @@ from common.error import ConfigError
 from experiments.registry import benchmarks
 
 EXIT_CODES = """exit codes: 0 done · 1 a run of a sweep failed · 2 usage or configuration error ·
-3 data missing, corrupt or not writable · 4 diverged · 130, 143 interrupted (SIGINT, SIGTERM)
-after saving"""
+3 data missing, corrupt or not writable · 4 diverged · 5 another of several processes was lost ·
+130, 143 interrupted (SIGINT, SIGTERM) after saving"""
 RESULTS = Path("results")
 
 

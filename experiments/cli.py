@@ -13,12 +13,12 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from common.config import docstrings, flatten, override, to_dict
 from common.datasets import DATASETS, default_cache_dir
-from common.error import ConfigError, DataError, DivergedError, UserError
-from common.process import Cluster, this_process
+from common.error import ConfigError, DataError, DivergedError, LostProcessError, UserError
+from common.process import Cluster, is_lost, this_process
 from experiments.arguments import make_parser
 from experiments.registry import (
     Experiment,
@@ -53,8 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}.", file=sys.stderr)
         return DataError.exit_code
-    except (MemoryError, RuntimeError) as error:
-        if options.debug or not _out_of_memory(error):
+    except (MemoryError, RuntimeError, ValueError) as error:
+        if options.debug:
+            raise
+        if isinstance(error, RuntimeError | ValueError) and is_lost(error):
+            _leave_the_lost(error)
+        if isinstance(error, ValueError) or not _out_of_memory(error):
             raise
         print(
             "error: out of memory. Lower the sizes among the settings (see `show`), or use another "
@@ -63,6 +67,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return ConfigError.exit_code
     return 0
+
+
+def _leave_the_lost(error: Exception) -> NoReturn:
+    """End at once: JAX would wait a minute for the process that is gone, and then abort."""
+    first = (str(error).splitlines() or ["no reason given"])[0]
+    print(
+        f"error: another process of this training has ended, or can't be reached ({first}).\n"
+        "Give all of them the same command again: they go on from the last checkpoint.",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(LostProcessError.exit_code)
 
 
 def _out_of_memory(error: MemoryError | RuntimeError) -> bool:

@@ -18,9 +18,9 @@ def campaign(tmp_path, done) -> Campaign:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", TIMES)
 def test_signals_at_random_moments(campaign, number):
-    seconds = campaign.stop_at_random(number, TIMES[number], seed=int(number), longest=4.0)
-    print(f"{len(seconds)} signals, the slowest ended after {max(seconds):.1f} s")
-    assert max(seconds) < 10
+    seconds = campaign.stop_at_random(number, TIMES[number], seed=int(number))
+    print(f"the slowest ended after {max(seconds):.1f} s")
+    assert max(seconds) < 60  # a few seconds, where nothing else runs
 
 
 def test_power_lost_before_a_rename(campaign):

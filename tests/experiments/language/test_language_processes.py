@@ -75,6 +75,22 @@ def sessions(out: Path) -> list[int]:
 
 
 @pytest.mark.slow
+def test_one_that_is_killed_ends_the_other_and_all_go_on(tmp_path, done):
+    arguments = ["--set", *SMALL]
+
+    def kill(started: list[subprocess.Popen]) -> None:
+        rows = folder(tmp_path) / "metrics.jsonl"
+        if rows.exists() and len(rows.read_text().splitlines()) >= 8:
+            started[1].kill()
+
+    printed = both(tmp_path, *arguments, codes=(5, -signal.SIGKILL), meanwhile=kill)
+    assert "error: another process of this training has ended" in printed[0]
+    assert "Traceback" not in printed[0]
+    both(tmp_path, *arguments)
+    assert record(tmp_path).metrics == pytest.approx(record(done).metrics, rel=1e-4)
+
+
+@pytest.mark.slow
 def test_one_begins_and_two_end(tmp_path, done):
     arguments = ["--set", *SMALL]
     process = start(tmp_path, *arguments)

@@ -101,6 +101,10 @@ def _end_jobs(environment: dict[str, str]) -> None:
         time.sleep(0.5)
 
 
+class NotReady(Exception):
+    """Slurm is installed, but doesn't start on this machine."""
+
+
 def _program(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
@@ -126,4 +130,4 @@ def _wait_until_idle(environment: dict[str, str], folder: Path) -> None:
             return
         time.sleep(0.5)
     logs = "\n".join(path.read_text()[-2000:] for path in sorted(folder.glob("*.log")))
-    raise RuntimeError(f"Slurm isn't ready: {done.stdout}{done.stderr}\n{logs}")
+    raise NotReady(f"Slurm isn't ready: {done.stdout}{done.stderr}\n{logs}")

@@ -106,7 +106,11 @@ def here(tmp_path_factory) -> Iterator[None]:
     if why := slurm_here.missing():
         pytest.skip(why)
     with contextlib.ExitStack() as stack:
-        environment = stack.enter_context(slurm_here.slurm(tmp_path_factory.mktemp("slurm") / "x"))
+        try:
+            slurm = slurm_here.slurm(tmp_path_factory.mktemp("slurm") / "x")
+            environment = stack.enter_context(slurm)
+        except slurm_here.NotReady as why:
+            pytest.skip(str(why))
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv("SLURM_CONF", environment["SLURM_CONF"])
         patch.setenv("PYTHONPATH", os.getcwd())
