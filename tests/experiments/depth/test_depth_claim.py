@@ -105,7 +105,7 @@ def test_the_report_has_the_claims_of_finished_runs(tmp_path):
     )  # fmt: skip
     failed = dataclasses.replace(made, status="diverged", seed=2, metrics={})
     title, table, rules = claim.section([made, failed], tmp_path)
-    assert title.startswith("#### Depth")
+    assert title.startswith("### Depth")
     assert table.count("rhn_analysis, cpu, seed 1") == 4
     assert "seed 2" not in table
     assert "one-sided" in rules
