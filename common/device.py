@@ -97,9 +97,16 @@ def matmul_precision(platform: str, *, tf32: bool = False) -> str | None:
     return "tensorfloat32" if tf32 else "float32"
 
 
+def core_numbers() -> tuple[int, ...]:
+    """Return the numbers of the CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return tuple(range(os.cpu_count() or 1))
+
+
 def cores() -> int:
     """Return the number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(core_numbers())
 
 
 def threads() -> int:
@@ -144,7 +151,7 @@ def describe(count: int = 1) -> dict[str, Any]:
         "seen": jax.device_count(),
         "cores": cores(),
         **numerics(),
-        "memory_bytes": memory.get("bytes_limit") or _host_memory(),
+        "memory_bytes": memory.get("bytes_limit") or host_memory(),
         **found,
     }
 
@@ -252,7 +259,8 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _host_memory() -> int:
+def host_memory() -> int:
+    """Return the memory of this machine, or of the container that it is, in bytes."""
     import psutil
 
     limits = [psutil.virtual_memory().total]

@@ -55,7 +55,7 @@ def trace(core: RHN, state: jax.Array, xs: jax.Array) -> Trace:
         states, transform = [state], []
         for place, layer in enumerate(core.layers):
             gates = layer.compute_gates(states[-1], projected if place == 0 else None)
-            states.append(gates.proposal * gates.transform + states[-1] * gates.carry)
+            states.append(gates.mix(states[-1]))
             transform.append(gates.transform)
         return states[-1], Trace(jnp.stack(states), jnp.stack(transform))
 

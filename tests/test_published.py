@@ -11,6 +11,7 @@ from common.datasets.jsb_chorales import JsbChorales
 from common.datasets.penn_treebank import PennTreebank
 from common.datasets.text8 import Text8
 from experiments.language.catalogue import PENN_TREEBANK_ROWS, PENN_TREEBANK_VOCABULARY
+from experiments.language.table import OTHERS_ON_ENWIK8, OTHERS_ON_PENN_TREEBANK
 from experiments.melodies.catalogue import COLUMNS, TABLE_1
 from experiments.registry import experiments
 from highway.config import ModelConfig
@@ -73,6 +74,14 @@ def assert_settings(name: str, rows: list[tuple[str, str]]) -> None:
             assert value == {"yes": True, "no": False}[cell], key
         else:
             assert value == (cell if isinstance(value, str) else number(cell)), key
+
+
+def test_other_models():
+    _, others = PUBLISHED["Penn Treebank headline"]
+    found = {model: (size, test) for model, size, test, _ in others}
+    assert found == OTHERS_ON_PENN_TREEBANK
+    _, others = PUBLISHED["enwik8 and text8"]
+    assert dict(others) == OTHERS_ON_ENWIK8
 
 
 def test_the_depth_study():

@@ -217,11 +217,6 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
     return ["### Depth: claims and findings\n", Table(TITLES_OF_RUNS, lines).markdown(), RULES]
 
 
-def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:
-    """Draw nothing: each run has its own pictures."""
-    return []
-
-
 def _layers(metrics: Metrics, measure: str) -> list[float]:
     """A measure of all layers of a recurrence, in order."""
     found: list[float] = []

@@ -3,7 +3,6 @@
 from functools import partial
 
 import jax
-import numpy as np
 from jax.stages import Traced
 
 from common.compute import Compute
@@ -12,36 +11,20 @@ from common.population import Population
 from experiments import trained
 from experiments.molecules.domain import LENGTH, MOLECULES
 from experiments.molecules.tutor import MOLECULE_RNN, Config, begin, make_learner
+from experiments.sequence_programs import trace_prior
 from tutor.config import LearnConfig
 from tutor.evaluation import Composer, Policy
 from tutor.molecules.config import MoleculeRNNConfig
 from tutor.molecules.environment import make_environment
-from tutor.prior import EVALUATION_BATCH, PriorLearner, batch_sums
 
 
 def molecule_rnn(config: MoleculeRNNConfig, compute: Compute) -> dict[str, Traced]:
-    """Trace the update, the evaluation and the generation."""
-    molecule = np.zeros(config.prior.steps + 1, np.int32)
-    learner = PriorLearner(
-        config.prior,
-        MOLECULES.num_events,
-        trained.core_factory(config.model, compute),
-        [molecule],
-        initial_range=config.model.initial_range,
-    )
-    state = jax.eval_shape(partial(learner.initial_state, 0))
-    tokens = np.zeros((EVALUATION_BATCH, len(molecule)), np.int32)
-    composer = Composer(learner.graph, "q", MOLECULES.environment, LENGTH)
-    policy = Policy(state.params, state.params)
-    return {
-        "update": learner.traced(state),
-        "evaluation": batch_sums.trace(learner.graph, state.params, tokens, tokens[:, 1:] == 0),
-        "generation": composer.traced(policy, config.final_samples),
-    }
+    """Trace the training, and the composing."""
+    return trace_prior(MOLECULES, config.model, config.prior, config.final_samples, compute)
 
 
 def tuning(config: Config, compute: Compute) -> dict[str, Traced]:
-    """Trace rounds, and the generation.
+    """Trace rounds, and the composing.
 
     The call of Python that gives rewards is left out: JAX lowers one only for a platform that is
     there.
@@ -58,5 +41,5 @@ def tuning(config: Config, compute: Compute) -> dict[str, Traced]:
     )
     return {
         "rounds without rewards": population.traced(state),
-        "generation": composer.traced(Policy(prior, prior), config.evaluation.final_samples),
+        "composing": composer.traced(Policy(prior, prior), config.evaluation.final_samples),
     }

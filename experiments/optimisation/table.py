@@ -103,8 +103,3 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
         if (folder / place).exists():
             parts.append(f"![Best training loss of every run]({place.as_posix()})\n")
     return parts
-
-
-def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:
-    """Draw nothing: each run has its own picture."""
-    return []

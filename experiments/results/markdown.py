@@ -116,9 +116,8 @@ def _opening(modules: Iterable[ModuleType], records: Sequence[Record], folder: P
 def _paper_part(table: PaperTable, answers: Answers) -> list[str]:
     """A paper's table, and below it what is smaller."""
     parts = [f"## {table.title}\n", f"{table.caption}\n", written(table, answers).markdown()]
-    if (below := smaller(table, answers)) is not None:
-        parts += ["Scaled down, not comparable with the numbers above:\n", below.markdown()]
-    return parts
+    below = smaller(table, answers)
+    return [*parts, below] if below else parts
 
 
 def _every_run(

@@ -157,8 +157,8 @@ def written(table: PaperTable, answers: Answers) -> Table:
     return Table((*table.labels, *heads), lines, frozenset(heads))
 
 
-def smaller(table: PaperTable, answers: Answers) -> Table | None:
-    """Write the runs that are smaller than the paper's; None where there are none."""
+def smaller(table: PaperTable, answers: Answers) -> str:
+    """Write the runs that are smaller than the paper's in Markdown; empty where there are none."""
     runs: dict[tuple[str, ...], dict[str, Row]] = {}
     measures: dict[str, None] = {}
     for asked in table.asked():
@@ -167,8 +167,11 @@ def smaller(table: PaperTable, answers: Answers) -> Table | None:
             measure = f"{row.split} {row.metric.measure}"
             measures[measure] = None
             runs.setdefault((run, row.dataset), {})[measure] = row
-    if not runs or len(measures) > MOST_MEASURES:
-        return None
+    if not runs:
+        return ""
+    if len(measures) > MOST_MEASURES:
+        names = dict.fromkeys(f"{run} ({dataset})" for run, dataset in runs)
+        return f"{APART} {'; '.join(names)}: their numbers stand under *Every run*.\n"
     lines: list[list[Cell]] = []
     for (run, dataset), found in runs.items():
         first = next(iter(found.values()))
@@ -177,9 +180,11 @@ def smaller(table: PaperTable, answers: Answers) -> Table | None:
         how = first.verdict.text.partition(": ")[2] or first.verdict.text
         lines.append([f"{run}<br>on {dataset}", size, *values, len(first.seeds), how])
     heads = ("parameters", *measures, "seeds")
-    return Table(("run", *heads, "what is smaller"), lines, frozenset(heads))
+    written_up = Table(("run", *heads, "what is smaller"), lines, frozenset(heads))
+    return f"{APART}\n\n{written_up.markdown()}"
 
 
+APART = "Scaled down, not comparable with the numbers above:"
 MOST_MEASURES = 3
 """Columns of numbers that a table of smaller runs has room for."""
 

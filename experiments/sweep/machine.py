@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from common import device
 from common.error import ConfigError
 
 RUN_BYTES = 2**30
@@ -64,15 +65,9 @@ class Slot:
 
 def look(platform: str) -> Machine:
     """Look what this machine has for runs on a platform of `common.device.PLATFORMS`."""
-    import psutil
-
-    if hasattr(os, "sched_getaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-    else:
-        cores = list(range(os.cpu_count() or 1))
     return Machine(
-        tuple(cores),
-        psutil.virtual_memory().total,
+        device.core_numbers(),
+        device.host_memory(),
         tuple(_gpus()) if platform in ("auto", "gpu") else (),
         platform in ("auto", "tpu") and importlib.util.find_spec("libtpu") is not None,
     )

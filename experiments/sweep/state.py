@@ -86,9 +86,7 @@ class State:
             "state": self.kind,
             "progress": self.progress or self.trouble,
             "score": f"{self.score[0]} {self.score[1]:.4g}" if self.score else "",
-            "speed": f"{speed.items:,.0f} {speed.item}/s"
-            if speed and self.kind == "running"
-            else "",
+            "speed": f"{speed.items:,.0f} {speed.item}/s" if speed else "",
             "left": "" if left is None else duration(left),
         }
 

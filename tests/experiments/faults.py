@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from run_case import folder, record, result
 
 
@@ -243,3 +244,35 @@ class Campaign:
             (one for one in (self.path / "checkpoints").iterdir() if one.name.isdecimal()),
             key=lambda one: int(one.name),
         )
+
+
+TIMES = {signal.SIGKILL: 24, signal.SIGTERM: 8}
+"""How often the campaign sends each signal."""
+
+
+@pytest.mark.slow
+class Faults:
+    """Faults against the training of a fixture `campaign`; tests of families inherit them."""
+
+    @pytest.mark.parametrize("number", TIMES)
+    def test_signals_at_random_moments(self, campaign, number):
+        seconds = campaign.stop_at_random(number, TIMES[number], seed=int(number))
+        print(f"the slowest ended after {max(seconds):.1f} s")
+        assert max(seconds) < 60  # a few seconds, where nothing else runs
+
+    @pytest.mark.parametrize("damage", [False, True])
+    def test_power_lost_before_every_rename(self, campaign, damage):
+        print(campaign.kill_at_renames(range(2, 200, 6), damage=damage), "kills")
+
+    @pytest.mark.parametrize("damage", DAMAGES)
+    def test_any_file_of_the_newest_checkpoint_damaged(self, campaign, damage):
+        """Each time the run goes on from the checkpoint before, or from this one all the same."""
+        print(campaign.damage_each_file(DAMAGES[damage], before_rename=24), "files damaged")
+
+    @pytest.mark.parametrize("clock", [-86400.0, 86400.0])
+    def test_a_clock_that_goes_back(self, campaign, clock):
+        """The first session is a day later, or earlier, than those after it."""
+        campaign.turn_clock(clock)
+
+    def test_two_starts_at_once(self, campaign):
+        campaign.start_twice()

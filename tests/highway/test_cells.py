@@ -1,6 +1,5 @@
 """Cells in Flax's own protocol: the numbers of the language model's cores, in any of its loops."""
 
-import doctest
 import subprocess
 import sys
 
@@ -11,12 +10,12 @@ import optax
 import pytest
 from flax import nnx
 
-import highway.cells
 from common.compute import Compute
 from common.recurrent import Masks
 from highway import DeepTransitionCell, FastRNN, Highway, RHNCell
 from highway.config import ModelConfig
 from highway.core import make_core
+from highway.kernel import load as library
 
 IN, UNITS, BATCH, TIME = 5, 7, 3, 6
 XS = np.random.default_rng(0).normal(size=(BATCH, TIME, IN)).astype(np.float32)
@@ -208,10 +207,9 @@ def test_the_cpu_kernel_serves_too():
         for way in ("jax", "cpu")
     )
     np.testing.assert_allclose(FastRNN(kernel)(XS), FastRNN(plain)(XS), atol=1e-5)
-
-
-def test_examples_of_docstrings():
-    assert doctest.testmod(highway.cells).failed == 0
+    for cell, expected in ((plain, False), (kernel, library() is not None)):
+        text = jax.jit(lambda xs, cell=cell: FastRNN(cell)(xs)).lower(XS).as_text()
+        assert ("highway_forward" in text) == expected
 
 
 def test_settings_come_without_jax():

@@ -1,14 +1,11 @@
 """The campaign of faults against a tuning of two seeds: replay memory, environments, networks."""
 
-import signal
 from pathlib import Path
 
 import pytest
-from faults import DAMAGES, Campaign
+from faults import Campaign, Faults
 from melody_case import FEW, Q
 
-TIMES = {signal.SIGKILL: 24, signal.SIGTERM: 8}
-"""How often the campaign sends each signal."""
 LONG = [*FEW, "learn.iterations=6000", "evaluation.every=3000"]
 
 
@@ -30,37 +27,8 @@ def campaign(tmp_path, long, note_rnn) -> Campaign:
     return Campaign(tmp_path / "run", Q, settings(note_rnn), long, seeds=(0, 1))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", TIMES)
-def test_many_signals_at_random_moments(campaign, number):
-    seconds = campaign.stop_at_random(number, TIMES[number], seed=int(number))
-    print(f"the slowest ended after {max(seconds):.1f} s")
-    assert max(seconds) < 60  # a few seconds, where nothing else runs
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("damage", [False, True])
-def test_power_lost_before_every_rename(campaign, damage):
-    print(campaign.kill_at_renames(range(2, 200, 6), damage=damage), "kills")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_any_file_of_the_newest_checkpoint_damaged(campaign, damage):
-    """Each time the run goes on from the checkpoint before, or from this one all the same."""
-    print(campaign.damage_each_file(DAMAGES[damage], before_rename=24), "files damaged")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("clock", [-86400.0, 86400.0])
-def test_a_clock_that_goes_back(campaign, clock):
-    """The first session is a day later, or earlier, than those after it."""
-    campaign.turn_clock(clock)
-
-
-@pytest.mark.slow
-def test_two_starts_at_once(campaign):
-    campaign.start_twice()
+class TestTuning(Faults):
+    """What may happen to any training."""
 
 
 @pytest.mark.slow

@@ -1,10 +1,16 @@
 """Tables in the papers' shape: what stands where, and what is counted."""
 
+import sys
+import types
+
 import pytest
 from report_case import TEST, VALID, record, seeds, words
 
 from experiments import registry
 from experiments.language import table as language
+from experiments.registry import Family
+from experiments.results import paper_table
+from experiments.results.markdown import report_text
 from experiments.results.paper_table import (
     Answers,
     Asked,
@@ -46,12 +52,20 @@ def test_published_and_ours_stand_side_by_side_with_marks():
 def test_smaller_runs_stand_apart():
     found = answers(record(EXPERIMENT, "cpu"))
     assert lines_of(written(TABLE, found))[1][2] == "–"
-    below = smaller(TABLE, found)
-    (line,) = lines_of(below)
-    assert line[0].startswith("words, cpu<br>on ")
-    assert below.titles[:4] == ("run", "parameters", "valid perplexity", "test perplexity")
-    assert "epochs" in line[-1]
-    assert smaller(TABLE, answers()) is None
+    head, _, line = smaller(TABLE, found).splitlines()[-3:]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[0].startswith("words, cpu<br>on ")
+    titles = [cell.strip() for cell in head.strip("|").split("|")]
+    assert titles[:4] == ["run", "parameters", "valid perplexity", "test perplexity"]
+    assert "epochs" in cells[-1]
+    assert smaller(TABLE, answers()) == ""
+
+
+def test_smaller_runs_of_many_measures_are_named(monkeypatch):
+    monkeypatch.setattr(paper_table, "MOST_MEASURES", 1)
+    (line,) = smaller(TABLE, answers(record(EXPERIMENT, "cpu"))).splitlines()
+    assert "words, cpu (books)" in line
+    assert "Every run" in line
 
 
 def test_the_summary_counts_each_number_once():
@@ -64,6 +78,32 @@ def test_the_summary_counts_each_number_once():
     assert counts(record(EXPERIMENT, "cpu")) == ["2", "", "", "", "2", ""]
     full = counts(record(EXPERIMENT, "cpu"), *seeds(EXPERIMENT, 66.0, 66.5, 68.0))
     assert full == ["2", "1", "", "", "1", ""]
+
+
+def test_the_page_opens_with_tables_findings_and_a_picture(tmp_path, monkeypatch):
+    """A family's report has what it has: of two one draws, and one has findings and tables."""
+    full = types.ModuleType("full")
+    full.tables = lambda: [TABLE]
+    full.findings = lambda records: [f"finding {k} of {len(records)}" for k in range(4)]
+    full.section = lambda records, folder: ["### What more\n"]
+    full.PICTURE = "shown.png"
+    for module in (full, types.ModuleType("bare")):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    families = [Family((EXPERIMENT,), report="full"), Family((), report="bare")]
+    made = seeds(EXPERIMENT, 66.0, 66.5, 68.0)
+    text = report_text(made, {"words": EXPERIMENT}, tmp_path, families)
+    assert "shown.png" not in text  # it isn't there
+    (tmp_path / "shown.png").write_bytes(b"png")
+    lines = report_text(made, {"words": EXPERIMENT}, tmp_path, families).splitlines()
+    places = [
+        lines.index(wanted)
+        for wanted in (
+            "## At a glance", "- finding 0 of 3", "- finding 2 of 3", "![shown](shown.png)",
+            "## Words, by depth: all", "What it is.", "### What more", "## Every run",
+        )
+    ]  # fmt: skip
+    assert places == sorted(places)
+    assert "- finding 3 of 3" not in lines
 
 
 def test_anchors_are_githubs():

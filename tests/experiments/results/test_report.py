@@ -1,6 +1,8 @@
 """RESULTS.md and the table: what is written of rows, and that the committed page is current."""
 
+import csv
 import dataclasses
+import io
 import json
 import re
 import sys
@@ -23,6 +25,7 @@ from common.error import ConfigError
 from common.metric import MetricName
 from common.record import find_records
 from experiments import registry
+from experiments.cli import main
 from experiments.registry import Published
 from experiments.results.cells import as_json, as_text
 from experiments.results.markdown import report_text, write_report
@@ -132,6 +135,17 @@ def test_the_table_as_json():
     assert row["published"] == [published]
     assert row["verdict"] == {"kind": "matched", "text": "matched"}
     assert len(row["commands"]) == 3
+
+
+@pytest.mark.usefixtures("known")
+def test_the_table_as_csv(tmp_path, capsys):
+    for one in seeds(words(), 66.0, 66.5, 68.0):
+        place(tmp_path, one)
+    assert main(["table", "--csv", "--out", str(tmp_path), "--results", str(tmp_path)]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row["experiment"] == "words, paper"
+    assert row["ours, mean [95 % CI]"] == "66.83 [66.00, 68.00]"
+    assert row["commit"] == "01234567"
 
 
 @pytest.mark.usefixtures("known")

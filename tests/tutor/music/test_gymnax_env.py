@@ -1,7 +1,5 @@
 """The melodies' environment in gymnax's protocol, by gymnax's own tools."""
 
-import doctest
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +15,7 @@ gymnax = pytest.importorskip("gymnax")
 from gymnax.experimental.rollout import RolloutWrapper  # noqa: E402
 from gymnax.wrappers import purerl  # noqa: E402
 
-from tutor.music import MelodyEnv, PriorReward, gymnax_env, register  # noqa: E402
+from tutor.music import MelodyEnv, PriorReward, register  # noqa: E402
 
 register()
 
@@ -92,7 +90,3 @@ def test_log_p_of_a_prior_in_the_reward():
             assert reward == pytest.approx(
                 float(info["log_prior"] + info["task_reward"] / 0.25), abs=1e-4
             )
-
-
-def test_the_example_of_the_docstring():
-    assert doctest.testmod(gymnax_env).failed == 0
