@@ -2,8 +2,9 @@
 
 import pytest
 
+from common import device
 from common.error import ConfigError
-from experiments.sweep.machine import Machine, Slot, divide, jobs_at_a_time
+from experiments.sweep.machine import Machine, Slot, divide, jobs_at_a_time, look
 
 GIB = 2**30
 TWO = Machine((0, 1), 16 * GIB)
@@ -65,3 +66,12 @@ def test_threads_are_as_many_as_cores_and_one_alone_is_left_as_it_was():
     assert (one["NPROC"], one["XLA_FLAGS"]) == ("1", "--a --xla_cpu_multi_thread_eigen=false")
     told = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=true"}
     assert Slot((4,)).environment(told)["XLA_FLAGS"] == told["XLA_FLAGS"]
+
+
+def test_a_machine_is_what_this_process_may_use_of_it(monkeypatch):
+    """Its cores by affinity, and a container's memory where it is one."""
+    monkeypatch.setattr(device, "core_numbers", lambda: (1, 5))
+    monkeypatch.setattr(device, "host_memory", lambda: 3 * GIB)
+    found = look("cpu")
+    assert found == Machine((1, 5), 3 * GIB)
+    assert jobs_at_a_time(found, 20) == 2
