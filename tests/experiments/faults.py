@@ -258,7 +258,7 @@ class Faults:
     def test_signals_at_random_moments(self, campaign, number):
         seconds = campaign.stop_at_random(number, TIMES[number], seed=int(number))
         print(f"the slowest ended after {max(seconds):.1f} s")
-        assert max(seconds) < 60  # a few seconds, where nothing else runs
+        assert max(seconds) < 10
 
     @pytest.mark.parametrize("damage", [False, True])
     def test_power_lost_before_every_rename(self, campaign, damage):
