@@ -288,7 +288,8 @@ def _data(options: argparse.Namespace) -> None:
 
 
 def _compose(options: argparse.Namespace) -> None:
-    _configure(options.platform)
+    trains = find(composer()[0]) if options.trained is None else None
+    _configure(options.platform, 1 if trains is None else _started_with(trains))
     from experiments.compose import compose
 
     trained = options.trained or _train_composer(options.platform)
@@ -400,7 +401,7 @@ def _devices_of(experiment: Experiment, options: argparse.Namespace) -> int:
     wanted = asked or max(1, min(experiment.cpu_devices, device.cores()))
     settings = {"tf32": options.precision == "tf32", "preallocate": options.preallocate}
     if cluster is None:
-        _configure(options.platform, wanted, **settings)
+        _configure(options.platform, asked or _started_with(experiment), **settings)
     else:  # a CPU's devices are counted by each process
         here = (asked or 0) // max(cluster.processes, 1)
         _configure(options.platform, max(1, here), cluster=cluster, **settings)
@@ -417,6 +418,19 @@ def _devices_of(experiment: Experiment, options: argparse.Namespace) -> int:
     if found < asked:
         raise ConfigError(f"--mesh data={asked}: JAX sees {found} devices here.")
     return asked
+
+
+def _started_with(experiment: Experiment) -> int:
+    """How many devices of a CPU an experiment, or the one that it starts from, divides by default.
+
+    That one may have to be trained first, in this process.
+    """
+    from common import device
+
+    counts = [experiment.cpu_devices]
+    if experiment.upstream:
+        counts.append(find(experiment.upstream).cpu_devices)
+    return max(1, min(max(counts), device.cores()))
 
 
 def _cluster(options: argparse.Namespace) -> Cluster | None:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from common import device
 from common.checkpoint import digest
 from common.config import differences, from_dict, to_dict
 from common.error import ConfigError, DivergedError
@@ -69,8 +70,10 @@ class Upstream:
     def _options(self, wanted: Wanted, options: Options) -> Options:
         """How the run is run; points of a grid share it, unless one has its own already."""
         experiment = registry.find(self.experiment)
-        # Several processes can do nothing but together; one has no need of all its devices.
-        devices = options.devices if this_process().count > 1 else 1
+        if this_process().count > 1:  # they can do nothing but together
+            devices = options.devices
+        else:  # its own default, where JAX was started with as many
+            devices = max(1, min(experiment.cpu_devices, device.seen("cpu")))
         own = replace(
             options,
             preset=experiment.preset_name(wanted.preset),

@@ -85,7 +85,7 @@ def _eight_bars(records: Sequence[Record]) -> list[str]:
             names = [f"{split}/notes_returning_after_{bars}_bars" for bars in PHRASES]
             lines.append([label, *(value_of(group, name) for name in names)])
     heads = [f"{bars} bar{'s' if bars > 1 else ''} before" for bars in PHRASES]
-    commands = "".join(f"    {runs.command}\n" for runs in PIECES)
+    commands = _commands(PIECES)
     return [
         "## Bars that come again\n",
         "Of the notes in pieces of eight bars, those that also began so many bars before, in the "
@@ -93,6 +93,10 @@ def _eight_bars(records: Sequence[Record]) -> list[str]:
         Table(("pieces", *heads), lines, frozenset(heads)).markdown(),
         commands,
     ]
+
+
+def _commands(group: Iterable[Runs]) -> str:
+    return "".join(f"    {command}\n" for runs in group for command in runs.commands)
 
 
 def _finding(number: int, finding: Finding, records: Sequence[Record]) -> list[str]:
@@ -103,7 +107,7 @@ def _finding(number: int, finding: Finding, records: Sequence[Record]) -> list[s
         lines.append([runs.label, *(value_of(group, metric) for metric in finding.metrics)])
     heads = [metric.replace("/", ": ").replace("_", " ") for metric in finding.metrics]
     titles = ("runs", *heads)
-    commands = "".join(f"    {runs.command}\n" for runs in finding.runs)
+    commands = _commands(finding.runs)
     return [
         f"### {number}. {finding.claim}\n",
         f"**{finding.verdict(records)}** It counts as confirmed if {finding.test}.\n",

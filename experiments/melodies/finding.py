@@ -20,16 +20,28 @@ class Runs:
     experiment: str
     preset: str
     changes: tuple[str, ...] = ()
-    """Overrides."""
+    """Overrides of settings."""
     seeds: str = "0 1 2"
     """Seeds of the command; results keep one run of a preset and seed."""
+    note_rnn: "Runs | None" = None
+    """The one Note RNN that they tune, where it isn't their preset's own."""
 
     @property
-    def command(self) -> str:
-        """The command that makes them."""
+    def overrides(self) -> tuple[str, ...]:
+        """Overrides of the command, the Note RNN among them."""
+        if self.note_rnn is None:
+            return self.changes
+        prior = self.note_rnn
+        run = f"note_rnn.run=runs/{prior.experiment}/{prior.preset}/seed{prior.seeds}"
+        return (*self.changes, run)
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The commands that make them, one after another."""
+        first = self.note_rnn.commands if self.note_rnn else ()
         words = f"python -m experiments run {self.experiment} --preset {self.preset}"
-        changes = f" --set {' '.join(self.changes)}" if self.changes else ""
-        return f"{words} --seeds {self.seeds}{changes}"
+        changes = f" --set {' '.join(self.overrides)}" if self.overrides else ""
+        return (*first, f"{words} --seeds {self.seeds}{changes}")
 
     def among(self, records: Iterable[Record]) -> list[Record]:
         """Return the finished ones among records; Note RNNs of any seed count."""
@@ -38,7 +50,7 @@ class Runs:
             for one in records
             if (one.experiment, one.preset, one.status) == (self.experiment, self.preset, "done")
             and sorted(c for c in one.overrides if not c.startswith(NOTE_RNN_SEED))
-            == sorted(self.changes)
+            == sorted(self.overrides)
         ]
 
 
@@ -95,19 +107,16 @@ Q_IN_C = Runs("Q, c = 0.5", Q, "in_c")
 
 def _rates() -> tuple[Runs, ...]:
     """Q on Note RNNs that differ in key, beginnings and rate."""
-    cpu = "runs/note_rnn/cpu"
+    own_key = Runs("Note RNN", "note_rnn", "cpu_own_key", seeds="0")
+    fast = ("prior.learning_rate=0.5",)
+    masked = Runs("Note RNN", "note_rnn", "cpu", (*fast, "prior.beginnings=0.0"), "13")
+    beginnings = Runs("Note RNN", "note_rnn", "cpu", fast, "10")
     return (
         Runs("own keys, masked, 0.5 (published)", Q, "paper"),
         Runs("own keys, beginnings, 0.5", Q, "paper_beginnings"),
-        Runs(
-            "own keys, masked, 0.01",
-            Q,
-            "in_c",
-            ("note_rnn.run=runs/note_rnn/cpu_own_key/seed0",),
-            "34 35 36",
-        ),
-        Runs("C, masked, 0.5", Q, "in_c", (f"note_rnn.run={cpu}/seed13",), "31 32 33"),
-        Runs("C, beginnings, 0.5", Q, "in_c", (f"note_rnn.run={cpu}/seed10",), "28 29 30"),
+        Runs("own keys, masked, 0.01", Q, "in_c", seeds="34 35 36", note_rnn=own_key),
+        Runs("C, masked, 0.5", Q, "in_c", seeds="31 32 33", note_rnn=masked),
+        Runs("C, beginnings, 0.5", Q, "in_c", seeds="28 29 30", note_rnn=beginnings),
         Runs("C, beginnings, 0.01", Q, "in_c"),
     )
 

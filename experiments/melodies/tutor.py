@@ -10,6 +10,7 @@ from common.error import ConfigError
 from common.mesh import make_mesh
 from common.plot import learning_curves
 from common.population import Population
+from common.progress import Progress
 from common.training import Schedule, Tick
 from experiments import trained
 from experiments.melodies.catalogue import FIGURES
@@ -25,13 +26,15 @@ from experiments.run import Context, Options
 from experiments.train import Outcomes, Row, train
 from experiments.trained import Trained
 from experiments.upstream import Upstream
-from tutor.config import NoteRNNConfig, TutorConfig
+from tutor.config import LearnConfig, NoteRNNConfig, TutorConfig
 from tutor.evaluation import Composer, Policy
 from tutor.learn_state import LearnState
 from tutor.learner import Quirks, TutorLearner
 from tutor.size import compositions_bytes
 
 NOTE_RNN = Upstream("note_rnn", "Note RNN")
+FAR_FROM_BEST = 2.0
+"""c from which on softmax(Q) is no longer much like its maximum (docs/table_1.md)."""
 _SAME_QUIRKS = (
     "Train one with the same setting into another --out, and give it with --set note_rnn.run=DIR."
 )
@@ -41,6 +44,9 @@ def run(context: Context) -> Outcomes:
     """Tune the Note RNN by Q-learning; count what each seed's policy composes."""
     config: TutorConfig = context.config
     learn, evaluation = config.learn, config.evaluation
+    if doubt := unlike_exploration(learn):
+        progress = Progress(context.place.label, visible=context.place.run.process.leads)
+        progress.note(f"note: {doubt}")
     _require_memory(config, len(context.seeds))
     note_rnn = find_note_rnn(config, context.options)
     domain, prior = note_rnn.domain, note_rnn.policy.prior
@@ -101,6 +107,21 @@ def run(context: Context) -> Outcomes:
             path, title = context.seed_path(seed), context.experiment.title
             context.place.lead(partial(_draw, path, learn.method, title, outcome.curve))
     return outcomes
+
+
+def unlike_exploration(learn: LearnConfig) -> str:
+    """Say in words that compositions come from states unlike those of training; "" if they don't.
+
+    Compositions are drawn from softmax(Q) of values divided by c. With a small c that is nearly the
+    best event, which ε-greedy exploration follows; with a large one it is not.
+    """
+    if learn.exploration != "epsilon_greedy" or learn.c < FAR_FROM_BEST:
+        return ""
+    return (
+        f"with learn.c={learn.c:g}, what is composed (events drawn from softmax(Q)) strays from "
+        "the best events, along which ε-greedy exploration trains: compositions may be worse than "
+        "this training's reward says. learn.exploration=boltzmann trains where they go."
+    )
 
 
 def _require_memory(config: TutorConfig, seeds: int) -> None:

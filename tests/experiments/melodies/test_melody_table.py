@@ -9,7 +9,7 @@ from experiments import registry
 from experiments.melodies import table as melody_table
 from experiments.melodies.catalogue import TABLE_1
 from experiments.melodies.explain import page
-from experiments.melodies.finding import FINDINGS, TONIC
+from experiments.melodies.finding import FINDINGS, TONIC, Runs
 from experiments.results.paper_table import Answers, written
 from experiments.results.row import result_rows
 
@@ -120,14 +120,33 @@ def test_a_finding_is_judged_by_its_records():
     assert finding.verdict(flat) == "Not confirmed by these records."
     text = page(flat)
     assert "**Not confirmed by these records.** It counts as confirmed if the share falls" in text
-    assert f"    {runs['Q, c = 2'].command}\n" in text
+    (command,) = runs["Q, c = 2"].commands
+    assert f"    {command}\n" in text
 
 
 @pytest.mark.parametrize("finding", FINDINGS, ids=range(1, len(FINDINGS) + 1))
 def test_commands_of_findings_are_commands(finding):
-    for runs in finding.runs:
+    groups = list(finding.runs)
+    groups += [runs.note_rnn for runs in finding.runs if runs.note_rnn]
+    for runs in groups:
         experiment = registry.find(runs.experiment)
-        override(experiment.preset(runs.preset).config, runs.changes)
+        override(experiment.preset(runs.preset).config, runs.overrides)
+
+
+def test_the_note_rnn_of_its_own_is_made_first_and_looked_for():
+    prior = Runs("prior", "note_rnn", "cpu", ("prior.learning_rate=0.5",), "13")
+    runs = Runs("Q", "tutor_melodies_q", "in_c", ("learn.c=2.0",), "31 32", note_rnn=prior)
+    where = "note_rnn.run=runs/note_rnn/cpu/seed13"
+    assert runs.commands == (
+        "python -m experiments run note_rnn --preset cpu --seeds 13 --set prior.learning_rate=0.5",
+        "python -m experiments run tutor_melodies_q --preset in_c --seeds 31 32 "
+        f"--set learn.c=2.0 {where}",
+    )
+    own, other = (
+        made("tutor_melodies_q", seed, 1.0, preset="in_c", overrides=["learn.c=2.0", *more])
+        for seed, more in ((31, [where]), (32, []))
+    )
+    assert runs.among([own, other]) == [own]
 
 
 def test_no_table_without_tuned_models(records, tmp_path):

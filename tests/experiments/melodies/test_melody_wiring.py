@@ -61,3 +61,19 @@ def test_kernel_threads_and_devices_reach_a_tuning(tmp_path, monkeypatch, note_r
     assert (threads, meshes) == ([7], ["a mesh of 2"])
     assert f"kernel='{kernel}'" in str(graphs[-1])
     assert not (folder(tmp_path, Q) / "record.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "warned"),
+    [
+        (["learn.c=2.0"], True),
+        (["learn.c=1.9"], False),
+        (["learn.c=2.0", "learn.exploration=boltzmann"], False),
+    ],
+)
+def test_exploration_unlike_the_policy_that_composes_is_told(tmp_path, capsys, settings, warned):
+    """Said before anything trains: there is no Note RNN where they look for one."""
+    given = [f"note_rnn.run={tmp_path}", *settings]
+    assert run(tmp_path, Q, "--set", *given) == 3
+    error = capsys.readouterr().err
+    assert ("note: with learn.c=2, what is composed" in error) == warned

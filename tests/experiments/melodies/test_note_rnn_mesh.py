@@ -6,20 +6,23 @@ import sys
 
 import jax
 import pytest
-from melody_case import LITTLE
+from melody_case import FEW, LITTLE, Q
 from run_case import folder, record, run
 
 from common import device
 from experiments.registry import find
 
 
-def test_a_processor_is_two_devices_by_default(tmp_path):
-    """In a process of its own: JAX is told before it starts."""
-    command = [sys.executable, "-m", "experiments", "run", "note_rnn", "--preset", "smoke"]
-    command += ["--out", str(tmp_path), "--set", *LITTLE]
+def run_apart(out, *arguments: str) -> None:
+    """In a process of its own: JAX is told how many devices before it starts."""
+    command = [sys.executable, "-m", "experiments", "run", *arguments, "--out", str(out)]
     flags = os.environ.get("XLA_FLAGS", "").split()
     own = " ".join(flag for flag in flags if "device_count" not in flag)
     subprocess.run(command, check=True, env={**os.environ, "XLA_FLAGS": own}, capture_output=True)
+
+
+def test_a_processor_is_two_devices_by_default(tmp_path):
+    run_apart(tmp_path, "note_rnn", "--preset", "smoke", "--set", *LITTLE)
     made = record(tmp_path, "note_rnn")
     expected = min(2, device.cores())
     assert find("note_rnn").cpu_devices == 2
@@ -30,6 +33,12 @@ def test_a_processor_is_two_devices_by_default(tmp_path):
     assert alone.device["count"] == 1
     for name in ("valid/log_perplexity", "test/log_perplexity"):
         assert made.metrics[name] == pytest.approx(alone.metrics[name], rel=1e-4)
+
+
+def test_and_for_a_tuning_that_trains_it_first(tmp_path):
+    run_apart(tmp_path, Q, "--preset", "smoke", "--set", *FEW)
+    assert record(tmp_path, "note_rnn").device["count"] == min(2, device.cores())
+    assert record(tmp_path, Q).device["count"] == 1
 
 
 def test_refusals(tmp_path, capsys):
