@@ -55,6 +55,15 @@ def test_other_sizes_and_small_models_are_measured(measured):
         assert value == f"{measured[name]:,.2f}", name
 
 
+def test_table_1_takes_the_time_that_was_measured():
+    seconds = json.loads((DOCS / "performance.json").read_text())["table_1"]["seconds"]
+    prior = seconds.pop("note_rnn_25000_updates") * 30 / 25 / 60
+    tunings = sum(seconds.values()) / 60
+    text = (DOCS / "performance.md").read_text()
+    assert f"{prior:.1f} minutes for the Note RNN" in text
+    assert f"{tunings:.1f} for the tunings, {prior + tunings:.1f} in all" in text
+
+
 def test_hours_are_arithmetic(measured):
     """Seconds of an update: matrix products by their speed, dependent ones by their latency."""
     for name, gpu, tpu, cpu in table("Hours of the `paper` presets"):
