@@ -42,7 +42,7 @@ def write_model(path: Path, params: Mapping[str, Any], about: Mapping[str, Any])
     Raises:
       DataError: the file can't be written.
     """
-    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in flatten(params).items()}
+    arrays = {name: np.asarray(leaf, order="C") for name, leaf in flatten(params).items()}
     told = {name: json.dumps(value) for name, value in about.items()}
     told["digest"] = _digest(arrays, told)
     write_atomically(path, to_bytes(arrays, metadata={"format": FORMAT, **told}))
@@ -59,17 +59,22 @@ def read_model(path: Path) -> ModelFile:
             pass  # the library's own errors don't say which file
         with safe_open(str(path), framework="numpy") as file:
             told = dict(file.metadata() or {})
+            _require_format(path, told.pop("format", ""))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror or error}.") from None
     except SafetensorError as error:
         raise DataError(f"{path}: damaged, or no safetensors file ({error}).") from None
-    if (known := told.pop("format", "")) != FORMAT:
-        what = f"of the format '{known}'" if known else "not written by `export`"
-        raise DataError(f"{path}: {what}; only files of the format '{FORMAT}' can be read here.")
     if told.pop("digest", "") != _digest(arrays, told):
         raise DataError(f"{path}: damaged: its content isn't what was exported.")
     return ModelFile(_nest(arrays), {name: json.loads(value) for name, value in told.items()})
+
+
+def _require_format(path: Path, found: str) -> None:
+    """Raise DataError where a file is of another format than this module's."""
+    if found != FORMAT:
+        what = f"of the format '{found}'" if found else "not written by `export`"
+        raise DataError(f"{path}: {what}; only files of the format '{FORMAT}' can be read here.")
 
 
 def _digest(arrays: Mapping[str, np.ndarray], told: Mapping[str, str]) -> str:

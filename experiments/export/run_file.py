@@ -92,7 +92,8 @@ def load(file: Path, out: Path) -> Path:
     registry.find(record.experiment)
     if notes and set(params) != set(Policy._fields):
         raise DataError(f"{file}: it lacks networks of its model.")
-    if Path(record.preset).name != record.preset or Path(part).is_absolute() or ".." in part:
+    outside = Path(part).is_absolute() or ".." in Path(part).parts
+    if Path(record.preset).name != record.preset or outside:
         raise DataError(f"{file}: its preset or part isn't the name of a folder.")
     path = out / record.experiment / record.preset / together.seed_folder(record.seed)
     if path.exists():
