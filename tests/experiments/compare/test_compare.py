@@ -1,4 +1,4 @@
-"""`compare`: what differs between runs is shown, nothing unlike is averaged, and errors are plain."""
+"""`compare`: what differs between runs is shown, and nothing unlike is averaged."""
 
 import json
 from dataclasses import asdict, replace
