@@ -56,7 +56,7 @@ def _make_cell(
 ) -> HighwayCell:
     """A cell of the sizes that the parameters have, as documented at `highway.core`."""
     zeros = nnx.initializers.zeros
-    given = {
+    given: dict[str, Any] = {
         "kernel_init": zeros,  # all are replaced
         "recurrent_kernel_init": zeros,
         "rngs": nnx.Rngs(0),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from common.plot import learning_curves
+from common.plot import Band, Series, learning_curves
 from experiments.compare.difference import known_metric, listed_metrics, metric_words, shared
 from experiments.compare.side import Side
 
@@ -34,7 +34,8 @@ def _measured(side: Side) -> dict[str, None]:
 
 
 def _draw(name: str, sides: Sequence[Side], folder: Path) -> Path:
-    series, bands = {}, {}
+    series: dict[str, Series] = {}
+    bands: dict[str, Band] = {}
     for side in sides:
         points = _points(side, name)
         seeds = max((len(values) for values in points.values()), default=0)

@@ -1,6 +1,5 @@
 """What is compared: runs, finished or not, read from their directories alone. Imports no JAX."""
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -146,40 +145,46 @@ def _read_run(path: Path) -> Run:
         raise DataError(state.trouble)
     if state.kind == "waiting":
         raise DataError(f"{path}: nothing of a run here yet.")
-    experiment, preset = path.absolute().parts[-3:-1]
-    if state.ended:
-        record = read_record(path / FILE_NAME)
-        experiment, preset = record.experiment, record.preset
-        config, data, curve = record.config, record.data, record.curve
-        session = dataclasses.asdict(record)
-        commits, dirty = record.commits, record.dirty
-    else:
-        config, curve = _read_json(path / "config.json"), read_curve(path)
-        sessions = _read_json(path / "manifest.json").get("sessions") or [{}]
-        session, data = sessions[-1], _read_data(path)
-        commits = list(dict.fromkeys(one.get("commit", "") for one in sessions))
-        dirty = any(one.get("dirty", True) for one in sessions)
-    device = session.get("device", {})
-    known = experiments().get(experiment)
+    facts = vars(read_record(path / FILE_NAME)) if state.ended else _read_unfinished(path)
+    device, known = facts["device"], experiments().get(facts["experiment"])
+    config = fill(known.kind, facts["config"]) if known else facts["config"]
     return Run(
         path=path,
         seed=int(path.absolute().name.removeprefix("seed")),
-        experiment=experiment,
+        experiment=facts["experiment"],
         state=state,
-        config=flatten(fill(known.kind, config) if known else config),
+        config=flatten(config),
         made={
-            "experiment": experiment,
-            "preset": preset,
-            "commit": commits_text(commits, dirty=dirty),
+            "experiment": facts["experiment"],
+            "preset": facts["preset"],
+            "commit": commits_text(facts["commits"], dirty=facts["dirty"]),
             "device": device_text(device),
             "recurrence by": device.get("kernel", "scan"),
-            **session.get("versions", {}),
+            **facts["versions"],
         },
         precision=_precision(device),
-        data=_data_facts(data),
+        data=_data_facts(facts["data"]),
         metrics=state.metrics,
-        curve=curve,
+        curve=facts["curve"],
     )
+
+
+def _read_unfinished(path: Path) -> dict[str, Any]:
+    """What a run's directory says of it before it has a record, under the record's names."""
+    experiment, preset = path.absolute().parts[-3:-1]
+    sessions = _read_json(path / "manifest.json").get("sessions") or [{}]
+    data = [file.with_name("data.json") for file in training_files(path)[1]]
+    return {
+        "experiment": experiment,
+        "preset": preset,
+        "config": _read_json(path / "config.json"),
+        "device": sessions[-1].get("device", {}),
+        "versions": sessions[-1].get("versions", {}),
+        "commits": list(dict.fromkeys(one.get("commit", "") for one in sessions)),
+        "dirty": any(one.get("dirty", True) for one in sessions),
+        "data": [DataUsed(**_read_json(file)) for file in data if file.exists()],
+        "curve": read_curve(path),
+    }
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -192,12 +197,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DataError(f"{path}: damaged (not an object).")
     return found
-
-
-def _read_data(path: Path) -> list[DataUsed]:
-    """What the trainings of an unfinished run learn from, as far as they have begun."""
-    files = [file.with_name("data.json") for file in training_files(path)[1]]
-    return [DataUsed(**_read_json(file)) for file in files if file.exists()]
 
 
 def _precision(device: Mapping[str, Any]) -> str:

@@ -142,7 +142,7 @@ def _limits(record: Record, rows: Sequence[Row]) -> str:
 
 def _settings(record: Record, experiment: Experiment) -> str:
     """All settings, and the paper's beside those that differ."""
-    paper = {}
+    paper: dict[str, Any] = {}
     if "paper" in experiment.presets:
         paper = flatten(to_dict(experiment.presets["paper"].config))
     lines = [

@@ -48,7 +48,7 @@ def export(run: Path, file: Path, data_dir: Path | None = None) -> Path:
         raise DataError(f"{run}: no {FILE_NAME}: not a run, or not finished yet.")
     record = read_record(run / FILE_NAME)
     place = trained.find(run)
-    about = {**dataclasses.asdict(record), "part": "", "notes": {}}
+    about: dict[str, Any] = {**dataclasses.asdict(record), "part": "", "notes": {}}
     if (place / trained.FOLDER).is_dir():
         found = trained.load(place)
         params: dict[str, Any] = found.policy._asdict()

@@ -1,6 +1,8 @@
 """`compare`: what differs between runs is shown, and nothing unlike is averaged."""
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -271,6 +273,15 @@ def test_committed_tunings_of_the_same_prior_are_paired(capsys, tmp_path):
     assert methods[0]["learn"]["method"] != methods[1]["learn"]["method"]
     assert "| learn.method" in out
     assert {path.name for path in tmp_path.iterdir()} >= {"eval_reward.png", "eval_log_prior.png"}
+
+
+def test_no_jax_is_needed(tmp_path):
+    code = (
+        "import sys; from experiments.cli import main\n"
+        "sys.exit(main(sys.argv[1:]) or 'jax' in sys.modules)"
+    )
+    paths = [run(tmp_path, "a"), run(tmp_path, "b"), "--out", tmp_path / "o"]
+    subprocess.run([sys.executable, "-c", code, "compare", *map(str, paths)], check=True)
 
 
 def test_a_joint_training_shows_each_seed_its_own_rows(tmp_path):
