@@ -61,7 +61,7 @@ def test_either_network_of_a_tuned_model_and_options(tmp_path):
 
 
 def test_an_lstm_is_no_such_cell(tmp_path):
-    write_model(tmp_path / "lstm.safetensors", params(model(core="lstm")), {})
+    write_model(tmp_path / "lstm.safetensors", params(model(core="lstm", depth=1)), {})
     with pytest.raises(ConfigError, match=r"lstm\.safetensors: no highway layers in it.*kernel"):
         load_cells(tmp_path / "lstm.safetensors")
     write_model(tmp_path / "none.safetensors", {"weight": np.zeros(2)}, {})
