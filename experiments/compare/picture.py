@@ -39,18 +39,17 @@ def _draw(name: str, sides: Sequence[Side], folder: Path) -> Path:
     for side in sides:
         points = _points(side, name)
         seeds = max((len(values) for values in points.values()), default=0)
-        label = f"{side.label}, mean of {seeds} seeds" if seeds > 1 else side.label
         whole = {x: values for x, values in points.items() if len(values) == seeds}
-        series[label] = [(x, fmean(values)) for x, values in whole.items()]
+        series[side.label] = [(x, fmean(values)) for x, values in whole.items()]
         if seeds > 1:
-            bands[label] = [(x, min(values), max(values)) for x, values in whole.items()]
+            bands[side.label] = [(x, min(values), max(values)) for x, values in whole.items()]
     words = metric_words(known_metric(name, sides))
     return learning_curves(
         series,
         folder / f"{name.replace('/', '_')}.png",
         x_label="step",
         y_label=words,
-        title=f"{words}, {len(sides)} runs compared",
+        title="mean of the seeds, and from the lowest to the highest" if bands else words,
         bands=bands,
     )
 

@@ -41,7 +41,7 @@ def card(
     rows = [row for row in found if row.verdict.kind != "not run"]
     parts = [
         f"# Model card: {experiment.name}, {record.preset}, seed {record.seed}\n",
-        f"Written by `python -m experiments export` from the run's record. The parameters are in "
+        "Written by `python -m experiments export` from the run's record. The parameters are in "
         f"`{file}`, and so is the record.\n",
         "## What it is\n",
         _what(record, experiment),
@@ -162,13 +162,16 @@ def _written(value: Any) -> str:
 
 def _use(record: Record, file: str, *, composes: bool, has_cells: bool) -> str:
     run = f"runs/{record.experiment}/{record.preset}/{seed_folder(record.seed)}"
-    lines = [f"python -m experiments load {file}  # makes {run} of it"]
+    lines = [f"# makes {run} of it", f"python -m experiments load {file}"]
     if composes:
         lines.append(f"python -m experiments compose {run}")
     told = [_code("", lines)]
-    python = ["from common.model_file import read_model", f'params = read_model("{file}").params']
+    imports = ["from common.model_file import read_model"]
+    python = [f'params = read_model("{file}").params']
     if has_cells:
-        python = ["from highway import load_cells", f'cells = load_cells("{file}")', *python]
+        imports.append("from highway import load_cells")
+        python.append(f'cells = load_cells("{file}")  # its recurrent layers')
+    python = [*imports, "", *python]
     return "\n".join([*told, "In Python:\n", _code("python", python)])
 
 

@@ -6,6 +6,12 @@ from common.record import Record
 from experiments.export.card import card
 from experiments.language.catalogue import FAMILY
 
+EXAMPLE = """
+---
+
+This page is an example, kept current by `python -m experiments report`; the file of this model
+is not in the repository.
+"""
 NONE = "# Model card\n\nNo run of a language model is recorded.\n"
 
 
@@ -17,4 +23,4 @@ def page(records: Iterable[Record]) -> str:
         return NONE
     first = min(done, key=lambda one: (one.experiment, one.preset, one.seed))
     file = f"{first.experiment}.safetensors"
-    return card(first, known[first.experiment], file, composes=False, has_cells=True)
+    return card(first, known[first.experiment], file, composes=False, has_cells=True) + EXAMPLE

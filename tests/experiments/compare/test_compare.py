@@ -111,6 +111,8 @@ def test_differing_data_and_precision_are_said(capsys, tmp_path):
     assert "differ (" not in out
     assert "differs (" not in out
     assert "The settings are the same." in out
+    assert "valid loss" not in out
+    assert "valid loss" in answer(capsys, *paths, "--full", "--out", tmp_path / "o")[1]
 
 
 def test_results_and_differences_to_the_first(tmp_path):

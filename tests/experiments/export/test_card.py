@@ -74,7 +74,8 @@ def test_limits(words):
 
 def test_uses(words):
     plain = section(written(words), "Use")
-    assert "load model.safetensors  # makes runs/rhn_penn_treebank_depth3_tied/cpu/seed0" in plain
+    assert "experiments load model.safetensors" in plain
+    assert "runs/rhn_penn_treebank_depth3_tied/cpu/seed0" in plain
     assert "compose" not in plain
     assert "load_cells" not in plain
     assert "experiments compose" in section(written(words, composes=True), "Use")

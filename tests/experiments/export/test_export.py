@@ -117,6 +117,23 @@ def test_a_language_model_is_its_best_state_to_the_bit(words, tmp_path):
     np.testing.assert_array_equal(after.params["embedding"], best.params["embedding"])
 
 
+def test_a_text_brought_by_hand_is_looked_for(monkeypatch, words, tmp_path):
+    asked = []
+    load_corpus = text_model.load_corpus
+
+    def look(config, data_dir):
+        asked.append(data_dir)
+        return load_corpus(config, None)
+
+    monkeypatch.setattr("experiments.text_model.load_corpus", look)
+    file = tmp_path / "model.safetensors"
+    assert main(["export", str(words), str(file), "--data-dir", str(tmp_path)]) == 0
+    assert asked == [tmp_path]
+    card = file.with_suffix(".md").read_text()
+    assert "experiments compose" not in card
+    assert "load_cells" in card
+
+
 def test_the_header_has_the_record_and_readable_names(words, tmp_path):
     params, about = read_model(exported(words, tmp_path))
     record = read_record(words / "record.json")
@@ -130,13 +147,18 @@ def test_the_header_has_the_record_and_readable_names(words, tmp_path):
 
 def test_the_last_part_of_a_run(melodies, tmp_path):
     run = tmp_path / "run"
-    shutil.copytree(melodies / trained.FOLDER, run / "first" / trained.FOLDER)
+    config = SequenceModelConfig(units=7)
+    graph, params = trained.make_graph(config, MELODIES.num_events)
+    used = read_record(melodies / "record.json").data[0]
+    lstm = trained.Trained(MELODIES, graph, Policy(params, params), config, "q", used, {})
+    trained.save(run / "first", lstm)
     shutil.copytree(melodies / trained.FOLDER, run / "second" / trained.FOLDER)
     record = replace(read_record(melodies / "record.json"), parameters={"second": 1, "first": 2})
     write_record(record, run)
     path = load(exported(run, tmp_path), tmp_path / "runs")
     assert trained.find(path) == path / "first"
-    assert trained.load(path / "first").model.units == 6
+    assert trained.load(path / "first").model == config
+    assert "load_cells" not in (tmp_path / "model.md").read_text()  # an LSTM has none
 
 
 def test_the_commands(capsys, melodies, tmp_path):
