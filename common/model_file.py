@@ -90,7 +90,7 @@ def _digest(arrays: Mapping[str, np.ndarray], told: Mapping[str, str]) -> str:
 
 def _nest(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Dictionaries nested as the dots in names say."""
-    nested: dict[str, Any] = {}
+    nested: dict[Any, Any] = {}
     for name, array in arrays.items():
         *parents, last = (int(key) if key.isdecimal() else key for key in name.split("."))
         node = nested
