@@ -204,11 +204,15 @@ def other_numerics(facts: Mapping[str, Any]) -> list[str]:
     import jax
 
     now = {"platform": jax.devices()[0].platform, **numerics()}
-    return differences(_comparable(facts), _comparable(now))
+    return differences(numerics_of(facts), numerics_of(now))
 
 
-def _comparable(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Numerics under one name for each meaning: a CPU's products are float32 by default."""
+def numerics_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return numerics under one name for each meaning: a CPU's products are float32 by default.
+
+    Args:
+      facts: as `describe` returned them.
+    """
     precision = facts.get("precision", "default")
     if precision == "highest" or (precision == "default" and facts.get("platform") == "cpu"):
         precision = "float32"

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from common.error import DataError
@@ -25,6 +26,8 @@ FEW = 40
 """Points of a series up to which each is marked."""
 
 Series = Sequence[tuple[float, float]]
+Band = Sequence[tuple[float, float, float]]
+"""Points (x, low, high), in order of x."""
 
 
 class _End(NamedTuple):
@@ -43,6 +46,7 @@ def learning_curves(
     x_label: str,
     y_label: str,
     title: str,
+    bands: Mapping[str, Band] = MappingProxyType({}),
 ) -> Path:
     """Draw curves over a common x axis into a PNG file; return its path.
 
@@ -50,6 +54,10 @@ def learning_curves(
       series: label → points (x, y). Points that are not finite leave a gap; a series with
         none left is skipped.
       path: the file, overwritten; its folder is created.
+      x_label: what is on the x axis.
+      y_label: what is on the y axis.
+      title: above the picture.
+      bands: label of a series → the area to be shaded around it.
 
     Raises DataError where the picture would exceed LARGEST_BYTES.
     """
@@ -58,6 +66,9 @@ def learning_curves(
         axes = figure.add_axes((0.085, 0.115, 0.70, 0.775))
         _style(axes, x_label, y_label, title)
         ends = _draw_series(axes, _usable(series))
+        for end in ends:
+            if points := bands.get(end.label):
+                axes.fill_between(*zip(*points, strict=True), color=end.colour, alpha=0.15, lw=0)
         _label_ends(axes, ends)
         if not ends:
             axes.text(0.5, 0.5, "no finite values", transform=axes.transAxes, ha="center")

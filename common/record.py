@@ -96,16 +96,28 @@ def read_record(path: Path) -> Record:
       DataError: the file isn't a record or can't be read.
     """
     try:
-        return TypeAdapter(Record).validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        return parse_record(path.read_bytes())
+    except ValueError as error:
         raise DataError(
-            f"{path}: not a record: {where}: {first['msg']}.\n"
+            f"{path}: not a record: {error}.\n"
             "Delete it; the command that made it makes it again from the checkpoints."
         ) from None
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror}.") from None
+
+
+def parse_record(text: str | bytes) -> Record:
+    """Return the record that a JSON text is.
+
+    Raises:
+      ValueError: it is none; says what is wrong, and where.
+    """
+    try:
+        return TypeAdapter(Record).validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ValueError(f"{where}: {first['msg']}") from None
 
 
 def find_records(directory: Path) -> list[Record]:
@@ -117,8 +129,10 @@ def find_records(directory: Path) -> list[Record]:
     return [read_record(path) for paths in found for path in paths]
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace a file's content by a rename, so that no reader and no crash sees half of it.
+
+    Text is written as UTF-8.
 
     Raises:
       DataError: the file can't be written; it stays as it was.
@@ -126,8 +140,8 @@ def write_atomically(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     with named_errors(path):
         try:
-            with aside.open("w", encoding="utf-8") as stream:
-                stream.write(text)
+            with aside.open("wb") as stream:
+                stream.write(content.encode() if isinstance(content, str) else content)
                 stream.flush()
                 os.fsync(stream.fileno())
             aside.replace(path)

@@ -76,8 +76,19 @@ def make_parser(
     status.add_argument("--json", action="store_true", help="machine-readable")
 
     _add_results(add)
+    _add_compare_options(add("compare", "show in what runs differ: settings, results, curves"))
     compose = add("compose", "compose sequences with a finished run's model")
     _add_compose_options(compose)
+
+    export = add("export", "write a finished run's model into a file, with a model card beside it")
+    export.add_argument("run", type=_path, metavar="RUN", help="directory of a finished run")
+    export.add_argument("file", type=_path, metavar="FILE", help="what to write: *.safetensors")
+    export.add_argument("--data-dir", type=_path, help="folder with files brought by hand")
+    loading = add("load", "make a run directory of a file that `export` wrote")
+    loading.add_argument("file", type=_path, metavar="FILE", help="what `export` wrote")
+    loading.add_argument(
+        "--out", type=_path, default=Path("runs"), help="where runs lie (%(default)s)"
+    )
 
     bench = add("bench", "measure speed and memory on this machine")
     bench.add_argument(
@@ -225,6 +236,24 @@ def _add_shared_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--data-dir", type=_path, help="folder with files brought by hand")
 
 
+def _add_compare_options(compare: argparse.ArgumentParser) -> None:
+    compare.add_argument(
+        "runs",
+        type=_path,
+        nargs="+",
+        metavar="RUN",
+        help="run directories, finished or not, or folders of a preset with all of its seeds",
+    )
+    compare.add_argument("--full", action="store_true", help="every metric that they share")
+    compare.add_argument(
+        "--out",
+        type=_path,
+        default=Path("runs/compare"),
+        metavar="FOLDER",
+        help="where to draw learning curves (%(default)s)",
+    )
+
+
 def _add_compose_options(compose: argparse.ArgumentParser) -> None:
     compose.add_argument(
         "trained",
@@ -329,49 +358,35 @@ def _axis(text: str) -> str:
     return text
 
 
-def _jobs(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 4096:
-        raise argparse.ArgumentTypeError(f"'{text}': choose a number from 1 to 4096")
-    return int(text)
+def _whole(least: int, most: int, words: str) -> Callable[[str], int]:
+    """Return a reader of whole numbers; `words` says which are meant."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"'{text}': {words}")
+        return int(text)
+
+    return read
 
 
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"'{text}': a seed is a number from 0 to 2³² − 1")
-    return int(text)
+def _real(fits: Callable[[float], bool], words: str) -> Callable[[str], float]:
+    """Return a reader of numbers that fit; `words` says which are meant."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not fits(value):
+            raise argparse.ArgumentTypeError(f"'{text}': {words}")
+        return value
+
+    return read
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 100:
-        raise argparse.ArgumentTypeError(f"'{text}': choose a number from 1 to 100")
-    return int(text)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}': choose a number above 0")
-    return value
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"'{text}': choose a share from 0 to 1")
-    return value
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 3600:
-        raise argparse.ArgumentTypeError(f"'{text}': seconds lie between 0 and 3600")
-    return value
+_jobs = _whole(1, 4096, "choose a number from 1 to 4096")
+_seed = _whole(0, 2**32 - 1, "a seed is a number from 0 to 2³² − 1")
+_count = _whole(1, 100, "choose a number from 1 to 100")
+_positive = _real(lambda value: 0 < value < math.inf, "choose a number above 0")
+_share = _real(lambda value: 0 <= value <= 1, "choose a share from 0 to 1")
+_seconds = _real(lambda value: 0 < value < 3600, "seconds lie between 0 and 3600")

@@ -7,22 +7,19 @@ import argparse
 import inspect
 import json
 import os
-import shutil
 import signal
 import sys
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from common.config import docstrings, flatten, override, to_dict
+from common.config import override
 from common.datasets import DATASETS, default_cache_dir
 from common.error import ConfigError, DataError, DivergedError, LostProcessError, UserError
 from common.process import Cluster, is_lost, this_process
 from experiments.arguments import make_parser
 from experiments.registry import (
     Experiment,
-    Preset,
     benchmarks,
     composer,
     experiments,
@@ -31,8 +28,6 @@ from experiments.registry import (
     load,
     pages,
 )
-
-INDENT = " " * 6
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,72 +81,6 @@ def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
     return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
-def _list(options: argparse.Namespace) -> None:
-    if options.json:
-        print(json.dumps([_listed(one) for one in experiments().values()], indent=1))
-        return
-    if not options.long:
-        widest = max(map(len, experiments()))
-        for one in experiments().values():
-            hours = _hours(one.presets[one.default_preset])
-            print(f"{one.name:{widest}s}  {hours:>12s}  {one.title}")
-        print("\nHours are those of the default preset. More: list --long, show NAME")
-        return
-    for one in experiments().values():
-        print(one.name)
-        print(f"    {one.title}")
-        print(f"    reproduces: {one.row}")
-        if one.published:
-            print("    published: " + "; ".join(f"{p.metric} {p.value}" for p in one.published))
-        for name, preset in one.presets.items():
-            mark = "*" if name == one.default_preset else " "
-            print(
-                f"   {mark}{name:10s} {_hours(preset)} on {preset.device}, "
-                f"data: {', '.join(preset.data)}"
-            )
-    print("\n* default preset. Hours with 'about' are estimates, never measured.")
-
-
-def _hours(preset: Preset) -> str:
-    return f"{'about ' if preset.estimated else ''}{preset.hours:g} h"
-
-
-def _listed(one: Experiment) -> dict[str, Any]:
-    return {
-        "name": one.name,
-        "title": one.title,
-        "row": one.row,
-        "default_preset": one.default_preset,
-        "parameters": one.paper_parameters,
-        "published": [
-            {"metric": p.metric, "value": p.value, "source": p.source} for p in one.published
-        ],
-        "presets": {
-            name: {
-                "hours": preset.hours,
-                "estimated": preset.estimated,
-                "device": preset.device,
-                "data": list(preset.data),
-            }
-            for name, preset in one.presets.items()
-        },
-    }
-
-
-def _show(options: argparse.Namespace) -> None:
-    experiment = find(options.name)
-    name = experiment.preset_name(options.preset or experiment.default_preset)
-    config = override(experiment.preset(name).config, options.overrides)
-    print(experiment.docstring)
-    print(f"\nPreset {name} (of {', '.join((*experiment.presets, *experiment.aliases))}):")
-    told = docstrings(type(config))
-    width = min(shutil.get_terminal_size().columns, 100)
-    for key, value in flatten(to_dict(config)).items():
-        print(f"  {key}={json.dumps(value)}")
-        if key in told:
-            print(textwrap.fill(told[key], width, initial_indent=INDENT, subsequent_indent=INDENT))
-
-
 def _run(options: argparse.Namespace) -> None:
     experiment = find(options.name)
     preset = experiment.preset_name(options.preset or experiment.default_preset)
@@ -203,18 +132,6 @@ def _show_results(
         write_atomically(folder / "table.md", as_markdown(rows))
     print(as_text(rows))
     print(f"\nThis table, records, curves and samples: {folder}")
-
-
-def _sweep(options: argparse.Namespace) -> None:
-    from experiments.sweep.command import sweep
-
-    sweep(options)
-
-
-def _status(options: argparse.Namespace) -> None:
-    from experiments.sweep.command import status
-
-    status(options)
 
 
 def _table(options: argparse.Namespace) -> None:
@@ -460,16 +377,34 @@ def _configure(platform: str, cpu_devices: int = 1, **settings: Any) -> None:
     device.configure(platform, cache, cpu_devices, **settings)
 
 
+def _in(name: str) -> Callable[[argparse.Namespace], None]:
+    """A command in a module of its own, `module:function`, imported when it is called."""
+    return lambda options: load(name)(options)
+
+
+def _on_cpu(name: str) -> Callable[[argparse.Namespace], None]:
+    """The same for a command that copies arrays, for which no accelerator is taken."""
+
+    def command(options: argparse.Namespace) -> None:
+        _configure("cpu")
+        load(name)(options)
+
+    return command
+
+
 COMMANDS = {
-    "list": _list,
-    "show": _show,
+    "list": _in("experiments.listing:list_experiments"),
+    "show": _in("experiments.listing:show"),
     "run": _run,
-    "sweep": _sweep,
-    "status": _status,
+    "sweep": _in("experiments.sweep.command:sweep"),
+    "status": _in("experiments.sweep.command:status"),
     "table": _table,
     "report": _report,
+    "compare": _in("experiments.compare.command:compare"),
     "data": _data,
     "compose": _compose,
+    "export": _on_cpu("experiments.export.command:export"),
+    "load": _on_cpu("experiments.export.command:load"),
     "bench": _bench,
     "devices": _devices,
 }

@@ -102,6 +102,11 @@ class Experiment:
         for published in self.published:
             self.metric(published.metric)
 
+    @property
+    def kind(self) -> type:
+        """The class of its configurations."""
+        return type(self.presets[self.default_preset].config)
+
     def metric(self, name: str) -> Metric:
         """Return the metric of that name; raise ValueError where there is none."""
         for metric in self.metrics:
@@ -203,7 +208,7 @@ def programs_of(kind: type, config: Any, compute: Compute) -> dict[str, Any]:
 
 def _configured_by(kind: type) -> Experiment:
     for one in experiments().values():
-        if type(one.presets[one.default_preset].config) is kind:
+        if one.kind is kind:
             return one
     raise ValueError(f"no experiment is configured by a {kind.__name__}")
 

@@ -17,6 +17,9 @@ from highway.config import DataConfig, LanguageModelConfig
 from highway.language_model import Graph, Params
 from highway.learner import LanguageModelLearner
 
+FOLDER = "parameters"
+"""Where a run that came out of a file keeps its model, in the place of checkpoints."""
+
 
 @dataclass(frozen=True)
 class TrainedModel:
@@ -84,10 +87,10 @@ def load_run(path: Path, data_dir: Path | None, compute: Compute = SCAN) -> Trai
 def load_best(
     path: Path, config: LanguageModelConfig, data_dir: Path | None, compute: Compute = SCAN
 ) -> TrainedModel:
-    """Load the best state of a finished training from its checkpoints.
+    """Load the best state of a finished training from its checkpoints, or what `save` wrote.
 
     Args:
-      path: of the training, which has a folder `checkpoints`.
+      path: of the training, which has a folder `checkpoints`, or FOLDER.
       config: its settings.
       data_dir: as for `load_run`.
       compute: as for `load_run`.
@@ -95,18 +98,30 @@ def load_best(
     Raises:
       DataError: there are no checkpoints, or the best is damaged.
     """
-    if not (folder := path / "checkpoints").is_dir():
+    alone = (path / FOLDER).is_dir()
+    if not (folder := path / (FOLDER if alone else "checkpoints")).is_dir():
         raise DataError(f"{path}: no checkpoints here: the model is gone.")
     corpus = load_corpus(config.data, data_dir)
     settings = config.train
     windows = make_windows(corpus.train, settings.batch_size, settings.steps, split="train")
     learner = LanguageModelLearner(config, len(corpus.vocabulary), windows, compute)
+    initial = abstract(learner.initial_state(0))
     checkpoints = Checkpoints(folder)
     try:
-        best = checkpoints.latest_notes()["best"]
-        state = checkpoints.restore_best(abstract(learner.initial_state(0)), best)
+        if alone:
+            restored = checkpoints.read_latest(initial.params)
+        else:
+            best = checkpoints.latest_notes()["best"]
+            restored = checkpoints.restore_best(initial, best).params
     finally:
         checkpoints.close()
     # JAX compiles anew for arrays committed to a device, as restored ones are; copies are not.
-    params = jax.tree.map(jnp.asarray, jax.device_get(state.params))
+    params = jax.tree.map(jnp.asarray, jax.device_get(restored))
     return TrainedModel(config, corpus, learner.graph, params)
+
+
+def save(path: Path, params: Params) -> None:
+    """Save the parameters of a language model alone in a run's directory."""
+    checkpoints = Checkpoints(path / FOLDER)
+    checkpoints.save(params, {})
+    checkpoints.close()

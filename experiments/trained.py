@@ -40,7 +40,7 @@ class Trained(NamedTuple):
     data: DataUsed
     """What the prior learned from."""
     notes: Mapping[str, Any]
-    """The domain's own."""
+    """The domain's own; of a loaded model, beside them what `load` reads."""
 
 
 def core_factory(config: SequenceModelConfig, compute: Compute = SCAN) -> CoreFactory:
@@ -96,8 +96,13 @@ def save(path: Path, trained: Trained) -> None:
         "num_events": trained.domain.num_events,
         "data": dataclasses.asdict(trained.data),
     }
+    save_policy(path, trained.policy, notes)
+
+
+def save_policy(path: Path, policy: Policy, notes: Mapping[str, Any]) -> None:
+    """Save the networks of a model with all notes that `load` reads, as it gave them."""
     checkpoints = Checkpoints(path / FOLDER)
-    checkpoints.save(trained.policy._asdict(), notes)
+    checkpoints.save(policy._asdict(), dict(notes))
     checkpoints.close()
 
 

@@ -329,5 +329,6 @@ FAMILY = Family(
         *TEXT8,
     ),
     report="experiments.language.table",
+    pages={"docs/model_card.md": "experiments.language.model_card:page"},
     benchmarks={"rhn": "experiments.language.bench:rhn"},
 )

@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Sequence
 
-from common.metric import MetricName
+from common.metric import Metric, MetricName
 from common.table import Summary, Table
 from experiments.results.row import Row
 
@@ -117,19 +117,23 @@ def _metric(row: Row) -> str:
     return f"{model}: {row.metric.measure}" if model else row.metric.measure
 
 
-def _number(value: float, row: Row, sign: str = "") -> str:
-    decimals = row.metric.decimals
+def number(value: float, metric: Metric, sign: str = "") -> str:
+    """Return a value of a metric; `sign` is "+" to give positive ones theirs."""
+    decimals = metric.decimals
     return f"{value:{sign}.4g}" if decimals is None else f"{value:{sign}.{decimals}f}"
+
+
+def spread(found: Summary, metric: Metric, sign: str = "") -> str:
+    """Return the mean with its interval, or the single values where there is none."""
+    if found.low is None or found.high is None:
+        return ", ".join(number(value, metric, sign) for value in found.values)
+    mean, low, high = (number(one, metric, sign) for one in (found.mean, found.low, found.high))
+    return f"{mean} [{low}, {high}]"
 
 
 def ours(row: Row) -> str:
     """Return the mean with its interval, or single values; empty where no seed finished."""
-    found: Summary | None = row.ours
-    if found is None:
-        return ""
-    if found.low is None or found.high is None:
-        return ", ".join(_number(value, row) for value in found.values)
-    return f"{_number(found.mean, row)} [{_number(found.low, row)}, {_number(found.high, row)}]"
+    return "" if row.ours is None else spread(row.ours, row.metric)
 
 
 def _seeds(row: Row) -> str:
@@ -141,7 +145,7 @@ def _difference(row: Row) -> str:
     for value, published in zip(row.differences, row.published, strict=False):
         share = f" ({100 * value / published.value:+.1f} %)" if published.value else ""
         of = f" to {published.value}" if len(row.published) > 1 else ""
-        texts.append(f"{_number(value, row, '+')}{share}{of}")
+        texts.append(f"{number(value, row.metric, '+')}{share}{of}")
     return "; ".join(texts)
 
 

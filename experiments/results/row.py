@@ -134,7 +134,7 @@ def _groups(
     groups: dict[Any, dict[int, Record]] = {}
     finished = set()
     for record in records:
-        settings = material(_kind(experiment), record.config, metric)
+        settings = material(experiment.kind, record.config, metric)
         key = (record.preset, repr(sorted(settings.items())), repr(_data(record)))
         if record.status == "done":
             finished.add(key)
@@ -208,10 +208,10 @@ def _row(group: Mapping[int, Record], experiment: Experiment, metric: str) -> Ro
         ),
         as_published=departure is not None and not departure,
         settings=departure.settings if departure else (),
-        device=" / ".join(dict.fromkeys(_device(record.device) for record in records)),
+        device=" / ".join(dict.fromkeys(device_text(record.device) for record in records)),
         hours=_mean_hours(done or records),
         estimated=False,
-        commits=tuple(dict.fromkeys(_commits(record) for record in records)),
+        commits=tuple(dict.fromkeys(commits_text(one.commits, dirty=one.dirty) for one in records)),
         commands=tuple(record.command for record in records),
     )
 
@@ -278,12 +278,8 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _kind(experiment: Experiment) -> type:
-    """The class of an experiment's configurations."""
-    return type(experiment.presets[experiment.default_preset].config)
-
-
-def _device(device: Mapping[str, Any]) -> str:
+def device_text(device: Mapping[str, Any]) -> str:
+    """Return on what a run ran, from the facts in its record."""
     kind = device.get("kind") or device.get("platform", "")
     if device.get("platform") == "cpu":
         text = f"{kind}, {device['cores']} cores" if "cores" in device else str(kind)
@@ -297,7 +293,6 @@ def _mean_hours(records: Sequence[Record]) -> float:
     return sum(sum(record.seconds.values()) for record in records) / len(records) / 3600
 
 
-def _commits(record: Record) -> str:
-    """The commits of all sessions of a run."""
-    shortened = ", ".join(commit[:COMMIT_DIGITS] for commit in record.commits)
-    return shortened + ("+dirty" if record.dirty else "")
+def commits_text(commits: Iterable[str], *, dirty: bool) -> str:
+    """Return the commits of all sessions of a run, shortened."""
+    return ", ".join(commit[:COMMIT_DIGITS] for commit in commits) + ("+dirty" if dirty else "")

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -129,7 +129,7 @@ def read_state(path: Path) -> State:
             return State(path, "damaged", trouble=str(error).splitlines()[0])
         kind: Kind = "finished" if record.status == "done" else "diverged"
         return State(path, kind, metrics=record.metrics, score=_score(path, record.metrics))
-    trainings = list(_trainings(path))
+    trainings = list(_trainings(path, TAIL_BYTES))
     begun = bool(trainings) or (path / "config.json").exists()
     kind = "running" if in_use(path) else "stopped" if begun else "waiting"
     if not trainings:
@@ -148,6 +148,14 @@ def read_state(path: Path) -> State:
     )
 
 
+def read_curve(path: Path) -> list[dict[str, Any]]:
+    """Return all rows of metrics of a run, those of its parts one part after the other.
+
+    Metrics have the names that a record gives them.
+    """
+    return [row for training in _trainings(path, None) for row in training.named()]
+
+
 @dataclass(frozen=True)
 class _Training:
     """The rows and the schedule of one training of a run."""
@@ -162,14 +170,19 @@ class _Training:
     def step(self) -> int:
         return self.rows[-1].get("step", 0) if self.rows else 0
 
+    def named(self) -> list[dict[str, Any]]:
+        """The rows, with metrics under the names that a record gives them."""
+        prefix = f"{self.part}/" if self.part else ""
+        return [
+            {f"{prefix}{name}" if "/" in name else name: value for name, value in row.items()}
+            for row in self.rows
+        ]
+
     def latest(self) -> dict[str, float]:
-        """The last value of each metric, under the name that a record gives it."""
+        """The last value of each metric."""
         found: dict[str, float] = {}
-        for row in self.rows:
-            numbers = {k: v for k, v in row.items() if "/" in k and isinstance(v, int | float)}
-            found |= {
-                f"{self.part}/{name}" if self.part else name: v for name, v in numbers.items()
-            }
+        for row in self.named():
+            found |= {k: v for k, v in row.items() if "/" in k and isinstance(v, int | float)}
         return found
 
     def speed(self) -> Speed | None:
@@ -189,20 +202,26 @@ class _Training:
         return Speed(updates, items, self.schedule.get("item", "updates"))
 
 
-def _trainings(path: Path) -> Iterator[_Training]:
-    """The trainings of a run: its own or, if it has none, that in which its seed trained."""
+def training_files(path: Path) -> tuple[Path, list[Path]]:
+    """Return where a run trains, and the files of metrics of its trainings there.
+
+    That is its own directory or, if nothing was trained there, one in which its seed trained with
+    others.
+    """
     seed = _SEED.fullmatch(path.absolute().name)
-    folders: Iterable[Path] = [path]
-    if seed:
-        folders = [path, *together.joint_trainings(path.parent, int(seed[1]))]
-    for folder in folders:
-        found = [
-            _training(file, folder, f"seed{seed[1]}/" if seed else "")
-            for file in metrics_files(folder)
-        ]
-        if found:
-            yield from found
-            return
+    joint = together.joint_trainings(path.parent, int(seed[1])) if seed else []
+    for folder in (path, *joint):
+        if files := metrics_files(folder):
+            return folder, files
+    return path, []
+
+
+def _trainings(path: Path, most: int | None) -> Iterator[_Training]:
+    """The trainings of a run, by the last `most` bytes of their metrics, or by all."""
+    seed = _SEED.fullmatch(path.absolute().name)
+    folder, files = training_files(path)
+    for file in files:
+        yield _training(file, folder, f"seed{seed[1]}/" if seed else "", most)
 
 
 def metrics_files(folder: Path) -> list[Path]:
@@ -214,9 +233,10 @@ def metrics_files(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _training(file: Path, folder: Path, prefix: str) -> _Training:
+def _training(file: Path, folder: Path, prefix: str, most: int | None) -> _Training:
     rows = [
-        {name.removeprefix(prefix): value for name, value in row.items()} for row in _tail(file)
+        {name.removeprefix(prefix): value for name, value in row.items()}
+        for row in _rows(file, most)
     ]
     try:
         schedule = json.loads((file.parent / SCHEDULE).read_text(encoding="utf-8"))
@@ -235,11 +255,12 @@ def _training(file: Path, folder: Path, prefix: str) -> _Training:
     )
 
 
-def _tail(file: Path) -> list[dict[str, Any]]:
-    """The last whole rows of a file of metrics."""
+def _rows(file: Path, most: int | None) -> list[dict[str, Any]]:
+    """The whole rows among the last `most` bytes of a file of metrics, or all."""
     try:
         with file.open("rb") as stream:
-            stream.seek(max(0, stream.seek(0, os.SEEK_END) - TAIL_BYTES))
+            if most is not None:
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - most))
             lines = stream.read().split(b"\n")
     except OSError:  # it made room for a fresh run
         return []

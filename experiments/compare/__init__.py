@@ -1,0 +1,1 @@
+"""Runs side by side: in what they were made differently, and in what that shows."""
