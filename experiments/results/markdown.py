@@ -3,6 +3,7 @@
 import html
 import importlib
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -47,6 +48,8 @@ published value.
 
 MOST_FINDINGS = 3
 """Findings that the page opens with."""
+_OUTWARD = re.compile(r"\[([^\]]*)\]\(\.\./[^)]*\)")
+"""A link to a file outside of the page's folder."""
 
 
 def write_report(
@@ -54,14 +57,17 @@ def write_report(
     experiments: Mapping[str, Experiment],
     out: Path,
     families: Iterable[Family] = (),
+    command: str = COMMAND,
 ) -> None:
     """Write RESULTS.md: the same bytes for the same records and pictures beside it.
 
     Args:
-      records: the committed records.
+      records: the committed records, or anybody's.
       experiments: all experiments by name.
       out: the file; pictures and samples are linked from its folder where they are there.
       families: those that add parts of their own and draw figures into the folder.
+      command: that writes it. Where it isn't the one for committed records, links that lead out of
+        their folder become plain text.
 
     Raises:
       DataError: where `result_rows` does.
@@ -71,7 +77,8 @@ def write_report(
     for module in _report_modules(families):
         if hasattr(module, "draw_figures"):
             module.draw_figures(records, out.parent)
-    write_atomically(out, report_text(records, experiments, out.parent, families))
+    text = report_text(records, experiments, out.parent, families, command)
+    write_atomically(out, text if command == COMMAND else _OUTWARD.sub(r"\1", text))
 
 
 def report_text(
@@ -79,6 +86,7 @@ def report_text(
     experiments: Mapping[str, Experiment],
     folder: Path,
     families: Iterable[Family] = (),
+    command: str = COMMAND,
 ) -> str:
     """Return the text of RESULTS.md in `folder`; see `write_report`."""
     records, families = list(records), list(families)
@@ -86,7 +94,7 @@ def report_text(
     modules = _report_modules(families)
     tables = [table for module in modules for table in _of(module, "tables")]
     answers = Answers(rows, experiments)
-    parts = [HEADER.format(command=COMMAND)]
+    parts = [HEADER.format(command=command)]
     if tables:
         parts += ["## At a glance\n", summary(tables, answers).markdown(), f"{LEGEND}\n"]
         parts += _opening(modules, records, folder)
