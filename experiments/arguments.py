@@ -143,7 +143,7 @@ def _add_results(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
         "--out",
         type=_path,
         metavar="FOLDER",
-        help="write RESULTS.md here instead, with what its runs left to be shown",
+        help="write RESULTS.md and report.html here instead, with what the runs left to be shown",
     )
 
     data = add("data", "prepare and verify datasets, or say what is missing and how to get it")

@@ -7,8 +7,9 @@ from pathlib import Path
 from common.error import ConfigError
 from common.record import write_atomically
 from experiments import registry
-from experiments.results.collect import copy_runs, finished_runs, require_own_folder
+from experiments.results.collect import PAGE, copy_runs, finished_runs, require_own_folder
 from experiments.results.commit import add_run, load_records
+from experiments.results.html.page import write_page
 from experiments.results.markdown import COMMAND, write_report
 
 RESULTS_PAGE = "RESULTS.md"
@@ -59,3 +60,5 @@ def _elsewhere(runs: Path | None, out: Path, results: Path) -> None:
     path, families = out / RESULTS_PAGE, registry.families()
     write_report(load_records([out]), registry.experiments(), path, families, command)
     print(path)
+    write_page(found, registry.experiments(), out / PAGE, families)
+    print(out / PAGE)
