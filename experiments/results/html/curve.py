@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from common.metric import MetricName
-from common.plot import COLOURS, DASHES, FAINT, INK, plain
+from common.plot import COLOURS, DASHES, FAINT, INK
 from common.record import Record
 
 MOST_CHARTS = 4
@@ -154,25 +154,38 @@ def draw(chart: Chart, name: str) -> tuple[Markup, str]:
 
 
 def _draw_curves(axes: Any, curves: Sequence[Curve]) -> None:
-    values = [value for curve in curves for p in curve.points for value in (p.low, p.high)]
-    if min(values) > 0 and max(values) / min(values) >= LOGARITHMIC:
-        axes.set_yscale("log")
-    for colour, curve in zip(COLOURS, curves, strict=False):
+    for number, curve in enumerate(curves):
+        colour, dash = COLOURS[number], DASHES[number % len(DASHES)]
         steps = [point.step for point in curve.points]
         if curve.seeds > 1:
             low, high = [p.low for p in curve.points], [p.high for p in curve.points]
             axes.fill_between(steps, low, high, color=colour, alpha=0.22, linewidth=0)
-        means, dash = [p.mean for p in curve.points], DASHES[curves.index(curve) % len(DASHES)]
-        dots = "o" if len(steps) <= 2 else None
+        means, dots = [p.mean for p in curve.points], "o" if len(steps) <= 2 else None
         axes.plot(steps, means, color=colour, linestyle=dash, linewidth=1.8, marker=dots)
-    axes.set_xlabel(plain("step"), fontsize=10, color=INK)
-    axes.tick_params(labelsize=9.5, colors=INK)
+    _scale(axes, [value for curve in curves for p in curve.points for value in (p.low, p.high)])
+    axes.set_xlabel("step", fontsize=10, color=INK)
+    axes.tick_params(which="both", labelsize=9.5, colors=INK)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(INK)
     axes.grid(axis="y", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.margins(x=0.02)
+    axes.patch.set_visible(False)
+    axes.figure.patch.set_visible(False)
+
+
+def _scale(axes: Any, values: Sequence[float]) -> None:
+    """Choose the axes' scales and ticks."""
+    from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    if min(values) > 0 and max(values) / min(values) >= LOGARITHMIC:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def _in_page(picture: str, name: str, alt: str) -> Markup:

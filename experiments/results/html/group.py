@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from experiments.results.collect import Run
 from experiments.results.commit import shown_files
 from experiments.results.html.curve import Chart, charts
 from experiments.results.html.media import beginning, is_picture
-from experiments.results.html.midi import Roll
 from experiments.results.html.prose import shaped
 from experiments.results.row import Row, changed_settings, data_mark, result_rows
 
@@ -26,7 +25,7 @@ OF_ITS_OWN = ("experiment", "preset", "seed", "status", "config", "metrics", "cu
 """Parts of a record that aren't in what the page calls the manifest."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Group:
     """Runs of one experiment at the same settings on the same data."""
 
@@ -37,12 +36,6 @@ class Group:
     """By seed."""
     rows: list[Row]
     charts: list[Chart]
-    drawn: list[tuple[Chart, Markup, str]] = field(default_factory=list)
-    """Charts with picture and readings."""
-    pictures: list[Markup] = field(default_factory=list)
-    rolls: list[Roll] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-    """Names of the files that the page has no room for."""
 
     @property
     def first(self) -> Run:

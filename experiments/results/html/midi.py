@@ -13,8 +13,6 @@ RATE = 8_000
 """Samples a second, of one byte each: enough for sine tones below 4 kHz."""
 LONGEST = 16.0
 """Seconds of sound and roll."""
-MOST_SOUNDS = 24
-"""In a page."""
 SECOND, SEMITONE, EDGE = 60.0, 7.0, 30.0
 """Sizes in the drawing: of a second, of a semitone, of the margin for names of notes."""
 
