@@ -44,9 +44,11 @@ def show(groups: Sequence[Group], allowance: Allowance) -> dict[str, Shown]:
     heard = itertools.count()
 
     def add_roll(group: Group, path: Path, rank: int) -> None:
-        with_sound = rank < MOST_ROLLS and next(heard) < MOST_SOUNDS
-        roll = read_roll(path, path.stem, allowance, with_sound=with_sound)
-        if roll and rank < MOST_ROLLS:
+        roll = None
+        if rank < MOST_ROLLS:
+            with_sound = next(heard) < MOST_SOUNDS
+            roll = read_roll(path, path.stem, allowance, with_sound=with_sound)
+        if roll:
             found[group.name].rolls.append(roll)
         else:
             found[group.name].left_out.append(path.name)

@@ -52,7 +52,7 @@ def test_the_page_of_anybodys_runs(runs, out, capsys):
 
 def test_of_one_run(runs, out):
     assert report("--runs", runs / "words/paper/seed2", "--out", out) == 0
-    assert "| 68.00 |" in (out / "RESULTS.md").read_text()
+    assert " 68.00 |" in (out / "RESULTS.md").read_text()
     assert [path.name for path in (out / "words/paper").iterdir()] == ["seed2"]
 
 
@@ -63,8 +63,8 @@ def test_of_a_grid_and_of_folders_in_folders(tmp_path, out):
         place(root / where, record(words(), overrides=overrides, metrics={TEST: values}))
     assert report("--runs", root, "--out", out) == 0
     text = (out / "RESULTS.md").read_text()
-    assert "| 61.00 |" in text
-    assert "| 62.00 |" in text
+    assert " 61.00 |" in text
+    assert " 62.00 |" in text
     assert (out / "model.depth=3/words/paper/seed0/record.json").exists()
     assert (out / "from=old%2Fagain/words/paper/seed0/record.json").exists()
 
