@@ -1,6 +1,7 @@
 """Markdown of the results page as HTML: pictures inline, tables that become cards where narrow."""
 
 import html
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -121,7 +122,7 @@ def _shape_tables(tokens: Sequence[Token]) -> None:
     """Give every cell the title of its column, and all parts of a table their roles."""
     titles: list[str] = []
     column, table = 0, None
-    for token, after in zip(tokens, [*tokens[1:], None], strict=True):
+    for token, after in itertools.zip_longest(tokens, tokens[1:]):
         if token.nesting != 1 or token.tag not in ROLES:
             continue
         token.attrSet("role", ROLES[token.tag])
