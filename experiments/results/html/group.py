@@ -11,7 +11,7 @@ from markupsafe import Markup
 from common.config import flatten
 from common.record import Record
 from experiments.registry import Experiment
-from experiments.results.cells import command, device_and_hours, result_cells
+from experiments.results.cells import device_and_hours, result_cells
 from experiments.results.collect import Run
 from experiments.results.commit import shown_files
 from experiments.results.html.curve import Chart, charts
@@ -19,8 +19,8 @@ from experiments.results.html.media import beginning, is_picture
 from experiments.results.html.prose import shaped
 from experiments.results.row import Row, changed_settings, data_mark, result_rows
 
-SHOWN = ("metric", "dataset and split", "protocol", "published", "ours, mean [95 % CI]", "verdict")
-"""Columns of a group's table."""
+COLUMNS = ("metric", "split", "protocol", "published", "ours, mean [95 % CI]", "verdict")
+"""Of a group's table; those without any cell are left out."""
 OF_ITS_OWN = ("experiment", "preset", "seed", "status", "config", "metrics", "curve", "schema")
 """Parts of a record that aren't in what the page calls the manifest."""
 
@@ -50,8 +50,17 @@ class Group:
     @property
     def table(self) -> Markup:
         """Its rows beside the paper's."""
-        cells = [[result_cells(row)[title] for title in SHOWN] for row in self.rows]
-        return shaped([title.partition(",")[0] for title in SHOWN], cells)
+        lines = [
+            result_cells(row) | {"split": row.split, "verdict": _brief(row)[0]} for row in self.rows
+        ]
+        columns = [title for title in COLUMNS if any(line[title] for line in lines)]
+        cells = [[line[title] for title in columns] for line in lines]
+        return shaped([title.partition(",")[0] for title in columns], cells)
+
+    @property
+    def verdicts(self) -> list[str]:
+        """What lies behind the verdicts of the table."""
+        return list(dict.fromkeys(detail for row in self.rows if (detail := _brief(row)[1])))
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -80,9 +89,9 @@ class Group:
         return self.rows[0].commands[0] if self.rows else self.first.record.command
 
     @property
-    def other_seeds(self) -> str:
-        """Which seeds the command doesn't run."""
-        return command(self.rows[0]).removeprefix(self.command).strip() if self.rows else ""
+    def other_seeds(self) -> list[int]:
+        """The seeds that the command doesn't run."""
+        return [run.record.seed for run in self.runs if run.record.command != self.command]
 
     @property
     def settings(self) -> list[str]:
@@ -163,6 +172,13 @@ def _titles(keys: Sequence[tuple[str, tuple[str, ...], str]]) -> Mapping[Any, st
     plain = {key: ", ".join((key[0], *key[1])) for key in keys}
     several = {text for text in plain.values() if list(plain.values()).count(text) > 1}
     return {k: f"{text} [data {k[2]}]" if text in several else text for k, text in plain.items()}
+
+
+def _brief(row: Row) -> tuple[str, str]:
+    """A row's verdict without what it rests on, and with that."""
+    head, *tails = row.verdict.text.split("; ")
+    kind, _, detail = head.partition(": ")
+    return "; ".join((kind, *tails)), head if detail else ""
 
 
 def _number(value: float | None) -> str:

@@ -13,7 +13,7 @@ RATE = 8_000
 """Samples a second, of one byte each: enough for sine tones below 4 kHz."""
 LONGEST = 16.0
 """Seconds of sound and roll."""
-SECOND, SEMITONE, EDGE = 60.0, 7.0, 30.0
+SECOND, SEMITONE, EDGE = 110.0, 7.0, 30.0
 """Sizes in the drawing: of a second, of a semitone, of the margin for names of notes."""
 
 
