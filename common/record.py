@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Iterator
@@ -96,7 +97,7 @@ def read_record(path: Path) -> Record:
       DataError: the file isn't a record or can't be read.
     """
     try:
-        return TypeAdapter(Record).validate_json(path.read_bytes())
+        return _adapter().validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -106,6 +107,11 @@ def read_record(path: Path) -> Record:
         ) from None
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror}.") from None
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)
 
 
 def find_records(directory: Path) -> list[Record]:

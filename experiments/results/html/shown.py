@@ -88,4 +88,5 @@ def _in_turns(
     for rank, together in enumerate(itertools.zip_longest(*each)):
         for one in together:
             if one is not None:
-                add(*one, rank)
+                group, path = one
+                add(group, path, rank)
