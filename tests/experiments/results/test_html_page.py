@@ -160,6 +160,16 @@ def test_what_has_no_room_is_named(runs, patched, tmp_path):
     assert "Not in this page, to keep it small: large2.png, large3.png." in text
 
 
+def test_charts_and_sounds_take_room_too(runs, patched, tmp_path, monkeypatch):
+    monkeypatch.setattr(page_module, "MEDIA_BYTES", 3_000)
+    found, _ = finished_runs(runs)
+    page = Page(page_text(found, {"words": words()}, tmp_path))
+    assert not [one for one in page.all("figure") if "data-readings" in one]
+    assert page.all("audio", "img") == []
+    told = [one for one in page.texts("p") if one.startswith("Not in this page")]
+    assert told[0] == "Not in this page, to keep it small: perplexity over training, curve.png."
+
+
 def test_a_page_that_would_be_too_large_is_refused(runs, patched, tmp_path, monkeypatch):
     monkeypatch.setattr(page_module, "MOST_BYTES", 10_000)
     found, _ = finished_runs(runs)
