@@ -13,7 +13,7 @@ import functools
 import inspect
 import json
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -87,6 +87,10 @@ def to_dict(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
+# Making a checker takes far longer than a check, and a report checks often.
+_adapter: Callable[[Any], TypeAdapter[Any]] = functools.cache(TypeAdapter)
+
+
 def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
     """Build a `kind` from nested dictionaries.
 
@@ -95,7 +99,7 @@ def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
     """
     _refuse_unknown_keys(kind, values, prefix="")
     try:
-        return TypeAdapter(kind).validate_python(dict(values))
+        return _adapter(kind).validate_python(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pretty_midi
@@ -100,14 +100,56 @@ def write_wav(
       ConfigError: the tempo is not in 4..1000.
       ValueError: an event is outside 0..37.
     """
-    notes = _transposed(events, transpose)
-    score = _score(notes, beats_per_minute)
-    sound = np.zeros(round(len(events) * 15 / beats_per_minute * SAMPLE_RATE))
-    if notes:
-        tones = score.synthesize(fs=SAMPLE_RATE)[: len(sound)]
-        sound[: len(tones)] = tones
+    score = _score(_transposed(events, transpose), beats_per_minute)
+    sound = _sine_tones(score, len(events) * 15 / beats_per_minute, SAMPLE_RATE)
     loudest = np.iinfo(np.int16).max
     scipy.io.wavfile.write(path, SAMPLE_RATE, np.round(sound * loudest).astype(np.int16))
+
+
+class HeardNote(NamedTuple):
+    """A note of a MIDI file as it is heard; times in seconds."""
+
+    start: float
+    end: float
+    pitch: int
+
+
+def hear(content: bytes, *, rate: int, longest: float) -> tuple[list[HeardNote], bytes]:
+    """Play a MIDI file into a small WAV file: sine tones, 8 bits, one channel.
+
+    Args:
+      content: the MIDI file's bytes.
+      rate: samples a second.
+      longest: seconds after which it is cut off.
+
+    Returns:
+      All notes but drums in order, those after the cut included; and the WAV file's bytes.
+
+    Raises:
+      MidiFileError: the content can't be read whole.
+    """
+    read_midi_file(content)
+    score = pretty_midi.PrettyMIDI(io.BytesIO(content))
+    notes = sorted(
+        HeardNote(float(note.start), float(note.end), note.pitch)
+        for player in score.instruments
+        if not player.is_drum
+        for note in player.notes
+    )
+    seconds = min(max((note.end for note in notes), default=0.0), longest)
+    sound = _sine_tones(score, seconds, rate)
+    wav = io.BytesIO()
+    scipy.io.wavfile.write(wav, rate, np.round(127.5 + 127 * sound).astype(np.uint8))
+    return notes, wav.getvalue()
+
+
+def _sine_tones(score: Any, seconds: float, rate: int) -> np.ndarray:
+    """The sound of a score in −1..1, cut or filled with silence to a length."""
+    sound = np.zeros(round(seconds * rate))
+    if any(player.notes for player in score.instruments if not player.is_drum):
+        tones = score.synthesize(fs=rate)[: len(sound)]
+        sound[: len(tones)] = tones
+    return sound
 
 
 def read_melody(path: Path) -> Events:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Iterator
@@ -113,11 +114,16 @@ def parse_record(text: str | bytes) -> Record:
       ValueError: it is none; says what is wrong, and where.
     """
     try:
-        return TypeAdapter(Record).validate_json(text)
+        return _adapter().validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ValueError(f"{where}: {first['msg']}") from None
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)
 
 
 def find_records(directory: Path) -> list[Record]:

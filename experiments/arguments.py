@@ -132,7 +132,7 @@ def _add_results(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
         "--results", type=_path, default=RESULTS, help="committed records (%(default)s)"
     )
 
-    report = add("report", "write RESULTS.md from the committed records")
+    report = add("report", "write the results as pages, from the committed records or any runs")
     report.add_argument(
         "--results", type=_path, default=RESULTS, help="the records' folder (%(default)s)"
     )
@@ -143,6 +143,18 @@ def _add_results(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
         default=[],
         metavar="RUN",
         help="finished run directories to copy record and pictures from, first",
+    )
+    report.add_argument(
+        "--runs",
+        type=_path,
+        metavar="FOLDER",
+        help="report on the finished runs at or below this folder, with --out",
+    )
+    report.add_argument(
+        "--out",
+        type=_path,
+        metavar="FOLDER",
+        help="write RESULTS.md and report.html here instead, with what the runs left to be shown",
     )
 
     data = add("data", "prepare and verify datasets, or say what is missing and how to get it")

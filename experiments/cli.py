@@ -23,10 +23,8 @@ from experiments.registry import (
     benchmarks,
     composer,
     experiments,
-    families,
     find,
     load,
-    pages,
 )
 
 
@@ -148,21 +146,9 @@ def _table(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from common.record import write_atomically
-    from experiments.results.commit import add_run, load_records
-    from experiments.results.markdown import write_report
+    from experiments.results.command import report
 
-    for run in options.add:
-        add_run(run, options.results)
-    path = options.results / "RESULTS.md"
-    records = load_records([options.results])
-    write_report(records, experiments(), path, families())
-    print(path)
-    for name, page in pages().items():
-        file = options.results.parent / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, load(page)(records))
-        print(file)
+    report(options)
 
 
 def _data(options: argparse.Namespace) -> None:

@@ -30,19 +30,24 @@ def add_run(run_dir: Path, results_dir: Path) -> Path:
     within = results_dir / root.name if is_point(root) else results_dir
     target = within / record.experiment / record.preset / f"seed{record.seed}"
     _require_same_settings(record, target)
-    files = [run_dir / FILE_NAME]
-    files += [path for glob in artefacts() for path in sorted(run_dir.glob(glob)) if path.is_file()]
-    for path in files[1:]:
+    files = shown_files(run_dir)
+    for path in files:
         if path.stat().st_size > LARGEST_BYTES:
             raise DataError(
                 f"{path}: {path.stat().st_size:,} bytes; committed files have at most "
                 f"{LARGEST_BYTES:,}. Make it smaller or move it out of the run."
             )
-    _replace_folder(target, files)
+    replace_folder(target, [run_dir / FILE_NAME, *files])
     return target
 
 
-def _replace_folder(target: Path, files: Sequence[Path]) -> None:
+def shown_files(run_dir: Path) -> list[Path]:
+    """Return what a run leaves beside its record to be shown: pictures, samples, artefacts."""
+    found = (path for glob in artefacts() for path in sorted(run_dir.glob(glob)))
+    return [path for path in dict.fromkeys(found) if path.is_file()]
+
+
+def replace_folder(target: Path, files: Sequence[Path]) -> None:
     """Make `target` a folder of copies of the files, in the place of one that may be there."""
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh, old = (

@@ -3,10 +3,11 @@
 import html
 import importlib
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from common.metric import Metric
@@ -47,6 +48,8 @@ published value.
 
 MOST_FINDINGS = 3
 """Findings that the page opens with."""
+_OUTWARD = re.compile(r"\[([^\]]*)\]\(\.\./[^)]*\)")
+"""A link to a file outside of the page's folder."""
 
 
 def write_report(
@@ -54,14 +57,17 @@ def write_report(
     experiments: Mapping[str, Experiment],
     out: Path,
     families: Iterable[Family] = (),
+    command: str = COMMAND,
 ) -> None:
     """Write RESULTS.md: the same bytes for the same records and pictures beside it.
 
     Args:
-      records: the committed records.
+      records: the committed records, or anybody's.
       experiments: all experiments by name.
       out: the file; pictures and samples are linked from its folder where they are there.
       families: those that add parts of their own and draw figures into the folder.
+      command: that writes it. Where it isn't the one for committed records, links that lead out of
+        their folder become plain text.
 
     Raises:
       DataError: where `result_rows` does.
@@ -71,7 +77,45 @@ def write_report(
     for module in _report_modules(families):
         if hasattr(module, "draw_figures"):
             module.draw_figures(records, out.parent)
-    write_atomically(out, report_text(records, experiments, out.parent, families))
+    text = report_text(records, experiments, out.parent, families, command)
+    write_atomically(out, text if command == COMMAND else _OUTWARD.sub(r"\1", text))
+
+
+class Parts(NamedTuple):
+    """What a report says before it comes to single runs, in Markdown."""
+
+    rows: list[Row]
+    """Of all records, and of what was not run."""
+    glance: list[str]
+    """A summary of the papers' tables, findings and a picture; empty without any table."""
+    papers: list[str]
+    """The papers' tables."""
+    own: list[str]
+    """What families add."""
+
+
+def report_parts(
+    records: Iterable[Record],
+    experiments: Mapping[str, Experiment],
+    folder: Path,
+    families: Iterable[Family] = (),
+) -> Parts:
+    """Return what a report in `folder` says before it comes to single runs; see `write_report`."""
+    records, modules = list(records), _report_modules(families)
+    rows = result_rows(records, experiments)
+    tables = [table for module in modules for table in _of(module, "tables")]
+    answers = Answers(rows, experiments)
+    glance: list[str] = []
+    if tables:
+        glance = ["## At a glance\n", summary(tables, answers).markdown(), f"{LEGEND}\n"]
+        glance += _opening(modules, records, folder)
+    own = [part for module in modules for part in _of(module, "section", records, folder)]
+    return Parts(
+        rows,
+        glance,
+        [part for table in tables for part in _paper_part(table, answers)],
+        ["## What else was found\n", *own] if own else [],
+    )
 
 
 def report_text(
@@ -79,23 +123,16 @@ def report_text(
     experiments: Mapping[str, Experiment],
     folder: Path,
     families: Iterable[Family] = (),
+    command: str = COMMAND,
 ) -> str:
     """Return the text of RESULTS.md in `folder`; see `write_report`."""
-    records, families = list(records), list(families)
-    rows = result_rows(records, experiments)
-    modules = _report_modules(families)
-    tables = [table for module in modules for table in _of(module, "tables")]
-    answers = Answers(rows, experiments)
-    parts = [HEADER.format(command=COMMAND)]
-    if tables:
-        parts += ["## At a glance\n", summary(tables, answers).markdown(), f"{LEGEND}\n"]
-        parts += _opening(modules, records, folder)
-    parts += [part for table in tables for part in _paper_part(table, answers)]
-    own = [part for module in modules for part in _of(module, "section", records, folder)]
-    parts += ["## What else was found\n", *own] if own else []
-    parts += ["## Every run\n", *_every_run(rows, experiments, folder)]
-    parts += [_folded("How to read the tables of every run", [_how_to_read(experiments.values())])]
-    return "\n".join(parts)
+    parts = report_parts(records, experiments, folder, families)
+    texts = [HEADER.format(command=command), *parts.glance, *parts.papers, *parts.own]
+    texts += ["## Every run\n", *_every_run(parts.rows, experiments, folder)]
+    texts.append(
+        _folded("How to read the tables of every run", [how_to_read(experiments.values())])
+    )
+    return "\n".join(texts)
 
 
 def _of(module: ModuleType, name: str, *arguments: Any) -> list[Any]:
@@ -135,7 +172,7 @@ def _every_run(
         sections.setdefault(title, []).append(row)
     parts = [_folded(title, _run_part(run, folder)) for title, run in sections.items()]
     if missing:
-        parts.append(_folded("Not run: commands and hours", [_not_run_table(missing).markdown()]))
+        parts.append(_folded("Not run: commands and hours", [not_run_table(missing).markdown()]))
     return parts
 
 
@@ -149,8 +186,8 @@ def _report_modules(families: Iterable[Family]) -> list[ModuleType]:
     return [importlib.import_module(one.report) for one in families if one.report]
 
 
-def _how_to_read(experiments: Iterable[Experiment]) -> str:
-    """How to read the rows, from what the metrics of the experiments say of themselves."""
+def how_to_read(experiments: Iterable[Experiment]) -> str:
+    """Say how to read the rows, from what the metrics of the experiments say of themselves."""
     metrics = [metric for experiment in experiments for metric in experiment.metrics]
     protocols = dict.fromkeys(metric.protocol for metric in metrics)
     told = [f"*{protocol.name}*: {protocol.text}." for protocol in protocols]
@@ -181,8 +218,8 @@ def _run_part(rows: Sequence[Row], folder: Path) -> list[str]:
     return [*parts, f"Pictures and samples:\n\n{links}"] if links else parts
 
 
-def _not_run_table(rows: Sequence[Row]) -> Table:
-    """What would run the rows, and how long that takes: a line an experiment."""
+def not_run_table(rows: Sequence[Row]) -> Table:
+    """Say what would run the rows, and how long that takes: a line an experiment."""
     lines = dict.fromkeys(
         (f"`{command(row)}`", device_and_hours(row), row.experiment) for row in rows
     )

@@ -160,6 +160,11 @@ def _data(record: Record) -> list[tuple[Any, ...]]:
     ]
 
 
+def data_mark(record: Record) -> str:
+    """Return a mark of the data of a run: their names, versions and checksums."""
+    return hashlib.sha256(repr(_data(record)).encode()).hexdigest()[:DATA_DIGITS]
+
+
 def _mark_data(rows: Sequence[Row]) -> list[Row]:
     """Rows with the data's own mark behind its name where rows differ in nothing else."""
     alike: dict[Any, set[str]] = {}
@@ -185,10 +190,10 @@ def _row(group: Mapping[int, Record], experiment: Experiment, metric: str) -> Ro
     return Row(
         experiment=experiment.name,
         preset=first.preset,
-        changes=_changes(first, experiment, metric),
+        changes=changed_settings(first, experiment, metric),
         metric=experiment.metric(metric),
         dataset=" + ".join(used.name for used in first.data),
-        data=hashlib.sha256(repr(_data(first)).encode()).hexdigest()[:DATA_DIGITS],
+        data=data_mark(first),
         apart=False,
         split=experiment.metric(metric).split or name.split,
         protocol=experiment.metric(metric).protocol.describe(first.config, name.model),
@@ -258,10 +263,11 @@ def _differences(
     return tuple(ours.mean - value.value for value in published)
 
 
-def _changes(record: Record, experiment: Experiment, metric: str) -> tuple[str, ...]:
-    """Settings that aren't those of the record's preset as it is now.
+def changed_settings(record: Record, experiment: Experiment, metric: str) -> tuple[str, ...]:
+    """Return the settings, as `key=value`, that aren't those of the record's preset as it is now.
 
-    Read off the configuration rather than the record's overrides, since presets change too.
+    Those count on which the metric depends. They are read off the configuration rather than the
+    record's overrides, since presets change too.
     """
     if record.preset not in experiment.presets:
         return tuple(record.overrides)

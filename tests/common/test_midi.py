@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from common.error import ConfigError, DataError
 from common.melody import NO_EVENT, NOTE_OFF, NoMelody
-from common.midi import find_melody, read_melody, read_primer, write_melody, write_wav
+from common.midi import find_melody, hear, read_melody, read_primer, write_melody, write_wav
+from common.midi_file import MidiFileError
 
 EVENTS = st.lists(st.one_of(st.sampled_from([NOTE_OFF, NO_EVENT]), st.integers(0, 37)), max_size=60)
 C_MAJOR = [(0, 1, 60), (1, 2, 62), (2, 4, 64)]  # beginning and end in quarters, pitch
@@ -180,3 +181,32 @@ def test_sound(tmp_path):
     with wave.open(str(path)) as file:
         sound = np.frombuffer(file.readframes(22050), np.int16)
     assert abs(np.abs(np.fft.rfft(sound)).argmax() - 440) <= 1  # event 23 is A4
+
+
+def test_any_file_is_heard():
+    drums = ("drums", [(0, 9, 35)], True)
+    content = midi(("low", [(0, 2, 57)]), ("high", [(1, 4, 69)]), drums, tempo=60.0)
+    notes, sound = hear(content, rate=8000, longest=3.0)
+    assert [(round(n.start, 2), round(n.end, 2), n.pitch) for n in notes] == [
+        (0, 2, 57),
+        (1, 4, 69),
+    ]
+    with wave.open(io.BytesIO(sound)) as file:
+        assert (file.getframerate(), file.getsampwidth(), file.getnchannels()) == (8000, 1, 1)
+        assert file.getnframes() == 3 * 8000  # cut
+        heard = np.frombuffer(file.readframes(24000), np.uint8).astype(float) - 127.5
+    assert heard[:100].any()
+    strongest = np.abs(np.fft.rfft(heard[16000:])).argmax()
+    assert abs(strongest - 440) <= 1  # of the last second
+
+
+def test_what_has_no_notes_but_drums_is_silent():
+    notes, sound = hear(midi(("drums", [(0, 1, 35)], True)), rate=8000, longest=3.0)
+    assert notes == []
+    with wave.open(io.BytesIO(sound)) as file:
+        assert file.getnframes() == 0
+
+
+def test_a_damaged_file_is_not_heard():
+    with pytest.raises(MidiFileError):
+        hear(b"MThd", rate=8000, longest=3.0)

@@ -61,6 +61,14 @@ def test_a_family_is_listed_run_resumed_shown_and_reported(toy, capsys, tmp_path
     assert "<summary>Toys: made here</summary>" in text
     assert "*toy protocol*: a line against a line." in text
 
+    assert main(["report", "--runs", str(toy), "--out", str(tmp_path / "report")]) == 0
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "The slope of a line. Reproduces: none." in page
+    mean = sum(one.metrics["test/slope"] for one in made) / 2
+    assert f"step 200: test {mean:.4g} (seeds " in page
+    assert "&#34;sessions&#34;: [" in page
+    assert 'data-readings="' in page
+
 
 def test_settings_of_a_new_family_are_compared_with_its_paper(toy, capsys):
     settings = ["--set", "steps=100", "report_every=7"]

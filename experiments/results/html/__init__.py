@@ -1,0 +1,1 @@
+"""report.html: the results as one file that opens anywhere and loads nothing."""

@@ -1,0 +1,194 @@
+"""Runs of the same settings, and what the page shows of them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from common.config import flatten
+from common.record import Record
+from experiments.registry import Experiment
+from experiments.results.cells import device_and_hours, result_cells
+from experiments.results.collect import Run
+from experiments.results.commit import shown_files
+from experiments.results.html.curve import Chart, charts
+from experiments.results.html.media import beginning, is_picture
+from experiments.results.html.prose import shaped
+from experiments.results.row import Row, changed_settings, data_mark, result_rows
+
+COLUMNS = ("metric", "split", "protocol", "published", "ours, mean [95 % CI]", "verdict")
+"""Of a group's table; those without any cell are left out."""
+OF_ITS_OWN = ("experiment", "preset", "seed", "status", "config", "metrics", "curve", "schema")
+"""Parts of a record that aren't in what the page calls the manifest."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one experiment at the same settings on the same data."""
+
+    title: str
+    name: str
+    """Begins the identifiers of its parts in the page."""
+    runs: list[Run]
+    """By seed."""
+    rows: list[Row]
+    charts: list[Chart]
+
+    @property
+    def first(self) -> Run:
+        """The run whose files are shown: of the first seed that finished."""
+        return next((run for run in self.runs if run.record.status == "done"), self.runs[0])
+
+    @property
+    def files(self) -> list[Path]:
+        """What the first run left to be shown."""
+        return shown_files(self.first.path)
+
+    @property
+    def table(self) -> Markup:
+        """Its rows beside the paper's."""
+        lines = [
+            result_cells(row) | {"split": row.split, "verdict": _brief(row)[0]} for row in self.rows
+        ]
+        columns = [title for title in COLUMNS if any(line[title] for line in lines)]
+        cells = [[line[title] for title in columns] for line in lines]
+        return shaped([title.partition(",")[0] for title in columns], cells)
+
+    @property
+    def verdicts(self) -> list[str]:
+        """What lies behind the verdicts of the table."""
+        return list(dict.fromkeys(detail for row in self.rows if (detail := _brief(row)[1])))
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """Name and value of what holds for all its rows."""
+        record = self.first.record
+        counts = record.parameters
+        each = counts if isinstance(counts, dict) else {"": counts}
+        ran = dict.fromkeys(device_and_hours(row) for row in self.rows)
+        commits = dict.fromkeys(commit for row in self.rows for commit in row.commits)
+        data = [
+            used.name + (f" (stands in for {used.stand_in_for})" if used.stand_in_for else "")
+            for used in record.data
+        ]
+        parameters = ", ".join(f"{name} {count:,}".strip() for name, count in each.items())
+        return [
+            ("seeds", ", ".join(str(run.record.seed) for run in self.runs)),
+            ("parameters", parameters),
+            ("data", ", ".join(data)),
+            ("ran on", "; ".join(ran)),
+            ("commit", ", ".join(commits)),
+        ]
+
+    @property
+    def command(self) -> str:
+        """What runs it again; the other seeds are told behind it."""
+        return self.rows[0].commands[0] if self.rows else self.first.record.command
+
+    @property
+    def other_seeds(self) -> list[int]:
+        """The seeds that the command doesn't run."""
+        return [run.record.seed for run in self.runs if run.record.command != self.command]
+
+    @property
+    def settings(self) -> list[str]:
+        """Settings that aren't the paper's, as `key: paper's → ours`."""
+        return list(dict.fromkeys(one for row in self.rows for one in row.settings))
+
+    @property
+    def config(self) -> str:
+        """Every setting, a line each, as `--set` takes them."""
+        flat = flatten(self.first.record.config)
+        return "\n".join(f"{key}={json.dumps(value)}" for key, value in flat.items())
+
+    @property
+    def manifest(self) -> str:
+        """On what, by which code and from which data the first run was made, as JSON."""
+        record = asdict(self.first.record)
+        told = {name: value for name, value in record.items() if name not in OF_ITS_OWN}
+        return json.dumps(told | _sessions(self.first.path), indent=1, ensure_ascii=False)
+
+    @property
+    def numbers(self) -> Markup:
+        """Everything that the runs recorded, a column a seed."""
+        names = dict.fromkeys(name for run in self.runs for name in run.record.metrics)
+        lines = [
+            [name, *(_number(run.record.metrics.get(name)) for run in self.runs)] for name in names
+        ]
+        return shaped(("metric", *(f"seed {run.record.seed}" for run in self.runs)), lines)
+
+    @property
+    def samples(self) -> list[tuple[str, str]]:
+        """Name and beginning of the texts that the first run left."""
+        return [(p.name, beginning(p)) for p in self.files if p.suffix == ".txt"]
+
+    @property
+    def picture_files(self) -> list[Path]:
+        """Pictures that the first run left."""
+        return [path for path in self.files if is_picture(path)]
+
+    @property
+    def midi_files(self) -> list[Path]:
+        """MIDI files that the first run left."""
+        return [path for path in self.files if path.suffix == ".mid"]
+
+
+def groups(runs: Sequence[Run], experiment: Experiment) -> list[Group]:
+    """Divide an experiment's runs by settings and data; of two of one seed the first counts."""
+    found: dict[Any, dict[int, Run]] = {}
+    for run in runs:
+        key = (run.record.preset, _changes(run.record, experiment), data_mark(run.record))
+        found.setdefault(key, {}).setdefault(run.record.seed, run)
+    places = {name: place for place, name in enumerate(reversed(experiment.presets))}
+    titles = _titles(list(found))
+    made = []
+    for number, key in enumerate(sorted(found, key=lambda key: (places.get(key[0], -1), key))):
+        ordered = [found[key][seed] for seed in sorted(found[key])]
+        records = [run.record for run in ordered]
+        rows = result_rows(records, {experiment.name: experiment})
+        made.append(
+            Group(
+                title=titles[key],
+                name=f"{experiment.name}-{number}",
+                runs=ordered,
+                rows=[row for row in rows if row.verdict.kind != "not run"],
+                charts=charts(records, [metric.name for metric in experiment.metrics]),
+            )
+        )
+    return made
+
+
+def _changes(record: Record, experiment: Experiment) -> tuple[str, ...]:
+    """What isn't its preset's, as far as it matters to any metric."""
+    each = (changed_settings(record, experiment, metric.name) for metric in experiment.metrics)
+    return tuple(sorted({change for changes in each for change in changes}))
+
+
+def _titles(keys: Sequence[tuple[str, tuple[str, ...], str]]) -> Mapping[Any, str]:
+    """Key → preset and changes, with a mark of the data where that alone tells groups apart."""
+    plain = {key: ", ".join((key[0], *key[1])) for key in keys}
+    several = {text for text in plain.values() if list(plain.values()).count(text) > 1}
+    return {k: f"{text} [data {k[2]}]" if text in several else text for k, text in plain.items()}
+
+
+def _brief(row: Row) -> tuple[str, str]:
+    """A row's verdict without what it rests on, and with that."""
+    head, *tails = row.verdict.text.split("; ")
+    kind, _, detail = head.partition(": ")
+    return "; ".join((kind, *tails)), head if detail else ""
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _sessions(path: Path) -> dict[str, Any]:
+    """The manifest's sessions where the run still has it; none from a damaged one."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {"sessions": manifest["sessions"]} if "sessions" in manifest else {}
