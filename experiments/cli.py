@@ -22,7 +22,6 @@ from experiments.registry import (
     Experiment,
     benchmarks,
     composer,
-    experiments,
     find,
     load,
 )
