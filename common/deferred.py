@@ -151,7 +151,10 @@ def weight_gradient(
     time, batch, gates, m = error.shape
     n = x.shape[-1]
     if mask is not None and mask.shape[0] > 1:
-        return jnp.einsum("tgbn,tbgm->ngm", masked(x, mask), error)
+        rows = jnp.moveaxis(masked(x, mask), 1, 0).reshape(gates, time * batch, n)
+        errors = jnp.moveaxis(error, 2, 0).reshape(gates, time * batch, m)
+        each = [contract(*pair, (0, 0), precision) for pair in zip(rows, errors, strict=True)]
+        return jnp.stack(each, axis=1)
     rows = (x if mask is None else x * mask[0]).reshape(time * batch, n)
     errors = error.reshape(time * batch, gates * m)
     return contract(rows, errors, (0, 0), precision).reshape(n, gates, m)

@@ -40,10 +40,8 @@ class HighwayRecurrence(Recurrence):
 
     coupled: bool
     precision: str = "float32"
-    """Of what the products of a step read, `float32` (as it is) or `bfloat16`.
-
-    Their sums are float32 in any case, and so are the gates and the products over time.
-    """
+    """Of what products read, those of a step and the weights' gradients over time: `float32` (as it
+    is) or `bfloat16`. Their sums are float32 in any case, and so are the gates."""
 
     def prepare(self, weights: tuple[LayerWeights, ...]) -> tuple[LayerWeights, ...]:
         """Kernels in the products' precision."""

@@ -144,7 +144,7 @@ place; `--set data.name=midi_melodies --data-dir FOLDER` learns from MIDI files.
             "cpu_own_key": Preset(own_key, 0.14, TWO_CORES, (FOLK,)),
             "cpu_quirks": Preset(quirks, 0.15, TWO_CORES, (FOLK,)),
             "cpu_unmasked": Preset(unmasked, 0.06, TWO_CORES, (FOLK,)),
-            "swapped_stretched": Preset(swapped_stretched, 0.23, TWO_CORES, (FOLK,)),
+            "swapped_stretched": Preset(swapped_stretched, 0.13, TWO_CORES, (FOLK,)),
             "paper_beginnings": Preset(paper_beginnings, 0.23, TWO_CORES, (FOLK,)),
             "paper": Preset(paper, 0.75, TWO_CORES, (FOLK,)),
         },
@@ -172,7 +172,9 @@ RECORDED_HOURS: dict[tuple[Method, str], float] = {
     ("psi", "paper_beginnings"): 0.014,
     ("g", "paper_beginnings"): 0.016,
     ("rl_only", "paper_beginnings"): 0.013,
-    ("q", "swapped_stretched"): 0.053,
+    ("q", "swapped_stretched"): 0.034,
+    ("g", "swapped_stretched"): 0.044,
+    ("q", "in_c"): 0.026,
     ("psi", "swapped_stretched"): 0.079,
 }
 """Hours a seed in the committed records, of which many were made beside other work."""

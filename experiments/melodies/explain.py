@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from common.record import Record
 from common.table import Cell, Table
 from experiments.melodies.catalogue import COLUMNS, TABLE_1
-from experiments.melodies.finding import FINDINGS, Finding, Runs
+from experiments.melodies.finding import CHANGES, FINDINGS, Finding, Runs
 from experiments.melodies.table import (
     DATA,
     MOVES,
@@ -25,9 +25,16 @@ run's, every number of the paper's is as printed (docs/published.md). First each
 setting: what is printed, what the data themselves say, and what we have. Then what moves the \
 rows, a claim at a time, with the runs that test it and the commands that make them.
 
-An empty cell was not measured, or not run yet. Values are means over seeds with 95 % intervals \
-(from three seeds on, or Note RNNs where three were tuned), single values otherwise. The settings:
+An empty cell was not measured, or not run yet. Values are means over seeds with 95 % \
+intervals: over seeds of the tuning where three or more tuned one Note RNN (which leaves out how \
+Note RNNs differ), over Note RNNs where three or more were tuned, over compositions or windows \
+where there is one run. Models answer a priming event that isn't part of the composition, so \
+their first event stands where a tune's second does; the data's windows from the start begin with \
+a tune's first. The settings:
 """
+
+MOST_CHANGES = 4
+"""Changes that are told of each row."""
 
 PIECES = {
     Runs("data", DATA, "in_c"): {
@@ -46,6 +53,7 @@ def page(records: Iterable[Record]) -> str:
     parts.append("\n## The rows\n")
     for statistic in (*TABLE_1, *MOVES):
         parts += [f"### {_title(statistic)}\n", _row(statistic, records).markdown()]
+        parts += _changes(statistic, records)
     parts += _eight_bars(records)
     parts.append("## What moves them\n")
     for number, finding in enumerate(FINDINGS, start=1):
@@ -66,7 +74,7 @@ def _row(statistic: str, records: Sequence[Record]) -> Table:
         printed += [
             f"{TABLE_1[statistic][COLUMNS[name]]:g}" if name in COLUMNS else "" for name in NAMES
         ]
-        lines.append(["paper", *printed])
+        lines.append(["printed", *printed])
     for setting in SETTINGS:
         found = by_experiment(records, setting)
         data = [value_of(found.get(DATA, ()), f"{split}/{statistic}") for split in SPLITS]
@@ -74,6 +82,27 @@ def _row(statistic: str, records: Sequence[Record]) -> Table:
         lines.append([f"`{setting.preset}`", *data, *ours])
     titles = ("setting", *SPLITS.values(), *NAMES.values())
     return Table(titles, lines, frozenset(titles[1:]))
+
+
+def _changes(statistic: str, records: Sequence[Record]) -> list[str]:
+    """The single changes that move a statistic most, and the commands of the runs behind them."""
+    found = []
+    for change in CHANGES:
+        metric = f"{change.split}/{statistic}"
+        ends = [runs.means(records, [metric]) for runs in (change.before, change.after)]
+        if all(ends):
+            before, after = (end[metric] for end in ends)
+            found.append((abs(after - before), before, after, change))
+    found.sort(key=lambda one: -one[0])
+    lines: list[list[Cell]] = [
+        [one.what, one.of, f"{before:.3g}", f"{after:.3g}", f"{after - before:+.3g}"]
+        for _, before, after, one in found[:MOST_CHANGES]
+    ]
+    if not lines:
+        return []
+    titles = ("what moves it most", "of", "before", "after", "difference")
+    groups = [runs for *_, one in found[:MOST_CHANGES] for runs in (one.before, one.after)]
+    return [Table(titles, lines, frozenset(titles[2:])).markdown(), _commands(groups)]
 
 
 def _eight_bars(records: Sequence[Record]) -> list[str]:
@@ -95,8 +124,10 @@ def _eight_bars(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def _commands(group: Iterable[Runs]) -> str:
-    return "".join(f"    {command}\n" for runs in group for command in runs.commands)
+def _commands(groups: Iterable[Runs]) -> str:
+    """The commands of runs, each once."""
+    commands = dict.fromkeys(command for runs in groups for command in runs.commands)
+    return "".join(f"    {command}\n" for command in commands)
 
 
 def _finding(number: int, finding: Finding, records: Sequence[Record]) -> list[str]:

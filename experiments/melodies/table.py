@@ -206,14 +206,25 @@ def table_1(found: Mapping[str, Sequence[Record]]) -> Table:
 
 
 def value_of(group: Sequence[Record], metric: str) -> str:
-    """Write a metric's mean over records, with its interval where there are enough of them."""
+    """Write a metric's mean over records, with its interval where there are enough of them.
+
+    Of one record the interval is over what it measured, compositions or windows. Values that are
+    all the same, as of a prior that several tunings share, have none.
+    """
     values = means(group, metric)
     if not values:
         return ""
     summary = summarize(values)
-    if summary.low is None or summary.high is None:
-        return ", ".join(f"{value:.3g}" for value in summary.values)
-    return f"{summary.mean:.3g} [{summary.low:.3g}, {summary.high:.3g}]"
+    low, high = summary.low, summary.high
+    if len(values) == 1:
+        split, _, statistic = metric.partition("/")
+        (record,) = (one for one in group if metric in one.metrics)
+        low, high = (record.metrics.get(f"{split}_{end}/{statistic}") for end in ("low", "high"))
+    if len(set(values)) == 1 and (low is None or low == high):
+        return f"{values[0]:.3g}"
+    if low is None or high is None:
+        return ", ".join(f"{value:.3g}" for value in values)
+    return f"{summary.mean:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def means(group: Sequence[Record], metric: str) -> list[float]:

@@ -10,6 +10,7 @@ from flax import nnx
 from highway_case import precision
 
 from common.compute import Compute
+from common.deferred import weight_gradient
 from highway.config import ModelConfig
 from highway.core import make_core
 
@@ -31,6 +32,24 @@ def test_weight_gradients_read_the_precision_asked_for():
         texts[kind] = str(jax.make_jaxpr(jax.grad(total))(params))
     assert "bf16[24,7]" in texts["bfloat16"]
     assert "bf16" not in texts["float32"]
+
+
+@pytest.mark.parametrize("gates", [None, 1, 2])
+def test_weight_gradients_with_masks_read_it_too(gates):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x, error = jax.random.normal(keys[0], (6, 4, 5)), jax.random.normal(keys[1], (6, 4, 2, 3))
+    mask = None if gates is None else jax.random.bernoulli(keys[2], 0.5, (gates, 4, 5)) * 2.0
+    plain = np.einsum("tbgn,tbgm->ngm", masked_per_gate(x, mask), error)
+    found = {kind: weight_gradient(x, error, mask, kind) for kind in ("float32", "bfloat16")}
+    np.testing.assert_allclose(found["float32"], plain, atol=1e-5)
+    off = np.max(np.abs(found["bfloat16"] - plain))
+    assert 1e-4 < off < 0.1  # rounded to 8 bits, and not coarser
+
+
+def masked_per_gate(x, mask):
+    """What each of two gates reads, [time, batch, gate, n]."""
+    masks = np.ones((2, 4, 5)) if mask is None else np.broadcast_to(mask, (2, 4, 5))
+    return x[:, :, None] * np.moveaxis(masks, 0, 1)
 
 
 def test_an_lstm_of_a_language_model_has_the_backward_pass_too():
