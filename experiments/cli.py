@@ -220,8 +220,16 @@ def _train_composer(platform: str) -> Path:
     experiment, chosen = find(name), Options(preset, platform=platform)
     path = seed_path(experiment, chosen, 0)
     if not (path / FILE_NAME).exists():
-        about = f"{experiment.preset(preset).hours * 60:.0f} minutes"
-        print(f"{path}: trains a model to compose with first, about {about}.", file=sys.stderr)
+        hours = experiment.preset(preset).hours
+        if experiment.upstream:
+            first = find(experiment.upstream)
+            wanted = getattr(experiment.preset(preset).config, experiment.upstream)
+            before = seed_path(first, Options(wanted.preset, platform=platform), wanted.seed)
+            hours += 0 if (before / FILE_NAME).exists() else first.preset(wanted.preset).hours
+        print(
+            f"{path}: trains a model to compose with first, about {hours * 60:.0f} minutes.",
+            file=sys.stderr,
+        )
     (record,) = run(experiment, chosen, report=lambda text: None)
     if record.status == "diverged":
         raise DivergedError(f"{path}: its training diverged. Give another run.")

@@ -21,6 +21,7 @@ from experiments import trained
 from experiments.cli import main
 from experiments.compose import compose
 from experiments.melodies.domain import MELODIES, PARAMS
+from experiments.registry import find
 from tutor.config import SequenceModelConfig
 from tutor.evaluation import Policy
 from tutor.music.theory import score_composition
@@ -328,3 +329,18 @@ def test_without_a_run_one_is_trained_once_and_kept(capsys, monkeypatch, tmp_pat
     assert "trains a model to compose with first, about 1 minutes" in error
     assert str(kept / "compositions") in out
     assert answer(capsys, "-n", 1)[2].count("trains") == 0
+
+
+def test_the_time_that_is_promised_counts_the_model_that_is_tuned(capsys, monkeypatch, tmp_path):
+    def stop(*arguments, **keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("experiments.run.run", stop)
+    tutor, prior = find("tutor_melodies_g").preset("melodies"), find("note_rnn").preset("cpu")
+    told = answer(capsys, "-n", 1)[2]
+    assert f"first, about {(tutor.hours + prior.hours) * 60:.0f} minutes" in told
+    trained_before = Path("runs/note_rnn/cpu/seed0")
+    trained_before.mkdir(parents=True)
+    (trained_before / "record.json").touch()
+    assert f"first, about {tutor.hours * 60:.0f} minutes" in answer(capsys, "-n", 1)[2]

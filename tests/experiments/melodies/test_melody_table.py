@@ -9,7 +9,7 @@ from experiments import registry
 from experiments.melodies import table as melody_table
 from experiments.melodies.catalogue import TABLE_1
 from experiments.melodies.explain import page
-from experiments.melodies.finding import FINDINGS, TONIC, Runs
+from experiments.melodies.finding import FINDINGS, LEAPS, MOTIF, TONIC, Runs
 from experiments.results.paper_table import Answers, written
 from experiments.results.row import result_rows
 
@@ -105,7 +105,7 @@ def test_of_three_tuned_note_rnns_each_counts_once():
 
 
 def test_a_finding_is_judged_by_its_records():
-    finding = next(one for one in FINDINGS if "set by log p" in one.claim)
+    finding = next(one for one in FINDINGS if "falls as c grows" in one.claim)
     runs = {one.label: one for one in finding.runs}
 
     def made_with(label, share):
@@ -113,15 +113,77 @@ def test_a_finding_is_judged_by_its_records():
         one = made("tutor_melodies_q", 0, share, preset="in_c", overrides=changes)
         return replace(one, metrics={TONIC: share})
 
-    falling = [made_with("Q, c = 0.5", 90.0), made_with("Q, c = 1", 40.0)]
+    falling = [made_with("Q, c = 0.5", 90.0), made_with("Q, c = 1", 20.0)]
     assert finding.verdict(falling) == "Not tested yet: no record of Q, c = 2."
-    assert finding.verdict([*falling, made_with("Q, c = 2", 5.0)]) == "Confirmed."
+    undefined = replace(made_with("Q, c = 2", 5.0), metrics={LEAPS: 1.0})
+    assert finding.verdict([*falling, undefined]) == "Not tested yet: no record of Q, c = 2."
     flat = [*falling, made_with("Q, c = 2", 60.0)]
+    assert finding.verdict([*falling, made_with("Q, c = 2", 5.0)]) == "Confirmed."
     assert finding.verdict(flat) == "Not confirmed by these records."
     text = page(flat)
     assert "**Not confirmed by these records.** It counts as confirmed if the share falls" in text
+    changes = text.split("### Compositions starting with tonic")[1].split("###")[0]
+    assert "| c 0.5 → 1" in changes
+    assert changes.index("| c 0.5 → 1") < changes.index("| c 0.5 → 2")  # the larger one first
+    assert "|     90 |    20 |        -70 |" in changes
     (command,) = runs["Q, c = 2"].commands
     assert f"    {command}\n" in text
+
+
+BASE = {TONIC: 90.0, LEAPS: 94.0, MOTIF: 72.0}
+
+
+@pytest.mark.parametrize(
+    ("words", "values", "holds"),
+    [
+        ("either cure alone", [0.3, 37.0, 60.0, 2.0, 50.0, 91.0, 1.0], True),
+        ("either cure alone", [0.3, 37.0, 60.0, 2.0, 20.0, 91.0, 1.0], False),
+        ("either cure alone", [0.3, 37.0, 60.0, 2.0, 50.0, 91.0, 40.0], False),
+        ("out of the data", [6.0, 1.0], True),
+        ("out of the data", [6.0, 1.3], False),
+        ("easier to predict", [0.88, 0.85], True),
+        ("easier to predict", [0.85, 0.88], False),
+        ("only where rests and holds", [8.0, 24.0, 42.0, 69.0], True),
+        ("only where rests and holds", [8.0, 24.0, 52.0, 69.0], False),
+        ("Double Q", [BASE, BASE | {LEAPS: 85.0}], True),
+        ("Double Q", [BASE, BASE | {LEAPS: 83.0}], False),
+        ("another music", [BASE, BASE | {MOTIF: 10.0}], True),
+        ("another music", [BASE, BASE], False),
+        ("nearer to the prior", [(58, 3.9, 1.3), (70, 4.4, 0.7), (82, 2.6, 0.1)], True),
+        ("nearer to the prior", [(58, 3.9, 1.3), (70, 2.4, 0.7), (82, 2.6, 0.1)], False),
+    ],
+)
+def test_what_counts_as_confirmed(words, values, holds):
+    (finding,) = (one for one in FINDINGS if words in one.claim)
+    found = {}
+    for runs, value in zip(finding.runs, values, strict=True):
+        if isinstance(value, dict):
+            found[runs.label] = value
+        else:
+            several = value if isinstance(value, tuple) else (value,)
+            found[runs.label] = dict(zip(finding.tested, several, strict=True))
+    assert finding.holds(found) == holds
+
+
+def test_g_that_trains_its_prior_is_compared_with_what_is_printed():
+    (finding,) = (
+        one for one in FINDINGS if "trains the prior" in one.claim or "training" in one.claim
+    )
+    printed = {f"composed/{one}": values[3] for one, values in TABLE_1.items()}
+    plain, leaky = (runs.label for runs in finding.runs)
+    off = {name: value + 1.0 for name, value in printed.items()}
+    assert finding.holds({plain: off, leaky: printed})
+    assert not finding.holds({plain: printed, leaky: off})
+
+
+def test_intervals_stand_where_something_varies():
+    metric = "composed/notes_in_motif"
+    (one,) = [replace(made("note_rnn", 0, 10.0), metrics={metric: 10.0})]
+    assert melody_table.value_of([one], metric) == "10"
+    ends = {"composed_low/notes_in_motif": 9.0, "composed_high/notes_in_motif": 11.0}
+    wide = replace(one, metrics=one.metrics | ends)
+    assert melody_table.value_of([wide], metric) == "10 [9, 11]"
+    assert melody_table.value_of([wide, wide, wide], metric) == "10"
 
 
 @pytest.mark.parametrize("finding", FINDINGS, ids=range(1, len(FINDINGS) + 1))
