@@ -49,10 +49,15 @@ def compose(
       DataError: the run has no model, or the primer is none.
       ConfigError: the model is of an unknown vocabulary, `count` is out of range, or the primer
         would be overwritten, or the folder is a run's own directory, or the domain has no such
-        length or key.
+        length or key; or both a key and a primer, which has its own, are given.
     """
     if not 1 <= count <= MOST:
         raise ConfigError(f"{count} compositions: choose from 1 to {MOST}.")
+    if key is not None and primer is not None:
+        raise ConfigError(
+            f"--key {key} with --primer: compositions go on from the primer as it is, without "
+            "another key. Leave one of the two out."
+        )
     _require_no_run(folder)
     model = trained.load(trained.find(run))
     domain = _of_length(model.domain, bars)

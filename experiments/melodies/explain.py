@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from common.record import Record
 from common.table import Cell, Table
 from experiments.melodies.catalogue import COLUMNS, TABLE_1
-from experiments.melodies.finding import CHANGES, FINDINGS, Finding, Runs
+from experiments.melodies.finding import CHANGES, FINDINGS, TUNES, Finding, Runs
 from experiments.melodies.table import (
     DATA,
     MOVES,
@@ -40,7 +40,7 @@ PIECES = {
     Runs("data", DATA, "in_c"): {
         f"{split}_8_bars": f"{label}, in C" for split, label in SPLITS.items()
     },
-    Runs("tunes", "tutor_melodies_g", "melodies"): {"composed_8_bars": "G, preset `melodies`"},
+    TUNES: {"composed_8_bars": "G, preset `melodies`"},
 }
 """Runs with pieces of eight bars → splits of their metrics → label."""
 

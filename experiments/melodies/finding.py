@@ -151,6 +151,7 @@ G_FOR_TUNES = Runs(
     ("learn.exploration=boltzmann", "learn.c=2.0"),
     "10 11 12",
 )
+TUNES = Runs("G, preset `melodies`", G, "melodies")
 
 
 def _note_rnn(preset: str) -> Runs:
@@ -230,10 +231,10 @@ def _little_changes(found: Means, changed: Runs) -> bool:
 
 
 def _nearest_to_tunes(found: Means) -> bool:
-    ours, *others = (found[runs.label] for runs in (G_FOR_TUNES, Q_IN_C, Q_AT_2))
     return all(
         ours[BEAT] > other[BEAT] and ours[INTERVAL] < other[INTERVAL] and ours[KL] < other[KL]
-        for other in others
+        for ours in (found[G_FOR_TUNES.label], found[TUNES.label])
+        for other in (found[Q_IN_C.label], found[Q_AT_2.label])
     )
 
 
@@ -321,10 +322,11 @@ FINDINGS = (
     ),
     Finding(
         "G-learning with Boltzmann exploration and c = 2 is more on the beat, in smaller intervals "
-        "and nearer to the prior than Q-learning with c = 0.5 or 2.",
-        (Q_IN_C, Q_AT_2, G_FOR_TUNES),
+        "and nearer to the prior than Q-learning with c = 0.5 or 2. The preset `melodies` is that "
+        "with 400,000 events, 40 compositions at once.",
+        (Q_IN_C, Q_AT_2, G_FOR_TUNES, TUNES, Runs("the Note RNN itself", "note_rnn", "cpu")),
         (BEAT, INTERVAL, KL),
-        "it is all three",
+        "it is all three, and `melodies` too",
         _nearest_to_tunes,
         shown=("composed/reward",),
     ),

@@ -300,6 +300,7 @@ def test_long_pieces_are_scored_in_sections_of_eight_bars(run, tmp_path):
         (["--bars", 3], "--bars 3: choose from 1, 2, 4, 8, 16"),
         (["--key", "H"], "--key H: melodies: choose from C, Db"),
         (["--temperature", 0], "choose a number above 0"),
+        (["--key", "D", "--primer", "tune.mid"], "--key D with --primer"),
     ],
 )
 def test_what_can_not_be_composed(capsys, run, tmp_path, option, words):
