@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from common.record import Record
 from common.table import Cell, Table
 from experiments.melodies.catalogue import COLUMNS, TABLE_1
-from experiments.melodies.finding import CHANGES, FINDINGS, TUNES, Finding, Runs
+from experiments.melodies.finding import CHANGES, FINDINGS, IN_C, TUNES, Finding, Runs
 from experiments.melodies.table import (
     DATA,
     MOVES,
@@ -37,9 +37,7 @@ MOST_CHANGES = 4
 """Changes that are told of each row."""
 
 PIECES = {
-    Runs("data", DATA, "in_c"): {
-        f"{split}_8_bars": f"{label}, in C" for split, label in SPLITS.items()
-    },
+    IN_C: {f"{split}_8_bars": f"{label}, in C" for split, label in SPLITS.items()},
     TUNES: {"composed_8_bars": "G, preset `melodies`"},
 }
 """Runs with pieces of eight bars → splits of their metrics → label."""
@@ -50,6 +48,7 @@ def page(records: Iterable[Record]) -> str:
     records = sorted(records, key=lambda one: (one.experiment, one.preset, one.seed))
     parts = [INTRODUCTION]
     parts += [f"- `{setting.preset}`: {setting.title}" for setting in SETTINGS]
+    parts += _keys(records)
     parts.append("\n## The rows\n")
     for statistic in (*TABLE_1, *MOVES):
         parts += [f"### {_title(statistic)}\n", _row(statistic, records).markdown()]
@@ -59,6 +58,19 @@ def page(records: Iterable[Record]) -> str:
     for number, finding in enumerate(FINDINGS, start=1):
         parts += _finding(number, finding, records)
     return "\n".join(parts)
+
+
+def _keys(records: Sequence[Record]) -> list[str]:
+    """How often tunes are moved to C by the key that they are noted in."""
+    found = [one.metrics for one in IN_C.among(records) if "abc/agreeing" in one.metrics]
+    if not found:
+        return []
+    abc = {name: found[0][f"abc/{name}"] for name in ("tunes", "agreeing", "without_estimate")}
+    return [
+        f"\nKeys are estimated from a tune's notes, by the scale that holds most of them. Of "
+        f"{abc['tunes']:,.0f} tunes in ABC notation the estimate has the signature of the notation "
+        f"in {abc['agreeing']:.1f} %, and {abc['without_estimate']:.1f} % have no estimate."
+    ]
 
 
 def _title(statistic: str) -> str:

@@ -142,6 +142,7 @@ SHORT_SIGHT = Runs("γ = 0.9", Q, "in_c", ("learn.discount=0.9",), "19 20 21")
 OWN_KEY = Runs("Note RNN, own keys", "note_rnn", "cpu_own_key", seeds="0")
 MOVED_TO_C = Runs("Note RNN, in C", "note_rnn", "cpu_own_key", ("data.key=C",), "20")
 AS_THEY_ARE = Runs("data as they are", DATA, "own_key")
+IN_C = Runs("data, in C", DATA, "in_c")
 SWAPPED_DATA = Runs("swapped", DATA, "swapped")
 SLOW_DATA = Runs("four times slower", DATA, "slow")
 G_FOR_TUNES = Runs(
@@ -209,7 +210,7 @@ def _easier_in_c(found: Means) -> bool:
 
 
 def _less_out_of_c(found: Means) -> bool:
-    return found["data, in C"][OUT_OF_C] < found[AS_THEY_ARE.label][OUT_OF_C] / 5
+    return found[IN_C.label][OUT_OF_C] < found[AS_THEY_ARE.label][OUT_OF_C] / 5
 
 
 def _grows_past_half(found: Means) -> bool:
@@ -262,7 +263,7 @@ FINDINGS = (
     ),
     Finding(
         "Moving tunes to C takes most events outside of C out of the data.",
-        (AS_THEY_ARE, Runs("data, in C", DATA, "in_c")),
+        (AS_THEY_ARE, IN_C),
         (OUT_OF_C,),
         "less than a fifth of them are left",
         _less_out_of_c,
