@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 .PHONY: quickstart test lint docs setup clean
 
 quickstart: setup
-	$(BIN)/python -m experiments run quickstart
+	$(BIN)/python -m experiments quickstart
 
 test: lint
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile

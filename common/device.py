@@ -230,6 +230,8 @@ def versions() -> dict[str, str]:
     names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
     found = {"python": platform.python_version()}
     found.update({name: importlib.metadata.version(name) for name in names})
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # run from its folder alone
+        found["highway-tutor"] = importlib.metadata.version("highway-tutor")
     return found
 
 

@@ -2,7 +2,7 @@
 
     python examples/classify_digits.py
 
-97.7 % of the held-out digits are right after half a minute on two cores.
+99.4 % of the held-out digits are right after half a minute on two cores.
 """
 
 import jax

@@ -9,12 +9,28 @@ from pathlib import Path
 from typing import NoReturn
 
 from common.error import ConfigError
-from experiments.registry import benchmarks
+from experiments.registry import benchmarks, experiments
 
 EXIT_CODES = """exit codes: 0 done · 1 a run of a sweep failed · 2 usage or configuration error ·
 3 data missing, corrupt or not writable · 4 diverged · 5 another of several processes was lost ·
 130, 143 interrupted (SIGINT, SIGTERM) after saving"""
 RESULTS = Path("results")
+SCRIPT = "highway-tutor"
+"""The command that installing the package brings, beside `python -m experiments`."""
+
+
+class _Version(argparse.Action):
+    """Prints the installed package's version; looked up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            found = version(SCRIPT)
+        except PackageNotFoundError:
+            found = "isn't installed: its version is in pyproject.toml"
+        print(f"{SCRIPT} {found}")
+        parser.exit()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -29,23 +45,31 @@ def make_parser(
     functions: Mapping[str, Callable[[argparse.Namespace], None]],
 ) -> argparse.ArgumentParser:
     """Return the parser of the command line; its result's `command` is the chosen function."""
+    installed = Path(sys.argv[0]).stem == SCRIPT
     parser = _Parser(
-        prog="python -m experiments",
+        prog=SCRIPT if installed else "python -m experiments",
         description="Recurrent Highway Networks and Sequence Tutor: run experiments, read results.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def add(name: str, text: str) -> argparse.ArgumentParser:
+    def add(name: str, text: str, does: str = "") -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text, epilog=EXIT_CODES)
-        command.set_defaults(command=functions[name])
+        command.set_defaults(command=functions[does or name])
         # Accepted behind the command too, without overriding what stood before it.
         command.add_argument(
             "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
         )
         return command
+
+    for name, one in experiments().items():
+        if one.is_command:
+            short = add(name, f"the same as `run {name}`: {one.title}", does="run")
+            short.set_defaults(name=name)
+            _add_run_options(short)
 
     listing = add("list", "list all experiments")
     listing.add_argument("--long", action="store_true", help="several lines an experiment")
@@ -57,9 +81,8 @@ def make_parser(
     _add_overrides(show)
 
     run = add("run", "run an experiment; the same command continues a run that was stopped")
+    run.add_argument("name", metavar="NAME", help="see `list`")
     _add_run_options(run)
-    _add_mesh(run)
-    _add_cluster(run)
 
     sweep = add("sweep", "run whole tables; the same command continues what was stopped")
     _add_sweep_options(sweep)
@@ -164,7 +187,6 @@ def _add_results(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
 
 
 def _add_run_options(run: argparse.ArgumentParser) -> None:
-    run.add_argument("name", metavar="NAME", help="see `list`")
     _add_shared_options(run)
     again = run.add_mutually_exclusive_group()
     again.add_argument(
@@ -176,6 +198,8 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
         help="start over; what is there is deleted once something new is saved",
     )
     run.add_argument("--tensorboard", action="store_true", help="write TensorBoard files as well")
+    _add_mesh(run)
+    _add_cluster(run)
 
 
 def _add_sweep_options(sweep: argparse.ArgumentParser) -> None:

@@ -86,6 +86,8 @@ class Experiment:
     divided; 0 where they can't."""
     seeds_together: bool = False
     """Whether the runner takes several seeds at once."""
+    is_command: bool = False
+    """Whether its name is a command of its own, the same as `run` with the name."""
     programs: str = ""
     """`module:function`, (config, compute) → name → jax.stages.Traced: what a device computes in a
     run again and again. Of the sizes that depend on data any will do. Empty where that is

@@ -298,15 +298,16 @@ def command(experiment: Experiment, options: Options, seeds: Iterable[int]) -> s
 def git_state() -> dict[str, Any]:
     """Return the `commit` of the code that runs, and whether it is `dirty`: not as committed.
 
-    Files git doesn't know count too. Outside of git: empty and true.
+    Files git doesn't know count too. Empty and true where git doesn't know this code, as when it
+    was installed from a wheel, be it below somebody's repository.
     """
-    root = Path(__file__).parent
+    here = Path(__file__)
 
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(
                 ["git", *arguments],
-                cwd=root,
+                cwd=here.parent,
                 capture_output=True,
                 text=True,
                 timeout=20,
@@ -317,7 +318,7 @@ def git_state() -> dict[str, Any]:
         return done.stdout.strip()
 
     commit = git("rev-parse", "HEAD")
-    if commit is None:
+    if commit is None or git("ls-files", "--error-unmatch", "--", here.name) is None:
         return {"commit": "", "dirty": True}
     code = ("common", "highway", "tutor", "experiments", "pyproject.toml")
     changed = git("status", "--porcelain", "--", *(f":/{name}" for name in code))

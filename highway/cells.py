@@ -1,17 +1,17 @@
 """The recurrences of Zilly et al. 2017 as cells of Flax NNX, for models of your own.
 
 `RHNCell` and `DeepTransitionCell` go wherever Flax's own cells go: `nnx.RNN`, `nnx.Bidirectional`,
-any transformation. `FastRNN` is `nnx.RNN` with the backward pass by hand. The mathematics is that
-of `highway.core`, and so are the parameters (`cell.core`).
+any transformation; `highway.fast_rnn.FastRNN` is `nnx.RNN` with the backward pass by hand. The
+mathematics is that of `highway.core`, and so are the parameters (`cell.core`). docs/library.md
+shows all of it in use.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from flax.nnx.nn.recurrent import flip_sequences
 
 from common.compute import Compute
 from common.recurrent import NO_MASKS, Core, Masks
@@ -28,11 +28,11 @@ class DroppedCarry(NamedTuple):
     """The carry of a cell with dropout: its state, and the masks of the sequences under way."""
 
     state: jax.Array
-    """[*batch, hidden_features]"""
+    """[..., hidden_features]"""
     input_mask: jax.Array | None
-    """[*batch, 1 or gates, in_features], entries 0 or 1 / (1 − rate); None where nothing drops."""
+    """[..., 1 or gates, in_features], entries 0 or 1 / (1 − rate); None where nothing drops."""
     state_mask: jax.Array | None
-    """[*batch, 1 or gates, hidden_features], likewise."""
+    """[..., 1 or gates, hidden_features], likewise."""
 
 
 Carry = jax.Array | DroppedCarry
@@ -42,7 +42,8 @@ class HighwayCell(nnx.RNNCellBase):
     """What `RHNCell` and `DeepTransitionCell` share: a core behind Flax's protocol of cells.
 
     Dropout is variational (Gal & Ghahramani 2016): masks are drawn by `initialize_carry`, once for
-    each sequence, and travel in the carry. After `model.eval()` nothing is dropped.
+    each sequence, and travel in the carry. After `model.eval()`, and in `nnx.view(model,
+    deterministic=True)`, nothing is dropped, whatever the carry.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class HighwayCell(nnx.RNNCellBase):
         *,
         kernel_init: Initializer,
         recurrent_kernel_init: Initializer,
+        bias_init: Initializer,
         input_dropout: float,
         state_dropout: float,
         separate_masks: bool,
@@ -59,6 +61,9 @@ class HighwayCell(nnx.RNNCellBase):
         rngs: nnx.Rngs,
     ):
         """Put a core's parameters into the wanted type, drawn anew; see the cells."""
+        for name, share in (("input_dropout", input_dropout), ("state_dropout", state_dropout)):
+            if not 0 <= share < 1:
+                raise ValueError(f"{name} is a share, from 0 to below 1, not {share}.")
         self.core = core
         self.in_features, self.hidden_features = core.input_size, core.output_size
         self.input_dropout, self.state_dropout = input_dropout, state_dropout
@@ -66,7 +71,12 @@ class HighwayCell(nnx.RNNCellBase):
         self.dtype, self.param_dtype = dtype, param_dtype
         drops = input_dropout > 0 or state_dropout > 0
         self.rngs = rngs.dropout.fork() if drops else nnx.data(None)
-        _draw(core, kernel_init, recurrent_kernel_init, param_dtype, rngs)
+        _draw(core, kernel_init, recurrent_kernel_init, bias_init, param_dtype, rngs)
+
+    def set_view(self, deterministic: bool | None = None) -> None:
+        """Serve `nnx.view`: `deterministic` switches dropout off."""
+        if deterministic is not None:
+            self.deterministic = deterministic
 
     @property
     def num_feature_axes(self) -> int:
@@ -82,12 +92,13 @@ class HighwayCell(nnx.RNNCellBase):
         """Begin sequences: with the state of `carry_init`, by default zeros, and new masks.
 
         Args:
-          input_shape: of an input of one time step, [*batch, in_features].
+          input_shape: of an input of one time step, [..., in_features].
           rngs: from which `carry_init` draws; masks have a stream of the cell's own, "dropout".
           carry_init: of the state, as Flax's initialisers.
 
         Returns:
-          The state [*batch, hidden_features]; for a cell with dropout a `DroppedCarry`.
+          The state [..., hidden_features], in `dtype` or else in `param_dtype`; for a cell with
+          dropout a `DroppedCarry`.
 
         Raises:
           ValueError: `carry_init` is given without `rngs`.
@@ -103,14 +114,17 @@ class HighwayCell(nnx.RNNCellBase):
         return state if self.rngs is None else self.resample(DroppedCarry(state, None, None))
 
     def resample(self, carry: Carry) -> Carry:
-        """Go on from a carry with new masks, as for the next window of a long sequence."""
+        """Go on from a carry, or from a state alone, with new masks.
+
+        For the next window of a long sequence, and to begin from the state of another network.
+        """
         if self.rngs is None:
             return carry
-        assert isinstance(carry, DroppedCarry)
+        state = carry.state if isinstance(carry, DroppedCarry) else carry
         if self.deterministic:
-            return DroppedCarry(carry.state, None, None)
-        batch = carry.state.shape[:-1]
-        count = carry.state[..., 0].size
+            return DroppedCarry(state, None, None)
+        batch = state.shape[:-1]
+        count = state[..., 0].size
         masks = self.core.sample_masks(
             self.rngs(),
             count,
@@ -122,49 +136,85 @@ class HighwayCell(nnx.RNNCellBase):
             mask if mask is None else jnp.moveaxis(mask, 0, 1).reshape(*batch, *mask.shape[::2])
             for mask in masks
         ]
-        return DroppedCarry(carry.state, *each)
+        return DroppedCarry(state, *each)
 
     def __call__(self, carry: Carry, inputs: jax.Array) -> tuple[Carry, jax.Array]:
-        """Take one time step: inputs [*batch, in_features] to the carry and outputs after it."""
-        core, state, masks = self._open(carry, inputs.dtype)
+        """Take one time step.
+
+        Args:
+          carry: of the sequences; for a cell with dropout in training, one that has masks.
+          inputs: [..., in_features].
+
+        Returns:
+          The carry after it, and the outputs [..., hidden_features].
+
+        Raises:
+          ValueError: the inputs have another width, or the carry is a state without masks.
+        """
+        core, state, masks = self._open(carry, inputs)
         flat = inputs.reshape(-1, self.in_features).astype(state.dtype)
         after, _ = core.step(state, flat, masks)
         after = after.reshape(*inputs.shape[:-1], self.hidden_features)
         return _with_state(carry, after), after
 
-    def unroll(self, carry: Carry, inputs: jax.Array) -> tuple[Carry, jax.Array]:
+    def unroll(
+        self, carry: Carry, inputs: jax.Array, seq_lengths: jax.Array | None = None
+    ) -> tuple[Carry, jax.Array]:
         """Take all time steps at once; `core.compute` says how.
 
         Args:
-          carry: of the sequences.
-          inputs: [time, *batch, in_features].
+          carry: of the sequences; for a cell with dropout in training, one that has masks.
+          inputs: [time, ..., in_features].
+          seq_lengths: after how many steps of each sequence its carry is taken, int [...]; by
+            default after all.
 
         Returns:
-          The carry after the last step, and the outputs [time, *batch, hidden_features].
+          That carry, and the outputs [time, ..., hidden_features].
+
+        Raises:
+          ValueError: the inputs have another width, or the carry is a state without masks.
         """
-        core, state, masks = self._open(carry, inputs.dtype)
+        core, state, masks = self._open(carry, inputs)
         flat = inputs.reshape(len(inputs), -1, self.in_features).astype(state.dtype)
         after, outputs = core.unroll(state, flat, masks)
-        batch = inputs.shape[1:-1]
-        after = after.reshape(*batch, self.hidden_features)
-        return _with_state(carry, after), outputs.reshape(len(inputs), *batch, self.hidden_features)
+        outputs = outputs.reshape(*inputs.shape[:-1], self.hidden_features)
+        if seq_lengths is not None:  # the state is the output
+            last = jnp.expand_dims(seq_lengths - 1, (0, -1))
+            after = jnp.take_along_axis(outputs, last, axis=0)
+        return _with_state(carry, after.reshape(outputs.shape[1:])), outputs
 
-    def _open(self, carry: Carry, given: Any) -> tuple[Core, jax.Array, Masks]:
+    def _open(self, carry: Carry, inputs: jax.Array) -> tuple[Core, jax.Array, Masks]:
         """The core in the type of the computation, its state [batch, units], and its masks."""
+        _check_width(inputs, self.in_features)
         state = carry.state if isinstance(carry, DroppedCarry) else carry
-        dtype = self.dtype or jnp.result_type(given, self.param_dtype, state.dtype)
+        dtype = self.dtype or jnp.result_type(inputs.dtype, self.param_dtype, state.dtype)
         core = nnx.merge(*_cast(nnx.split(self.core), dtype))
         masks = NO_MASKS
-        if isinstance(carry, DroppedCarry):
-            masks = Masks(
-                *(
-                    m
-                    if m is None
-                    else jnp.moveaxis(m.reshape(-1, *m.shape[-2:]), 1, 0).astype(dtype)
-                    for m in (carry.input_mask, carry.state_mask)
+        if self.rngs is not None and not self.deterministic:
+            if not isinstance(carry, DroppedCarry):
+                raise ValueError(
+                    "a cell with dropout needs masks in its carry: begin with "
+                    "`cell.resample(state)` in place of the state, or call `model.eval()`."
                 )
-            )
+            each = (carry.input_mask, carry.state_mask)
+            masks = Masks(*(None if mask is None else _of_core(mask, dtype) for mask in each))
         return core, state.reshape(-1, self.hidden_features).astype(dtype), masks
+
+
+def _check_width(inputs: jax.Array, width: int) -> None:
+    """Raise ValueError for inputs that aren't [..., width]: a reshape might hide it."""
+    if inputs.shape[-1:] != (width,):
+        raise ValueError(f"inputs have shape [..., {width}] here, not {list(inputs.shape)}.")
+
+
+def _check_depth(depth: int) -> None:
+    if depth < 1:
+        raise ValueError(f"depth is 1 or more, not {depth}.")
+
+
+def _of_core(mask: jax.Array, dtype: Any) -> jax.Array:
+    """A carry's mask [..., 1 or gates, width] as cores take it, [1 or gates, batch, width]."""
+    return jnp.moveaxis(mask.reshape(-1, *mask.shape[-2:]), 1, 0).astype(dtype)
 
 
 def _with_state(carry: Carry, state: jax.Array) -> Carry:
@@ -183,14 +233,15 @@ def _cast(split: tuple[Any, Any], dtype: Any) -> tuple[Any, Any]:
 class RHNCell(HighwayCell):
     """Recurrent highway cell of any depth (Zilly et al. 2017, section 4, equations 6 to 9).
 
-    Its carry is its output, [*batch, hidden_features].
+    Its carry is its output, [..., hidden_features].
 
-    >>> import jax.numpy as jnp
-    >>> from flax import nnx
-    >>> from highway import RHNCell
-    >>> rnn = nnx.RNN(RHNCell(8, 16, depth=3, rngs=nnx.Rngs(0)))
-    >>> rnn(jnp.ones((2, 5, 8))).shape  # batch, time, features
-    (2, 5, 16)
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> from highway import RHNCell
+      >>> rnn = nnx.RNN(RHNCell(8, 16, depth=3, rngs=nnx.Rngs(0)))
+      >>> rnn(jnp.ones((2, 5, 8))).shape  # batch, time, features
+      (2, 5, 16)
     """
 
     def __init__(
@@ -206,6 +257,7 @@ class RHNCell(HighwayCell):
         separate_masks: bool = False,
         kernel_init: Initializer = nnx.initializers.lecun_normal(),  # noqa: B008 - as Flax's cells
         recurrent_kernel_init: Initializer = nnx.initializers.orthogonal(),  # noqa: B008 - likewise
+        bias_init: Initializer = nnx.initializers.zeros_init(),  # noqa: B008 - likewise
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         compute: Compute = BY_HAND,
@@ -227,11 +279,16 @@ class RHNCell(HighwayCell):
           kernel_init: of the input's kernels, called with [in_features, hidden_features] for each
             gate.
           recurrent_kernel_init: of the recurrent ones, [hidden_features, hidden_features].
+          bias_init: of the proposals' biases, [hidden_features].
           dtype: of the computation; by default what inputs and parameters promote to.
           param_dtype: of the parameters.
           compute: how `unroll` and `FastRNN` go about it.
           rngs: "params" for the parameters, "dropout" for masks.
+
+        Raises:
+          ValueError: the depth is below 1, or a share isn't one.
         """
+        _check_depth(depth)
         core = RHN(
             in_features,
             ModelConfig(
@@ -240,11 +297,11 @@ class RHNCell(HighwayCell):
             rngs=rngs,
             compute=compute,
         )
-        _start_gates(core.layers)
         super().__init__(
             core,
             kernel_init=kernel_init,
             recurrent_kernel_init=recurrent_kernel_init,
+            bias_init=bias_init,
             input_dropout=input_dropout,
             state_dropout=state_dropout,
             separate_masks=separate_masks,
@@ -258,7 +315,7 @@ class DeepTransitionCell(HighwayCell):
     """DT-RNN cell: `depth` plain tanh layers from one state to the next (Pascanu et al. 2014).
 
     With `shortcut` (DT(S)-RNN) the last layer also reads the input and the state before. Its carry
-    is its output, [*batch, hidden_features].
+    is its output, [..., hidden_features].
     """
 
     def __init__(
@@ -272,12 +329,14 @@ class DeepTransitionCell(HighwayCell):
         state_dropout: float = 0.0,
         kernel_init: Initializer = nnx.initializers.lecun_normal(),  # noqa: B008 - as Flax's cells
         recurrent_kernel_init: Initializer = nnx.initializers.orthogonal(),  # noqa: B008 - likewise
+        bias_init: Initializer = nnx.initializers.zeros_init(),  # noqa: B008 - likewise
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         compute: Compute = BY_HAND,
         rngs: nnx.Rngs,
     ):
-        """Draw the initial parameters; biases start at 0, arguments are those of `RHNCell`."""
+        """Draw the initial parameters; arguments are those of `RHNCell`, all biases of one kind."""
+        _check_depth(depth)
         core = DeepTransitionRNN(
             in_features,
             ModelConfig(core="dt_rnn", depth=depth, units=hidden_features),
@@ -285,12 +344,11 @@ class DeepTransitionCell(HighwayCell):
             rngs=rngs,
             compute=compute,
         )
-        for bias in core.biases:
-            bias[...] = jnp.zeros_like(bias[...])
         super().__init__(
             core,
             kernel_init=kernel_init,
             recurrent_kernel_init=recurrent_kernel_init,
+            bias_init=bias_init,
             input_dropout=input_dropout,
             state_dropout=state_dropout,
             separate_masks=False,
@@ -300,81 +358,18 @@ class DeepTransitionCell(HighwayCell):
         )
 
 
-class FastRNN(nnx.RNN):
-    """`nnx.RNN` of a cell of this module, with the backward pass by hand instead of a scan's.
-
-    It takes the same arguments and gives the same results, to rounding; inputs have one batch axis.
-    """
-
-    cell: HighwayCell
-
-    def __init__(self, cell: HighwayCell, **options: Any):
-        """Wrap a cell; options are those of `nnx.RNN`."""
-        super().__init__(cell, **options)
-
-    def __call__(
-        self,
-        inputs: jax.Array,
-        *,
-        initial_carry: Any = None,
-        seq_lengths: jax.Array | None = None,
-        return_carry: bool | None = None,
-        time_major: bool | None = None,
-        reverse: bool | None = None,
-        keep_order: bool | None = None,
-        rngs: nnx.Rngs | nnx.RngStream | None = None,
-    ) -> Any:
-        """Apply the cell over sequences.
-
-        Args:
-          inputs: [batch, time, in_features], or [time, batch, in_features] if `time_major`.
-          initial_carry: where to begin; by default where the cell's `initialize_carry` does.
-          seq_lengths: events of each sequence that count, int [batch]: what is reversed, and which
-            step's carry is returned.
-          return_carry: whether to return the carry, too; this and what follows are by default as
-            given to `FastRNN`.
-          time_major: whether the first axis is time.
-          reverse: whether to go from each sequence's end to its beginning.
-          keep_order: whether what was reversed comes back in the order of the inputs.
-          rngs: for `initialize_carry`.
-
-        Returns:
-          The outputs, with features as the last axis; if `return_carry`, (carry, outputs).
-        """
-        return_carry = self.return_carry if return_carry is None else return_carry
-        time_major = self.time_major if time_major is None else time_major
-        reverse = self.reverse if reverse is None else reverse
-        keep_order = self.keep_order if keep_order is None else keep_order
-        xs = inputs if time_major else jnp.swapaxes(inputs, 0, 1)
-
-        def flip(sequences: jax.Array) -> jax.Array:
-            return flip_sequences(sequences, seq_lengths, num_batch_dims=1, time_major=True)
-
-        if reverse:
-            xs = flip(xs)
-        carry = initial_carry
-        if carry is None:
-            carry = self.cell.initialize_carry(xs.shape[1:], self.rngs if rngs is None else rngs)
-        last, outputs = self.cell.unroll(carry, xs)
-        if seq_lengths is not None:  # the state is the output
-            last = _with_state(last, outputs[seq_lengths - 1, jnp.arange(outputs.shape[1])])
-        if reverse and keep_order:
-            outputs = flip(outputs)
-        outputs = outputs if time_major else jnp.swapaxes(outputs, 0, 1)
-        return (last, outputs) if return_carry else outputs
-
-
 class Highway(nnx.Module):
     """Feed-forward highway block (Srivastava et al. 2015): `depth` layers of one width.
 
     y = H(x) · T(x) + x · (1 − T(x)), H an affine map with an activation, T one with a sigmoid.
     Parameters are those of `highway.layer.HighwayLayer`.
 
-    >>> import jax.numpy as jnp
-    >>> from flax import nnx
-    >>> from highway import Highway
-    >>> Highway(6, depth=20, rngs=nnx.Rngs(0))(jnp.ones((3, 6))).shape
-    (3, 6)
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from flax import nnx
+      >>> from highway import Highway
+      >>> Highway(6, depth=20, rngs=nnx.Rngs(0))(jnp.ones((3, 6))).shape
+      (3, 6)
     """
 
     def __init__(
@@ -385,11 +380,12 @@ class Highway(nnx.Module):
         activation: Activation = nnx.relu,
         transform_bias: float = -2.0,
         kernel_init: Initializer = nnx.initializers.lecun_normal(),  # noqa: B008 - as Flax's layers
+        bias_init: Initializer = nnx.initializers.zeros_init(),  # noqa: B008 - likewise
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        """Draw the initial parameters; biases of proposals start at 0.
+        """Draw the initial parameters.
 
         Args:
           features: width of input and output.
@@ -397,20 +393,25 @@ class Highway(nnx.Module):
           activation: of the proposals H.
           transform_bias: initial bias of the transform gates T; below 0 they mostly carry at first.
           kernel_init: called with [features, features] for each gate.
+          bias_init: of the proposals' biases, [features].
           dtype: of the computation; by default what inputs and parameters promote to.
           param_dtype: of the parameters.
           rngs: "params".
+
+        Raises:
+          ValueError: the depth is below 1.
         """
+        _check_depth(depth)
         self.features, self.dtype, self.param_dtype = features, dtype, param_dtype
         self.layers = nnx.List(
             HighwayLayer(features, transform_bias=transform_bias, activation=activation, rngs=rngs)
             for _ in range(depth)
         )
-        _start_gates(self.layers)
-        _draw(self.layers, kernel_init, kernel_init, param_dtype, rngs)
+        _draw(self.layers, kernel_init, kernel_init, bias_init, param_dtype, rngs)
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Pass inputs [*batch, features] through all layers."""
+        """Pass inputs [..., features] through all layers; ValueError for another width."""
+        _check_width(inputs, self.features)
         dtype = self.dtype or jnp.result_type(inputs.dtype, self.param_dtype)
         x = inputs.reshape(-1, self.features).astype(dtype)
         for layer in nnx.merge(*_cast(nnx.split(self.layers), dtype)):
@@ -418,20 +419,20 @@ class Highway(nnx.Module):
         return x.reshape(inputs.shape)
 
 
-def _start_gates(layers: Iterable[HighwayLayer]) -> None:
-    """Set the proposals' biases to 0; those of the gates stay."""
-    for layer in layers:
-        layer.bias[...] = layer.bias[...].at[0].set(0.0)
-
-
 def _draw(
     module: nnx.Module | nnx.List,
     kernel_init: Initializer,
     recurrent_kernel_init: Initializer,
+    bias_init: Initializer,
     param_dtype: Any,
     rngs: nnx.Rngs,
 ) -> None:
-    """Draw kernels [from, gates, to] anew, each gate's by itself; put all into the type."""
+    """Draw a module's parameters anew, and put them into the type.
+
+    Kernels are [from, gates, to], each gate's drawn by itself; biases are [gates, to], of which
+    only the proposal's, the first, is drawn.
+    """
+    drawn = jnp.promote_types(param_dtype, jnp.float32)  # some initialisers know no less
     for path, parameter in nnx.iter_graph(module):
         if not isinstance(parameter, nnx.Param):
             continue
@@ -440,7 +441,8 @@ def _draw(
             of_input = str(path[-1]).startswith("input_")
             draw = kernel_init if of_input else recurrent_kernel_init
             shape = (value.shape[0], value.shape[2])
-            drawn = jnp.promote_types(param_dtype, jnp.float32)  # some initialisers know no less
             each = [draw(rngs.params(), shape, drawn) for _ in range(value.shape[1])]
             value = jnp.stack(each, axis=1)
+        else:
+            value = value.at[0].set(bias_init(rngs.params(), value.shape[1:], drawn))
         parameter.set_value(value.astype(param_dtype))

@@ -6,12 +6,10 @@ functions are for one transition: names in `_tm1` belong to the state in which t
 names in `_t` to the state that it led to. vmap the functions for a batch. No gradient reaches
 target or prior.
 
-| method    | learns toward                                                | policy         |
-|-----------|--------------------------------------------------------------|----------------|
-| `q`       | log p(a|s) + r + γ · max_a' Q⁻(s', a')                       | ∝ exp Q        |
-| `psi`     | log p(a|s) + r + γ · log Σ_a' exp Ψ⁻(s', a')                 | ∝ exp Ψ        |
-| `g`       | r + γ · log Σ_a' exp(log p(a'|s') + G⁻(s', a'))              | ∝ p · exp G    |
-| `rl_only` | r + γ · max_a' Q⁻(s', a')                                    | ∝ exp Q        |
+- `q` learns toward log p(a|s) + r + γ · max_a' Q⁻(s', a'); its policy is ∝ exp Q.
+- `psi` learns toward log p(a|s) + r + γ · log Σ_a' exp Ψ⁻(s', a'); its policy is ∝ exp Ψ.
+- `g` learns toward r + γ · log Σ_a' exp(log p(a'|s') + G⁻(s', a')); its policy is ∝ p · exp G.
+- `rl_only` learns toward r + γ · max_a' Q⁻(s', a'); its policy is ∝ exp Q.
 
 A method is added by writing its target and naming it in `METHODS`.
 
@@ -23,29 +21,30 @@ As a library, for any network with values [batch, A] and any prior with log p [b
 - `soft_update(target, online, rate)`: moves the target network after each update;
 - `kl_policy_prior` and `entropy` of policies: how far they are from the prior, in nats.
 
->>> import jax, jax.numpy as jnp
->>> from tutor.kl_control import METHODS, Transition, log_policy, squared_loss
->>> psi = METHODS["psi"]
->>> def loss(params, target_params, network, prior, batch):  # of a batch of transitions
-...     transition = Transition(
-...         a_tm1=batch["action"],
-...         r_t=batch["reward"] / 0.5,  # the task's reward over c
-...         discount_t=0.9 * (1 - batch["done"]),
-...         log_prior_tm1=prior(batch["s"]),
-...         log_prior_t=prior(batch["s_after"]),
-...         q_t=network(target_params, batch["s_after"]),
-...     )
-...     each = jax.vmap(lambda q, one: squared_loss(psi, q, one))
-...     return jnp.mean(each(network(params, batch["s"]), transition))
->>> network = lambda params, s: s @ params
->>> prior = lambda s: jax.nn.log_softmax(jnp.zeros((len(s), 3)))
->>> batch = {"s": jnp.eye(2), "s_after": jnp.eye(2), "action": jnp.array([0, 2])}
->>> batch |= {"reward": jnp.ones(2), "done": jnp.array([0.0, 1.0])}
->>> params = jnp.zeros((2, 3))
->>> f"{loss(params, params, network, prior, batch):.2f}"
-'2.19'
->>> log_policy(psi, network(params, batch["s"]), prior(batch["s"])).shape
-(2, 3)
+Examples:
+  >>> import jax, jax.numpy as jnp
+  >>> from tutor.kl_control import METHODS, Transition, log_policy, squared_loss
+  >>> psi = METHODS["psi"]
+  >>> def loss(params, target_params, network, prior, batch):  # of a batch of transitions
+  ...     transition = Transition(
+  ...         a_tm1=batch["action"],
+  ...         r_t=batch["reward"] / 0.5,  # the task's reward over c
+  ...         discount_t=0.9 * (1 - batch["done"]),
+  ...         log_prior_tm1=prior(batch["s"]),
+  ...         log_prior_t=prior(batch["s_after"]),
+  ...         q_t=network(target_params, batch["s_after"]),
+  ...     )
+  ...     each = jax.vmap(lambda q, one: squared_loss(psi, q, one))
+  ...     return jnp.mean(each(network(params, batch["s"]), transition))
+  >>> network = lambda params, s: s @ params
+  >>> prior = lambda s: jax.nn.log_softmax(jnp.zeros((len(s), 3)))
+  >>> batch = {"s": jnp.eye(2), "s_after": jnp.eye(2), "action": jnp.array([0, 2])}
+  >>> batch |= {"reward": jnp.ones(2), "done": jnp.array([0.0, 1.0])}
+  >>> params = jnp.zeros((2, 3))
+  >>> f"{loss(params, params, network, prior, batch):.2f}"
+  '2.19'
+  >>> log_policy(psi, network(params, batch["s"]), prior(batch["s"])).shape
+  (2, 3)
 
 examples/transformer_tutor.py tunes a transformer with the whole loop, `tutor.learner.TutorLearner`.
 """

@@ -36,11 +36,13 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add what lies outside of docs/, and a page for every module with public names."""
+    """Add the style, what lies outside of docs/, and a page for every module with public names."""
+    style = str(Path(__file__).parent / "site.css")
+    files.append(File.generated(config, "assets/site.css", abs_src_path=style))
     for source, page in OUTSIDE.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=_moved(text, Path(source).parent)))
-    for made in sorted(ROOT.glob("results/**/*.*")):
+    for made in sorted((*ROOT.glob("results/**/*.*"), *ROOT.glob("examples/*.*"))):
         if made.suffix not in (".json", ".md"):
             name = made.relative_to(ROOT).as_posix()
             files.append(File.generated(config, name, abs_src_path=str(made)))

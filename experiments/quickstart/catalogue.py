@@ -135,7 +135,7 @@ FAMILY = Family(
             docstring=f"""{_TITLE}.
 
 Reproduces: no row of a paper; shows both papers' subjects at a size that anyone can watch.
-Command:    python -m experiments run quickstart
+Command:    python -m experiments quickstart
 Hours:      0.05 (about three minutes) on {TWO_CORES}.
 Trains an RHN and an LSTM of the same size on the Shakespeare corpus that ships with the package,
 evaluates both under the batched and the full protocol, samples a few lines from each, and draws
@@ -161,6 +161,7 @@ before.mid and after.mid to hear.""",
             published=(),
             paper_parameters=None,
             kernels=("cpu", "jax", "scan"),
+            is_command=True,
             runner="experiments.quickstart.run:run",
             programs="experiments.quickstart.programs:programs",
             section="Quickstart",

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from common.config import differences, to_dict
-from experiments.cli import main
+from experiments.arguments import make_parser
+from experiments.cli import COMMANDS, main
 from experiments.registry import experiments
 
 PTB_ROW = "rhn_penn_treebank_depth3_tied"
@@ -32,7 +33,8 @@ def assert_plain(error: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["list"], ["show", PTB_ROW], ["run", "--help"], ["compose", "-h"]]
+    "arguments",
+    [["--help"], ["--version"], ["list"], ["show", PTB_ROW], ["run", "--help"], ["compose", "-h"]],
 )
 def test_answers_without_importing_jax(arguments):
     code = (
@@ -47,6 +49,15 @@ def test_answers_without_importing_jax(arguments):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_the_quickstart_has_a_command_of_its_own():
+    more = ["--preset", "smoke", "--seeds", "1", "2", "--mesh", "data=1", "--set", "a=1"]
+    short, long = (
+        vars(make_parser(COMMANDS).parse_args([*words, *more]))
+        for words in (["quickstart"], ["run", "quickstart"])
+    )
+    assert short == long
 
 
 def test_list_names_every_experiment_with_its_row(capsys):

@@ -18,3 +18,8 @@ def __getattr__(name: str) -> Any:
     from tutor.music import gymnax_env
 
     return getattr(gymnax_env, name)
+
+
+def __dir__() -> list[str]:
+    """Name what can be imported, for completion."""
+    return sorted({*globals(), *__all__})

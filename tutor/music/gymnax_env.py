@@ -4,16 +4,18 @@
 those of our own loop (`tutor.music.theory`). `PriorReward` adds a prior's log p to the reward, so
 that an algorithm can be compared with Q-, Ψ- and G-learning: reward = log p(a|s) + r / c.
 
->>> import gymnax, jax
->>> from tutor.music import register
->>> register()
->>> env, params = gymnax.make("Melody-v0")
->>> observation, state = env.reset(jax.random.key(0), params)
->>> _, state, reward, *_ = env.step(jax.random.key(1), state, 14, params)
->>> observation.shape, int(state.time)
-((70,), 1)
+Examples:
+  >>> import gymnax, jax
+  >>> from tutor.music import register
+  >>> register()
+  >>> env, params = gymnax.make("Melody-v0")
+  >>> observation, state = env.reset(jax.random.key(0), params)
+  >>> _, state, reward, *_ = env.step(jax.random.key(1), state, 14, params)
+  >>> observation.shape, int(state.time)
+  ((70,), 1)
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -53,9 +55,10 @@ class MelodyState(environment.EnvState):
 class MelodyParams(environment.EnvParams):
     """Settings of the environment."""
 
-    max_steps_in_episode: int = 32
+    max_steps_in_episode: int = theory.DEFAULT.length
+    """Events after which an episode is truncated, if it hasn't ended by itself."""
     music: theory.MusicParams = theory.DEFAULT
-    """Key, rules and weights of the reward; its `length` is that of an episode."""
+    """Key, rules and weights of the reward; its `length` is that of a composition."""
 
 
 class MelodyEnv(environment.Environment[MelodyState, MelodyParams]):
@@ -63,7 +66,8 @@ class MelodyEnv(environment.Environment[MelodyState, MelodyParams]):
 
     Actions are the 38 events of a sixteenth: 0 rest, 1 hold, 2 to 37 the notes from C3 on. An
     observation is the latest event and the place in the composition, both one-hot,
-    float32 [38 + length]. An episode ends after `length` events.
+    float32 [38 + length]. An episode ends after `length` events. Other rules:
+    `params.replace(music=params.music.weighted(motif=2.0))`, or `.without`, `.with_rule`.
     """
 
     def __init__(self, length: int = theory.DEFAULT.length):
@@ -113,8 +117,9 @@ class MelodyEnv(environment.Environment[MelodyState, MelodyParams]):
         return state.time >= params.music.length
 
     def is_truncated(self, state: MelodyState, params: MelodyParams) -> jax.Array:
-        """Say no: compositions end by themselves."""
-        return jnp.zeros((), bool)
+        """Say whether the limit of steps came before the end."""
+        reached = state.time >= params.max_steps_in_episode
+        return reached & ~self.is_terminated(state, params)
 
     @property
     def name(self) -> str:
@@ -159,18 +164,22 @@ class PriorReward(GymnaxWrapper):
 
         Args:
           env: a `MelodyEnv`, whose wrappers go outside of this one.
-          graph: the prior's structure, as `experiments.trained.load` gives it.
-          prior: its parameters.
+          graph: the prior's structure: of any module with `initial_state` and `step` as
+            `tutor.sequence_model.SequenceModel` has them. For a run of note_rnn it is the `graph`
+            of what `experiments.trained.load` gives.
+          prior: its parameters, for a run of note_rnn `policy.prior` of the same.
           c: what the task's reward is divided by.
         """
         super().__init__(env)
         self.graph, self.prior, self.c = graph, prior, c
 
+    @partial(jax.jit, static_argnames=("self",))
     def reset(self, key: jax.Array, params: MelodyParams | None = None) -> tuple[Any, PriorState]:
         """Begin a composition; the prior begins with it, from its zero state."""
         seen, state = self._env.reset(key, params)
         return seen, PriorState(state, self._start(), state.event)
 
+    @partial(jax.jit, static_argnames=("self",))
     def step(
         self, key: jax.Array, state: PriorState, action: Any, params: MelodyParams | None = None
     ) -> tuple[Any, PriorState, jax.Array, jax.Array, jax.Array, dict[Any, Any]]:

@@ -13,7 +13,7 @@ from tutor.sequence_model import make_model
 gymnax = pytest.importorskip("gymnax")
 
 from gymnax.experimental.rollout import RolloutWrapper  # noqa: E402
-from gymnax.wrappers import purerl  # noqa: E402
+from gymnax.wrappers import GymnaxToGymWrapper, purerl  # noqa: E402
 
 from tutor.music import MelodyEnv, PriorReward, register  # noqa: E402
 
@@ -59,14 +59,52 @@ def test_a_composition_ends_and_the_next_begins():
         np.testing.assert_array_equal(leaf, fresh)
 
 
+def test_a_limit_of_steps_truncates_and_an_end_is_no_truncation():
+    env = MelodyEnv(length=8)
+    for limit, expected in ((4, (False, True)), (8, (True, False))):
+        params = env.default_params.replace(max_steps_in_episode=limit)
+        _, state = env.reset(jax.random.key(0), params)
+        for place in range(limit):
+            assert int(state.time) == place
+            _, state, _, terminated, truncated, info = env.step(
+                jax.random.key(place), state, 14, params
+            )
+        assert (bool(terminated), bool(truncated)) == expected
+        assert info["discount"] == 1.0 - expected[0]
+        assert int(state.time) == 0
+
+
+def test_rules_and_weights_are_settings():
+    env = MelodyEnv(length=8)
+    params = env.default_params
+    doubled = params.replace(music=params.music.weighted(tonic=2.0))
+    without = params.replace(music=params.music.without("tonic"))
+    _, state = env.reset(jax.random.key(0), params)
+    rewards = [
+        float(env.step(jax.random.key(1), state, 14, chosen)[2])
+        for chosen in (params, doubled, without)
+    ]
+    assert rewards[1] - rewards[0] == pytest.approx(3.0)  # a C to begin with
+    assert rewards[2] - rewards[0] == pytest.approx(-3.0)
+
+
 def test_wrappers_of_gymnax():
-    env = purerl.LogWrapper(MelodyEnv(length=8))
+    env = purerl.LogWrapper(purerl.FlattenObservationWrapper(MelodyEnv(length=8)))
     _, state = env.reset(jax.random.key(0))
     total = 0.0
     for place in range(8):
         _, state, reward, *_, info = env.step(jax.random.key(place), state, 14)
         total += float(reward)
     assert info["returned_episode_returns"] == pytest.approx(total, abs=1e-4)
+
+
+def test_as_an_environment_of_gymnasium():
+    env = GymnaxToGymWrapper(MelodyEnv(length=8))
+    seen, _ = env.reset(seed=0)
+    assert env.observation_space.contains(np.asarray(seen))
+    assert env.action_space.n == 38
+    ends = [env.step(14)[2] for _ in range(8)]
+    assert [bool(end) for end in ends] == [False] * 7 + [True]
 
 
 def test_log_p_of_a_prior_in_the_reward():
