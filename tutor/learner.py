@@ -54,6 +54,10 @@ _GUARDED = ("params", "target", "prior", "optimizer", "totals")
 """Fields that keep their values when a round isn't finite. The memory isn't among them: keeping a
 copy of it would take longer than the round."""
 
+_WHOLE: Any = spec(None)
+_SHARE: Any = spec(0)
+"""What devices have of a part of the state where they divide a training."""
+
 
 class Quirks(NamedTuple):
     """Ways in which the released code departs from the paper; off by default."""
@@ -73,16 +77,16 @@ class TutorLearner:
     """
 
     specs = LearnState(
-        params=spec(None),
-        target=spec(None),
-        prior=spec(None),
-        optimizer=spec(None),
-        replay=spec(0),
-        actor=spec(0),
-        key=spec(None),
-        diverged_at=spec(None),
-        totals=spec(None),
-    )  # type: ignore[arg-type]
+        params=_WHOLE,
+        target=_WHOLE,
+        prior=_WHOLE,
+        optimizer=_WHOLE,
+        replay=_SHARE,
+        actor=_SHARE,
+        key=_WHOLE,
+        diverged_at=_WHOLE,
+        totals=_WHOLE,
+    )
     """See `common.population.Divisible`."""
 
     def __init__(

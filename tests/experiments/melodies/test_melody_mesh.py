@@ -14,7 +14,11 @@ from together import run_together
 from common import device
 from experiments.melodies import tutor
 
-SEVERAL = [*FEW, "learn.environments=8", "learn.update_every=4"]
+SEVERAL = [
+    *FEW, "learn.environments=8", "learn.update_every=8",
+    "learn.iterations=80", "learn.report_every=40", "evaluation.every=40",
+]  # fmt: skip
+"""Ten steps and seven updates: two processes of one machine wait 20 to 340 ms for each other."""
 
 
 def command(out: Path, note_rnn: Path, *arguments: str) -> list[str]:
@@ -67,9 +71,8 @@ def test_two_devices_or_two_processes_tune_as_one_device_does(tmp_path, note_rnn
     by_processes = record(tmp_path / "processes", Q)
     for made in (record(by_devices(tmp_path / "two", note_rnn, 2), Q), by_processes):
         assert made.metrics == pytest.approx(wanted.metrics, rel=1e-4)
-        for row, one in zip(made.curve, wanted.curve, strict=True):
-            assert row["train/loss" if "train/loss" in row else "eval/reward"] == pytest.approx(
-                one["train/loss" if "train/loss" in one else "eval/reward"], rel=1e-4
-            )
+        assert [row["eval/reward"] for row in made.curve] == pytest.approx(
+            [row["eval/reward"] for row in wanted.curve], rel=1e-4
+        )
         assert made.device["count"] == 2
     assert by_processes.device["processes"] == 2
