@@ -1,4 +1,4 @@
-"""Several devices for one training: a batch or a population divided among them.
+"""Several devices for one training: a batch, a population or a state divided among them.
 
 Devices may be those of several processes. An array is then in part out of a process's reach, unless
 every device has all of it: states are kept so between calls, and what is read of them is read from
@@ -55,12 +55,85 @@ def divide(tree: Any, mesh: Mesh | None, axis: int | None = 0) -> Any:
       mesh: the devices.
       axis: which one; None to put the whole of every array on each device.
     """
+    return put(tree, mesh, spec(axis))
+
+
+def put(tree: Any, mesh: Mesh | None, specs: Any) -> Any:
+    """Put arrays on the devices; without a mesh they stay as they are.
+
+    Args:
+      tree: arrays; those that aren't on the mesh yet are the same in all processes.
+      mesh: the devices.
+      specs: a pytree of `spec`s, each of which says how devices hold all arrays at its place.
+    """
     if mesh is None:
         return tree
-    sharding = NamedSharding(mesh, spec(axis))
     if not mesh.is_multi_process:
-        return jax.device_put(tree, sharding)
-    return jax.tree.map(lambda leaf: _put(leaf, sharding), tree)
+        return jax.device_put(tree, shardings(mesh, specs))
+
+    return jax.tree.map(
+        lambda sharding, part: jax.tree.map(lambda leaf: _put_leaf(leaf, sharding), part),
+        shardings(mesh, specs),
+        tree,
+    )
+
+
+def constrain(tree: Any, mesh: Mesh | None, specs: Any) -> Any:
+    """Say within a jitted function how devices hold arrays; without a mesh nothing is said.
+
+    Args:
+      tree: arrays that are being computed.
+      mesh: the devices.
+      specs: see `put`.
+    """
+    if mesh is None:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, shardings(mesh, specs))
+
+
+def shardings(mesh: Mesh, specs: Any) -> Any:
+    """Return `specs` (see `put`) as shardings over a mesh."""
+    return jax.tree.map(lambda one: NamedSharding(mesh, one), specs)
+
+
+def own_places(mesh: Mesh | None, count: int, setting: str) -> np.ndarray:
+    """Return the places, of an axis that devices divide, that this process's devices have.
+
+    Args:
+      mesh: the devices, or None for one, which has all.
+      count: places in all.
+      setting: that says so, for errors.
+
+    Returns:
+      Rising numbers from 0 to count − 1.
+
+    Raises:
+      ConfigError: the devices can't divide the axis evenly.
+    """
+    require_even(mesh, count, setting)
+    places = np.arange(count)
+    if mesh is None:
+        return places
+    parts = NamedSharding(mesh, spec(0)).addressable_devices_indices_map((count,))
+    return np.unique(np.concatenate([places[part] for part in parts.values() if part is not None]))
+
+
+def join(tree: Any, mesh: Mesh | None, axis: int | None) -> Any:
+    """Put arrays, of which devices divide an axis, on them from the parts that processes have.
+
+    Args:
+      tree: NumPy arrays with this process's `own_places` along the axis, in their order.
+      mesh: the devices, or None for one.
+      axis: which one; None where each process has, and each device gets, everything.
+    """
+    if mesh is None:
+        return jax.device_put(tree)
+    if axis is None or not mesh.is_multi_process:
+        return divide(tree, mesh, axis)
+    sharding = NamedSharding(mesh, spec(axis))
+    return jax.tree.map(
+        lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), tree
+    )
 
 
 def own(tree: Any, mesh: Mesh | None) -> Any:
@@ -150,12 +223,12 @@ def each(function: Callable[..., Any], mesh: Mesh | None, members: Any, *whole: 
     )(members, *whole)
 
 
-def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:
+def _put_leaf(leaf: Any, sharding: NamedSharding) -> jax.Array:
     """`jax.device_put` where some of the devices are other processes'."""
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
         return jax.device_put(leaf, sharding)
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        data = _put(jax.random.key_data(leaf), sharding)
+        data = _put_leaf(jax.random.key_data(leaf), sharding)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     host = np.asarray(leaf)
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])

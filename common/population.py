@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, PartitionSpec
 from jax.stages import Traced
 
-from common.mesh import divide, each, own, replicate, require_even, spec
+from common.mesh import each, join, own, put, replicate, require_even, shardings, spec
 
 State = TypeVar("State")
 Totals = TypeVar("Totals", bound=tuple)
@@ -99,6 +99,22 @@ class Member(Protocol):
         """
 
 
+@runtime_checkable
+class Divisible(Member, Protocol):
+    """A `Member` whose own work devices can divide, where it trains alone."""
+
+    specs: Any
+    """How devices hold the parts of a member's state once it is divided, see `common.mesh.put`.
+    """
+
+    def divided(self, mesh: Mesh) -> "Divisible":
+        """Return this learner as one whose rounds several devices compute.
+
+        Raises:
+          ConfigError: they can't divide the work evenly.
+        """
+
+
 class ModelLearner(abc.ABC):
     """Trains one model by itself, a round being one update; each member of a `Population`, too.
 
@@ -111,13 +127,13 @@ class ModelLearner(abc.ABC):
         """Keep the data on the devices.
 
         Args:
-          windows: the data; they are what `round` is given of them.
+          windows: the data, as `common.mesh.join` takes them; `round` is given them whole.
           mesh: devices that train together, each holding all of the state, or None for one.
           axis: of the data, which devices divide; None for each to hold all of them.
         """
         self.mesh = mesh
-        self.windows = jax.device_put(windows) if mesh is None else divide(windows, mesh, axis)
-        whole = None if mesh is None else NamedSharding(mesh, spec(None))
+        self.windows = join(windows, mesh, axis)
+        whole = None if mesh is None else shardings(mesh, spec(None))
         self._advance = jax.jit(self._advance_until, donate_argnums=0, out_shardings=whole)
 
     @abc.abstractmethod
@@ -227,7 +243,8 @@ class Population:
 
     They are computed together, under vmap, or each by itself in `threads`, which is faster where
     the arrays are too small for a core of several; or divided among the devices of a mesh. The bits
-    are the same.
+    are the same. A single member of a `Divisible` learner is itself divided by a mesh, and is the
+    same to rounding.
     """
 
     def __init__(
@@ -246,18 +263,31 @@ class Population:
           seeds: names of the members, in order.
           data: arrays that all members read, given on to `learner.round`.
           threads: in how many threads members train at a time; 1 for all of them under vmap.
-          mesh: devices among which members are divided, without threads; None for one.
+          mesh: devices among which members, or the work of a single one, are divided, without
+            threads; None for one.
 
         Raises:
-          ConfigError: the devices can't divide the members evenly.
+          ConfigError: the devices can't divide the members, or a single one's work, evenly.
         """
-        require_even(mesh, len(seeds), "seeds")
         self.learner, self.seeds, self.mesh = learner, tuple(seeds), mesh
+        self._specs = PopulationState(spec(None), spec(0))  # type: ignore[arg-type]
+        self._member_specs: Any = spec(None)
+        self._deals_members = mesh is not None
+        if mesh is not None and len(self.seeds) == 1 and isinstance(learner, Divisible):
+            self.learner, self._deals_members = learner.divided(mesh), False
+            self._member_specs = learner.specs
+            stacked = jax.tree.map(lambda one: PartitionSpec(None, *one), learner.specs)
+            self._specs = self._specs._replace(seeds=stacked)
+        else:
+            require_even(mesh, len(self.seeds), "seeds")
         self.data = replicate(data, mesh)
         self.threads = min(threads, len(self.seeds)) if mesh is None else 1
         self._compiled = False
-        shardings = None if mesh is None else _shardings(mesh)
-        self._advance = jax.jit(self._advance_until, donate_argnums=0, out_shardings=shardings)
+        self._advance = jax.jit(
+            self._advance_until,
+            donate_argnums=0,
+            out_shardings=None if mesh is None else shardings(mesh, self._specs),
+        )
 
     def initial_state(self, make: Callable[[int], Any]) -> PopulationState:
         """Make a member of each seed, at step 0."""
@@ -298,16 +328,29 @@ class Population:
         return self._advance.trace(state, np.int32(0), *self.data)
 
     def members(self, state: PopulationState | Apart) -> Iterator[Any]:
-        """Yield each member's state, in the order of `seeds`."""
+        """Yield each member's state, in the order of `seeds`.
+
+        What devices divide of a single member stays where it is.
+        """
         for place in range(len(self.seeds)):
             if isinstance(state, Apart):
                 yield take_member(state.parts[place].seeds, 0)
             else:
-                yield own(replicate(take_member(state.seeds, place), self.mesh), self.mesh)
+                yield self._readable(take_member(state.seeds, place))
+
+    def _readable(self, member: Any) -> Any:
+        """A member's state, of which every process has what isn't divided."""
+
+        def read(held: PartitionSpec, part: Any) -> Any:
+            if held != spec(None):
+                return part
+            return own(replicate(part, self.mesh), self.mesh)
+
+        return jax.tree.map(read, self._member_specs, member)
 
     def _placed(self, state: PopulationState) -> PopulationState:
-        """A state whose members are divided among the devices."""
-        return PopulationState(replicate(state.step, self.mesh), divide(state.seeds, self.mesh))
+        """A state that devices hold as they do between calls."""
+        return put(state, self.mesh, self._specs)
 
     def _advance_apart(self, state: Apart, stop: int) -> Apart:
         """Advance members in threads, by pieces, so that threads end at about the same time."""
@@ -343,7 +386,7 @@ class Population:
         self, state: PopulationState, stop: jax.Array, *data: Any
     ) -> PopulationState:
         # One alone goes without vmap, which costs even at one.
-        alone = self.mesh is None and len(state.seeds.diverged_at) == 1
+        alone = not self._deals_members and len(state.seeds.diverged_at) == 1
         one_round = partial(_round_with, self.learner, data)
         if alone:
             state = state._replace(seeds=take_member(state.seeds, 0))
@@ -358,12 +401,6 @@ class Population:
         if alone:
             state = state._replace(seeds=jax.tree.map(lambda leaf: leaf[None], state.seeds))
         return state
-
-
-def _shardings(mesh: Mesh) -> PopulationState:
-    """How devices hold the parts of a state."""
-    shared, divided = NamedSharding(mesh, spec(None)), NamedSharding(mesh, spec(0))
-    return PopulationState(shared, divided)  # type: ignore[arg-type]
 
 
 def _side_by_side(one_round: Callable[[Any, jax.Array], Any]) -> Callable[[Any, jax.Array], Any]:

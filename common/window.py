@@ -18,11 +18,22 @@ class Windows(NamedTuple):
     targets: np.ndarray
 
 
-def make_windows(tokens: np.ndarray, batch_size: int, steps: int, *, split: str) -> Windows:
+def make_windows(
+    tokens: np.ndarray, batch_size: int, steps: int, *, split: str, rows: np.ndarray | None = None
+) -> Windows:
     """Cut tokens [n] into batch_size slices of n // batch_size tokens, and those into windows.
 
-    What doesn't fill a window is dropped, as in the authors' code. Raises ConfigError where the
-    split has too few tokens for one window.
+    What doesn't fill a window is dropped, as in the authors' code.
+
+    Args:
+      tokens: the stream.
+      batch_size: how many slices.
+      steps: of a window.
+      split: the stream's name, for errors.
+      rows: which rows of the batch the windows have, in order; None for all of them.
+
+    Raises:
+      ConfigError: the split has too few tokens for one window.
     """
     length = len(tokens) // batch_size
     count = (length - 1) // steps
@@ -31,10 +42,12 @@ def make_windows(tokens: np.ndarray, batch_size: int, steps: int, *, split: str)
             f"the {split} split has {len(tokens)} tokens, too few for one window of "
             f"{batch_size} × {steps}: lower train.batch_size or train.steps, or take more data."
         )
-    rows = np.asarray(tokens[: batch_size * length], np.int32).reshape(batch_size, length)
+    slices = np.asarray(tokens[: batch_size * length], np.int32).reshape(batch_size, length)
+    if rows is not None and len(rows) < batch_size:
+        slices = slices[rows]
 
     def cut(start: int) -> np.ndarray:
-        piece = rows[:, start : start + count * steps]
-        return np.ascontiguousarray(piece.reshape(batch_size, count, steps).swapaxes(0, 1))
+        piece = slices[:, start : start + count * steps]
+        return np.ascontiguousarray(piece.reshape(len(slices), count, steps).swapaxes(0, 1))
 
     return Windows(inputs=cut(0), targets=cut(1))

@@ -77,7 +77,8 @@ class LanguageModelLearner(ModelLearner):
         Args:
           config: of these settings `model` and `train` are used.
           vocabulary_size: of the model.
-          windows: the data; each epoch runs through them in order.
+          windows: the data; each epoch runs through them in order. Of several processes each
+            gives only its own rows, `common.mesh.own_places`.
           compute: how the recurrence is computed.
           mesh: devices among which each batch is divided, or None for one device.
 
@@ -85,9 +86,9 @@ class LanguageModelLearner(ModelLearner):
           ConfigError: the devices can't divide a batch evenly.
         """
         self.config = config
-        self.steps_per_epoch, self.batch_size, self.window_steps = windows.inputs.shape
-        require_even(mesh, self.batch_size, "train.batch_size")
+        require_even(mesh, config.train.batch_size, "train.batch_size")
         super().__init__(windows, mesh, axis=1)
+        self.steps_per_epoch, self.batch_size, self.window_steps = self.windows.inputs.shape
         self.vocabulary_size = vocabulary_size
         self.optimizer = make_optimizer(config.train, self.steps_per_epoch)
         self.graph = make_graph(config, vocabulary_size, compute)

@@ -13,6 +13,10 @@ For example, 40 environments with an update every 5 steps: a block is 40 steps (
 acts once) and 8 updates on batches of 32, after which the target network moves by 1 − (1 − η)^8;
 5 blocks make a round of 200 steps. One environment: a block is 5 steps and one update, a round 40
 blocks.
+
+**Several devices** may divide one training: each has its share of the environments, of the memory's
+places and of every batch, and all networks whole; gradients are averaged over them. All draw the
+same random numbers, so that what is done is what one device does, to rounding.
 """
 
 import math
@@ -22,8 +26,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
 from common.error import ConfigError
+from common.mesh import constrain, require_even, spec
 from common.population import is_finite, keep_finite, zero_totals
 from tutor import kl_control, replay
 from tutor.actor import Actor, Environment, decide, take
@@ -48,6 +54,10 @@ _GUARDED = ("params", "target", "prior", "optimizer", "totals")
 """Fields that keep their values when a round isn't finite. The memory isn't among them: keeping a
 copy of it would take longer than the round."""
 
+_WHOLE: Any = spec(None)
+_SHARE: Any = spec(0)
+"""What devices have of a part of the state where they divide a training."""
+
 
 class Quirks(NamedTuple):
     """Ways in which the released code departs from the paper; off by default."""
@@ -66,6 +76,19 @@ class TutorLearner:
     members of a `common.population.Population`, which may have only one.
     """
 
+    specs = LearnState(
+        params=_WHOLE,
+        target=_WHOLE,
+        prior=_WHOLE,
+        optimizer=_WHOLE,
+        replay=_SHARE,
+        actor=_SHARE,
+        key=_WHOLE,
+        diverged_at=_WHOLE,
+        totals=_WHOLE,
+    )
+    """See `common.population.Divisible`."""
+
     def __init__(
         self,
         config: LearnConfig,
@@ -73,6 +96,7 @@ class TutorLearner:
         num_events: int,
         environment: Environment,
         quirks: Quirks = Quirks(),  # noqa: B008 - immutable
+        mesh: Mesh | None = None,
     ):
         """Divide the training into blocks and rounds.
 
@@ -82,16 +106,18 @@ class TutorLearner:
           num_events: number of different events, the environment's actions.
           environment: what gives the reward.
           quirks: of the released code.
+          mesh: devices that divide the work of a member, or None for one.
 
         Raises:
-          ConfigError: the iterations are no whole number of blocks, or the method can't have such
-            a quirk.
+          ConfigError: the iterations are no whole number of blocks, the method can't have such
+            a quirk, or the devices can't divide the work.
         """
         if quirks.trains_prior and not METHODS[config.method].tilts_prior:
             raise ConfigError(f"only G's target can train the prior, not that of {config.method}.")
         self.config, self.graph, self.environment, self.quirks = config, graph, environment, quirks
-        self.method = METHODS[config.method]
+        self.method, self.mesh = METHODS[config.method], mesh
         config.require_whole_blocks()
+        _require_divisible(config, mesh)
         width, block = config.environments, config.block
         self.steps_per_block = block // width
         self.updates_per_block = block // config.update_every
@@ -102,6 +128,12 @@ class TutorLearner:
         self.optimizer = make_optimizer(config)
         self.num_events = num_events
         self.keeps_prior_state = self.method.tilts_prior
+
+    def divided(self, mesh: Mesh) -> "TutorLearner":
+        """See `common.population.Divisible`."""
+        return TutorLearner(
+            self.config, self.graph, self.num_events, self.environment, self.quirks, mesh
+        )
 
     def initial_state(self, prior: Params, seed: int) -> LearnState:
         """Begin a training.
@@ -231,7 +263,7 @@ class TutorLearner:
                 log_prior=totals.log_prior + jnp.sum(taken),
                 steps=totals.steps + self.config.environments,
             )
-            return (actor, replay.store(memory, row, step), totals), None
+            return (actor, replay.store(memory, row, step, self.mesh), totals), None
 
         steps = begun + self.config.environments * jnp.arange(self.steps_per_block, dtype=jnp.int32)
         (actor, memory, totals), _ = jax.lax.scan(
@@ -244,6 +276,7 @@ class TutorLearner:
         batches = jax.tree.map(
             lambda leaf: leaf.reshape(self.updates_per_block, -1, *leaf.shape[1:]), (rows, values)
         )
+        batches = constrain(batches, self.mesh, spec(1))
 
         def learn(number: jax.Array, state: LearnState) -> LearnState:
             return self._learn(state, *jax.tree.map(lambda leaf: leaf[number], batches))
@@ -253,7 +286,7 @@ class TutorLearner:
         state = jax.lax.fori_loop(0, updates, learn, state)
         rate = 1.0 - (1.0 - self.config.target_rate) ** updates
         target = kl_control.soft_update(state.target, state.params, rate)
-        return state._replace(target=target), None
+        return constrain(state._replace(target=target), self.mesh, self.specs), None
 
     def _step(
         self,
@@ -370,6 +403,26 @@ class TutorLearner:
         """Draw the random numbers of one step, for their shapes."""
         draws = self._draw(jax.random.key(0), jnp.zeros((), jnp.int32))
         return jax.tree.map(lambda leaf: leaf[0, 0], draws.steps)
+
+
+def _require_divisible(config: LearnConfig, mesh: Mesh | None) -> None:
+    """Raise ConfigError where devices can't divide a single training's work."""
+    if mesh is None:
+        return
+    if config.environments == 1:
+        raise ConfigError(
+            f"learn.environments=1: one sequence at a time leaves {mesh.size} devices nothing to "
+            "divide.\nChoose several environments, a seed for each device (--seeds), or --mesh "
+            "data=1."
+        )
+    for name in ("environments", "replay_capacity", "batch_size"):
+        require_even(mesh, getattr(config, name), f"learn.{name}")
+    if config.replay_capacity < mesh.size * config.environments:
+        raise ConfigError(
+            f"learn.replay_capacity={config.replay_capacity} leaves each of {mesh.size} devices "
+            f"fewer places than there are environments ({config.environments}): choose a larger "
+            "one."
+        )
 
 
 def make_optimizer(config: LearnConfig) -> optax.GradientTransformation:

@@ -15,8 +15,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
 from common.error import ConfigError
+from common.mesh import constrain, require_even, spec
 from common.population import is_finite, keep_finite, zero_totals
 from tutor import kl_control
 from tutor.actor import Actor, Environment, decide, take
@@ -82,10 +84,21 @@ class PolicyGradientState(NamedTuple):
 
 
 class PolicyGradientLearner:
-    """The pure functions that tune one model in one environment; a round is one update."""
+    """The pure functions that tune one model in one environment; a round is one update.
+
+    Several devices may divide the sequences of an update.
+    """
+
+    specs = spec(None)
+    """See `common.population.Divisible`: sequences don't outlive their update."""
 
     def __init__(
-        self, config: PolicyGradientConfig, graph: Graph, environment: Environment, length: int
+        self,
+        config: PolicyGradientConfig,
+        graph: Graph,
+        environment: Environment,
+        length: int,
+        mesh: Mesh | None = None,
     ):
         """Prepare a training.
 
@@ -94,12 +107,15 @@ class PolicyGradientLearner:
           graph: the structure of agent and prior.
           environment: what gives the reward, and says where a sequence ends.
           length: the most events of a sequence.
+          mesh: devices that divide the sequences of an update, or None for one.
 
         Raises:
-          ConfigError: the iterations are no whole number of updates.
+          ConfigError: the iterations are no whole number of updates, or the devices can't divide
+            the sequences evenly.
         """
+        require_even(mesh, config.environments, "learn.environments")
         self.config, self.graph, self.environment = config, graph, environment
-        self.length = length
+        self.length, self.mesh = length, mesh
         self.round_steps = config.environments * config.sequence_steps
         if config.iterations % self.round_steps:
             raise ConfigError(
@@ -109,6 +125,10 @@ class PolicyGradientLearner:
         self.optimizer = optax.chain(
             clip_each_by_norm(config.clip_norm), optax.adam(config.learning_rate)
         )
+
+    def divided(self, mesh: Mesh) -> "PolicyGradientLearner":
+        """See `common.population.Divisible`."""
+        return PolicyGradientLearner(self.config, self.graph, self.environment, self.length, mesh)
 
     def initial_state(self, prior: Params, seed: int) -> PolicyGradientState:
         """Begin a training of an agent that is the prior."""
@@ -163,6 +183,7 @@ class PolicyGradientLearner:
             jax.random.split(reset_key, width), self.environment.params
         )
         actor = Actor(observation, begun, model.initial_state(width), model.initial_state(width))
+        actor = constrain(actor, self.mesh, spec(0))
 
         def step(carry: tuple[Actor, jax.Array], xs: Any) -> tuple[Any, Sequences]:
             actor, alive = carry
@@ -185,7 +206,8 @@ class PolicyGradientLearner:
         noise = jax.random.gumbel(noise_key, (self.length, width, model.num_events))
         keys = jax.random.split(step_key, (self.length, width))
         _, rows = jax.lax.scan(step, (actor, jnp.ones(width, bool)), (noise, keys))
-        return jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), rows)
+        drawn = jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), rows)
+        return constrain(drawn, self.mesh, spec(0))
 
     def loss(self, params: Params, drawn: Sequences) -> jax.Array:
         """Compute the mean of (log p(A) + r(A)/c − log π(A))² over sequences; Olivecrona, eq. 9.

@@ -4,8 +4,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from common.error import ConfigError
+from common.mesh import AXIS, spec
 
 
 class Replay(NamedTuple):
@@ -45,15 +47,26 @@ def make_replay(example: Any, capacity: int, width: int) -> Replay:
     )
 
 
-def store(replay: Replay, rows: Any, stored: jax.Array) -> Replay:
+def store(replay: Replay, rows: Any, stored: jax.Array, mesh: Mesh | None = None) -> Replay:
     """Store rows in place of the oldest ones.
 
     Args:
       replay: the memory.
       rows: a pytree of arrays [width, ...].
       stored: how many rows were stored before, int32 scalar.
+      mesh: devices that divide the memory, each holding at least `width` rows; None for one.
     """
     start = stored % replay.capacity
+    if mesh is not None:
+        # Else every device would ask for all of the memory.
+        write = jax.shard_map(
+            _store_share,
+            mesh=mesh,
+            in_specs=(spec(0), spec(None), spec(None)),
+            out_specs=spec(0),
+            check_vma=False,
+        )
+        return Replay(write(replay.rows, rows, start))
     return Replay(
         jax.tree.map(
             lambda memory, new: jax.lax.dynamic_update_slice_in_dim(memory, new, start, 0),
@@ -61,6 +74,24 @@ def store(replay: Replay, rows: Any, stored: jax.Array) -> Replay:
             rows,
         )
     )
+
+
+def _store_share(rows: Any, new: Any, start: jax.Array) -> Any:
+    """Store those of new rows [width, ...] whose places lie in a device's part of the memory."""
+    size, width = jax.tree.leaves(rows)[0].shape[0], jax.tree.leaves(new)[0].shape[0]
+    first = start - size * jax.lax.axis_index(AXIS)
+    # A window of the part, as wide as the new rows; which of them belongs to each of its places.
+    window = jnp.clip(first, 0, size - width)
+    belongs = window - first + jnp.arange(width)
+    inside = (belongs >= 0) & (belongs < width)
+
+    def write(memory: jax.Array, new: jax.Array) -> jax.Array:
+        old = jax.lax.dynamic_slice_in_dim(memory, window, width, 0)
+        taken = new[jnp.clip(belongs, 0, width - 1)]
+        kept = jnp.where(inside.reshape(-1, *[1] * (new.ndim - 1)), taken, old)
+        return jax.lax.dynamic_update_slice_in_dim(memory, kept, window, 0)
+
+    return jax.tree.map(write, rows, new)
 
 
 def read(replay: Replay, places: jax.Array) -> Any:

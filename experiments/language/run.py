@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from common import device
 from common.compute import Compute
 from common.datasets import Corpus
 from common.error import ConfigError
-from common.mesh import make_mesh, own
+from common.mesh import make_mesh, own, own_places
 from common.plot import learning_curves
 from common.progress import Progress
 from common.training import Schedule, Tick
@@ -33,8 +34,12 @@ CURVE = "learning_curve.png"
 def run(context: Context) -> Outcomes:
     """Train one language model of one seed; measure and sample from its best checkpoint."""
     config: LanguageModelConfig = context.config
-    corpus = load_corpus(config.data, context.options.data_dir)
-    trial = _Trial(config, corpus, context.compute, make_mesh(context.options.devices))
+    trial = _Trial(
+        config,
+        load_corpus(config.data, context.options.data_dir),
+        context.compute,
+        make_mesh(context.options.devices),
+    )
     (seed,) = context.seeds
     initial = trial.learner.initial_state(seed)
     place, path = context.place, context.place.path
@@ -58,11 +63,7 @@ def run(context: Context) -> Outcomes:
         describe=partial(_describe, words=trial.words),
         curve=partial(_curve, words=trial.words),
         parameters=sum(leaf.size for leaf in jax.tree.leaves(initial.params)),
-        data=data_used(
-            trial.corpus,
-            {split: len(getattr(trial.corpus, split)) for split in ("train", "valid", "test")},
-            context.experiment.data,
-        ),
+        data=data_used(trial.corpus, trial.tokens, context.experiment.data),
     )
     if not isinstance(outcome := outcomes[seed], Exception):
         title = context.experiment.title
@@ -85,7 +86,7 @@ class _Trial:
         compute: Compute,
         mesh: Mesh | None = None,
     ):
-        self.config, self.corpus = config, corpus
+        self.config = config
         self.words = corpus.level == "word"
         size, steps = config.train.batch_size, config.train.steps
         if compute.precision != "float32" and config.model.core != "rhn":
@@ -98,10 +99,14 @@ class _Trial:
         )
         for split in ("valid", "test"):
             make_windows(getattr(corpus, split), size, steps, split=split)
-        windows = make_windows(corpus.train, size, steps, split="train")
+        rows = own_places(mesh, size, "train.batch_size")
+        windows = make_windows(corpus.train, size, steps, split="train", rows=rows)
         self.learner = LanguageModelLearner(
             config, len(corpus.vocabulary), windows, compute, mesh=mesh
         )
+        self.tokens = {name: len(getattr(corpus, name)) for name in ("train", "valid", "test")}
+        # From here on the devices have what is trained on, and this process nothing else of it.
+        self.corpus = replace(corpus, train=np.empty(0, np.int32))
 
     def schedule(self) -> Schedule:
         """When to report and evaluate, in updates."""

@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import jax
+from jax.sharding import Mesh
 
 from common import device
 from common.error import ConfigError
@@ -47,7 +48,8 @@ def run(context: Context) -> Outcomes:
     if doubt := unlike_exploration(learn):
         progress = Progress(context.place.label, visible=context.place.run.process.leads)
         progress.note(f"note: {doubt}")
-    _require_memory(config, len(context.seeds))
+    mesh = make_mesh(context.options.devices)
+    _refuse_early(config, context.seeds, mesh)
     note_rnn = find_note_rnn(config, context.options)
     domain, prior = note_rnn.domain, note_rnn.policy.prior
     data = NOTE_RNN.data(note_rnn)
@@ -79,7 +81,6 @@ def run(context: Context) -> Outcomes:
             metrics |= judge_phrases(long.events, "composed_8_bars")
         return metrics
 
-    mesh = make_mesh(context.options.devices)
     population = Population(learner, context.seeds, threads=device.threads(), mesh=mesh)
     outcomes = train(
         context.place,
@@ -124,14 +125,15 @@ def unlike_exploration(learn: LearnConfig) -> str:
     )
 
 
-def _require_memory(config: TutorConfig, seeds: int) -> None:
-    """Refuse a memory of transitions, or compositions, that can't fit, before anything trains."""
+def _refuse_early(config: TutorConfig, seeds: tuple[int, ...], mesh: Mesh | None) -> None:
+    """Refuse what can't fit into memory, or be divided among devices, before anything trains."""
     model = NOTE_RNN.model(config.note_rnn)
     graph, prior = trained.make_graph(model, MELODIES.num_events)
     learner = TutorLearner(config.learn, graph, MELODIES.num_events, MELODIES.environment)
+    Population(learner, seeds, mesh=mesh)
     state = jax.eval_shape(partial(learner.initial_state, prior, 0))
     held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    device.require_memory(seeds * held, "learn.replay_capacity or learn.environments")
+    device.require_memory(len(seeds) * held, "learn.replay_capacity or learn.environments")
     needed = compositions_bytes(config.evaluation.final_compositions, MELODIES.length)
     device.require_memory(needed, "evaluation.final_compositions")
     needed = compositions_bytes(config.eight_bar_pieces, EIGHT_BARS)

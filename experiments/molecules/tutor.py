@@ -9,9 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from common import device
 from common.error import DivergedError
+from common.mesh import make_mesh
 from common.molecule import BEGIN, MOSES
 from common.plot import learning_curves
 from common.population import Population
@@ -48,11 +50,12 @@ def run(context: Context) -> Outcomes:
     """Tune the model of molecules; measure what each seed's policy generates."""
     require_rdkit()
     config: Config = context.config
-    _require_memory(config, len(context.seeds))
+    mesh = make_mesh(context.options.devices)
+    _refuse_early(config, context.seeds, mesh)
     found = trained.load(MOLECULE_RNN.find(config.molecule_rnn, context.options))
     reward = Reward(config.reward, config.scoring, cores=device.cores())
     try:
-        return _tune(context, config, found, reward)
+        return _tune(context, config, found, reward, mesh)
     except jax.errors.JaxRuntimeError:
         if reward.failure is not None:  # JAX shows it as a bug of ours
             raise reward.failure from None
@@ -61,7 +64,9 @@ def run(context: Context) -> Outcomes:
         reward.scorer.close()
 
 
-def _tune(context: Context, config: Config, prior: trained.Trained, reward: Reward) -> Outcomes:
+def _tune(
+    context: Context, config: Config, prior: trained.Trained, reward: Reward, mesh: Mesh | None
+) -> Outcomes:
     """Train, and measure; see `run`."""
     learn, evaluation = config.learn, config.evaluation
     environment = make_environment(MOSES, LENGTH, reward)
@@ -94,7 +99,7 @@ def _tune(context: Context, config: Config, prior: trained.Trained, reward: Rewa
         context.place.lead(partial(MOLECULES.write, made, path, notes))
         return measured(made, reward, config.alarm, "composed") | MOLECULES.judge(made)
 
-    population = Population(learner, context.seeds, threads=device.threads())
+    population = Population(learner, context.seeds, threads=device.threads(), mesh=mesh)
     outcomes = train(
         context.place,
         population,
@@ -209,13 +214,14 @@ def inputs(config: Config, options: Options) -> dict[str, str]:
     return MOLECULE_RNN.inputs(config.molecule_rnn, options)
 
 
-def _require_memory(config: Config, seeds: int) -> None:
-    """Refuse a memory of transitions, or molecules, that can't fit, before anything trains."""
+def _refuse_early(config: Config, seeds: tuple[int, ...], mesh: Mesh | None) -> None:
+    """Refuse what can't fit into memory, or be divided among devices, before anything trains."""
     graph, prior = trained.make_graph(MOLECULE_RNN.model(config.molecule_rnn), MOLECULES.num_events)
     learner = make_learner(config, graph, MOLECULES.environment)
+    Population(learner, seeds, mesh=mesh)
     state = jax.eval_shape(partial(learner.initial_state, prior, 0))
     held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    device.require_memory(seeds * held, "learn.replay_capacity or learn.environments")
+    device.require_memory(len(seeds) * held, "learn.replay_capacity or learn.environments")
     needed = compositions_bytes(config.evaluation.final_samples, LENGTH)
     device.require_memory(needed, "evaluation.final_samples")
 

@@ -75,6 +75,14 @@ def test_a_digest_is_of_the_whole_array_wherever_its_parts_lie(both):
     assert [one["digests"] for one in facts] == [[whole, whole]] * 2
 
 
+def test_each_brings_its_part_of_an_array(both):
+    _, facts, _ = both
+    assert [one["joined"][0] for one in facts] == [[0, 1, 2], [3, 4, 5]]
+    assert len({digest for one in facts for digest in one["joined"][1:]}) == 1
+    for one in facts:
+        assert "rows=5 can't be divided evenly by 2 devices" in one["uneven"]
+
+
 def test_they_stop_save_and_end_together(both):
     _, (first, second), _ = both
     for session in ("first", "second"):

@@ -26,6 +26,13 @@ def test_the_last_token_of_a_row_is_a_target_only():
     assert len(make_windows(np.arange(14), 2, 2, split="train").inputs) == 3
 
 
+def test_some_rows_are_those_of_all():
+    whole = make_windows(np.arange(23), 3, 2, split="train")
+    some = make_windows(np.arange(23), 3, 2, split="train", rows=np.array([0, 2]))
+    np.testing.assert_array_equal(some.inputs, whole.inputs[:, [0, 2]])
+    np.testing.assert_array_equal(some.targets, whole.targets[:, [0, 2]])
+
+
 @pytest.mark.parametrize(("tokens", "count"), [(929_589, 1327), (73_760, 105), (82_430, 117)])
 def test_window_counts_of_penn_treebank(tokens, count):
     windows = make_windows(np.arange(tokens), 20, 35, split="train")

@@ -1,0 +1,97 @@
+"""A tuning of one seed divided among devices: what one device does, to rounding."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FAST = ["q", "scored in Python"]
+SLOW = ["psi", "g", "g that trains its prior", "policy gradient"]
+METHODS = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+
+
+def tune(names):
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("divided_tuning.py")), *names],
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def fast():
+    return tune(FAST)
+
+
+@pytest.fixture(scope="module")
+def slow():
+    return tune(SLOW)
+
+
+@pytest.fixture
+def tuned(request, method):
+    """What 1, 2 and 8 devices made of a method."""
+    return request.getfixturevalue("fast" if method in FAST else "slow")["tuned"][method]
+
+
+def require_close(these, wanted):
+    assert these["metrics"] == pytest.approx(wanted["metrics"], rel=1e-4, abs=1e-6)
+    assert these["weights"] == pytest.approx(wanted["weights"], rel=1e-4)
+    if "did" in wanted:
+        assert these["did"] == wanted["did"]
+        assert these["felt"] == pytest.approx(wanted["felt"], rel=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_several_devices_tune_as_one_does(tuned, method):
+    """The same events, stored at the same places; the same numbers to rounding."""
+    one = tuned["1"]
+    assert one["halves"][0] != one["halves"][1]
+    for devices, several in tuned.items():
+        assert (several["used"], several["compiled"]) == ([int(devices)], 1)
+        for these, wanted in zip(several["halves"], one["halves"], strict=True):
+            require_close(these, wanted)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_fewer_devices_go_on(tuned, method):
+    require_close(tuned["8"]["by 2"], tuned["8"]["halves"][1])
+    require_close(tuned["8"]["by 1"], tuned["8"]["halves"][1])
+
+
+@pytest.mark.parametrize("method", METHODS[:-1])
+def test_each_device_holds_its_share_and_the_memory_stays_where_it_is(tuned, method):
+    assert [tuned[n]["held"]["replay"] for n in ("1", "2", "8")] == [72, 36, 9]
+    assert [tuned[n]["held"]["actor"] for n in ("1", "2", "8")] == [8, 4, 1]
+    assert tuned["2"]["moved"] == []
+
+
+def test_a_call_of_python_serves_all_environments_of_all_devices(fast):
+    for of in fast["tuned"]["scored in Python"].values():
+        assert of["calls"] == [50, 8]
+
+
+def test_each_device_calls_python_for_the_seeds_that_it_has(fast):
+    one, two = fast["seeds"]
+    assert two == pytest.approx(one, rel=1e-5)
+    assert one["seed0/train/reward"] != one["seed1/train/reward"]
+
+
+def test_what_cannot_be_divided_is_refused(fast):
+    alone, *uneven = fast["refused"]
+    assert "learn.environments=1: one sequence at a time leaves 2 devices nothing" in alone
+    wanted = (
+        "learn.environments=5 can't be divided evenly by 2 devices",
+        "learn.replay_capacity=8 leaves each of 2 devices fewer places",
+        "learn.batch_size=7 can't be divided evenly by 2 devices",
+        "learn.environments=5 can't be divided evenly by 2 devices",
+    )
+    for text, words in zip(uneven, wanted, strict=True):
+        assert words in text
