@@ -141,7 +141,7 @@ place; `--set data.name=midi_melodies --data-dir FOLDER` learns from MIDI files.
         presets={
             "smoke": Preset(smoke, 0.01, TWO_CORES, (CHORALES,)),
             "cpu": Preset(cpu, 0.07, TWO_CORES, (FOLK,)),
-            "cpu_own_key": Preset(own_key, 0.14, TWO_CORES, (FOLK,)),
+            "cpu_own_key": Preset(own_key, 0.06, TWO_CORES, (FOLK,)),
             "cpu_quirks": Preset(quirks, 0.15, TWO_CORES, (FOLK,)),
             "cpu_unmasked": Preset(unmasked, 0.06, TWO_CORES, (FOLK,)),
             "swapped_stretched": Preset(swapped_stretched, 0.13, TWO_CORES, (FOLK,)),
