@@ -36,7 +36,9 @@ with directory:
     record = Record(path.parents[1].name, path.parent.name, int(path.name[4:]), status, "", {}, [],
                     1, {}, [], [], {"training": 1.0}, {}, {}, "", [], False, "")
     write_record(record, path, Process())
-    sys.exit(4 if what == "diverge" else 0)
+    if what == "diverge":
+        print("error: the loss is infinite")
+        sys.exit(4)
 """
 
 
