@@ -123,6 +123,7 @@ def launch(
                 if entry.child is not None:
                     entry.child.stop(_passed_on(signals.received))
             passed_on = True
+        changed = False
         for entry in entries:
             if entry.child is not None:
                 if signals.impatient:
@@ -131,8 +132,9 @@ def launch(
                     free.append(entry.slot)
                     _settle(entry, stopping=passed_on)
                     watcher.changed(entry)
+                    changed = True
         due = time.monotonic() - looked >= LOOK_SECONDS
-        if not passed_on and (free or due):
+        if not passed_on and (changed or due):
             _start(entries, slots, free, watcher)
         if due:
             looked = time.monotonic()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import pytest
-from toy_job import steps, times_run, toy
+from toy_job import sessions, steps, times_run, toy
 
 from common.error import DivergedError
 from common.run_lock import in_use
@@ -20,7 +20,7 @@ from experiments.sweep.child import Child
 from experiments.sweep.live import Lines
 from experiments.sweep.local import Entry, Signals, SweepUnfinished, launch, require_done
 from experiments.sweep.machine import Slot
-from experiments.sweep.plan import Job
+from experiments.sweep.plan import Job, state_of
 from experiments.sweep.state import read_state
 
 ALL = list(range(1, 11))
@@ -167,12 +167,12 @@ def test_what_another_program_runs_is_left_to_it_until_it_stops(tmp_path):
 
 
 def test_two_sweeps_of_the_same_runs_at_once_run_each_once(tmp_path):
-    jobs = [toy(tmp_path, seed, seconds=0.3) for seed in range(3)]
+    jobs = [toy(tmp_path, seed, seconds=1.0) for seed in range(3)]
     found: dict[int, list[Entry]] = {}
-    signals = Signals()
+    signals, watchers = Signals(), (Recorder(), Recorder())
 
     def sweep(k: int) -> None:
-        found[k] = launch(jobs, [Slot(())] * 2, Recorder(), signals)
+        found[k] = launch(jobs, [Slot(())] * 2, watchers[k], signals)
 
     sweeps = [threading.Thread(target=sweep, args=(k,)) for k in range(2)]
     for one in sweeps:
@@ -181,6 +181,10 @@ def test_two_sweeps_of_the_same_runs_at_once_run_each_once(tmp_path):
         one.join()
     assert [stages(found[k]) for k in range(2)] == [["done"] * 3] * 2
     assert [steps(job) for job in jobs] == [ALL] * 3
+    assert [sessions(job) for job in jobs] == [1] * 3
+    for watcher in watchers:
+        for seed in range(3):  # whoever was late leaves it to the other
+            assert "running" not in [stage for one, stage in watcher.told if one == seed][1:]
 
 
 def test_what_others_start_from_is_run_before_them(tmp_path):
@@ -190,6 +194,16 @@ def test_what_others_start_from_is_run_before_them(tmp_path):
     assert stages(launched([first, *rest, toy(tmp_path, 3)], recorder)) == ["done"] * 4
     assert recorder.told.index((0, "finished")) < recorder.told.index((1, "running"))
     assert recorder.told[:2] == [(0, "running"), (3, "running")]  # what can go on does
+
+
+def test_what_waits_is_looked_at_only_when_something_may_have_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "LOOK_SECONDS", 60.0)
+    looks = []
+    monkeypatch.setattr(local, "state_of", lambda job: looks.append(job) or state_of(job))
+    first = toy(tmp_path, 0, seconds=1.0)
+    entries = launched([first, toy(tmp_path, 1, after=first.paths[0])])
+    assert stages(entries) == ["done"] * 2
+    assert len(looks) <= 8  # two a run for it to start and two for its end
 
 
 @pytest.mark.parametrize("what", ["fail", "diverge"])
