@@ -240,7 +240,7 @@ def _settle(entry: Entry, *, stopping: bool) -> None:
         entry.stage = "done"
         entry.said = said if entry.state.kind == "diverged" else []
     elif any(IN_USE in line for line in said):
-        entry.stage = "waiting"  # another program was faster
+        entry.stage = "elsewhere"  # another program was faster
     elif stopping and (code < 0 or code - 128 in STOPPING):
         entry.stage = "stopped"
     else:
