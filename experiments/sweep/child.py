@@ -5,12 +5,15 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from experiments.sweep.plan import Job
 from experiments.sweep.point import mark_point
 
 LOG = "run.log"
 """The file in a run's directory that holds what its processes said."""
+PROMPT = "$ "
+"""What a process's command follows in the log, before what it says."""
 LAST_LINES = 5
 LONGEST_TAIL = 4096
 
@@ -41,9 +44,8 @@ class Child:
         self.log = job.paths[0] / LOG
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as stream:
-            stream.write(f"$ {shlex.join(job.command())}\n".encode())
+            stream.write(f"{PROMPT}{shlex.join(job.command())}\n".encode())
             stream.flush()
-            self._begin = stream.tell()
             before = os.sched_getaffinity(0) if cores else None
             try:
                 if cores:  # this thread's, which the child inherits
@@ -88,8 +90,16 @@ class Child:
 
     def said(self) -> list[str]:
         """Return the last lines of its output."""
-        with self.log.open("rb") as stream:
-            end = stream.seek(0, os.SEEK_END)
-            stream.seek(max(self._begin, end - LONGEST_TAIL))
+        return last_said(self.log)
+
+
+def last_said(log: Path) -> list[str]:
+    """Return the last lines of what the last process of a log has said; none without a log."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - LONGEST_TAIL))
             lines = stream.read().decode(errors="replace").splitlines()
-        return [line for line in lines if line.strip()][-LAST_LINES:]
+    except OSError:
+        return []
+    begin = max((k + 1 for k, line in enumerate(lines) if line.startswith(PROMPT)), default=0)
+    return [line for line in lines[begin:] if line.strip()][-LAST_LINES:]

@@ -11,7 +11,7 @@ from common.error import ConfigError, DataError, InterruptedRun
 from common.record import FILE_NAME, read_record
 from experiments.sweep import slurm
 from experiments.sweep.live import make_watcher
-from experiments.sweep.local import Signals, launch, require_done
+from experiments.sweep.local import Signals, launch, require_done, troubles
 from experiments.sweep.machine import divide, jobs_at_a_time, look
 from experiments.sweep.plan import Job, Request, expand, state_of
 from experiments.sweep.state import find_runs, read_state
@@ -55,7 +55,7 @@ def sweep(options: argparse.Namespace) -> None:
     if signals.received is not None:
         left = sum(not entry.state.ended for entry in entries)
         text = f"stopped; {left} of {len(entries)} runs are left. The same command continues them."
-        raise InterruptedRun(text, signals.received)
+        raise InterruptedRun("\n".join([text, *troubles(entries)]), signals.received)
     require_done(entries)
 
 
@@ -79,14 +79,19 @@ def status(options: argparse.Namespace) -> None:
 
 
 def _by_slurm(jobs: Sequence[Job], options: argparse.Namespace) -> None:
-    """Submit what is neither finished nor running nor queued; or say how far it is; or cancel."""
+    """Submit what is neither finished nor running nor queued; or say how far it is; or cancel.
+
+    Raises:
+      SweepUnfinished: with --status, some failed.
+      DivergedError: with --status, none failed, some diverged.
+    """
+    folder = options.out / slurm.FOLDER
     tasks = slurm.queued(jobs)
-    states = [state_of(job) for job in jobs]
+    entries = [slurm.entry_of(job, task, folder) for job, task in zip(jobs, tasks, strict=True)]
+    states = [entry.state for entry in entries]
     if options.cancel:
-        found = [task for task in tasks if task is not None]
-        if found:
-            slurm.cancel(found)
-        print(f"{len(found)} of {len(jobs)} runs were in Slurm's queue; cancelled.")
+        cancelled = slurm.cancel(jobs, tasks)
+        print(f"{cancelled} of {len(jobs)} runs were in Slurm's queue; cancelled.")
         return
     if not options.dry_run and not options.status:
         left = [
@@ -96,14 +101,18 @@ def _by_slurm(jobs: Sequence[Job], options: argparse.Namespace) -> None:
         ]
         slurm.parameters(options.slurm)
         require_space(options.out)
+        if told := troubles([entry for entry in entries if entry.stage == "failed"]):
+            print("Submitted again, after they failed:\n" + "\n".join(told))
         if left:
             pairs = zip(jobs, tasks, strict=True)
             there = {path: task.number for job, task in pairs if task for path in job.paths}
-            slurm.submit(left, options.out / slurm.FOLDER, options.slurm, options.jobs, there)
+            slurm.submit(left, folder, options.slurm, options.jobs, there)
         print(f"{len(left)} of {len(jobs)} runs submitted. The same command with --status follows.")
         tasks = slurm.queued(jobs)
     at_a_time = options.jobs or len(jobs)
     print(plan_text(jobs, states, at_a_time, commands=options.dry_run, tasks=tasks))
+    if options.status:
+        require_done(entries)
 
 
 def require_space(folder: Path) -> None:

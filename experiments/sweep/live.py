@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from common.progress import PLAIN_SECONDS
-from experiments.sweep.local import Entry, Stage
+from experiments.sweep.local import Entry, Stage, indented
 from experiments.sweep.view import summary
 
 ORDER: tuple[Stage, ...] = ("running", "failed", "stopped", "elsewhere", "waiting", "done")
@@ -39,10 +39,8 @@ class Lines:
         """Write the new state of a run."""
         score = f"  {entry.state.cells()['score']}" if entry.stage == "done" else ""
         self._write(f"{entry.job.name}: {entry.shown}{score}")
-        for line in [entry.why, *entry.said] if entry.stage == "failed" else []:
-            self._write(f"    {line}")
-        if entry.stage == "failed" and entry.log:
-            self._write(f"    all of it: {entry.log}")
+        for line in entry.trouble[entry.stage == "done" :]:  # "diverged" is said already
+            self._write(indented(line))
 
     def look(self, entries: Sequence[Entry], *, stopping: bool) -> None:
         """Write how far the runs are, if it's time to."""

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 from common.error import DivergedError, UserError
 from common.interrupt import SAME_SECONDS
 from common.run_lock import IN_USE, in_use
-from experiments.sweep.child import Child
+from experiments.sweep.child import LOG, Child
 from experiments.sweep.machine import Slot
 from experiments.sweep.plan import Job, state_of
 from experiments.sweep.state import State
@@ -19,6 +19,9 @@ from experiments.sweep.state import State
 POLL_SECONDS = 0.2
 LOOK_SECONDS = 1.0
 """Between two looks at what others do, and at how far our runs are."""
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+"""The signals upon which a run saves."""
 
 Stage = Literal["waiting", "elsewhere", "running", "stopped", "failed", "done"]
 """`elsewhere` is a run that another program has; `done` one with its record."""
@@ -34,8 +37,9 @@ class Entry:
     why: str = ""
     """Why it failed, in a line."""
     said: list[str] = field(default_factory=list)
-    """The last lines of a run that failed."""
+    """The last lines of a run that failed or diverged."""
     log: str = ""
+    """The file in which all that it said is."""
     child: Child | None = None
     slot: int = -1
 
@@ -43,6 +47,13 @@ class Entry:
     def shown(self) -> str:
         """The state in a word."""
         return self.state.kind if self.stage in ("done", "waiting") else self.stage
+
+    @property
+    def trouble(self) -> list[str]:
+        """What is known of a run that failed or diverged, in lines; nothing for others."""
+        if self.stage != "failed" and self.state.kind != "diverged":
+            return []
+        return [self.why or "diverged.", *self.said, *([f"all of it: {self.log}"] * bool(self.log))]
 
 
 class Signals:
@@ -60,7 +71,7 @@ class Signals:
         self._since = 0.0
 
     def __enter__(self) -> "Signals":
-        numbers = [signal.SIGINT, signal.SIGTERM]
+        numbers = [*STOPPING]
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
             numbers.append(signal.SIGHUP)
         self._previous = {number: signal.signal(number, self._note) for number in numbers}
@@ -103,7 +114,7 @@ def launch(
     entries = [Entry(job, state_of(job)) for job in jobs]
     for entry in entries:
         if entry.state.ended:
-            entry.stage = "done"
+            _found_done(entry, entry.state)
     free = list(reversed(range(len(slots))))
     looked, passed_on = -LOOK_SECONDS, False
     while _goes_on(entries, stopping=signals.received is not None):
@@ -112,6 +123,7 @@ def launch(
                 if entry.child is not None:
                     entry.child.stop(_passed_on(signals.received))
             passed_on = True
+        changed = False
         for entry in entries:
             if entry.child is not None:
                 if signals.impatient:
@@ -120,8 +132,9 @@ def launch(
                     free.append(entry.slot)
                     _settle(entry, stopping=passed_on)
                     watcher.changed(entry)
+                    changed = True
         due = time.monotonic() - looked >= LOOK_SECONDS
-        if not passed_on and (free or due):
+        if not passed_on and (changed or due):
             _start(entries, slots, free, watcher)
         if due:
             looked = time.monotonic()
@@ -149,17 +162,27 @@ def require_done(entries: Sequence[Entry]) -> None:
     """
     failed = [entry for entry in entries if entry.stage == "failed"]
     diverged = [entry for entry in entries if entry.state.kind == "diverged"]
-    told = [
-        "\n".join([f"{entry.job.name}: {entry.why}", *(f"    {line}" for line in entry.said)])
-        + (f"\n    all of it: {entry.log}" if entry.log else "")
-        for entry in failed
-    ]
-    told += [f"{entry.job.name}: diverged." for entry in diverged]
+    told = troubles([*failed, *diverged])
     if failed:
-        text = f"{len(failed)} of {len(entries)} runs failed; the same command runs them again."
+        text = f"{len(failed)} of {len(entries)} runs failed; the same sweep runs them again."
         raise SweepUnfinished("\n".join([text, *told]))
     if diverged:
-        raise DivergedError(f"{len(diverged)} of {len(entries)} runs diverged.\n" + "\n".join(told))
+        raise DivergedError("\n".join([f"{len(diverged)} of {len(entries)} runs diverged.", *told]))
+
+
+def troubles(entries: Sequence[Entry]) -> list[str]:
+    """Return what is known of runs that failed or diverged, in lines."""
+    return [
+        line
+        for entry in entries
+        if entry.trouble
+        for line in (f"{entry.job.name}: {entry.trouble[0]}", *map(indented, entry.trouble[1:]))
+    ]
+
+
+def indented(line: str) -> str:
+    """Return a line that belongs to the one above it."""
+    return f"    {line}"
 
 
 def _goes_on(entries: Sequence[Entry], *, stopping: bool) -> bool:
@@ -168,8 +191,8 @@ def _goes_on(entries: Sequence[Entry], *, stopping: bool) -> bool:
 
 
 def _passed_on(number: int) -> int:
-    """The signal that runs are stopped by: they save upon two of them."""
-    return number if number in (signal.SIGINT, signal.SIGTERM) else signal.SIGTERM
+    """The signal by which runs are stopped."""
+    return number if number in STOPPING else signal.SIGTERM
 
 
 def _start(
@@ -190,7 +213,7 @@ def _start(
                 entry.stage, entry.state = "elsewhere", state_of(entry.job)
                 watcher.changed(entry)
         elif (state := state_of(entry.job)).ended:
-            entry.stage, entry.state = "done", state
+            _found_done(entry, state)
             watcher.changed(entry)
         elif free and (first is None or first.stage == "done"):
             entry.slot = free.pop()
@@ -211,17 +234,24 @@ def _settle(entry: Entry, *, stopping: bool) -> None:
     """Say what became of a job whose process has ended."""
     assert entry.child is not None
     code, said = entry.child.ended(), entry.child.said()
+    assert code is not None
     entry.child, entry.state = None, state_of(entry.job)
     if entry.state.ended:
         entry.stage = "done"
-    elif stopping:
-        entry.stage = "stopped"
+        entry.said = said if entry.state.kind == "diverged" else []
     elif any(IN_USE in line for line in said):
-        entry.stage = "waiting"  # another program was faster
+        entry.stage = "elsewhere"  # another program was faster
+    elif stopping and (code < 0 or code - 128 in STOPPING):
+        entry.stage = "stopped"
     else:
-        assert code is not None
         entry.stage, entry.said = "failed", said
         entry.why = _why(code)
+
+
+def _found_done(entry: Entry, state: State) -> None:
+    """Take a job for done that an earlier sweep, or another program, did."""
+    log = entry.job.paths[0] / LOG
+    entry.stage, entry.state, entry.log = "done", state, str(log) if log.exists() else ""
 
 
 def _why(code: int) -> str:

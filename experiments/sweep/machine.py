@@ -83,7 +83,7 @@ def jobs_at_a_time(machine: Machine, runs: int, asked: int | None = None) -> int
     Args:
       machine: where.
       runs: how many there are in all.
-      asked: a number to take instead.
+      asked: a number to take instead; fewer where there are fewer runs, so that no core is idle.
 
     Raises:
       ConfigError: the machine hasn't room for as many.
@@ -93,7 +93,7 @@ def jobs_at_a_time(machine: Machine, runs: int, asked: int | None = None) -> int
             raise ConfigError(f"--jobs {asked}: a TPU belongs to one process at a time.")
         if asked > len(machine.cores):
             raise ConfigError(f"--jobs {asked}: there are {len(machine.cores)} CPU cores here.")
-        return asked
+        return min(asked, max(1, runs))
     if machine.tpu:
         return 1
     most = len(machine.gpus) or max(1, machine.memory // RUN_BYTES)

@@ -12,9 +12,10 @@ from typing import Any
 
 from common.error import ConfigError
 from common.record import write_atomically
-from experiments.sweep.child import Child
+from experiments.sweep.child import LOG, Child, last_said
+from experiments.sweep.local import Entry
 from experiments.sweep.machine import Slot
-from experiments.sweep.plan import Job
+from experiments.sweep.plan import Job, state_of
 
 NOTE = "slurm-job"
 """The file in a run's directory that names the task to which it was given last."""
@@ -141,13 +142,41 @@ def queued(jobs: Sequence[Job]) -> list[Task | None]:
     return [tasks.get(_noted(job)) for job in jobs]
 
 
-def cancel(tasks: Iterable[Task]) -> None:
-    """Take tasks out of Slurm's queue; those that run save first.
+def entry_of(job: Job, task: Task | None, folder: Path) -> Entry:
+    """Return what has become of a job: it failed if its task left the queue before it was done.
+
+    Args:
+      job: the job.
+      task: its task in the queue, asked for just before.
+      folder: of submitit's files.
+    """
+    state, number = state_of(job), _noted(job)
+    log = job.paths[0] / LOG
+    if not log.exists():  # the task may have ended before its run began
+        log = folder / f"{number}_0_log.err"
+    entry = Entry(job, state, "done" if state.ended else "waiting", log=str(log))
+    if task is None and number and not state.ended and state.kind != "running":
+        entry.stage, entry.said = "failed", last_said(log)
+        entry.why = f"Slurm's task {number} ended before the run was done."
+    return entry
+
+
+def cancel(jobs: Sequence[Job], tasks: Sequence[Task | None]) -> int:
+    """Take jobs' tasks out of Slurm's queue; those that run save first.
+
+    Returns:
+      How many there were.
 
     Raises:
       ConfigError: Slurm refuses.
     """
-    _ask("scancel", *(task.number for task in tasks))
+    found = {task.number: job for job, task in zip(jobs, tasks, strict=True) if task is not None}
+    if found:
+        _ask("scancel", *found)
+    for job in found.values():  # without a note, its end isn't a failure
+        for path in job.paths:
+            (path / NOTE).unlink(missing_ok=True)
+    return len(found)
 
 
 def parameters(settings: Iterable[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import pytest
-from toy_job import steps, times_run, toy
+from toy_job import sessions, steps, times_run, toy
 
 from common.error import DivergedError
 from common.run_lock import in_use
@@ -19,7 +20,7 @@ from experiments.sweep.child import Child
 from experiments.sweep.live import Lines
 from experiments.sweep.local import Entry, Signals, SweepUnfinished, launch, require_done
 from experiments.sweep.machine import Slot
-from experiments.sweep.plan import Job
+from experiments.sweep.plan import Job, state_of
 from experiments.sweep.state import read_state
 
 ALL = list(range(1, 11))
@@ -95,7 +96,7 @@ def test_one_that_fails_diverges_or_is_killed_stops_no_other(tmp_path):
         "2 of 4 runs failed",
         "toy smoke seed 0: exit code 1.\n    error: it fails on purpose\n    all of it: ",
         f"all of it: {jobs[2].paths[0] / 'run.log'}",
-        "toy smoke seed 1: diverged.",
+        "toy smoke seed 1: diverged.\n    error: the loss is infinite\n    all of it: ",
     ):
         assert words in text
     again = [toy(tmp_path, seed) for seed in range(4)]  # what made it fail is put right
@@ -103,7 +104,9 @@ def test_one_that_fails_diverges_or_is_killed_stops_no_other(tmp_path):
     assert stages(entries) == ["done"] * 4
     assert [steps(job) for job in again] == [ALL] * 4
     assert [times_run(job) for job in again] == [2, 1, 2, 1]
-    with pytest.raises(DivergedError, match=r"1 of 4 runs diverged\.\ntoy smoke seed 1"):
+    log = jobs[1].paths[0] / "run.log"
+    told = rf"1 of 4 runs diverged\.\ntoy smoke seed 1: diverged\.\n    all of it: {log}$"
+    with pytest.raises(DivergedError, match=told):
         require_done(entries)
 
 
@@ -164,12 +167,12 @@ def test_what_another_program_runs_is_left_to_it_until_it_stops(tmp_path):
 
 
 def test_two_sweeps_of_the_same_runs_at_once_run_each_once(tmp_path):
-    jobs = [toy(tmp_path, seed, seconds=0.3) for seed in range(3)]
+    jobs = [toy(tmp_path, seed, seconds=1.0) for seed in range(3)]
     found: dict[int, list[Entry]] = {}
-    signals = Signals()
+    signals, watchers = Signals(), (Recorder(), Recorder())
 
     def sweep(k: int) -> None:
-        found[k] = launch(jobs, [Slot(())] * 2, Recorder(), signals)
+        found[k] = launch(jobs, [Slot(())] * 2, watchers[k], signals)
 
     sweeps = [threading.Thread(target=sweep, args=(k,)) for k in range(2)]
     for one in sweeps:
@@ -178,6 +181,10 @@ def test_two_sweeps_of_the_same_runs_at_once_run_each_once(tmp_path):
         one.join()
     assert [stages(found[k]) for k in range(2)] == [["done"] * 3] * 2
     assert [steps(job) for job in jobs] == [ALL] * 3
+    assert [sessions(job) for job in jobs] == [1] * 3
+    for watcher in watchers:
+        for seed in range(3):  # whoever was late leaves it to the other
+            assert "running" not in [stage for one, stage in watcher.told if one == seed][1:]
 
 
 def test_what_others_start_from_is_run_before_them(tmp_path):
@@ -187,6 +194,16 @@ def test_what_others_start_from_is_run_before_them(tmp_path):
     assert stages(launched([first, *rest, toy(tmp_path, 3)], recorder)) == ["done"] * 4
     assert recorder.told.index((0, "finished")) < recorder.told.index((1, "running"))
     assert recorder.told[:2] == [(0, "running"), (3, "running")]  # what can go on does
+
+
+def test_what_waits_is_looked_at_only_when_something_may_have_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "LOOK_SECONDS", 60.0)
+    looks = []
+    monkeypatch.setattr(local, "state_of", lambda job: looks.append(job) or state_of(job))
+    first = toy(tmp_path, 0, seconds=1.0)
+    entries = launched([first, toy(tmp_path, 1, after=first.paths[0])])
+    assert stages(entries) == ["done"] * 2
+    assert len(looks) <= 8  # two a run for it to start and two for its end
 
 
 @pytest.mark.parametrize("what", ["fail", "diverge"])
@@ -230,7 +247,7 @@ def test_lines_say_every_change_and_from_time_to_time_how_far_all_is(tmp_path, m
     stream = io.StringIO()
     with Signals() as signals:
         launch(
-            [toy(tmp_path, 0, "fail"), toy(tmp_path, 1, seconds=1.0)],
+            [toy(tmp_path, 0, "fail"), toy(tmp_path, 1, seconds=1.0), toy(tmp_path, 2, "diverge")],
             [Slot(())] * 2,
             Lines(2, stream),
             signals,
@@ -238,9 +255,7 @@ def test_lines_say_every_change_and_from_time_to_time_how_far_all_is(tmp_path, m
     told = stream.getvalue()
     assert "toy smoke seed 0: failed\n    exit code 1.\n    error: it fails on purpose\n" in told
     assert "\ntoy smoke seed 1: finished\n" in told
-    assert (
-        "2 runs: 1 running, 1 stopped; 0 h expected, 2 at a time, as the presets have it; 1 fa"
-        in told
-    )
+    assert "\ntoy smoke seed 2: diverged\n    error: the loss is infinite\n    all of it: " in told
+    assert re.search(r"3 runs: .*1 running, .*; 0 h expected, 2 at a time, .*; 1 failed\n", told)
     assert "\n    toy smoke seed 1: " in told
     assert all(line == line.rstrip() for line in told.splitlines())

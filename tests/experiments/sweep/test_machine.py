@@ -31,6 +31,8 @@ def test_how_many_at_a_time(machine, runs, jobs):
 
 def test_more_than_there_is_room_for_is_refused():
     assert jobs_at_a_time(TWO, 20, 1) == 1
+    assert jobs_at_a_time(TWO, 1, 2) == 1  # which has both cores
+    assert jobs_at_a_time(TWO, 0, 2) == 1
     with pytest.raises(ConfigError, match="--jobs 3: there are 2 CPU cores here"):
         jobs_at_a_time(TWO, 20, 3)
     with pytest.raises(ConfigError, match="a TPU belongs to one process"):

@@ -16,8 +16,11 @@ from run_case import folder, record, result, run
 from toy_job import steps, times_run, toy
 
 from common.error import ConfigError
+from experiments.cli import main
 from experiments.sweep.child import LOG
+from experiments.sweep.local import SweepUnfinished
 from experiments.sweep.slurm import (
+    FOLDER,
     NOTE,
     SlurmRun,
     minutes,
@@ -101,6 +104,43 @@ def test_a_task_saves_when_time_is_up_and_goes_on_when_requeued(tmp_path, monkey
     assert "it fails on purpose" in str(bad.exception())
 
 
+@pytest.fixture
+def empty_queue(tmp_path, monkeypatch):
+    """Programs by the names of Slurm's: nothing is in its queue."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("sbatch", "squeue"):
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+def test_a_task_that_left_the_queue_too_early_is_a_failed_run(tmp_path, empty_queue, capsys):
+    words = ["sweep", RHN, "--seeds", "0", "1", "2", "--preset", "smoke", "--out", str(tmp_path)]
+    words += ["--launcher", "slurm", "--status"]
+    ran, began_not, never = (folder(tmp_path, RHN, seed) for seed in range(3))
+    assert main(words) == 0
+    for path, number in ((ran, "7_0"), (began_not, "7_1")):
+        path.mkdir(parents=True)
+        (path / NOTE).write_text(f"{number}\n")
+    (ran / LOG).write_text("$ first\nerror: long ago\n$ then\nhalf way\nerror: it fails\n")
+    (tmp_path / FOLDER).mkdir()
+    other = tmp_path / FOLDER / "7_1_0_log.err"
+    other.write_text("python: not found\n")
+    capsys.readouterr()
+    assert main(words) == SweepUnfinished.exit_code
+    told = capsys.readouterr()
+    assert "3 runs: " in told.out
+    assert told.err == (
+        "error: 2 of 3 runs failed; the same sweep runs them again.\n"
+        f"{RHN} smoke seed 0: Slurm's task 7_0 ended before the run was done.\n"
+        f"    half way\n    error: it fails\n    all of it: {ran / LOG}\n"
+        f"{RHN} smoke seed 1: Slurm's task 7_1 ended before the run was done.\n"
+        f"    python: not found\n    all of it: {other}\n"
+    )
+    assert not never.exists()
+
+
 @pytest.fixture(scope="module")
 def here(tmp_path_factory) -> Iterator[None]:
     if why := slurm_here.missing():
@@ -170,19 +210,37 @@ def test_cancel_and_go_on(here, tmp_path):
     arguments = (RHN, "--seeds", "0", "1", "2", "3", "--set", *LONG)
     assert sweep(tmp_path, *arguments).returncode == 0
     wait_for(lambda: read_state(path).step > 0, 120)
-    begun = (path / NOTE).read_text()
     told = sweep(tmp_path, *arguments, "--cancel")
     assert "4 of 4 runs were in Slurm's queue; cancelled." in told.stdout
     wait_for(lambda: not in_queue(), 90)
+    assert sweep(tmp_path, *arguments, "--status").returncode == 0
     state = read_state(path)
     assert (state.kind, state.step > 0) == ("stopped", True)
     assert list((path / "checkpoints").iterdir())
     assert "4 of 4 runs submitted" in sweep(tmp_path, *arguments).stdout
-    assert (path / NOTE).read_text() != begun
     wait_for(lambda: read_state(path).step > state.step, 120)
     sweep(tmp_path, *arguments, "--cancel")
     wait_for(lambda: not in_queue(), 90)
     assert "continues at update" in (path / LOG).read_text()
+
+
+@pytest.mark.slurm
+def test_what_fails_is_told_and_submitted_again(here, tmp_path):
+    path = folder(tmp_path, RHN)
+    path.mkdir(parents=True)
+    (path / "checkpoints").touch()
+    arguments = (RHN, "--set", *SHORT)
+    assert sweep(tmp_path, *arguments).returncode == 0
+    wait_for(lambda: not in_queue(), 200)
+    told = sweep(tmp_path, *arguments, "--status")
+    assert told.returncode == SweepUnfinished.exit_code
+    assert "1 of 1 runs failed" in told.stderr
+    assert f"all of it: {path / LOG}" in told.stderr
+    (path / "checkpoints").unlink()
+    assert "Submitted again, after they failed:" in sweep(tmp_path, *arguments).stdout
+    wait_for(lambda: finished(path), 200)
+    wait_for(lambda: not in_queue())
+    assert sweep(tmp_path, *arguments, "--status").returncode == 0
 
 
 @pytest.mark.slurm

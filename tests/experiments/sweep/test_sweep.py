@@ -1,5 +1,6 @@
 """`sweep` as a user meets it: real commands, real runs, real signals."""
 
+import io
 import os
 import pty
 import re
@@ -7,14 +8,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from run_case import folder, record, result, run
+from toy_job import toy
 
 from experiments.cli import main
+from experiments.sweep import command as command_module
+from experiments.sweep import local
 from experiments.sweep.child import LOG
+from experiments.sweep.live import Live
+from experiments.sweep.local import Entry
 from experiments.sweep.state import find_runs, read_state
 
 RHN = "rhn_penn_treebank_depth{}_tied"
@@ -96,6 +102,27 @@ def test_a_full_disk_is_refused_before_anything_starts(small_disk, capsys):
     assert not list(small_disk.rglob("seed*"))
 
 
+def test_after_a_signal_it_says_what_a_table_that_is_gone_showed(tmp_path, monkeypatch, capsys):
+    jobs = [toy(tmp_path, 0, "fail"), toy(tmp_path, 1, seconds=30.0)]
+
+    class Table(Live):
+        def look(self, entries: Sequence[Entry], *, stopping: bool) -> None:
+            super().look(entries, stopping=stopping)
+            if entries[0].stage == "failed" and entries[1].state.step and not stopping:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setenv("PYTHONPATH", os.getcwd())
+    monkeypatch.setattr(local, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(command_module, "expand", lambda _: jobs)
+    monkeypatch.setattr(command_module, "make_watcher", lambda n: Table(n, io.StringIO()))
+    assert main(["sweep", "toy", "--jobs", "2", "--out", str(tmp_path)]) == 130
+    log = jobs[0].paths[0] / LOG
+    told = "toy smoke seed 0: exit code 1.\n    error: it fails on purpose\n    all of it: "
+    error = capsys.readouterr().err
+    assert "stopped; 2 of 2 runs are left. The same command continues them.\n" in error
+    assert f"{told}{log}\n" in error
+
+
 @pytest.mark.slow
 def test_failing_killed_and_interrupted_runs_end_as_six_single_ones(tmp_path):
     out, alone = tmp_path / "sweep", tmp_path / "alone"
@@ -123,13 +150,10 @@ def test_failing_killed_and_interrupted_runs_end_as_six_single_ones(tmp_path):
     assert "The same command continues them." in told
     assert "Traceback" not in told
     (bad / "checkpoints").unlink()
+    finished = sum(read_state(path).kind == "finished" for path in find_runs(out))
     done = swept(out, *arguments)
     assert done.returncode == 0, done.stderr
-    assert (
-        done.stderr.count(": finished")
-        + sum(read_state(path).kind == "finished" for path in find_runs(out))
-        >= 6
-    )
+    assert done.stderr.count(": finished") == 6 - finished  # those alone are run
 
     for name in names:
         assert run(alone, name, "--seeds", "0", "1") == 0
