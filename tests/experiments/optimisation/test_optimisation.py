@@ -271,6 +271,11 @@ def test_what_cannot_be_run_is_refused_in_plain_words(tmp_path, capsys, setting,
     assert "Traceback" not in error
 
 
+def test_a_precision_that_plain_layers_do_not_have_is_refused(tmp_path, capsys):
+    assert run(tmp_path, NAME, "--precision", "bfloat16") == 2
+    assert "--precision bfloat16 is for RHNs" in capsys.readouterr().err
+
+
 def test_the_kernel_asked_for_is_the_one_that_computes(tmp_path, monkeypatch):
     asked = []
 
