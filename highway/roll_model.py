@@ -44,6 +44,17 @@ def pad(rolls: Sequence[np.ndarray]) -> Rolls:
     return Rolls(keys, lengths)
 
 
+def frequency_nll(rolls: Rolls) -> float:
+    """Return the mean loss of a time step, in nats, if each key is predicted by its frequency.
+
+    The frequencies are those of these rolls: no constant prediction has a lower loss.
+    """
+    from scipy.special import entr
+
+    share = np.sum(rolls.keys, axis=(0, 1), dtype=np.float64) / np.sum(rolls.lengths)
+    return float(np.sum(entr(share) + entr(1 - share)))
+
+
 class Segment(NamedTuple):
     """A stretch of time in which the same rows of a batch are computed."""
 

@@ -28,6 +28,9 @@ LEARNING = Protocol(
     "NLL a time step of the training chorales, its mean over an epoch as measured while the "
     "weights change, the lowest of all epochs and settings",
 )
+FREQUENCY = "train/frequency_nll"
+"""Metric of a study: NLL a time step of the training chorales where each key is predicted by how
+often it sounds; who doesn't come below it has learned nothing of time."""
 MEASURES = {"train/best_nll": LEARNING, "valid/nll": NLL, "test/nll": NLL}
 """Metric of a cell → its protocol."""
 
