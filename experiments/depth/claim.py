@@ -229,7 +229,7 @@ def findings(records: Iterable[Record]) -> list[str]:
 
 
 def section(records: Iterable[Record], folder: Path) -> list[str]:
-    """Write claims and findings of all finished runs in Markdown."""
+    """Write claims, tables and pictures of all finished runs in Markdown."""
     done = _done(records)
     lines = [
         (*claim, f"{record.experiment}, {record.preset}, seed {record.seed}")
@@ -239,7 +239,19 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
     if not lines:
         return []
     rules = [f"{name}: {RULES[name]}" for name in dict.fromkeys(one.experiment for one in done)]
-    return ["### Depth: claims and findings\n", Table(TITLES_OF_RUNS, lines).markdown(), *rules]
+    parts = ["### Depth: claims and findings\n", Table(TITLES_OF_RUNS, lines).markdown(), *rules]
+    for record in done:
+        label = f"{record.experiment}, {record.preset}, seed {record.seed}"
+        place = Path(record.experiment, record.preset, f"seed{record.seed}")
+        shown = [
+            f"![{picture.stem}: {label}]({(place / picture.name).as_posix()})\n"
+            for picture in sorted((folder / place).glob("*.png"))
+        ]
+        if record.experiment == "rhn_analysis":
+            tables = layer_table(record.metrics), spectrum_table(record.metrics)
+            shown = [*(one.markdown() for one in tables), *shown]
+        parts += [f"#### {label}\n", *shown] if shown else []
+    return parts
 
 
 def _done(records: Iterable[Record]) -> list[Record]:

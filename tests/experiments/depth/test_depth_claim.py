@@ -15,10 +15,14 @@ GATED = {
     }.items()
     for layer, value in enumerate(values, 1)
 }
+MEASURES = ("loss", "centres_in_unit", "disc_centre", "disc_radius", "spectral_radius")
 SPECTRA = {
     f"{model}/valid/{measure}": value
-    for model, values in {"rhn": (0.97, 0.4), "plain": (0.5, 0.02)}.items()
-    for measure, value in zip(("centres_in_unit", "disc_centre"), values, strict=True)
+    for model, values in {
+        "rhn": (1.5, 0.97, 0.4, 2.0, 0.9),
+        "plain": (1.6, 0.5, 0.02, 2.0, 0.3),
+    }.items()
+    for measure, value in zip(MEASURES, values, strict=True)
 }
 
 
@@ -114,7 +118,14 @@ def test_the_report_has_the_claims_of_finished_runs(tmp_path):
         device={}, versions={}, commit="", commits=[], dirty=False, finished="",
     )  # fmt: skip
     failed = dataclasses.replace(made, status="diverged", seed=2, metrics={})
-    title, table, rules = claim.section([made, failed], tmp_path)
+    folder = tmp_path / "rhn_analysis" / "cpu" / "seed1"
+    folder.mkdir(parents=True)
+    (folder / "gates.png").touch()
+    title, table, rules, label, layers, spectra, picture = claim.section([made, failed], tmp_path)
+    assert "rhn_analysis, cpu, seed 1" in label
+    assert "1.2000" in layers
+    assert "0.9700" in spectra
+    assert "(rhn_analysis/cpu/seed1/gates.png)" in picture
     (opening,) = claim.findings([made, failed])
     assert "The first layer matters most" in opening
     assert "holds here" in opening
