@@ -6,7 +6,8 @@ from typing import Any, Literal, NamedTuple
 
 from common.config import flatten
 
-Better = Literal["lower", "higher", "toward zero"]
+Better = Literal["lower", "higher", "toward zero", "neither"]
+"""`neither`: it describes a model, and has no published value to be compared with."""
 
 
 class MetricName(NamedTuple):

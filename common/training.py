@@ -40,12 +40,13 @@ class Schedule:
     total: int
     report_every: int
     evaluate_every: int
-    """One epoch, where there are epochs."""
     items_per_update: int
     """Tokens or environment steps, for the speed shown."""
     item: str
     stage: str = "epoch"
-    """What ends with an evaluation."""
+    """What is counted where an evaluation is told."""
+    epoch: int | None = None
+    """Updates of an epoch or stage; None for one that ends with every evaluation."""
     multiple: int = 1
     """Updates in one indivisible step of the learner; `total` is a multiple of it. What is due
     inside such a step happens right after it."""
@@ -227,7 +228,7 @@ class Training:
         )
 
     def _epoch(self, step: int) -> float:
-        return round(step / self.schedule.evaluate_every, 4)
+        return round(step / (self.schedule.epoch or self.schedule.evaluate_every), 4)
 
     def _diverged(self, what: str) -> str:
         kept = "; the last good checkpoint is kept" if self.notes["evaluated"] else ""

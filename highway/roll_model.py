@@ -1,9 +1,12 @@
 """A recurrent model of polyphonic music: which of a piano's keys sound next.
 
 Piano rolls differ in length. They are padded to one length, and whatever lies behind a roll's end
-is multiplied by zero before anything is summed.
+is masked before anything is summed. So that little is computed there, a batch is sorted, its
+longest rolls first, and cut in time into parts (`plan`, `cut`): rolls that have ended by then are
+left out of a part.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -33,15 +36,70 @@ class Rolls(NamedTuple):
 
 
 def pad(rolls: Sequence[np.ndarray]) -> Rolls:
-    """Pad piano rolls [time, keys] to the longest, and add one of no steps at all.
-
-    The empty roll fills up a batch for which not enough rolls are left.
-    """
-    lengths = np.array([len(roll) for roll in rolls] + [0], np.int32)
-    keys = np.zeros((len(rolls) + 1, lengths.max(), rolls[0].shape[1]), np.uint8)
+    """Pad piano rolls [time, keys] to the longest."""
+    lengths = np.array([len(roll) for roll in rolls], np.int32)
+    keys = np.zeros((len(rolls), lengths.max(), rolls[0].shape[1]), np.uint8)
     for place, roll in enumerate(rolls):
         keys[place, : len(roll)] = roll
     return Rolls(keys, lengths)
+
+
+def frequency_nll(rolls: Rolls) -> float:
+    """Return the mean loss of a time step, in nats, if each key is predicted by its frequency.
+
+    The frequencies are those of these rolls: no constant prediction has a lower loss.
+    """
+    from scipy.special import entr
+
+    share = np.sum(rolls.keys, axis=(0, 1), dtype=np.float64) / np.sum(rolls.lengths)
+    return float(np.sum(entr(share) + entr(1 - share)))
+
+
+class Segment(NamedTuple):
+    """A stretch of time in which the same rows of a batch are computed."""
+
+    rows: int
+    """How many, from the first on."""
+    stop: int
+    """The time step before which it ends; it begins where the one before ends."""
+
+
+def plan(lengths: np.ndarray, most: int) -> tuple[Segment, ...]:
+    """Divide time so that as few rows as possible are computed behind their ends.
+
+    Args:
+      lengths: int [batches, rows], of the rolls of all batches that the segments are for; in each
+        the longest first.
+      most: segments.
+
+    Returns:
+      Segments that together hold every step of every roll.
+    """
+    longest = np.max(lengths, axis=0)
+    ends = [0, *np.unique(longest[longest > 0]).tolist()]
+    rows = [int(np.sum(longest > end)) for end in ends]
+    # best[j]: the least row steps that lead to ends[j], and the segments that do.
+    best: list[tuple[float, tuple[Segment, ...]]] = [(0, ())] + [(math.inf, ())] * (len(ends) - 1)
+    for _ in range(most):
+        longer = [
+            [
+                (cost + rows[i] * (end - ends[i]), (*before, Segment(rows[i], end)))
+                for i, (cost, before) in enumerate(best[:j])
+            ]
+            for j, end in enumerate(ends)
+        ]
+        best = [min([old, *new]) for old, new in zip(best, longer, strict=True)]
+    return best[-1][1]
+
+
+def cut(rolls: Rolls, segments: Sequence[Segment]) -> list[Rolls]:
+    """Cut a batch, its longest rolls first, into parts, one a segment."""
+    parts, begin = [], 0
+    for rows, stop in segments:
+        left = (rolls.lengths[:rows] - begin).clip(0, stop - begin)
+        parts.append(Rolls(rolls.keys[:rows, begin:stop], left))
+        begin = stop
+    return parts
 
 
 class RollModel(nnx.Module):
@@ -68,11 +126,10 @@ class RollModel(nnx.Module):
         self.output_kernel = nnx.Param(jnp.zeros((config.units, keys)))
         self.output_bias = nnx.Param(jnp.zeros(keys))
 
-    def logits(self, rolls: jax.Array) -> jax.Array:
-        """Return the logit of every key at every step of float rolls [time, batch, keys]."""
-        inputs = jnp.concatenate([jnp.zeros_like(rolls[:1]), rolls[:-1]])
-        _, outputs = self.core.unroll(self.core.initial_state(rolls.shape[1]), inputs)
-        return outputs @ self.output_kernel[...] + self.output_bias[...]
+    def logits(self, state: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return the state after inputs [time, batch, keys], and the logits of the next steps."""
+        state, outputs = self.core.unroll(state, inputs)
+        return state, outputs @ self.output_kernel[...] + self.output_bias[...]
 
 
 def make_graph(keys: int, config: ModelConfig, compute: Compute = SCAN) -> Graph:
@@ -114,14 +171,29 @@ def gaussian_params(
     return jax.tree.unflatten(structure, drawn)
 
 
-def negative_log_likelihood(graph: Graph, params: Params, rolls: Rolls) -> jax.Array:
+def negative_log_likelihood(graph: Graph, params: Params, parts: Sequence[Rolls]) -> jax.Array:
     """Sum the binary cross entropies of all keys over all steps of rolls, in nats; scalar.
 
     What lies behind a roll's end isn't counted, whatever is there. Divide by the sum of lengths
     for the usual mean per time step.
+
+    Args:
+      graph: the model.
+      params: its parameters.
+      parts: of the rolls, as `cut` returns them; each goes on with the first rows of the one
+        before. Whole rolls are one part, in any order.
     """
-    keys = jnp.swapaxes(rolls.keys, 0, 1).astype(jnp.float32)
-    logits = nnx.merge(graph, params).logits(keys)
-    within = jnp.arange(len(keys))[:, None] < rolls.lengths
-    each = jax.nn.softplus(logits) - keys * logits
-    return jnp.sum(jnp.where(within, jnp.sum(each, axis=-1), 0.0))
+    model = nnx.merge(graph, params)
+    rows, _, keys = parts[0].keys.shape
+    state, last = model.core.initial_state(rows), jnp.zeros((1, rows, keys))
+    total = jnp.zeros(())
+    for part in parts:
+        rows = len(part.lengths)
+        targets = jnp.swapaxes(part.keys, 0, 1).astype(jnp.float32)
+        inputs = jnp.concatenate([last[:, :rows], targets[:-1]])
+        state, logits = model.logits(state[:rows], inputs)
+        within = jnp.arange(len(targets))[:, None] < part.lengths
+        each = jax.nn.softplus(logits) - targets * logits
+        total += jnp.sum(jnp.where(within, jnp.sum(each, axis=-1), 0.0))
+        last = targets[-1:]
+    return total

@@ -19,7 +19,18 @@ from common.compute import SCAN, Compute
 from common.mesh import divide, each, own, replicate, require_even
 from common.population import apply_finite, is_finite
 from highway.config import ModelConfig, SearchConfig
-from highway.roll_model import Params, Rolls, gaussian_params, make_graph, negative_log_likelihood
+from highway.roll_model import (
+    Params,
+    Rolls,
+    cut,
+    gaussian_params,
+    make_graph,
+    negative_log_likelihood,
+    plan,
+)
+
+SEGMENTS = 3
+"""Into which a batch is cut at most. More save few row steps, and each is a loop to compile."""
 
 
 class Setting(NamedTuple):
@@ -104,7 +115,7 @@ class RollSearch:
         Args:
           model: of the core.
           search: of the training.
-          train: what is learned; its last roll is empty, see `highway.roll_model.pad`.
+          train: what is learned.
           valid: what tells when to stop.
           shuffle: key of the order of the rolls, which changes with every epoch.
           compute: how the recurrence is computed.
@@ -117,9 +128,9 @@ class RollSearch:
         self.model, self.search, self.shuffle = model, search, shuffle
         self.mesh = mesh
         self.keys = train.keys.shape[-1]
-        self.rolls = len(train.lengths) - 1
-        self.batches = -(-self.rolls // search.batch_size)
-        self.train, self.valid = replicate(jax.device_put((train, valid)), mesh)
+        self.rolls = len(train.lengths)
+        self.lengths = np.asarray(train.lengths)
+        self.train, self.valid = replicate(jax.device_put((train, in_parts(valid))), mesh)
         self.graph = make_graph(self.keys, model, compute)
         self.trace = optax.trace(search.momentum)
         self._epoch = jax.jit(
@@ -127,6 +138,12 @@ class RollSearch:
             donate_argnums=0,
         )
         self._order = jax.jit(self.order)
+        # All batches that there will ever be are known: so a run that is resumed has the same plan.
+        orders = jax.jit(jax.vmap(self.order))(jnp.arange(search.epochs))
+        self.segments = [
+            plan(self.lengths[batches].reshape(-1, batches.shape[-1]), SEGMENTS)
+            for batches in self.batches(np.asarray(orders))
+        ]
         self._draw = jax.jit(jax.vmap(self.initial_member))
         self._evaluate = jax.jit(partial(each, jax.vmap(self.mean_loss, in_axes=(0, None)), mesh))
 
@@ -163,7 +180,12 @@ class RollSearch:
         """Train until `stop` epochs are done in all, or no member goes on.
 
         How a training is divided into calls doesn't change its bits. Consumes `state`.
+
+        Raises:
+          ValueError: `stop` is above `search.epochs`, for which batches are planned.
         """
+        if stop > self.search.epochs:
+            raise ValueError(f"stop={stop} is above search.epochs={self.search.epochs}")
         step, members = int(state.step), self._placed(state).members
         while step < stop and np.any(self.goes_on(self.without_weights(members))):
             order = replicate(self._order(step), self.mesh)
@@ -196,36 +218,39 @@ class RollSearch:
 
     def losses(self, state: SearchState, rolls: Rolls) -> np.ndarray:
         """Return the mean loss of a time step of rolls, float [members], at each one's best."""
-        rolls = replicate(rolls, self.mesh)
-        found = self._evaluate(state.members.best_params, rolls)
+        parts = replicate(in_parts(rolls), self.mesh)
+        found = self._evaluate(state.members.best_params, parts)
         return np.asarray(own(replicate(found, self.mesh), self.mesh))
 
-    def mean_loss(self, params: Params, rolls: Rolls) -> jax.Array:
+    def mean_loss(self, params: Params, parts: list[Rolls]) -> jax.Array:
         """Return one model's mean loss of a time step over all steps of rolls, in nats; scalar."""
-        total = negative_log_likelihood(self.graph, params, rolls)
-        return total / jnp.sum(rolls.lengths)
+        return negative_log_likelihood(self.graph, params, parts) / _steps(parts)
 
     def goes_on(self, members: Any) -> Any:
         """Return which members still train, bool of the shape of `diverged_at`."""
         waited = members.epochs - members.best_epoch
         return (members.diverged_at < 0) & (waited < self.search.patience)
 
-    def epoch(self, member: Member, order: jax.Array, train: Rolls, valid: Rolls) -> Member:
+    def epoch(self, member: Member, order: jax.Array, train: Rolls, valid: list[Rolls]) -> Member:
         """Train one member for an epoch; one that has stopped stays as it is. Pure.
 
         Args:
           member: of no leading axis.
           order: of the rolls, as `order` returns it.
           train: the learner's.
-          valid: the learner's.
+          valid: the learner's, in parts.
         """
 
-        def step(carry: tuple[Member, jax.Array], places: jax.Array):
-            member, total = carry
-            member, loss = self.update(member, Rolls(train.keys[places], train.lengths[places]))
-            return (member, total + loss), None
+        after, total = member, jnp.zeros(())
+        for batches, segments in zip(self.batches(order), self.segments, strict=True):
 
-        (after, total), _ = jax.lax.scan(step, (member, jnp.zeros(())), order)
+            def step(carry: tuple[Member, jax.Array], places: jax.Array, segments=segments):
+                member, total = carry
+                batch = Rolls(train.keys[places], train.lengths[places])
+                member, loss = self.update(member, cut(batch, segments))
+                return (member, total + loss), None
+
+            (after, total), _ = jax.lax.scan(step, (after, total), batches)
         loss = total / jnp.sum(train.lengths)
         valid_loss = self.mean_loss(after.params, valid)
         whole = after.diverged_at < 0
@@ -250,25 +275,35 @@ class RollSearch:
         return SearchState(replicate(state.step, self.mesh), divide(state.members, self.mesh))
 
     def order(self, number: int | jax.Array) -> jax.Array:
-        """Return the rolls of each batch of an epoch, counted from 0: int32 [batches, batch].
+        """Return the order of the rolls in an epoch, counted from 0: int32 [rolls].
 
-        Every roll comes once; the empty one fills up the last batch.
+        Every roll comes once; within a batch the longest come first.
         """
         order = jax.random.permutation(jax.random.fold_in(self.shuffle, number), self.rolls)
-        missing = self.batches * self.search.batch_size - self.rolls
-        order = jnp.concatenate([order, jnp.full(missing, self.rolls, order.dtype)])
-        return order.reshape(self.batches, self.search.batch_size)
+        batch = jnp.arange(self.rolls) // self.search.batch_size
+        return order[jnp.lexsort((-jnp.asarray(self.lengths)[order], batch))]
 
-    def update(self, member: Member, rolls: Rolls) -> tuple[Member, jax.Array]:
-        """Do one update on the mean loss of a time step of rolls.
+    def batches(self, order: Any) -> list[Any]:
+        """Divide an order [..., rolls] into batches of one size, and the smaller last one.
+
+        Returns:
+          One or two arrays [..., batches, rolls of a batch].
+        """
+        size = self.search.batch_size
+        whole = self.rolls // size * size
+        parts = (order[..., :whole], size), (order[..., whole:], self.rolls - whole)
+        return [part.reshape(*part.shape[:-1], -1, rows) for part, rows in parts if part.size]
+
+    def update(self, member: Member, parts: list[Rolls]) -> tuple[Member, jax.Array]:
+        """Do one update on the mean loss of a time step of rolls, cut into parts.
 
         Returns:
           The member after it, or as it was if that isn't finite; and the loss summed over steps.
         """
-        steps = jnp.sum(rolls.lengths)
+        steps = _steps(parts)
 
         def cost(params: Params) -> jax.Array:
-            return negative_log_likelihood(self.graph, params, rolls) / steps
+            return negative_log_likelihood(self.graph, params, parts) / steps
 
         loss, gradient = jax.value_and_grad(cost)(member.params)
         direction, momentum = self.trace.update(gradient, member.momentum)
@@ -277,6 +312,17 @@ class RollSearch:
         done = member._replace(params=params, momentum=momentum, updates=member.updates + 1)
         finite = is_finite((loss, gradient, params))
         return apply_finite(finite, done, member, member.updates), loss * steps
+
+
+def in_parts(rolls: Rolls) -> list[Rolls]:
+    """Sort rolls by length and cut them: what is evaluated together."""
+    order = np.argsort(-np.asarray(rolls.lengths), kind="stable")
+    lengths = np.asarray(rolls.lengths)[order]
+    return cut(Rolls(np.asarray(rolls.keys)[order], lengths), plan(lengths[None], SEGMENTS))
+
+
+def _steps(parts: list[Rolls]) -> jax.Array:
+    return sum((jnp.sum(part.lengths) for part in parts), jnp.zeros((), jnp.int32))
 
 
 def _choose(condition: jax.Array, new: Any, old: Any) -> Any:

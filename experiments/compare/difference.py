@@ -13,11 +13,12 @@ from experiments.registry import experiments
 from experiments.results.cells import number, spread
 
 ABSENT = "–"
-SIDES = {"lower": "↓", "higher": "↑", "toward zero": "→ 0"}
+SIDES = {"lower": "↓", "higher": "↑", "toward zero": "→ 0", "neither": "·"}
 """The better side of a metric, as it is marked."""
 LEGEND = (
-    "↓ lower, ↑ higher, → 0 nearer to zero is better. Differences are to {first}; in brackets 95 % "
-    "intervals over seeds, or over pairs of runs with the same seed and data."
+    "↓ lower, ↑ higher, → 0 nearer to zero is better, · neither. Differences are to "
+    "{first}; in brackets 95 % intervals over seeds, or over pairs of runs with the same seed and "
+    "data."
 )
 
 

@@ -18,9 +18,18 @@ from common.table import Table
 from experiments import registry
 from experiments.depth import picture
 from experiments.depth.catalogue import PLAIN, layer_metric
-from experiments.depth.claim import analysis_claims, write_findings
+from experiments.depth.claim import layer_table, spectrum_table, write_findings
 from experiments.depth.config import AnalysisConfig
-from experiments.depth.look import Layers, Lesions, Spectrum, over_text, over_time, pieces, spectra
+from experiments.depth.look import (
+    Layers,
+    Lesions,
+    Spectrum,
+    over_text,
+    over_time,
+    pieces,
+    spectra,
+    valid_loss,
+)
 from experiments.depth.look import lesions as measure_lesions
 from experiments.run import Context, Options
 from experiments.text_model import TrainedModel, load_best, load_corpus, load_run
@@ -36,13 +45,14 @@ def run(context: Context) -> Outcomes:
     """Look into an RHN of one run; measure its gates, lesions and Jacobians, and draw them."""
     config: AnalysisConfig = context.config
     (seed,) = context.seeds
+    outcomes: dict[str, Outcome | DivergedRun] = {}
     trained: dict[str, Outcome] = {}
     if config.run:
         models = _given(config, context)
     else:
         outcomes = _train(config, context, seed)
-        if isinstance(diverged := outcomes[RHN], DivergedRun):
-            return {seed: DivergedRun(str(diverged), merge({RHN: diverged.outcome}))}
+        if isinstance(failed := outcomes[RHN], DivergedRun):
+            return {seed: DivergedRun(str(failed), merge({RHN: failed.outcome}))}
         trained = {k: one for k, one in outcomes.items() if not isinstance(one, DivergedRun)}
         models = {
             name: load_best(
@@ -51,17 +61,18 @@ def run(context: Context) -> Outcomes:
             for name, setting in _settings(config, context).items()
             if name in trained
         }
+    diverged = {f"{name}/train/diverged": 1.0 for name in outcomes.keys() - trained.keys()}
     data = _data(models, context, given=bool(config.run))
     context.place.run.claim_data(_fields(data), context.place.folder)
     begin = time.monotonic()
-    metrics = _look(models, context)
+    metrics = _look(models, context, diverged)
     outcome = merge(trained)
     return {
         seed: Outcome(
             parameters={name: _size(model) for name, model in models.items()},
             metrics={**outcome.metrics, **metrics},
             curve=outcome.curve,
-            data=[data],
+            data=outcome.data or [data],
             seconds={**outcome.seconds, "analysis": round(time.monotonic() - begin, 3)},
         )
     }
@@ -145,8 +156,10 @@ def _size(model: TrainedModel) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(model.params))
 
 
-def _look(models: Mapping[str, TrainedModel], context: Context) -> dict[str, float]:
-    """Measure, draw and write; return the metrics."""
+def _look(
+    models: Mapping[str, TrainedModel], context: Context, diverged: Mapping[str, float]
+) -> dict[str, float]:
+    """Measure, draw and write; return the metrics, among them which models diverged."""
     config: AnalysisConfig = context.config
     place, look, model = context.place, config.look, models[RHN]
     progress = Progress(place.label, visible=place.run.process.leads)
@@ -154,24 +167,29 @@ def _look(models: Mapping[str, TrainedModel], context: Context) -> dict[str, flo
         progress.show("follows the gates")
         texts = pieces(model, look)
         shown = over_time(model, texts, look.context)
-        mean = over_text(model, lambda: None)
+        mean, spread = over_text(model, lambda: None)
         progress.show("takes layers out")
         found = measure_lesions(model, lambda: None)
         progress.show("computes spectra")
+        losses = {
+            f"{name}/valid/loss": valid_loss(one, one.params, lambda: None)
+            for name, one in models.items()
+        }
         spectrum = {name: spectra(one, pieces(one, look)[0], look) for name, one in models.items()}
     finally:
         progress.close()
-    metrics = _metrics(mean, found, spectrum)
-    place.lead(partial(_write, context, model, texts, shown, found, spectrum, mean, metrics))
+    metrics = {**losses, **diverged, **_metrics(mean, spread, found, spectrum)}
+    place.lead(partial(_write, context, model, texts, shown, found, spectrum, metrics))
     return metrics
 
 
 def _metrics(
-    mean: Layers, lesions: Lesions, spectrum: Mapping[str, list[Spectrum]]
+    mean: Layers, spread: np.ndarray, lesions: Lesions, spectrum: Mapping[str, list[Spectrum]]
 ) -> dict[str, float]:
-    metrics = {f"{RHN}/valid/loss": lesions.whole}
+    metrics = {}
     measures: dict[str, Any] = {
         "transform_activity": mean.transform,
+        "transform_std": spread,
         "movement": mean.movement,
         "lesion_cost": lesions.costs,
     }
@@ -183,6 +201,9 @@ def _metrics(
             "spectral_radius": [np.abs(step.eigenvalues[0]) for step in steps],
             "disc_centre": [np.mean(step.discs.centres) for step in steps],
             "disc_radius": [np.mean(step.discs.radii) for step in steps],
+            "centres_in_unit": [
+                np.mean((step.discs.centres >= 0) & (step.discs.centres <= 1)) for step in steps
+            ],
         }
         metrics |= {f"{name}/valid/{k}": float(np.mean(values)) for k, values in means.items()}
     return metrics
@@ -195,7 +216,6 @@ def _write(
     shown: Layers,
     lesions: Lesions,
     spectrum: Mapping[str, list[Spectrum]],
-    mean: Layers,
     metrics: Mapping[str, float],
 ) -> None:
     """All pictures, and the findings."""
@@ -236,21 +256,11 @@ def _write(
         path / "spectrum.png",
         title="Temporal Jacobian: Geršgorin discs, eigenvalues (dots), unit circle (dotted)",
     )
-    tables = _layer_table(mean, lesions), _spectrum_table(spectrum)
-    write_findings(context.place, analysis_claims(metrics), *tables)
+    tables = layer_table(metrics), spectrum_table(metrics), _step_table(spectrum)
+    write_findings(context, metrics, *tables)
 
 
-def _layer_table(mean: Layers, lesions: Lesions) -> Table:
-    titles = ("layer", "mean transform gate", "movement", "loss without it", "its cost, nats")
-    values = zip(mean.transform, mean.movement, lesions.lesioned, lesions.costs, strict=True)
-    lines = [
-        (layer, f"{activity:.4f}", f"{moved:.4f}", f"{loss:.4f}", f"{cost:+.4f}")
-        for layer, (activity, moved, loss, cost) in enumerate(values, 1)
-    ]
-    return Table(titles, lines, frozenset(titles))
-
-
-def _spectrum_table(spectrum: Mapping[str, list[Spectrum]]) -> Table:
+def _step_table(spectrum: Mapping[str, list[Spectrum]]) -> Table:
     centres = ("mean centre", "lowest", "highest")
     titles = ("model", "step", "largest |eigenvalue|", *centres, "mean radius")
     lines: list[tuple[Any, ...]] = [

@@ -33,6 +33,10 @@ GATES = Protocol(
     "gates",
     "mean over units, time steps and all windows of the validation text, without dropout",
 )
+SPREAD = Protocol(
+    "spread of gates",
+    "standard deviation, over all time steps of the validation text, of a layer's mean gate",
+)
 LESION = Protocol(
     "lesion",
     "what the batched loss on validation rises by when one layer carries whatever comes",
@@ -51,10 +55,11 @@ SHOWN_LAYERS = 10
 """Layers of a recurrence that have rows in the results table."""
 STEP_MEASURES = {
     "transform_activity": GATES,
+    "transform_std": SPREAD,
     "movement": GATES,
     "lesion_cost": LESION,
 }
-SPECTRUM_MEASURES = ("spectral_radius", "disc_centre", "disc_radius")
+SPECTRUM_MEASURES = ("spectral_radius", "disc_centre", "disc_radius", "centres_in_unit")
 PLAIN: Literal["plain"] = "plain"
 HIGHWAY: Literal["highway"] = "highway"
 
@@ -98,7 +103,7 @@ def _analysis() -> Experiment:
     )
     layers = range(1, SHOWN_LAYERS + 1)
     spectra = tuple(
-        Metric(f"{model}/valid/{measure}", SPECTRUM, "toward zero")
+        Metric(f"{model}/valid/{measure}", SPECTRUM, "neither")
         for model in ("rhn", PLAIN)
         for measure in SPECTRUM_MEASURES
     )
@@ -131,7 +136,7 @@ what was found, and whether they agree.""",
             metric("valid/loss").of_model("rhn"),
             metric("valid/loss").of_model(PLAIN),
             *(
-                Metric(layer_metric(layer, measure), protocol, "toward zero")
+                Metric(layer_metric(layer, measure), protocol, "neither")
                 for measure, protocol in STEP_MEASURES.items()
                 for layer in layers
             ),
@@ -183,7 +188,7 @@ def _stacked() -> Experiment:
         data=DataConfig(TEXT),
         model=ModelConfig(tied=False, dropout_i=0.05, dropout_o=0.05),
         train=train,
-        evaluation=EvaluationConfig(sample_tokens=0),
+        evaluation=EvaluationConfig(full=False, sample_tokens=0),
     )
     smoke = replace(
         cpu,
@@ -192,7 +197,6 @@ def _stacked() -> Experiment:
         parameters=8_000,
         train=replace(train, epochs=1, batch_size=10, steps=20, report_every=10),
         learning_rates=(0.01,),
-        evaluation=EvaluationConfig(full=False, sample_tokens=0),
     )
     paper = StackConfig(
         data=DataConfig("penn_treebank"),
@@ -216,7 +220,8 @@ Hours:      1.0 on {TWO_CORES} for `cpu`, about 150 on {GPU} for `paper` (estima
             `smoke`.
 Plain RNNs, RHNs and LSTMs, each as d stacked layers of depth 1 and (but LSTMs) as one layer of
 depth d, all with about the same number of parameters and the same training; each at several
-learning rates, of which the best on validation counts.
+learning rates, of which the best on validation counts. `cpu` compares the batched test losses and
+leaves out those of batch 1, which take minutes.
 Leaves curves.png, and findings.txt: the claim, what was found, and whether they agree.""",
         presets={
             "smoke": Preset(smoke, 0.01, TWO_CORES, (TEXT,)),
@@ -284,7 +289,8 @@ Hours:      0.8 on {TWO_CORES} for `cpu`, about 30 on {GPU} for `paper` (estimat
 Networks of 50 units a layer (plain ones wider, for equal parameters), trained by gradient descent
 with momentum; learning rate, transform bias and nonlinearity (tanh or rectified) are drawn for each
 network, the same for both kinds. `cpu` learns the 1,797 digits that scikit-learn bundles.
-Leaves curves.png, swarm.png, lesion.png, members.txt (every network's settings and losses), and
+Leaves curves.png, swarm.png, lesion.png, members.txt (the settings and losses of
+every network, those that diverged too), and
 findings.txt: the claims, what was found, and whether they agree.""",
         presets={
             "smoke": Preset(smoke, 0.01, TWO_CORES, ("digits",)),

@@ -7,13 +7,14 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any
 
-from common.progress import Progress
 from common.record import Record, write_atomically
 from common.table import Table
-from experiments.depth.catalogue import HIGHWAY, PLAIN, layer_metric
-from experiments.train import Place
+from experiments.depth.catalogue import HIGHWAY, PLAIN, STEP_MEASURES, layer_metric
+from experiments.results import claim as results
+from experiments.results.claim import FEWEST, FINDINGS, SIGNIFICANT, Claim, Judgement, holds
+from experiments.run import Context
 
 TOLERANCE = 0.01
 """Share by which two losses must differ for one to be the better."""
@@ -21,26 +22,15 @@ SOLVED = 0.01
 """Training losses in nats below which networks are as good as one another."""
 HARDER = 2.0
 """Ratio of best training losses from which on the deeper networks are harder to train."""
-SIGNIFICANT = 0.05
 LEARNED = 0.5
 """Training loss in nats from which on a network hasn't learned, and nothing can be said of it."""
 HARMLESS_SHARE = 0.5
 """Share of layers that "most" begins with."""
 
+CENTRED = 0.95
+"""Share of the discs that "the discs" stands for."""
+
 Metrics = Mapping[str, float]
-Judgement = Literal["holds", "does not hold", "undecided"]
-
-
-class Claim(NamedTuple):
-    """A claim, what was found, and whether that bears it out here."""
-
-    text: str
-    found: str
-    verdict: Judgement
-
-
-def _holds(condition: bool) -> Judgement:
-    return "holds" if condition else "does not hold"
 
 
 def analysis_claims(metrics: Metrics) -> list[Claim]:
@@ -50,49 +40,46 @@ def analysis_claims(metrics: Metrics) -> list[Claim]:
     found = [
         Claim(
             "The first layer matters most: its lesion costs more than any other's (section 6)",
+            "it alone reads the input, which its lesion takes away; "
             f"lesion of layer 1 costs {costs[0]:.3f} nats, of the others "
             f"{_range(costs[1:]) or 'nothing, there are none'}",
-            _holds(costs[0] >= max(costs)),
+            holds(costs[0] >= max(costs)),
         ),
         Claim(
             "No layer can be removed without loss (section 6)",
             f"the least costly lesion is of layer {costs.index(min(costs)) + 1}: "
             f"{min(costs):+.4f} nats",
-            _holds(min(costs) > 0),
+            holds(min(costs) > 0),
         ),
         Claim(
             "The first layer's transform gates are the most active (section 6)",
             f"mean activity {activity[0]:.3f} in layer 1, at most {others:.3f} in the others",
-            _holds(activity[0] >= max(activity)),
+            holds(activity[0] >= max(activity)),
         ),
     ]
-    centre = metrics["rhn/valid/disc_centre"]
-    radius = metrics["rhn/valid/spectral_radius"]
-    text = (
-        "Carry gates hold the discs' centres between 0 and 1, away from a plain RNN's (section 4)"
-    )
-    if (plain := metrics.get(f"{PLAIN}/valid/disc_centre")) is not None:
-        plain_radius = metrics[f"{PLAIN}/valid/spectral_radius"]
+    text = "Carry gates hold the discs' centres between 0 and 1, unlike a plain RNN's (section 4)"
+    share = metrics["rhn/valid/centres_in_unit"]
+    if (plain := metrics.get(f"{PLAIN}/valid/centres_in_unit")) is not None:
+        means = [metrics[f"{name}/valid/disc_centre"] for name in ("rhn", PLAIN)]
         found.append(
             Claim(
                 text,
-                f"mean centre {centre:.3f} (plain {plain:.3f}); largest |eigenvalue| "
-                f"{radius:.3f} (plain {plain_radius:.3f})",
-                _holds(0 < centre < 1 and centre > abs(plain)),
+                f"{100 * share:.0f} % of the centres lie there (plain {100 * plain:.0f} %), at "
+                f"{means[0]:.3f} on average (plain {means[1]:.3f}); at depth d the Jacobian is a "
+                "product of d layers, and its diagonal isn't bound to lie there",
+                holds(share >= CENTRED > plain),
             )
         )
+    elif metrics.get(f"{PLAIN}/train/diverged"):
+        told = f"{100 * share:.0f} % of the centres lie there; the plain model diverged"
+        found.append(Claim(text, told, "undecided"))
     return found
 
 
 def stacked_claims(metrics: Metrics) -> list[Claim]:
     """Judge deep transitions against as many stacked layers (Zilly et al. 2017, figure 1)."""
     found = []
-    words = {"rnn": "plain", "rhn": "highway"}
-    for kind, word in words.items():
-        for depth in _stacked_depths(metrics, kind):
-            deep, stacked = (_loss(metrics, f"{kind}_{way}{depth}") for way in ("deep", "stacked"))
-            text = f"{depth} {word} layers do better in the transition than stacked (figure 1)"
-            found.append(Claim(text, *_compared(deep, stacked, "in the transition", "stacked")))
+    words = {"rhn": "highway", "rnn": "plain"}
     for kind in words:
         shallow, depths = _loss(metrics, f"{kind}1"), _stacked_depths(metrics, kind)
         if math.isinf(shallow) or not depths:
@@ -103,8 +90,13 @@ def stacked_claims(metrics: Metrics) -> list[Claim]:
             text = "Highway transitions gain from depth at the same size (section 5.2)"
         else:
             text = "Plain transitions gain nothing: they get harder to optimise (section 5.1)"
-            verdict = _holds(verdict != "holds")
+            verdict = holds(verdict != "holds")
         found.append(Claim(text, found_text, verdict))
+    for kind, word in words.items():
+        for depth in _stacked_depths(metrics, kind):
+            deep, stacked = (_loss(metrics, f"{kind}_{way}{depth}") for way in ("deep", "stacked"))
+            text = f"{depth} {word} layers do better in the transition than stacked (figure 1)"
+            found.append(Claim(text, *_compared(deep, stacked, "in the transition", "stacked")))
     return found
 
 
@@ -117,8 +109,8 @@ def feed_forward_claims(metrics: Metrics) -> list[Claim]:
     )
     found = []
     texts = {
-        PLAIN: "Plain networks get harder to train with depth",
         HIGHWAY: "Highway networks don't get harder to train with depth",
+        PLAIN: "Plain networks get harder to train with depth",
     }
     for kind, text in texts.items():
         losses = [metrics.get(f"{kind}{depth}/train/best_loss", math.inf) for depth in depths]
@@ -130,12 +122,13 @@ def feed_forward_claims(metrics: Metrics) -> list[Claim]:
         )
         harder = losses[-1] > HARDER * max(losses[0], SOLVED)
         learned = losses[0] < LEARNED
-        verdict = _holds(harder == (kind == PLAIN)) if learned else "undecided"
+        verdict = holds(harder == (kind == PLAIN)) if learned else "undecided"
         found.append(Claim(text, f"best training loss by layers: {told}", verdict))
     for depth in depths:
         if (p := metrics.get(f"{HIGHWAY}{depth}/train/rank_p")) is None:
             continue
-        medians = [metrics.get(f"{kind}{depth}/train/median_loss") for kind in texts]
+        count = int(metrics.get(f"{HIGHWAY}{depth}/train/rank_n", 0))
+        medians = [metrics.get(f"{kind}{depth}/train/median_loss") for kind in (PLAIN, HIGHWAY)]
         told = " against ".join("over half diverged" if m is None else f"{m:.2g}" for m in medians)
         text = (
             f"At {depth} layers, settings drawn at random, highways end lower than plain networks"
@@ -143,8 +136,8 @@ def feed_forward_claims(metrics: Metrics) -> list[Claim]:
         found.append(
             Claim(
                 text,
-                f"median, plain against highway: {told}; rank test p = {p:.2g}",
-                _holds(p < SIGNIFICANT),
+                f"median, plain against highway: {told}; rank test p = {p:.2g} (n = {count} each)",
+                holds(p < SIGNIFICANT) if count >= FEWEST else "undecided",
             )
         )
     for depth in depths[-1:]:
@@ -153,7 +146,7 @@ def feed_forward_claims(metrics: Metrics) -> list[Claim]:
             continue
         text = "Most layers of a trained highway network can be taken out at little cost"
         told = f"at {depth} layers {100 * share:.0f} % of them, one at a time"
-        found.append(Claim(text, told, _holds(share > HARMLESS_SHARE)))
+        found.append(Claim(text, told, holds(share > HARMLESS_SHARE)))
     return found
 
 
@@ -164,57 +157,110 @@ CLAIMS: Mapping[str, Callable[[Metrics], list[Claim]]] = {
 }
 """Experiment → what is claimed of its subject, judged by its metrics."""
 
-FINDINGS = "findings.txt"
-TITLES_OF_RUNS = ("claim", "found", "verdict", "run")
-RULES = f"""\
-A claim *holds* here by these rules. One loss is better than another if it is lower by over \
-{100 * TOLERANCE:g} %; otherwise it's undecided. Networks are harder to train where the best \
-training loss is over {HARDER:g} times as high, losses under {SOLVED:g} nats counting as \
-{SOLVED:g}; nothing is said of networks that end above {LEARNED:g}. Rank tests are Mann and \
-Whitney's, one-sided, at {SIGNIFICANT:g}. A layer is taken out at little cost if the training \
-error rises by less than one point.
-"""
+TITLES_OF_RUNS = (*results.TITLES, "run")
+RULES: Mapping[str, str] = {
+    "rhn_analysis": f"""\
+Of gates and lesions a claim holds if the numbers of this one model are on its side, by however \
+little. The discs' centres are held between 0 and 1 if at least {100 * CENTRED:g} % of them lie \
+there, and fewer of the plain model's.
+""",
+    "stacked_or_deep": f"""\
+One loss is better than another if it is lower by over {100 * TOLERANCE:g} %; otherwise it's \
+undecided. A model that diverged is worse than one that didn't.
+""",
+    "highway_depth": f"""\
+Networks are harder to train where the best training loss is over {HARDER:g} times as high, losses \
+under {SOLVED:g} nats counting as {SOLVED:g}; nothing is said of networks that end above \
+{LEARNED:g}. Rank tests are Mann and Whitney's, one-sided, at {SIGNIFICANT:g}, of at least \
+{FEWEST} networks of each kind. A layer is taken out at little cost if the training error \
+rises by less than one point; "most" are over {100 * HARMLESS_SHARE:g} %.
+""",
+}
+"""Experiment → when its claims hold."""
 
 
-def table(claims: Iterable[Claim]) -> Table:
-    """Return claims as a table."""
-    return Table(("claim", "found", "verdict"), [tuple(claim) for claim in claims])
+def layer_table(metrics: Metrics) -> Table:
+    """Tabulate the layers of a trained RHN."""
+    columns = [_layers(metrics, measure) for measure in STEP_MEASURES]
+    loss = metrics["rhn/valid/loss"]
+    lines = [
+        (layer, *(f"{value:.4f}" for value in values), f"{loss + values[-1]:.4f}")
+        for layer, values in enumerate(zip(*columns, strict=True), 1)
+    ]
+    measures = ("mean transform gate", "its std over time", "movement", "lesion costs, nats")
+    titles = ("layer", *measures, "loss without it")
+    return Table(titles, lines, frozenset(titles))
 
 
-def write_findings(place: Place, claims: Iterable[Claim], *tables: Table) -> None:
-    """Write claims, and tables below them, into a run's directory; tell the claims' verdicts."""
-    claims = list(claims)
-    text = "\n".join(one.markdown() for one in (table(claims), *tables))
-    write_atomically(place.path / FINDINGS, text)
-    progress = Progress(place.label)
-    for claim in claims:
-        progress.note(f"{claim.verdict}: {claim.text}: {claim.found}")
+def spectrum_table(metrics: Metrics) -> Table:
+    """Tabulate the mean spectra of the models, beside their losses."""
+    measures = {
+        "validation loss": "loss",
+        "largest |eigenvalue|": "spectral_radius",
+        "mean centre": "disc_centre",
+        "centres in [0, 1]": "centres_in_unit",
+        "mean radius": "disc_radius",
+    }
+    lines: list[tuple[Any, ...]] = [
+        (name, *(f"{metrics[f'{name}/valid/{measure}']:.4f}" for measure in measures.values()))
+        for name in ("rhn", PLAIN)
+        if f"{name}/valid/disc_centre" in metrics
+    ]
+    titles = ("model", *measures)
+    return Table(titles, lines, frozenset(titles[1:]))
+
+
+def write_findings(context: Context, metrics: Metrics, *tables: Table) -> None:
+    """Write claims, rules and tables into a run's directory; tell the claims' verdicts."""
+    name = context.experiment.name
+    claims = CLAIMS[name](metrics)
+    parts = [results.table(claims).markdown(), RULES[name], *(one.markdown() for one in tables)]
+    write_atomically(context.place.path / FINDINGS, "\n".join(parts))
+    results.tell(claims, context.place.label)
 
 
 def findings(records: Iterable[Record]) -> list[str]:
-    """Return the claims that hold, a sentence each, with what was found."""
+    """Return the main claim of each run, which is its first, and whether it holds."""
     return [
-        f"{claim.text}: {claim.found}."
-        for name, judge in CLAIMS.items()
-        for record in sorted(records, key=lambda one: (one.preset, one.seed))
-        if record.experiment == name and record.status == "done" and record.preset != "smoke"
-        for claim in judge(record.metrics)
-        if claim.verdict == "holds"
+        claims[0].sentence
+        for record in _done(records)
+        if record.preset != "smoke" and (claims := CLAIMS[record.experiment](record.metrics))
     ]
 
 
 def section(records: Iterable[Record], folder: Path) -> list[str]:
-    """Write claims and findings of all finished runs in Markdown."""
+    """Write claims, tables and pictures of all finished runs in Markdown."""
+    done = _done(records)
     lines = [
         (*claim, f"{record.experiment}, {record.preset}, seed {record.seed}")
-        for name, judge in CLAIMS.items()
-        for record in sorted(records, key=lambda one: (one.preset, one.seed))
-        if record.experiment == name and record.status == "done"
-        for claim in judge(record.metrics)
+        for record in done
+        for claim in CLAIMS[record.experiment](record.metrics)
     ]
     if not lines:
         return []
-    return ["### Depth: claims and findings\n", Table(TITLES_OF_RUNS, lines).markdown(), RULES]
+    rules = [f"{name}: {RULES[name]}" for name in dict.fromkeys(one.experiment for one in done)]
+    parts = ["### Depth: claims and findings\n", Table(TITLES_OF_RUNS, lines).markdown(), *rules]
+    for record in done:
+        label = f"{record.experiment}, {record.preset}, seed {record.seed}"
+        place = Path(record.experiment, record.preset, f"seed{record.seed}")
+        shown = [
+            f"![{picture.stem}: {label}]({(place / picture.name).as_posix()})\n"
+            for picture in sorted((folder / place).glob("*.png"))
+        ]
+        if record.experiment == "rhn_analysis":
+            tables = layer_table(record.metrics), spectrum_table(record.metrics)
+            shown = [*(one.markdown() for one in tables), *shown]
+        parts += [f"#### {label}\n", *shown] if shown else []
+    return parts
+
+
+def _done(records: Iterable[Record]) -> list[Record]:
+    """The finished runs of this family, by experiment."""
+    order = list(CLAIMS)
+    return sorted(
+        (one for one in records if one.experiment in order and one.status == "done"),
+        key=lambda one: (order.index(one.experiment), one.preset, one.seed),
+    )
 
 
 def _layers(metrics: Metrics, measure: str) -> list[float]:
@@ -247,10 +293,10 @@ def _compared(ours: float, other: float, name: str, other_name: str) -> tuple[st
     """Two losses in words, and whether the first is the better."""
     told = f"loss {_words(ours)} {name}, {_words(other)} {other_name}"
     if math.isinf(ours) or math.isinf(other):
-        return told, _holds(ours < other)
+        return told, holds(ours < other)
     if abs(ours - other) <= TOLERANCE * other:
         return told, "undecided"
-    return told, _holds(ours < other)
+    return told, holds(ours < other)
 
 
 def _words(loss: float) -> str:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from common.datasets import ImageSet, load
@@ -18,7 +19,7 @@ from common.table import Table
 from common.training import Schedule, Tick
 from experiments.depth import picture
 from experiments.depth.catalogue import HIGHWAY, PLAIN
-from experiments.depth.claim import feed_forward_claims, write_findings
+from experiments.depth.claim import write_findings
 from experiments.depth.config import FeedForwardDepthConfig, ImageConfig
 from experiments.run import Context
 from experiments.train import DivergedRun, Outcome, Outcomes, Row, data_used, train
@@ -27,6 +28,7 @@ from highway.feed_forward import (
     Examples,
     FeedForwardLearner,
     Score,
+    Setting,
     State,
     evaluate,
     lesion,
@@ -49,6 +51,8 @@ class Cell:
     """Of the members that didn't diverge: neither was an update not finite, nor is a loss now."""
     scores: dict[int, dict[str, Score]]
     """Of the same, by split."""
+    settings: dict[int, Setting]
+    """Of all members."""
     curves: dict[int, list[dict[str, float]]]
     """Of all members."""
     seconds: dict[str, float]
@@ -157,7 +161,12 @@ def _train(
     population = Population(learner, members, learner.data, mesh=mesh)
     epoch = learner.steps_per_epoch
     parameters = parameter_count(network, splits["train"].pixels.shape[1], images.classes)
-    cell = Cell(network, parameters, {}, {}, {}, {})
+    cell = Cell(network, parameters, {}, {}, {}, {}, {})
+
+    def draw(member: int) -> State:
+        state = learner.initial_state(member)
+        cell.settings[member] = jax.device_get(state.setting)
+        return state
 
     def score(state: State, split: str) -> Score:
         return evaluate(state.params, state.setting.rectified, splits[split])
@@ -179,14 +188,14 @@ def _train(
     outcomes = train(
         context.place.part(f"{network.kind}{network.layers}"),
         population,
-        population.initial_state(learner.initial_state),
+        population.initial_state(draw),
         Schedule(
             total=config.search.epochs * epoch,
             report_every=config.evaluate_every * epoch,
             evaluate_every=config.evaluate_every * epoch,
             items_per_update=config.search.batch_size * config.search.members,
             item="images",
-            stage="evaluation",
+            epoch=epoch,
         ),
         members,
         validate=validate,
@@ -201,8 +210,7 @@ def _train(
     for member, outcome in outcomes.items():
         done = outcome.outcome if isinstance(outcome, DivergedRun) else outcome
         cell.curves[member] = [
-            {"step": row["step"], "epoch": row["step"] / epoch, "train/loss": row["train/loss"]}
-            for row in done.curve
+            {name: row[name] for name in ("step", "epoch", "train/loss")} for row in done.curve
         ]
         for phase, value in done.seconds.items():
             cell.seconds[phase] = cell.seconds.get(phase, 0.0) + value
@@ -249,6 +257,7 @@ def _metrics(
             plain = cells[f"{PLAIN}{cell.config.layers}"].losses
             test = mannwhitneyu(losses, plain, alternative="less", method="asymptotic")
             metrics[f"{name}/train/rank_p"] = float(test.pvalue)
+            metrics[f"{name}/train/rank_n"] = float(min(len(losses), len(plain)))
     return metrics
 
 
@@ -309,7 +318,7 @@ def _write(
             y_label="points",
         )
     (path / "members.txt").write_text(_members(cells).markdown(), encoding="utf-8")
-    write_findings(context.place, feed_forward_claims(metrics), _summary(cells, metrics))
+    write_findings(context, metrics, _summary(cells, metrics))
 
 
 def _title(name: str) -> str:
@@ -337,12 +346,17 @@ def _summary(cells: Mapping[str, Cell], metrics: Mapping[str, float]) -> Table:
 
 
 def _members(cells: Mapping[str, Cell]) -> Table:
-    """Every network that didn't diverge, its settings and how it ended."""
+    """Every network, its settings and how it ended; those that diverged come last."""
     settings = ("learning rate", "transform bias", "nonlinearity")
     lines: list[tuple[Any, ...]] = []
     for name, cell in cells.items():
-        for member in cell.ranked:
-            setting, scores = cell.states[member].setting, cell.scores[member]
+        diverged = cell.settings.keys() - cell.scores.keys()
+        for member in (*cell.ranked, *sorted(diverged)):
+            setting, scores = cell.settings[member], cell.scores.get(member)
+            measured = ("diverged", "", "")
+            if scores is not None:
+                losses = (f"{scores[split].loss:.4g}" for split in ("train", "valid"))
+                measured = (*losses, f"{100 * scores['valid'].error:.1f}")
             lines.append(
                 (
                     _title(name),
@@ -350,8 +364,7 @@ def _members(cells: Mapping[str, Cell]) -> Table:
                     f"{float(setting.learning_rate):.4g}",
                     f"{float(setting.transform_bias):.2f}" if cell.config.kind == HIGHWAY else "",
                     "rectified" if bool(setting.rectified) else "tanh",
-                    *(f"{scores[split].loss:.4g}" for split in ("train", "valid")),
-                    f"{100 * scores['valid'].error:.1f}",
+                    *measured,
                 )
             )
     measures = ("training loss", "validation loss", "validation error, %")

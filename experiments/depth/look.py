@@ -79,17 +79,24 @@ def over_time(model: TrainedModel, tokens: np.ndarray, context: int) -> Layers:
     return Layers(*(np.asarray(one[context:]).transpose(1, 0, 2) for one in found))
 
 
-def over_text(model: TrainedModel, tick: Tick) -> Layers:
-    """Average the layers' measures over the validation text, read as in training: [layers]."""
+def over_text(model: TrainedModel, tick: Tick) -> tuple[Layers, np.ndarray]:
+    """Average the layers' measures over the validation text, read as in training.
+
+    Returns:
+      The means, arrays [layers]; and how much each layer's transform gates, averaged over units,
+      change over time: their standard deviation [layers].
+    """
     settings = model.config.train
     windows = make_windows(model.corpus.valid, settings.batch_size, settings.steps, split="valid")
     state = nnx.merge(model.graph, model.params).initial_state(settings.batch_size)
-    means = []
+    each = []
     for inputs in windows.inputs:
         state, found = trace_layers(model.graph, model.params, state, jnp.asarray(inputs))
-        means.append(jax.device_get([jnp.mean(one, axis=(0, 1)) for one in found]))
+        each.append(jax.device_get(found))
         tick()
-    return Layers(*np.mean(means, axis=0))
+    transform, movement = (np.concatenate(one).astype(float) for one in zip(*each, strict=True))
+    means = Layers(transform.mean(axis=(0, 1)), movement.mean(axis=(0, 1)))
+    return means, transform.std(axis=(0, 1))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -109,22 +116,24 @@ def trace_layers(graph: Graph, params: Params, state: Any, tokens: jax.Array) ->
 
 def lesions(model: TrainedModel, tick: Tick) -> Lesions:
     """Measure the validation loss as it is, and with each layer made to carry."""
-    settings = model.config.train
-
-    def loss(params: Params) -> float:
-        return evaluation.batched(
-            model.graph,
-            params,
-            model.corpus.valid,
-            settings.batch_size,
-            settings.steps,
-            split="valid",
-            tick=tick,
-        ).loss
-
     cores = model.params["core"]["cores"]
     each = [(number, layer) for number in cores for layer in cores[number]["layers"]]
-    return Lesions(loss(model.params), [loss(lesioned(model.params, *one)) for one in each])
+    without = [valid_loss(model, lesioned(model.params, *one), tick) for one in each]
+    return Lesions(valid_loss(model, model.params, tick), without)
+
+
+def valid_loss(model: TrainedModel, params: Params, tick: Tick) -> float:
+    """Return the batched validation loss in nats of a model with these parameters."""
+    settings = model.config.train
+    return evaluation.batched(
+        model.graph,
+        params,
+        model.corpus.valid,
+        settings.batch_size,
+        settings.steps,
+        split="valid",
+        tick=tick,
+    ).loss
 
 
 def lesioned(params: Params, core: int, layer: int) -> Params:

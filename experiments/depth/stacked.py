@@ -10,7 +10,7 @@ from common.plot import Series, learning_curves
 from common.table import Table
 from experiments import registry
 from experiments.depth.catalogue import KINDS, arrangements
-from experiments.depth.claim import stacked_claims, write_findings
+from experiments.depth.claim import write_findings
 from experiments.depth.config import StackConfig
 from experiments.run import Context
 from experiments.text_model import load_corpus
@@ -125,4 +125,4 @@ def _write(
     ]
     titles = (*sizes, *losses)
     table = Table(titles, lines, frozenset(titles[1:]))
-    write_findings(context.place, stacked_claims(merged.metrics), table)
+    write_findings(context, merged.metrics, table)

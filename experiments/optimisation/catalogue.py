@@ -28,6 +28,9 @@ LEARNING = Protocol(
     "NLL a time step of the training chorales, its mean over an epoch as measured while the "
     "weights change, the lowest of all epochs and settings",
 )
+FREQUENCY = "train/frequency_nll"
+"""Metric of a study: NLL a time step of the training chorales where each key is predicted by how
+often it sounds; who doesn't come below it has learned nothing of time."""
 MEASURES = {"train/best_nll": LEARNING, "valid/nll": NLL, "test/nll": NLL}
 """Metric of a cell → its protocol."""
 
@@ -66,7 +69,8 @@ Score:      the paper shows pictures, no numbers; whether its claim holds is jud
             best training losses and rank tests between architectures.
 At each depth the architectures have equally many parameters (to 1 %), and more the deeper: 150,000
 times the depth in `paper`. `cpu` has a fifth of them, 10 settings a cell instead of 60, and 100
-epochs instead of 1000. Grids, sizes and stopping are recalled from the paper's appendix and weren't
+epochs instead of 1000: as many as the patience of early stopping, which therefore never acts there.
+Grids, sizes and stopping are recalled from the paper's appendix and weren't
 read again; its sizes are remembered as recurrent weights, here all parameters are counted. All
 cells try the same settings, so that none is better for luck in drawing them. At depth 1, DT(S)-RNN
 is DT-RNN. One seed is the whole study.""",

@@ -50,11 +50,17 @@ class Cell:
         found = [run for run in self.runs if run.best_valid is not None]
         return min(found, key=lambda run: run.best_valid or 0.0, default=None)
 
-    def metrics(self) -> CellMetrics:
-        """Return the cell's metrics; what isn't finite is left out."""
+    def metrics(self, frequency_nll: float) -> CellMetrics:
+        """Return the cell's metrics; what isn't finite is left out.
+
+        Args:
+          frequency_nll: the loss of predicting each key by its frequency, below which a run learned
+            something.
+        """
         found = {
             "train/best_nll": min(self.losses),
             "train/median_nll": statistics.median(self.losses),
+            "search/learned": float(sum(loss < frequency_nll for loss in self.losses)),
             "search/diverged": float(sum(run.diverged_at >= 0 for run in self.runs)),
             "search/epochs": statistics.fmean(run.epochs for run in self.runs),
         }

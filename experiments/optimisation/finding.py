@@ -3,40 +3,30 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
 
 from experiments.optimisation.catalogue import CORES, cell_name
 from experiments.optimisation.cell import Cell
+from experiments.results.claim import FEWEST, SIGNIFICANT, Claim, Judgement, holds
 
-SIGNIFICANT = 0.05
 TOLERANCE = 0.01
 """Share by which losses must differ to count as different."""
 RULES = f"""\
 An architecture is harder to optimise with depth here if the best training loss of any of its \
 settings is over {100 * TOLERANCE:g} % higher at the greatest depth than at the least, although \
-the deeper model is the larger. One architecture ends lower than another where the best training \
-losses at the same settings do by Wilcoxon's signed-rank test, one-sided, at p < {SIGNIFICANT:g}, \
-pairs within {100 * TOLERANCE:g} % left out, not corrected for the number of tests. Mann and \
+the deeper model is the larger, and if the losses at the same settings are higher, too (the test \
+as below). It isn't if neither is so; where the two disagree it is undecided. One architecture \
+ends lower than another where the best training losses at the same settings do by Wilcoxon's \
+signed-rank test, one-sided, at p < {SIGNIFICANT:g}, pairs within {100 * TOLERANCE:g} % left out, \
+not corrected for the number of tests; n is how many pairs are left, and below {FEWEST} of them \
+nothing is decided. Mann and \
 Whitney's test (one-sided) and Kruskal and Wallis's over the three of a depth don't pair the \
 settings, and see less. A run counts with its best epoch before it diverged, if it did; without \
-any it ranks last, and of an architecture without any at both depths nothing is shown. The whole \
-claim holds if it does for each architecture, and in part if for \
-some.
+any it ranks last. The whole claim holds if it does for each architecture, and in part if for some.
 """
 
 Metrics = Mapping[str, float]
-Judgement = Literal["holds", "holds in part", "does not hold"]
-
 WORST = 1e30
 """Stands for an infinite loss where ranks are taken."""
-
-
-class Claim(NamedTuple):
-    """A claim, what was found, and whether that bears it out here."""
-
-    text: str
-    found: str
-    verdict: Judgement
 
 
 def rank_tests(cells: Sequence[Cell]) -> dict[str, float]:
@@ -49,7 +39,8 @@ def rank_tests(cells: Sequence[Cell]) -> dict[str, float]:
       p-values: `depthD/train/p_rhn_below_CORE` at the same settings, `..._unpaired` between all of
       them, `depthD/train/p_kruskal` between all three architectures, and `CORE/train/p_harder` that
       the greatest depth ends higher than the least, at the same settings. Those that can't be had,
-      because all runs are equal, are left out.
+      because all runs are equal, are left out. Beside each that pairs settings is `n_...`, how many
+      pairs differ.
     """
     from scipy.stats import kruskal, mannwhitneyu
 
@@ -62,25 +53,40 @@ def rank_tests(cells: Sequence[Cell]) -> dict[str, float]:
         if len({loss for group in groups for loss in group}) > 1:
             found[f"depth{depth}/train/p_kruskal"] = float(kruskal(*groups).pvalue)
         for other in others:
-            name = f"depth{depth}/train/p_{first}_below_{other}"
+            name = f"{first}_below_{other}"
             ours, theirs = losses[first, depth], losses[other, depth]
-            found[name] = _signed_rank(ours, theirs)
+            found |= _signed_rank(f"depth{depth}/train", name, ours, theirs)
             test = mannwhitneyu(ours, theirs, alternative="less")
-            found[f"{name}_unpaired"] = float(test.pvalue)
+            found[f"depth{depth}/train/p_{name}_unpaired"] = float(test.pvalue)
     if len(depths) > 1:
         for core in CORES:
             deep, shallow = losses[core, depths[-1]], losses[core, depths[0]]
-            found[f"{core}/train/p_harder"] = _signed_rank(shallow, deep)
-    return {name: p for name, p in found.items() if math.isfinite(p)}
+            found |= _signed_rank(f"{core}/train", "harder", shallow, deep)
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def _signed_rank(lower: Sequence[float], higher: Sequence[float]) -> float:
-    """Return the one-sided p of Wilcoxon's test of the pairs that differ; NaN where none does."""
+def _signed_rank(
+    split: str, name: str, lower: Sequence[float], higher: Sequence[float]
+) -> dict[str, float]:
+    """The one-sided p of Wilcoxon's test of the pairs that differ, where any does, and their n."""
     from scipy.stats import wilcoxon
 
     pairs = zip(lower, higher, strict=True)
     differences = [a - b for a, b in pairs if abs(a - b) > TOLERANCE * min(a, b)]
-    return float(wilcoxon(differences, alternative="less").pvalue) if differences else math.nan
+    found = {f"{split}/n_{name}": float(len(differences))}
+    if differences:
+        p = float(wilcoxon(differences, alternative="less").pvalue)
+        found[f"{split}/p_{name}"] = p
+    return found
+
+
+def _lower(metrics: Metrics, split: str, name: str) -> tuple[str, bool | None]:
+    """A test of `rank_tests` in words, and whether one side is lower; None for too few pairs."""
+    pairs = int(metrics.get(f"{split}/n_{name}", 0))
+    p = metrics.get(f"{split}/p_{name}")
+    if p is None:
+        return "no two runs differ (n = 0)", None
+    return f"p = {p:.2g} (n = {pairs})", None if pairs < FEWEST else p < SIGNIFICANT
 
 
 def depths_of(metrics: Metrics) -> list[int]:
@@ -96,13 +102,18 @@ def claims(metrics: Metrics) -> list[Claim]:
         return []
     first, *others = CORES
     by_core = [_harder(metrics, core, depths, expected=core != first) for core in CORES]
-    held = sum(claim.verdict == "holds" for claim in by_core)
-    whole: Judgement = "holds" if held == len(by_core) else "holds in part"
+    verdicts = [claim.verdict for claim in by_core]
+    held, failed = verdicts.count("holds"), verdicts.count("does not hold")
+    whole: Judgement = "undecided"
+    if held:
+        whole = "holds" if held == len(by_core) else "holds in part"
+    elif failed:
+        whole = "does not hold"
     summary = Claim(
         "RHNs keep being optimisable as depth grows, deep transitions of plain layers don't "
         "(section 5.1)",
-        f"so it is for {held} of {len(by_core)} architectures",
-        whole if held else "does not hold",
+        f"so it is for {held} of {len(by_core)} architectures, not for {failed}",
+        whole,
     )
     compared = [_below(metrics, depth, other) for depth in depths if depth > 1 for other in others]
     return [summary, *by_core, *compared]
@@ -112,32 +123,30 @@ def _harder(metrics: Metrics, core: str, depths: Sequence[int], *, expected: boo
     """Whether an architecture gets harder to optimise with depth, as `expected` or not."""
     best = [metrics.get(f"{cell_name(core, d)}/train/best_nll", math.inf) for d in depths]
     middle = [metrics.get(f"{cell_name(core, d)}/train/median_nll", math.inf) for d in depths]
-    harder = best[-1] > best[0] * (1 + TOLERANCE)
-    seen = math.isfinite(best[0]) or math.isfinite(best[-1])
+    higher = best[-1] > best[0] * (1 + TOLERANCE)
+    by_rank, ends_higher = _lower(metrics, f"{core}/train", "harder")
     told = f"best training NLL at depth {_by_depth(depths, best)}"
     told += f"; median {_by_depth(depths, middle)}"
-    if (p := metrics.get(f"{core}/train/p_harder")) is not None:
-        told += f"; depth {depths[-1]} ends higher than {depths[0]} by rank: p = {p:.2g}"
+    told += f"; depth {depths[-1]} ends higher than {depths[0]} by rank: {by_rank}"
+    verdict: Judgement = "undecided"
+    if higher == ends_higher:
+        verdict = holds(higher == expected)
     claim = "gets harder to optimise with depth" if expected else "doesn't get harder with depth"
-    return Claim(f"{CORES[core]} {claim}", told, _holds(seen and harder == expected))  # type: ignore[index]
+    return Claim(f"{CORES[core]} {claim}", told, verdict)  # type: ignore[index]
 
 
 def _below(metrics: Metrics, depth: int, other: str) -> Claim:
     """Whether the first architecture's runs end lower than another's at one depth."""
     first = next(iter(CORES))
-    p = metrics.get(f"depth{depth}/train/p_{first}_below_{other}")
+    by_rank, lower = _lower(metrics, f"depth{depth}/train", f"{first}_below_{other}")
     medians = [
         metrics.get(f"{cell_name(core, depth)}/train/median_nll", math.inf)
         for core in (first, other)
     ]
     text = f"At depth {depth}, {CORES[first]}s end lower than {CORES[other]}s of the same setting"  # type: ignore[index]
     told = f"median training NLL {_loss(medians[0])} against {_loss(medians[1])}; "
-    told += "no two runs differ" if p is None else f"p = {p:.2g}"
-    return Claim(text, told, _holds(p is not None and p < SIGNIFICANT))
-
-
-def _holds(condition: bool) -> Judgement:
-    return "holds" if condition else "does not hold"
+    told += by_rank
+    return Claim(text, told, "undecided" if lower is None else holds(lower))
 
 
 def _by_depth(depths: Sequence[int], losses: Sequence[float]) -> str:

@@ -16,11 +16,13 @@ NEAR = 0.02
 """Share of the picture's height within which two points would lie upon one another."""
 
 
-def draw_swarm(cells: Sequence[Cell], path: Path, title: str) -> Path:
+def draw_swarm(cells: Sequence[Cell], path: Path, title: str, frequency_nll: float) -> Path:
     """Draw the paper's swarm plot; return its path.
 
     A point is a run, at its best training loss; a cross one that diverged later. The line is the
-    median of all runs, those without any loss included; how many these are stands above.
+    median of all runs, those without any loss included; how many these are stands above. The
+    dashed line is the loss of predicting each key by its frequency: what isn't below has learned
+    nothing of time.
     """
     depths = sorted({cell.depth for cell in cells})
     finite = [loss for cell in cells for loss in cell.losses if math.isfinite(loss)]
@@ -40,6 +42,11 @@ def draw_swarm(cells: Sequence[Cell], path: Path, title: str) -> Path:
                 middle, -0.12, label, transform=axes.get_xaxis_transform(), ha="center",
                 fontsize=11.5, color=COLOURS[group],
             )  # fmt: skip
+        axes.axhline(frequency_nll, color=INK, linewidth=1, linestyle="--", zorder=0)
+        axes.text(
+            1.0, frequency_nll, "each key by its frequency ", ha="right", va="bottom", fontsize=8,
+            transform=axes.get_yaxis_transform(), color=INK,
+        )  # fmt: skip
         axes.set_xticks(list(ticks), list(ticks.values()))
 
     return save_picture(path, (10.0, 6.0), draw)

@@ -15,19 +15,19 @@ from common.compute import Compute
 from common.datasets import ChoraleSet
 from common.error import ConfigError
 from common.mesh import make_mesh
-from common.progress import Progress
 from common.record import DataUsed, write_atomically
 from common.training import Schedule, Tick
-from experiments.optimisation.catalogue import CORES, STUDY, SWARM, cell_name
+from experiments.optimisation.catalogue import CORES, FREQUENCY, STUDY, SWARM, cell_name
 from experiments.optimisation.cell import Cell, CellMetrics, Run
 from experiments.optimisation.config import ChoraleConfig, OptimisationConfig
 from experiments.optimisation.finding import claims, rank_tests
 from experiments.optimisation.picture import draw_swarm
-from experiments.optimisation.table import FINDINGS, write_findings
+from experiments.optimisation.table import write_findings
+from experiments.results.claim import FINDINGS, tell
 from experiments.run import Context
 from experiments.train import Outcome, Outcomes, Row, data_used, merge, train
 from highway.config import ModelConfig
-from highway.roll_model import Rolls, pad
+from highway.roll_model import Rolls, frequency_nll, pad
 from highway.roll_search import Member, RollSearch, SearchState
 from highway.size import equal_roll_models, roll_parameter_count, search_bytes
 
@@ -38,6 +38,10 @@ def run(context: Context) -> Outcomes:
     """Search settings for each architecture and depth; compare the architectures."""
     config: OptimisationConfig = context.config
     (seed,) = context.seeds
+    if (precision := context.compute.precision) != "float32":
+        raise ConfigError(
+            f"--precision {precision} is for RHNs; here they are compared with plain layers."
+        )
     chorales = load_chorales(config.data, context)
     splits = {split: pad(getattr(chorales, split)) for split in SPLITS}
     data = data_used(
@@ -54,7 +58,11 @@ def run(context: Context) -> Outcomes:
         cells.append(cell)
         parts[cell.name] = outcome
     merged = merge(parts)
-    metrics = merged.metrics | rank_tests(cells)
+    metrics = {
+        **merged.metrics,
+        **rank_tests(cells),
+        FREQUENCY: frequency_nll(splits["train"]),
+    }
     context.place.lead(partial(_write, context, cells, merged.parameters, metrics))
     return {seed: replace(merged, metrics=metrics)}
 
@@ -123,12 +131,13 @@ def _search(
     search, initial = make_search(config, model, splits, seed, context.compute, mesh)
     name = cell_name(model.core, model.depth)
     cells: list[Cell] = []
+    frequency = frequency_nll(splits["train"])
 
     def measure(state: SearchState, seed: int, tick: Tick) -> CellMetrics:
         tests = search.losses(state, splits["test"])
         found = runs(search.without_weights(state.members), tests)
         cells.append(Cell(name, model.core, model.depth, model.units, found))
-        return cells[0].metrics()
+        return cells[0].metrics(frequency)
 
     outcomes = train(
         context.place.part(name),
@@ -140,7 +149,7 @@ def _search(
             evaluate_every=config.search.epochs,
             items_per_update=search.rolls * config.search.settings,
             item="chorales",
-            stage="search",
+            epoch=1,
         ),
         (seed,),
         validate=lambda *_: ({}, None),
@@ -189,13 +198,11 @@ def _write(
     path = context.place.path
     study = json.dumps([asdict(cell) for cell in cells], indent=1, allow_nan=False)
     write_atomically(path / STUDY, study + "\n")
-    draw_swarm(cells, path / SWARM, context.experiment.title)
+    draw_swarm(cells, path / SWARM, context.experiment.title, metrics[FREQUENCY])
     assert isinstance(parameters, dict)  # it was merged from parts
     text = write_findings(metrics, parameters, context.config.search.settings)
     write_atomically(path / FINDINGS, text)
-    progress = Progress(context.place.label)
-    for claim in claims(metrics):
-        progress.note(f"{claim.verdict}: {claim.text}: {claim.found}")
+    tell(claims(metrics), context.place.label)
 
 
 def _describe(row: Row) -> str:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from common.record import Record
 from common.table import Cell, Table
-from experiments.optimisation.catalogue import CORES, FAMILY, SWARM, cell_name
+from experiments.optimisation.catalogue import CORES, FAMILY, FREQUENCY, SWARM, cell_name
 from experiments.optimisation.finding import RULES, Metrics, claims, depths_of
-
-FINDINGS = "findings.txt"
+from experiments.results import claim
 
 COLUMNS = {
+    "learned": ("search/learned", ".0f"),
     "diverged": ("search/diverged", ".0f"),
     "best train": ("train/best_nll", ".3f"),
     "median train": ("train/median_nll", ".3f"),
@@ -22,12 +22,13 @@ COLUMNS = {
     "epoch": ("search/best_epoch", ".0f"),
 }
 """Title → metric of a cell and its format."""
-LEGEND = (
-    "NLL in nats a time step. *best*, *median train*: lowest training loss of each setting, over "
-    "the settings. Behind them validation and test NLL of the setting that is best on validation, "
-    "its learning rate, standard deviation of initial weights, initial bias of the transform gate, "
-    "and best epoch.\n"
-)
+LEGEND = """\
+NLL in nats a time step. *learned*: settings whose lowest training loss is below that of \
+predicting each key by how often it sounds, {frequency:.3f}. *best*, *median train*: lowest \
+training loss of each setting, over the settings. Behind them validation and test NLL of the \
+setting that is best on validation, its learning rate, standard deviation of initial weights, \
+initial bias of the transform gate, and best epoch.
+"""
 
 
 def cell_table(metrics: Metrics, parameters: Mapping[str, int], settings: int) -> Table:
@@ -51,38 +52,43 @@ def rank_table(metrics: Metrics) -> Table:
     tests: dict[str, str] = {}
     for other in others:
         title = f"{CORES[first]} below {CORES[other]}"
-        tests[f"{title}: Wilcoxon"] = f"p_{first}_below_{other}"
-        tests[f"{title}: Mann-Whitney"] = f"p_{first}_below_{other}_unpaired"
-    tests["all three: Kruskal-Wallis"] = "p_kruskal"
+        tests[f"{title}: Wilcoxon"] = f"{first}_below_{other}"
+        tests[f"{title}: Mann-Whitney"] = f"{first}_below_{other}_unpaired"
+    tests["all three: Kruskal-Wallis"] = "kruskal"
     lines: list[list[Cell]] = []
     for depth in depths_of(metrics):
-        values = [metrics.get(f"depth{depth}/train/{test}") for test in tests.values()]
-        lines.append([depth, *("" if p is None else f"{p:.2g}" for p in values)])
+        lines.append([depth, *(_p(metrics, f"depth{depth}/train", one) for one in tests.values())])
     titles = ("p at depth", *tests)
     return Table(titles, lines, frozenset(titles))
+
+
+def _p(metrics: Metrics, split: str, test: str) -> str:
+    """A p-value, and of how many pairs it is where it is of pairs."""
+    p, pairs = metrics.get(f"{split}/p_{test}"), metrics.get(f"{split}/n_{test}")
+    number = "" if pairs is None else f" (n = {pairs:.0f})"
+    return ("–" if p is None else f"{p:.2g}") + number
 
 
 def write_findings(metrics: Metrics, parameters: Mapping[str, int], settings: int) -> str:
     """Write claims and tables of one study in Markdown."""
     judged = claims(metrics)
-    parts = [cell_table(metrics, parameters, settings).markdown(), LEGEND]
+    legend = LEGEND.format(frequency=metrics[FREQUENCY])
+    parts = [cell_table(metrics, parameters, settings).markdown(), legend]
     parts.append(rank_table(metrics).markdown())
     if judged:
-        titles = ("claim", "found", "verdict")
-        parts = [Table(titles, [tuple(claim) for claim in judged]).markdown(), RULES, *parts]
+        parts = [claim.table(judged).markdown(), RULES, *parts]
     return "\n".join(parts)
 
 
 def findings(records: Iterable[Record]) -> list[str]:
-    """Return the claims that hold, a sentence each, with what was found."""
+    """Return what is claimed as a whole of each study, and whether it holds."""
     return [
-        f"{claim.text}: {claim.found}."
+        claims(record.metrics)[0].sentence
         for record in records
         if record.experiment in {one.name for one in FAMILY.experiments}
         and record.status == "done"
         and record.preset != "smoke"
-        for claim in claims(record.metrics)
-        if claim.verdict == "holds"
+        and claims(record.metrics)
     ]
 
 

@@ -195,13 +195,18 @@ def how_to_read(experiments: Iterable[Experiment]) -> str:
 
 
 def _better_sides(metrics: Iterable[Metric]) -> str:
-    """Which measures are better higher or nearer to 0; the others are better lower."""
-    sides: dict[str, set[str]] = {"higher": set(), "toward zero": set()}
+    """Which measures are better higher, nearer to 0, or on no side; the others are better lower."""
+    sides: dict[str, set[str]] = {"higher": set(), "toward zero": set(), "neither": set()}
     for metric in metrics:
         if metric.better in sides:
             sides[metric.better].add(metric.measure)
     texts = ["Lower is better, except where said here."]
-    for side, words in (("higher", "Higher is better"), ("toward zero", "Nearer to 0 is better")):
+    told = {
+        "higher": "Higher is better",
+        "toward zero": "Nearer to 0 is better",
+        "neither": "Neither side is better",
+    }
+    for side, words in told.items():
         if sides[side]:
             texts.append(f"{words}: {', '.join(sorted(sides[side]))}.")
     return " ".join(texts)

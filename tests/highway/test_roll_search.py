@@ -11,8 +11,17 @@ import pytest
 from common.compute import Compute
 from common.population import take_member
 from highway.config import ModelConfig, SearchConfig
-from highway.roll_model import Rolls, gaussian_params, make_graph, negative_log_likelihood, pad
-from highway.roll_search import RollSearch, draw_setting
+from highway.roll_model import (
+    Rolls,
+    Segment,
+    cut,
+    gaussian_params,
+    make_graph,
+    negative_log_likelihood,
+    pad,
+    plan,
+)
+from highway.roll_search import RollSearch, draw_setting, in_parts
 from highway.size import roll_parameter_count
 
 KEYS, UNITS = 5, 6
@@ -82,7 +91,7 @@ def same(found, wanted):
 def test_a_batch_of_padded_rolls_counts_each_step_once_and_nothing_else(core):
     config = model(core)
     graph, params = make_graph(KEYS, config, FAST), params_of(config)
-    likelihood = jax.jit(lambda rolls: negative_log_likelihood(graph, params, rolls))
+    likelihood = jax.jit(lambda rolls: negative_log_likelihood(graph, params, [rolls]))
     chorales = rolls()
     padded = pad(chorales)
     alone = sum(
@@ -105,18 +114,60 @@ def test_the_loss_is_the_sum_of_binary_cross_entropies_given_the_past():
         p = 1 / (1 + np.exp(-(state @ params["output_kernel"])))
         total -= np.sum(np.log(np.where(keys == 1, p, 1 - p)))
         past = keys
-    found = negative_log_likelihood(make_graph(KEYS, config, FAST), params, pad([roll]))
+    found = negative_log_likelihood(make_graph(KEYS, config, FAST), params, [pad([roll])])
     assert float(found) == pytest.approx(total, rel=1e-5)
 
 
 def test_padding_reaches_no_gradient():
     config = model()
     graph = make_graph(KEYS, config, FAST)
-    gradient = jax.jit(jax.grad(lambda p, r: negative_log_likelihood(graph, p, r)))
+    gradient = jax.jit(jax.grad(lambda p, r: negative_log_likelihood(graph, p, [r])))
     padded = pad(rolls())
     behind = np.arange(padded.keys.shape[1])[None, :, None] >= padded.lengths[:, None, None]
     dirty = padded._replace(keys=np.where(behind, 1, padded.keys).astype(np.uint8))
     same(gradient(params_of(config), dirty), gradient(params_of(config), padded))
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_rolls_in_parts_have_the_loss_and_gradients_of_whole_ones(core):
+    config = model(core)
+    graph, params = make_graph(KEYS, config, FAST), params_of(config)
+    cost = jax.jit(jax.value_and_grad(lambda p, r: negative_log_likelihood(graph, p, r)))
+    whole = pad(rolls())
+    parts = in_parts(whole)
+    assert [part.keys.shape[:2] for part in parts] == [(7, 2), (5, 2), (3, 3)]
+    close(cost(params, parts), cost(params, [whole]), 1e-5)
+
+
+def test_an_epoch_plans_for_every_batch_and_counts_each_roll_once():
+    """With a learning rate of 0 its losses are those of all rolls, whatever their order."""
+    learner = RollSearch(
+        model("dt_rnn"), replace(SEARCH, epochs=6), pad(rolls()), pad(rolls()), jax.random.key(9)
+    )
+    member = learner.initial_member(jax.random.key(1), jax.random.key(2))
+    still = member._replace(
+        params=params_of(model("dt_rnn")), setting=member.setting._replace(learning_rate=0.0)
+    )
+    wanted = negative_log_likelihood(learner.graph, still.params, [pad(rolls())]) / 28
+    epoch = jax.jit(learner.epoch)
+    for number in range(6):
+        found = epoch(still, learner.order(number), learner.train, learner.valid)
+        close((found.best_train, found.best_valid), (wanted, wanted))
+    with pytest.raises(ValueError, match="epochs=6"):
+        learner.advance(begin(learner), 7)
+
+
+def test_a_plan_holds_every_step_with_the_fewest_rows():
+    lengths = np.array([[9, 4, 4, 1], [8, 5, 2, 1]])
+    assert plan(lengths, 1) == (Segment(4, 9),)
+    assert plan(lengths, 2) == (Segment(4, 5), Segment(1, 9))
+    assert plan(lengths, 3) == (Segment(4, 1), Segment(3, 5), Segment(1, 9))
+    assert plan(lengths, 9) == plan(lengths, 4)
+    batch = Rolls(np.arange(36).reshape(4, 9, 1), lengths[0])
+    assert [part.lengths.tolist() for part in cut(batch, plan(lengths, 2))] == [
+        [5, 4, 4, 1],
+        [4],
+    ]
 
 
 @pytest.mark.parametrize("core", ["rhn", "dts_rnn"])
@@ -212,11 +263,10 @@ def test_training_in_parts_gives_the_same_bits(trained):
 def test_members_learn_and_the_best_of_each_is_what_is_measured():
     learner = make()
     state = begin(learner)
-    before = learner.losses(state, learner.valid)
+    valid = pad(rolls((4, 6), seed=1))
+    before = learner.losses(state, valid)
     state = learner.advance(state, 8)
-    np.testing.assert_allclose(
-        learner.losses(state, learner.valid), state.members.best_valid, rtol=1e-5
-    )
+    np.testing.assert_allclose(learner.losses(state, valid), state.members.best_valid, rtol=1e-5)
     assert np.all(state.members.best_valid < 0.95 * before)
 
 
@@ -224,7 +274,12 @@ def test_every_roll_comes_once_an_epoch_in_another_order():
     learner = make()
     orders = [np.asarray(learner.order(number)) for number in range(2)]
     for order in orders:
-        assert sorted(order.ravel()) == [*range(7), 7, 7]  # two empty ones fill the last batch
+        assert sorted(order) == list(range(7))
+        whole, last = learner.batches(order)
+        assert (whole.shape, last.shape) == ((2, 3), (1, 1))
+        np.testing.assert_array_equal(whole.ravel(), order[:6])
+        lengths = learner.lengths[whole]
+        assert np.all(np.diff(lengths, axis=1) <= 0)  # the longest first
     assert not np.array_equal(*orders)
 
 
@@ -237,12 +292,12 @@ def test_an_update_is_gradient_descent_with_momentum_on_the_mean_loss_of_a_step(
 
     @jax.jit
     def slope(params):
-        return jax.grad(lambda p: negative_log_likelihood(learner.graph, p, batch) / 15)(params)
+        return jax.grad(lambda p: negative_log_likelihood(learner.graph, p, [batch]) / 15)(params)
 
     rate, params, velocity = member.setting.learning_rate, member.params, member.momentum.trace
     update = jax.jit(learner.update)
     for _ in range(2):
-        member, loss = update(member, batch)
+        member, loss = update(member, [batch])
         step = slope(params)
         velocity = (
             step if velocity is None else jax.tree.map(lambda v, g: v / 2 + g, velocity, step)
@@ -251,7 +306,7 @@ def test_an_update_is_gradient_descent_with_momentum_on_the_mean_loss_of_a_step(
         params = jax.tree.map(lambda p, v: p - rate * v, params, velocity)
         close(member.params, params)
     assert float(loss) == pytest.approx(
-        float(negative_log_likelihood(learner.graph, before, batch)), rel=1e-5
+        float(negative_log_likelihood(learner.graph, before, [batch])), rel=1e-5
     )
     assert int(member.updates) == 2
 

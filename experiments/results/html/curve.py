@@ -17,6 +17,8 @@ from common.record import Record
 
 MOST_CHARTS = 4
 """Of a run; those that its tables show come first."""
+MOST_CURVES = len(COLOURS) * len(DASHES)
+"""Of a chart: as many can be told apart."""
 MOST_POINTS = 150
 """Of a curve; longer ones are thinned evenly."""
 WIDTH, HEIGHT = 5.2, 2.8
@@ -50,6 +52,15 @@ class Chart:
 
     measure: str
     curves: tuple[Curve, ...]
+
+    @property
+    def styled(self) -> list[tuple[Curve, int, int]]:
+        """Each curve with the numbers of its colour and dash, which no other has together."""
+        colours, dashes = len(COLOURS), len(DASHES)
+        return [
+            (curve, number % colours, (number + number // colours) % dashes)
+            for number, curve in enumerate(self.curves)
+        ]
 
     @property
     def alt(self) -> str:
@@ -91,7 +102,7 @@ def charts(records: Sequence[Record], metrics: Sequence[str]) -> list[Chart]:
     first = dict.fromkeys(MetricName.parse(metric).measure for metric in metrics)
     chosen = [one for one in first if one in by_measure] or list(by_measure)
     return [
-        Chart(one.replace("_", " "), tuple(by_measure[one][: len(COLOURS)]))
+        Chart(one.replace("_", " "), tuple(by_measure[one][:MOST_CURVES]))
         for one in chosen[:MOST_CHARTS]
     ]
 
@@ -141,7 +152,7 @@ def draw(chart: Chart, name: str) -> tuple[Markup, str]:
         with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
             figure = Figure(figsize=(WIDTH, HEIGHT))
             axes = figure.add_axes((0.135, 0.18, 0.845, 0.77))
-            _draw_curves(axes, chart.curves)
+            _draw_curves(axes, chart)
             nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
             FigureCanvasSVG(figure).print_svg(content, metadata=nothing)
             across = axes.transData + figure.transFigure.inverted()
@@ -153,16 +164,18 @@ def draw(chart: Chart, name: str) -> tuple[Markup, str]:
     return _in_page(content.getvalue(), name, chart.alt), json.dumps(readings)
 
 
-def _draw_curves(axes: Any, curves: Sequence[Curve]) -> None:
-    for number, curve in enumerate(curves):
-        colour, dash = COLOURS[number], DASHES[number % len(DASHES)]
+def _draw_curves(axes: Any, chart: Chart) -> None:
+    for curve, colour_number, dash_number in chart.styled:
+        colour, dash = COLOURS[colour_number], DASHES[dash_number]
         steps = [point.step for point in curve.points]
         if curve.seeds > 1:
             low, high = [p.low for p in curve.points], [p.high for p in curve.points]
             axes.fill_between(steps, low, high, color=colour, alpha=0.22, linewidth=0)
         means, dots = [p.mean for p in curve.points], "o" if len(steps) <= 2 else None
         axes.plot(steps, means, color=colour, linestyle=dash, linewidth=1.8, marker=dots)
-    _scale(axes, [value for curve in curves for p in curve.points for value in (p.low, p.high)])
+    _scale(
+        axes, [value for curve in chart.curves for p in curve.points for value in (p.low, p.high)]
+    )
     axes.set_xlabel("step", fontsize=10, color=INK)
     axes.tick_params(which="both", labelsize=9.5, colors=INK)
     for side, spine in axes.spines.items():

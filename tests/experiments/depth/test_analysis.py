@@ -61,7 +61,7 @@ def test_both_models_are_trained_measured_and_drawn(done):
     measured |= {
         f"layer{layer}/valid/{measure}"
         for layer in (1, 2)
-        for measure in ("transform_activity", "movement", "lesion_cost")
+        for measure in ("transform_activity", "transform_std", "movement", "lesion_cost")
     }
     assert measured == shown & made.metrics.keys()
     assert abs(made.parameters["plain"] / made.parameters["rhn"] - 1) < 0.05  # a tiny one
@@ -69,6 +69,10 @@ def test_both_models_are_trained_measured_and_drawn(done):
         assert (folder(done, NAME) / name).stat().st_size > 5_000
     findings = (folder(done, NAME) / "findings.txt").read_text(encoding="utf-8")
     assert "The first layer matters most" in findings
+    assert "by however little" in findings  # the rules
+    assert made.data[0].tokens.keys() >= {"train", "valid"}
+    for name in ("rhn", "plain"):
+        assert f"{made.metrics[f'{name}/valid/loss']:.4f}" in findings
     lines = [line.split("|") for line in findings.splitlines() if line.startswith("|     2 |")]
     cost = made.metrics["layer2/valid/lesion_cost"]
     assert float(lines[0][5]) == pytest.approx(cost, abs=1e-4)

@@ -37,7 +37,10 @@ def test_each_kind_and_depth_is_trained_and_measured(done):
     assert 0 <= made.metrics["highway10/train/harmless_layers"] <= 1
     assert 0 < made.metrics["highway10/train/rank_p"] <= 1
     listed = {metric.name for metric in find(NAME).metrics}
-    assert {name for name in made.metrics if "10/" in name} - listed == {"highway10/train/rank_p"}
+    assert {name for name in made.metrics if "10/" in name} - listed == {
+        "highway10/train/rank_p",
+        "highway10/train/rank_n",
+    }
 
 
 def test_curves_are_means_over_the_best_members(done):
@@ -102,7 +105,10 @@ def test_networks_whose_losses_are_not_finite_count_as_diverged(done, tmp_path, 
         assert f"{cell}/train/median_loss" not in made.metrics  # half of two is infinite
         assert math.isfinite(made.metrics[f"{cell}/train/best_loss"])
     lines = (folder(tmp_path, NAME) / "members.txt").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 2 + 2 * 1
+    assert len(lines) == 2 + 2 * 2
+    lost_ones = [line.split("|") for line in lines if "diverged" in line]
+    assert [line[1].strip() for line in lost_ones] == ["plain 10", "highway 10"]
+    assert all(float(line[3]) > 0 for line in lost_ones)  # its learning rate
 
 
 def test_a_batch_larger_than_the_data_is_refused(tmp_path, capsys):

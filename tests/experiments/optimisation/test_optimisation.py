@@ -23,7 +23,7 @@ from experiments.optimisation.config import OptimisationConfig
 from experiments.optimisation.finding import claims, rank_tests
 from experiments.optimisation.picture import draw_swarm, offsets
 from experiments.optimisation.run import cell_models, make_search, runs
-from highway.roll_model import pad
+from highway.roll_model import frequency_nll, pad
 from highway.size import roll_parameter_count
 
 NAME = "rhn_optimization"
@@ -57,7 +57,7 @@ def made_cells(losses):
 
 
 def metrics_of(cells):
-    named = {f"{cell.name}/{k}": value for cell in cells for k, value in cell.metrics().items()}
+    named = {f"{cell.name}/{k}": value for cell in cells for k, value in cell.metrics(11.0).items()}
     return named | rank_tests(cells)
 
 
@@ -103,7 +103,7 @@ def test_a_study_has_a_record_of_every_cell_with_what_was_measured(finished):
     chorales = load("jsb_chorales")
     used = {"train": chorales.train[:12], "valid": chorales.valid[:4], "test": chorales.test[:4]}
     assert made.data[0].tokens == {split: sum(map(len, rolls)) for split, rolls in used.items()}
-    assert {row["step"] for row in made.curve} == {1, 2, 3}
+    assert {(row["step"], row["epoch"]) for row in made.curve} == {(1, 1), (2, 2), (3, 3)}
     settings = [[one["std"] for one in cell["runs"]] for cell in cells]
     assert settings == [settings[0]] * 3  # all cells try the same ones
     assert len(set(settings[0])) == 3
@@ -179,7 +179,11 @@ def test_the_claim_holds_where_only_the_others_get_worse_with_depth():
         ),
         (  # nothing is shown where nothing was trained
             {("rhn", 1): [math.inf] * 6, ("rhn", 6): [math.inf] * 6},
-            ["holds in part", "does not hold", "holds", "holds"],
+            ["holds in part", "undecided", "holds", "holds"],
+        ),
+        (  # one lucky setting, against all the others
+            {("rhn", 6): [7.9, 9.0, 9.1, 9.2, 9.3, 9.4], ("rhn", 1): [8.0] * 6},
+            ["holds in part", "undecided", "holds", "holds"],
         ),
     ],
 )
@@ -195,7 +199,8 @@ def test_rank_tests_are_those_of_the_losses():
     assert found["rhn/train/p_harder"] == pytest.approx(1.0)
     assert found["dt_rnn/train/p_harder"] == pytest.approx(1 / 64)
     alike = rank_tests(made_cells({key: [9.0, 9.0] for key in PAPER}))
-    assert not any(name.endswith(("below_dt_rnn", "p_kruskal", "harder")) for name in alike)
+    assert not any(name.endswith(("p_rhn_below_dt_rnn", "kruskal", "p_harder")) for name in alike)
+    assert alike["rhn/train/n_harder"] == 0
     assert found["depth6/train/p_kruskal"] < 0.01
 
 
@@ -205,19 +210,35 @@ def test_pairs_of_next_to_equal_losses_say_nothing():
     assert "depth6/train/p_rhn_below_dt_rnn" not in metrics
     assert metrics["depth6/train/p_rhn_below_dt_rnn_unpaired"] < 0.001
     judged = claims(metrics)[4]
-    assert judged.verdict == "does not hold"
+    assert judged.verdict == "undecided"
     assert "no two runs differ" in judged.found
+
+
+@pytest.mark.parametrize(("count", "verdict"), [(4, "undecided"), (5, "holds")])
+def test_too_few_pairs_decide_nothing(count, verdict):
+    few = {key: losses[:count] for key, losses in PAPER.items()}
+    judged = claims(metrics_of(made_cells(few)))
+    assert {claim.verdict for claim in judged} == {verdict}
+    assert f"(n = {count})" in judged[1].found
+
+
+def test_what_learned_is_below_the_frequencies_of_the_keys():
+    rolls = pad([np.array([[1, 0, 1], [1, 0, 0]], np.uint8), np.array([[1, 0, 0]], np.uint8)])
+    wanted = -(math.log(1 / 3) / 3 + 2 * math.log(2 / 3) / 3)
+    assert frequency_nll(rolls) == pytest.approx(wanted)
+    cell = Cell("rhn_depth6", "rhn", 6, 9, [made_run(loss) for loss in (10.0, 11.5, None, 8.0)])
+    assert cell.metrics(11.0)["search/learned"] == 2
 
 
 def test_a_run_that_diverged_counts_till_then_and_without_an_epoch_ranks_last():
     later, at_once = made_run(7.0, diverged_at=40), made_run(None, diverged_at=0, valid=None)
     cell = Cell("rhn_depth6", "rhn", 6, 9, [later, at_once, made_run(8.0)])
-    found = cell.metrics()
+    found = cell.metrics(11.0)
     assert found["search/diverged"] == 2
     assert (found["train/best_nll"], found["train/median_nll"]) == (7.0, 8.0)
     lost = replace(cell, runs=[at_once] * 5 + [later])
-    assert "train/median_nll" not in lost.metrics()
-    assert not {"train/best_nll", "test/nll"} & replace(cell, runs=[at_once]).metrics().keys()
+    assert "train/median_nll" not in lost.metrics(11.0)
+    assert not {"train/best_nll", "test/nll"} & replace(cell, runs=[at_once]).metrics(11.0).keys()
     cells = [*made_cells({key: PAPER[key] for key in PAPER if key != ("rhn", 6)}), lost]
     judged = claims(metrics_of(cells))
     assert "diverged" in judged[1].found
@@ -238,11 +259,11 @@ def test_tables_show_each_cell_and_its_best_setting(finished):
 def test_the_swarm_is_small_and_the_same_again_whatever_diverged(tmp_path):
     cells = made_cells(PAPER)
     cells[0].runs.extend([made_run(None, diverged_at=0), made_run(30.0, diverged_at=9)])
-    first = draw_swarm(cells, tmp_path / "a.png", "$title").read_bytes()
+    first = draw_swarm(cells, tmp_path / "a.png", "$title", 11.0).read_bytes()
     assert len(first) < LARGEST_BYTES
-    assert draw_swarm(cells, tmp_path / "b.png", "$title").read_bytes() == first
+    assert draw_swarm(cells, tmp_path / "b.png", "$title", 11.0).read_bytes() == first
     cells[0].runs[0] = made_run(11.0)
-    assert draw_swarm(cells, tmp_path / "c.png", "$title").read_bytes() != first
+    assert draw_swarm(cells, tmp_path / "c.png", "$title", 11.0).read_bytes() != first
 
 
 def test_points_of_a_swarm_do_not_lie_upon_one_another():
@@ -269,6 +290,11 @@ def test_what_cannot_be_run_is_refused_in_plain_words(tmp_path, capsys, setting,
     error = capsys.readouterr().err
     assert words in error
     assert "Traceback" not in error
+
+
+def test_a_precision_that_plain_layers_do_not_have_is_refused(tmp_path, capsys):
+    assert run(tmp_path, NAME, "--precision", "bfloat16") == 2
+    assert "--precision bfloat16 is for RHNs" in capsys.readouterr().err
 
 
 def test_the_kernel_asked_for_is_the_one_that_computes(tmp_path, monkeypatch):
