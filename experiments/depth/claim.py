@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common.record import Record, write_atomically
-from common.table import Table
+from common.table import Cell, Table
 from experiments.depth.catalogue import HIGHWAY, PLAIN, STEP_MEASURES, layer_metric
 from experiments.results import claim as results
 from experiments.results.claim import FEWEST, FINDINGS, SIGNIFICANT, Claim, Judgement, holds
@@ -183,7 +183,7 @@ def layer_table(metrics: Metrics) -> Table:
     """Tabulate the layers of a trained RHN."""
     columns = [_layers(metrics, measure) for measure in STEP_MEASURES]
     loss = metrics["rhn/valid/loss"]
-    lines = [
+    lines: list[tuple[Cell, ...]] = [
         (layer, *(f"{value:.4f}" for value in values), f"{loss + values[-1]:.4f}")
         for layer, values in enumerate(zip(*columns, strict=True), 1)
     ]

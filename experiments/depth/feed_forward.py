@@ -353,7 +353,7 @@ def _members(cells: Mapping[str, Cell]) -> Table:
         diverged = cell.settings.keys() - cell.scores.keys()
         for member in (*cell.ranked, *sorted(diverged)):
             setting, scores = cell.settings[member], cell.scores.get(member)
-            measured = ("diverged", "", "")
+            measured: tuple[str, ...] = ("diverged", "", "")
             if scores is not None:
                 losses = (f"{scores[split].loss:.4g}" for split in ("train", "valid"))
                 measured = (*losses, f"{100 * scores['valid'].error:.1f}")
