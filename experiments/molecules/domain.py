@@ -4,7 +4,7 @@ import csv
 import functools
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,42 @@ def smiles_of(made: Compositions, primer: np.ndarray | None = None) -> list[str]
 def benchmark_scorer() -> Scorer:
     """Return what measures molecules for the benchmark."""
     return Scorer(statistics.NAMES, workers=device.cores())
+
+
+def of_each(made: Compositions, reward: Reward) -> dict[str, np.ndarray]:
+    """Measure each molecule of [N, T]: arrays [N], NaN where it has no such measure.
+
+    Returns:
+      valid, 1 or 0; the properties of `reward.NAMES` and the reward's weighted terms, as
+      `term/NAME`, of the valid ones; of all: reward, length in tokens, and kl_policy_prior and
+      log_prior as sums over the tokens, in nats.
+    """
+    molecules = smiles_of(made)
+
+    def total(values: np.ndarray) -> np.ndarray:
+        return np.where(made.counted, values, 0.0).astype(np.float64).sum(axis=1)
+
+    return {
+        **reward.properties(molecules),
+        **{f"term/{name}": values for name, values in reward.terms(molecules).items()},
+        "reward": reward(molecules).astype(np.float64),
+        "kl_policy_prior": total(made.kl),
+        "log_prior": total(made.log_prior),
+        "length": made.lengths.astype(np.float64),
+    }
+
+
+def optima(each: Mapping[str, np.ndarray], several: Iterable[float]) -> dict[str, float]:
+    """Estimate the best policy for each of several c from molecules of the prior, see `of_each`.
+
+    Returns:
+      `optimum/c…/NAME`, see `statistics.optimum`.
+    """
+    return {
+        f"optimum/c{c:g}/{name}": value
+        for c in several
+        for name, value in statistics.optimum(each["reward"], c, {"valid": each["valid"]}).items()
+    }
 
 
 def judge(made: Compositions) -> dict[str, float]:

@@ -20,6 +20,10 @@ def fails(molecule) -> float:
     raise ValueError("no such thing")
 
 
+def nothing(molecule) -> float:
+    return float("nan")
+
+
 def dies_once(molecule) -> float:
     """The first time that it sees a molecule of five atoms its process dies."""
     if molecule.GetNumAtoms() == 5 and _first_time(molecule, "died"):
