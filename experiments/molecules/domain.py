@@ -122,7 +122,7 @@ def render(
     *,
     wav: bool = False,
 ) -> Composed:
-    """Write molecules with their properties as molecules.csv, and pictures of them.
+    """Write molecules with properties and terms of the reward as molecules.csv, and pictures.
 
     Raises:
       ConfigError: they are to sound, or RDKit isn't installed.
@@ -132,7 +132,8 @@ def render(
     reward = Reward(from_dict(RewardConfig, notes[REWARD]), ScoringConfig(), cores=device.cores())
     molecules = smiles_of(made, primer)
     try:
-        scores = {**reward.properties(molecules), "total": reward(molecules)}
+        parts = {f"reward_{name}": values for name, values in reward.terms(molecules).items()}
+        scores = {**reward.properties(molecules), **parts, "total": reward(molecules)}
     finally:
         reward.scorer.close()
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,25 +142,27 @@ def render(
             path.unlink()
     file = folder / "molecules.csv"
     titles = ("number", "smiles", "valid", "reward", *NAMES)
+    measured = (*NAMES, *parts)
     rows: list[tuple[Cell, ...]] = [
         (
             k + 1,
             smiles,
             int(scores["valid"][k]),
             f"{scores['total'][k]:.4f}",
-            *(_number(scores[name][k]) for name in NAMES),
+            *(_number(scores[name][k]) for name in measured),
         )
         for k, smiles in enumerate(molecules)
     ]
     with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(titles)
+        writer.writerow((*titles, *parts))
         writer.writerows(rows)
     pictures = []
     for start in range(0, len(molecules), SHOWN):
         name = f"molecules{start // SHOWN + 1 if start else ''}.png"
         pictures.append(draw(molecules[start : start + SHOWN], folder / name, scores, start))
-    table = Table(titles, rows, frozenset(titles) - {"smiles"})
+    shown = [row[: len(titles)] for row in rows]  # the terms would make it too wide for a terminal
+    table = Table(titles, shown, frozenset(titles) - {"smiles"})
     return Composed(np.asarray(made.events), scores, [file], pictures, table)
 
 

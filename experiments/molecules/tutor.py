@@ -275,11 +275,14 @@ def _require_memory(config: Config, seeds: int) -> None:
 
 
 def _describe(row: Row) -> str:
-    """Reward of a molecule, or of a token while it trains, and the divergence from the prior."""
+    """Reward of a molecule, and the divergence from the prior; while it trains, those of a token.
+
+    While it trains the reward is what the learner gets: less the baseline with each molecule.
+    """
     if "eval/reward" in row:
         names = {"reward": "reward", "kl_policy_prior": "KL", "valid": "valid", "unique": "unique"}
         return "  ".join(f"{text} {row[f'eval/{name}']:.3f}" for name, text in names.items())
-    names = {"reward": "reward a token", "kl_policy_prior": "KL a token"}
+    names = {"reward": "reward less baseline, a token", "kl_policy_prior": "KL a token"}
     found = {text: row.get(f"train/{name}") for name, text in names.items()}
     return "  ".join(f"{text} {value:.4f}" for text, value in found.items() if value is not None)
 
