@@ -233,7 +233,10 @@ The reward comes with the end of a molecule: weights of validity, QED, SA, logP 
 the user's own functions (`--set 'reward.functions=[["my_module:my_function", 1.0]]'`), and two
 patches against reward hacking, each turned off by a weight of 0 (`reward.repeated_carbons`,
 `reward.trivial`). A policy that loses its entropy, its variety or its validity raises an alarm;
-with `--set alarm.stop=true` it stops.""",
+with `--set alarm.stop=true` it stops.
+The reward is divided by `learn.c`: the less that is, the further the policy goes from the prior, as
+runs at several c show in the report's frontier. A record says what the best policy reaches
+(`optimum/c…`), estimated from the prior's own molecules.""",
         presets={
             "smoke": Preset(_sized(paper, "smoke"), 0.01, TWO_CORES, (SAMPLE,)),
             "cpu": Preset(_sized(paper, "cpu"), 0.3, TWO_CORES, (SAMPLE,), estimated=True),
