@@ -156,7 +156,7 @@ def test_the_alarm_can_stop_a_run(tmp_path, prior, capsys):
 
 
 def test_the_alarm_stops_nobody_else(tmp_path, prior, capsys):
-    assert tune(tmp_path, prior, "reinvent", "alarm.stop=true", "--seeds", "0-1") == 2
+    assert tune(tmp_path, prior, "reinvent", "alarm.stop=true", "--seeds", "0", "1") == 2
     assert "alarm.stop=true would stop all seeds" in capsys.readouterr().err
 
 
