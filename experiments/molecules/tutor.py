@@ -57,7 +57,7 @@ def run(context: Context) -> Outcomes:
     try:
         reward(
             ["C"]
-        )  # a function of the user's that fails is told before a prior is trained for it
+        )  # what is wrong with a function of the user's is told before a prior is trained
         found = trained.load(MOLECULE_RNN.find(config.molecule_rnn, context.options))
         return _tune(context, config, found, reward)
     except jax.errors.JaxRuntimeError:
