@@ -1,7 +1,7 @@
 """Molecules as sequences of tokens: SMILES cut into atoms, bonds, rings and branches."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -77,17 +77,3 @@ MOSES = Vocabulary((
 ))
 # fmt: on
 """All tokens of the 1,936,962 molecules of MOSES, in code point order."""
-
-
-def pad(molecules: Sequence[np.ndarray], length: int) -> np.ndarray:
-    """Make rows of one length, with PADDING after the end: int32 [molecules, length].
-
-    Raises:
-      DataError: a molecule is longer.
-    """
-    rows = np.full((len(molecules), length), PADDING, np.int32)
-    for row, molecule in zip(rows, molecules, strict=True):
-        if len(molecule) > length:
-            raise DataError(f"a molecule of {len(molecule)} numbers doesn't fit {length}")
-        row[: len(molecule)] = molecule
-    return rows

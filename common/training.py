@@ -78,6 +78,7 @@ class Training:
         label: str,
         folder: str = "",
         sink: Callable[[dict[str, Any]], None] = lambda row: None,
+        accept: Callable[[dict[str, float]], None] = lambda metrics: None,
     ):
         """A training whose files lie in the run's directory, or in a folder of it.
 
@@ -92,9 +93,11 @@ class Training:
           label: what the progress line begins with.
           folder: within the run's directory.
           sink: gets every row of metrics too.
+          accept: is given the metrics of an evaluation when their row is written; may raise
+            DivergedError to end the training there.
         """
         self.run, self.learner, self.schedule = run, learner, schedule
-        self.evaluate, self.describe, self.sink = evaluate, describe, sink
+        self.evaluate, self.describe, self.sink, self.accept = evaluate, describe, sink, accept
         self.metrics_file = str(Path(folder) / "metrics.jsonl")
         self.process = run.process
         self.progress = Progress(label, visible=self.process.leads)
@@ -203,6 +206,7 @@ class Training:
             f"{self.schedule.stage} {self._epoch(step):g}  {self.describe(metrics)}  "
             f"{duration(self.notes['seconds'])}"
         )
+        self.accept(metrics)
         if score is not None:
             self._save(score)
 

@@ -120,6 +120,7 @@ def train(
     curve: Callable[[list[Row]], list[dict[str, float]]],
     parameters: int,
     data: DataUsed,
+    accept: Callable[[dict[str, float]], None] = lambda metrics: None,
 ) -> Outcomes:
     """Train to the end of the schedule, from where an earlier call stopped; measure the result.
 
@@ -137,6 +138,8 @@ def train(
       curve: what the record keeps of one seed's rows of metrics.
       parameters: trainable parameters of a seed's model.
       data: what it learned from.
+      accept: is given the metrics of every evaluation, named as in metrics.jsonl, once they are
+        there; may raise DivergedError, which ends the training of all seeds.
 
     Returns:
       For each seed without a record its outcome, or the DivergedRun that says why there is none.
@@ -160,6 +163,7 @@ def train(
         label=place.label,
         folder=place.folder,
         sink=place.sink(),
+        accept=accept,
     )
 
     def outcome(seed: int, metrics: dict[str, float], seconds: dict[str, float]) -> Outcome:

@@ -151,6 +151,8 @@ class LearnConfig:
     """Transitions of a gradient step."""
     learning_rate: PositiveFloat = 1e-3
     """Learning rate of Adam (Kingma & Ba 2015)."""
+    learning_rate_end: NonNegativeFloat = 0.0
+    """The learning rate's value at the end, to which it falls linearly; 0 for one that stays."""
     clip_norm: PositiveFloat = 5.0
     """Largest norm of the gradient of each parameter array; each is clipped by itself."""
     discount: Share = 0.5

@@ -427,7 +427,11 @@ def _require_divisible(config: LearnConfig, mesh: Mesh | None) -> None:
 
 def make_optimizer(config: LearnConfig) -> optax.GradientTransformation:
     """Make Adam, after clipping the gradient of each parameter array by itself."""
-    return optax.chain(clip_each_by_norm(config.clip_norm), adam(config.learning_rate))
+    rate: float | optax.Schedule = config.learning_rate
+    if config.learning_rate_end:
+        updates = config.iterations // config.update_every
+        rate = optax.linear_schedule(config.learning_rate, config.learning_rate_end, updates)
+    return optax.chain(clip_each_by_norm(config.clip_norm), adam(rate))
 
 
 def clip_each_by_norm(limit: float) -> optax.GradientTransformation:

@@ -137,7 +137,7 @@ class PolicyGradientLearner:
             params=params,
             prior=jax.tree.map(jnp.copy, prior),
             optimizer=self.optimizer.init(params),
-            key=jax.random.key(seed),
+            key=jax.random.split(jax.random.key(seed))[1],  # others draw from the seed's own key
             diverged_at=jnp.full((), -1, jnp.int32),
             totals=zero_totals(PolicyGradientTotals),
         )

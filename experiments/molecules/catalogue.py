@@ -23,6 +23,8 @@ from tutor.molecules.config import (
 
 ALL, SAMPLE = "moses", "moses_sample"
 GPU = "one H100"
+C = 0.2
+"""What rewards are divided by. At the melodies' 0.5 the best policy is hardly beyond the prior."""
 
 TITLES: dict[Method, str] = {
     "q": "Q-learning",
@@ -30,6 +32,8 @@ TITLES: dict[Method, str] = {
     "g": "G-learning",
     "rl_only": "Q-learning on the reward alone",
 }
+RATES: dict[Method, float] = {"q": 5e-5, "psi": 5e-5, "g": 2e-4, "rl_only": 5e-5}
+"""Of Adam. Values that hold log p itself need smaller steps than G-learning's, which start at 0."""
 REINVENT = "tutor_molecules_reinvent"
 NAMES = {
     "molecule_rnn": "molecule RNN",
@@ -99,6 +103,7 @@ def _molecule_rnn() -> Experiment:
             iterations=6_000,
             batch_size=128,
             learning_rate=1e-2,
+            learning_rate_decay=0.65,
             decay_every=500,
             evaluate_every=500,
         ),
@@ -163,9 +168,10 @@ def _tutor_config(method: Method) -> MoleculeTutorConfig:
         iterations=8_000_000,
         environments=64,
         update_every=16,
-        replay_capacity=51_200,
+        replay_capacity=12_800,  # 800 updates: recurrent states in it are as old as that
         batch_size=128,
-        learning_rate=2e-4,
+        c=C,
+        learning_rate=RATES[method],
         discount=1.0,
         target_rate=0.01,
         exploration="boltzmann",
@@ -179,12 +185,14 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "smoke": {
         "learn": {"iterations": 2_560, "environments": 16, "report_every": 640},
         "evaluation": {"every": 1_280, "samples": 50, "final_samples": 50},
+        "reward": {"baseline": 300},
     },
     "cpu": {
         "learn": {"iterations": 2_560_000, "report_every": 20_000},
-        "evaluation": {"every": 128_000, "samples": 500, "final_samples": 10_000},
+        "evaluation": {"every": 128_000, "samples": 500, "final_samples": 12_000},
+        "reward": {},
     },
-    "paper": {"learn": {}, "evaluation": {}},
+    "paper": {"learn": {}, "evaluation": {}, "reward": {}},
 }
 """Preset → what differs from `paper`."""
 SMALL_REPLAY = {"replay_capacity": 1_024, "batch_size": 32}
@@ -204,6 +212,7 @@ def _sized(config: Any, preset: str) -> Any:
         molecule_rnn=MoleculeRNNRun(preset=preset),
         learn=replace(config.learn, **learn),
         evaluation=replace(config.evaluation, **size["evaluation"]),
+        reward=replace(config.reward, **size["reward"]),
     )
 
 
@@ -224,7 +233,10 @@ The reward comes with the end of a molecule: weights of validity, QED, SA, logP 
 the user's own functions (`--set 'reward.functions=[["my_module:my_function", 1.0]]'`), and two
 patches against reward hacking, each turned off by a weight of 0 (`reward.repeated_carbons`,
 `reward.trivial`). A policy that loses its entropy, its variety or its validity raises an alarm;
-with `--set alarm.stop=true` it stops.""",
+with `--set alarm.stop=true` it stops.
+The reward is divided by `learn.c`: the less that is, the further the policy goes from the prior, as
+runs at several c show in the report's frontier. A record says what the best policy reaches
+(`optimum/c…`), estimated from the prior's own molecules.""",
         presets={
             "smoke": Preset(_sized(paper, "smoke"), 0.01, TWO_CORES, (SAMPLE,)),
             "cpu": Preset(_sized(paper, "cpu"), 0.3, TWO_CORES, (SAMPLE,), estimated=True),
@@ -253,7 +265,7 @@ def _experiments() -> tuple[Experiment, ...]:
         for method in TITLES
     ]
     reinvent = ReinventConfig(
-        learn=PolicyGradientConfig(iterations=WHOLE_UPDATES["paper"], report_every=50_000),
+        learn=PolicyGradientConfig(iterations=WHOLE_UPDATES["paper"], c=C, report_every=50_000),
         evaluation=SamplingConfig(every=200_000),
     )
     goal = "no row; the peer REINVENT (Olivecrona et al. 2017)"

@@ -4,7 +4,7 @@ import csv
 import functools
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,42 @@ def benchmark_scorer() -> Scorer:
     return Scorer(statistics.NAMES, workers=device.cores())
 
 
+def of_each(made: Compositions, reward: Reward) -> dict[str, np.ndarray]:
+    """Measure each molecule of [N, T]: arrays [N], NaN where it has no such measure.
+
+    Returns:
+      valid, 1 or 0; the properties of `reward.NAMES` and the reward's weighted terms, as
+      `term/NAME`, of the valid ones; of all: reward, length in tokens, and kl_policy_prior and
+      log_prior as sums over the tokens, in nats.
+    """
+    molecules = smiles_of(made)
+
+    def total(values: np.ndarray) -> np.ndarray:
+        return np.where(made.counted, values, 0.0).astype(np.float64).sum(axis=1)
+
+    return {
+        **reward.properties(molecules),
+        **{f"term/{name}": values for name, values in reward.terms(molecules).items()},
+        "reward": reward(molecules).astype(np.float64),
+        "kl_policy_prior": total(made.kl),
+        "log_prior": total(made.log_prior),
+        "length": made.lengths.astype(np.float64),
+    }
+
+
+def optima(each: Mapping[str, np.ndarray], several: Iterable[float]) -> dict[str, float]:
+    """Estimate the best policy for each of several c from molecules of the prior, see `of_each`.
+
+    Returns:
+      `optimum/c…/NAME`, see `statistics.optimum`.
+    """
+    return {
+        f"optimum/c{c:g}/{name}": value
+        for c in several
+        for name, value in statistics.optimum(each["reward"], c, {"valid": each["valid"]}).items()
+    }
+
+
 def judge(made: Compositions) -> dict[str, float]:
     """Measure molecules [N, T] as metrics of a record: those of the benchmark but novelty."""
     found = statistics.benchmark(smiles_of(made), benchmark_scorer())
@@ -86,7 +122,7 @@ def render(
     *,
     wav: bool = False,
 ) -> Composed:
-    """Write molecules with their properties as molecules.csv, and pictures of them.
+    """Write molecules with properties and terms of the reward as molecules.csv, and pictures.
 
     Raises:
       ConfigError: they are to sound, or RDKit isn't installed.
@@ -96,7 +132,8 @@ def render(
     reward = Reward(from_dict(RewardConfig, notes[REWARD]), ScoringConfig(), cores=device.cores())
     molecules = smiles_of(made, primer)
     try:
-        scores = {**reward.properties(molecules), "total": reward(molecules)}
+        parts = {f"reward_{name}": values for name, values in reward.terms(molecules).items()}
+        scores = {**reward.properties(molecules), **parts, "total": reward(molecules)}
     finally:
         reward.scorer.close()
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,25 +142,27 @@ def render(
             path.unlink()
     file = folder / "molecules.csv"
     titles = ("number", "smiles", "valid", "reward", *NAMES)
+    measured = (*NAMES, *parts)
     rows: list[tuple[Cell, ...]] = [
         (
             k + 1,
             smiles,
             int(scores["valid"][k]),
             f"{scores['total'][k]:.4f}",
-            *(_number(scores[name][k]) for name in NAMES),
+            *(_number(scores[name][k]) for name in measured),
         )
         for k, smiles in enumerate(molecules)
     ]
     with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(titles)
+        writer.writerow((*titles, *parts))
         writer.writerows(rows)
     pictures = []
     for start in range(0, len(molecules), SHOWN):
         name = f"molecules{start // SHOWN + 1 if start else ''}.png"
         pictures.append(draw(molecules[start : start + SHOWN], folder / name, scores, start))
-    table = Table(titles, rows, frozenset(titles) - {"smiles"})
+    shown = [row[: len(titles)] for row in rows]  # the terms would make it too wide for a terminal
+    table = Table(titles, shown, frozenset(titles) - {"smiles"})
     return Composed(np.asarray(made.events), scores, [file], pictures, table)
 
 

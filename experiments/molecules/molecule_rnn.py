@@ -15,7 +15,15 @@ from common.molecule import MOSES
 from common.plot import learning_curves
 from common.training import Schedule, Tick
 from experiments import trained
-from experiments.molecules.domain import LENGTH, MOLECULES, REWARD, benchmark_scorer, smiles_of
+from experiments.molecules.domain import (
+    LENGTH,
+    MOLECULES,
+    REWARD,
+    benchmark_scorer,
+    of_each,
+    optima,
+    smiles_of,
+)
 from experiments.run import Context
 from experiments.train import Outcomes, Row, data_used, train
 from experiments.trained import Trained
@@ -34,6 +42,8 @@ from tutor.prior import PriorLearner, PriorState, SequenceScore, evaluate
 from tutor.sequence_model import Params
 from tutor.size import compositions_bytes, training_bytes
 
+SEVERAL_C = (0.5, 0.2, 0.1, 0.05, 0.02)
+"""What rewards may be divided by: the less, the further a tuned policy goes from the prior."""
 SPLITS = ("train", "valid", "test", "test_scaffolds")
 
 
@@ -114,8 +124,9 @@ def run(context: Context) -> Outcomes:
 def measured(
     made: Compositions, training: tuple[str, ...], reward: RewardConfig, scoring: ScoringConfig
 ) -> dict[str, float]:
-    """Measure generated molecules by the benchmark, with novelty, and the means of properties.
+    """Measure generated molecules by the benchmark, with novelty, and each as `of_each` does.
 
+    The best policies that tuning could find, one for each of `SEVERAL_C`, are estimated from them.
     `canonical` SMILES differ between versions of RDKit: the training molecules are written anew.
     """
     molecules, scorer = smiles_of(made), benchmark_scorer()
@@ -126,18 +137,14 @@ def measured(
     metrics = {f"composed/{name}": value for name, value in found.items()}
     judge = Reward(reward, scoring, cores=device.cores())
     try:
-        properties = {**judge.properties(molecules), "reward": judge(molecules).astype(np.float64)}
+        each = of_each(made, judge)
         seconds = judge.scorer.throughput.seconds
         speed = judge.scorer.throughput.measured / max(seconds, 1e-9)
     finally:
         judge.scorer.close()
-    metrics |= statistics.means(properties, "composed")
-    metrics |= {
-        name: value
-        for name, value in made.metrics("composed").items()
-        if not name.endswith("reward")
-    }
-    return metrics | {"composed/length": float(np.mean(made.lengths)), "speed/scored": speed}
+    metrics |= statistics.means(each, "composed") | optima(each, SEVERAL_C)
+    entropy = float(np.mean(made.entropy[made.counted]))
+    return metrics | {"composed/entropy": entropy, "speed/scored": speed}
 
 
 def load_molecules(config: MoleculeDataConfig, data_dir: Path | None) -> MoleculeSet:

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from common.plot import learning_curves
 from common.record import Record
 from common.table import Cell, Table, summarize
 from experiments.molecules.catalogue import NAMES, PUBLISHED
+from experiments.molecules.picture import Tuned, frontier
 from experiments.results.paper_table import Asked, Line, PaperTable
 
 PRESETS = ("cpu", "paper")
@@ -32,8 +32,14 @@ PROPERTIES = {
     "collapsed": "alarm of collapse",
 }
 """Measure → its words in the table."""
-FRONTIERS = {"reward": "mean reward of a molecule", "valid": "valid", "unique": "unique"}
-"""Measure of evaluations during tuning → its label, drawn against the divergence."""
+C_SETTING = "learn.c"
+FRONTIERS = {
+    "reward": "mean reward of a molecule",
+    "valid": "valid",
+    "unique_1k": "unique@1k",
+    "internal_diversity": "internal diversity",
+}
+"""Measure → its label, drawn against the divergence."""
 
 CAPTION = (
     "Of one seed the mean, with its 95 % interval over molecules in brackets where it is a mean of "
@@ -83,38 +89,75 @@ def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:
     """Draw the frontiers of each preset: what methods reach at which divergence from the prior."""
     records, drawn = list(records), []
     for preset in PRESETS:
-        tuned = {one: made for one, made in by_experiment(records, preset).items() if one != BEFORE}
+        found = by_experiment(records, preset, (C_SETTING,))
+        before, tuned = found.pop(BEFORE, []), found
         if not tuned:
             continue
         for measure, label in FRONTIERS.items():
             drawn.append(
-                learning_curves(
-                    {NAMES[one]: frontier(made, measure) for one, made in tuned.items()},
+                frontier(
+                    {NAMES[one]: by_c(made, measure) for one, made in tuned.items()},
+                    [(0.0, one) for one in _values(before[:1], f"composed/{measure}")],
+                    optimum(before[:1], measure),
                     _picture(folder, preset, measure),
                     x_label="KL(π ‖ p) of a molecule, nats",
                     y_label=label,
-                    title=f"Tuning the molecule RNN, preset {preset}: each evaluation of each seed",
+                    title=f"Tuning the molecule RNN, preset {preset}: each seed's final policy",
                 )
             )
     return drawn
 
 
-def frontier(records: Sequence[Record], measure: str) -> list[tuple[float, float]]:
-    """Return divergence and measure of all evaluations of some runs."""
-    return [
-        (row["eval/kl_policy_prior"], row[f"eval/{measure}"])
-        for record in records
-        for row in record.curve
-        if f"eval/{measure}" in row
+def by_c(records: Sequence[Record], measure: str) -> list[Tuned]:
+    """Return divergence and measure of the final policies and of all evaluations, for each c."""
+    names = [f"{{}}/{one}" for one in ("kl_policy_prior", measure)]
+
+    def points(rows: Iterable[Mapping[str, float]], split: str) -> list[tuple[float, float]]:
+        x, y = (one.format(split) for one in names)
+        return [(row[x], row[y]) for row in rows if x in row and y in row]
+
+    grouped: dict[float, list[Record]] = {}
+    for one in records:
+        grouped.setdefault(one.config["learn"]["c"], []).append(one)
+    tuned = [
+        Tuned(
+            c,
+            points((one.metrics for one in made), "composed"),
+            [way for one in made if (way := points(one.curve, "eval"))],
+        )
+        for c, made in sorted(grouped.items())
     ]
+    return [one for one in tuned if one.ends]
 
 
-def by_experiment(records: Iterable[Record], preset: str) -> dict[str, list[Record]]:
-    """Return the finished records of a preset without overrides, in the order of NAMES."""
+def optimum(before: Sequence[Record], measure: str) -> list[tuple[float, float]]:
+    """Return divergence and measure of the best policies, as records of the prior estimate them."""
+    points = []
+    for one in before:
+        for name, value in one.metrics.items():
+            if name.startswith("optimum/") and name.endswith(f"/{measure}"):
+                kl = one.metrics[name.removesuffix(measure) + "kl_policy_prior"]
+                points.append((kl, value))
+    return points
+
+
+def _values(records: Sequence[Record], name: str) -> list[float]:
+    return [one.metrics[name] for one in records if name in one.metrics]
+
+
+def by_experiment(
+    records: Iterable[Record], preset: str, overridden: Sequence[str] = ()
+) -> dict[str, list[Record]]:
+    """Return the finished records of a preset in the order of NAMES.
+
+    They are those without overrides, but for those of the settings in `overridden`.
+    """
     done = [
         one
         for one in records
-        if one.status == "done" and one.preset == preset and not one.overrides
+        if one.status == "done"
+        and one.preset == preset
+        and {text.partition("=")[0] for text in one.overrides} <= {*overridden}
     ]
     grouped = {name: [one for one in done if one.experiment == name] for name in NAMES}
     return {name: sorted(made, key=lambda one: one.seed) for name, made in grouped.items() if made}

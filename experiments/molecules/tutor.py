@@ -1,5 +1,6 @@
 """Tunes the model of molecules, several seeds together, and measures what it generates."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -12,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from common import device
-from common.error import DivergedError
+from common.error import ConfigError, DivergedError
 from common.mesh import make_mesh
 from common.molecule import BEGIN, MOSES
 from common.plot import learning_curves
@@ -21,7 +22,7 @@ from common.progress import Progress
 from common.training import Schedule, Tick
 from experiments import trained
 from experiments.molecules.catalogue import NAMES
-from experiments.molecules.domain import LENGTH, MOLECULES, REWARD, smiles_of
+from experiments.molecules.domain import LENGTH, MOLECULES, REWARD, of_each, optima, smiles_of
 from experiments.run import Context, Options
 from experiments.train import Outcomes, Row, train
 from experiments.upstream import Upstream
@@ -43,6 +44,8 @@ from tutor.size import compositions_bytes
 MOLECULE_RNN = Upstream("molecule_rnn", "molecule RNN")
 CENTRED_OVER = 256
 """Molecules over which the prior's logits are centred."""
+VALID_PRIOR = 0.8
+"""Share of valid molecules of a prior, below which a tuning says that it starts from a poor one."""
 Config = MoleculeTutorConfig | ReinventConfig
 
 
@@ -50,11 +53,13 @@ def run(context: Context) -> Outcomes:
     """Tune the model of molecules; measure what each seed's policy generates."""
     require_rdkit()
     config: Config = context.config
+    _require_one_seed_to_stop(config, context.seeds)
     mesh = make_mesh(context.options.devices)
     _refuse_early(config, context.seeds, mesh)
-    found = trained.load(MOLECULE_RNN.find(config.molecule_rnn, context.options))
     reward = Reward(config.reward, config.scoring, cores=device.cores())
     try:
+        reward(["C"])  # a wrong function of the user's is told before a prior is trained
+        found = trained.load(MOLECULE_RNN.find(config.molecule_rnn, context.options))
         return _tune(context, config, found, reward, mesh)
     except jax.errors.JaxRuntimeError:
         if reward.failure is not None:  # JAX shows it as a bug of ours
@@ -69,25 +74,40 @@ def _tune(
 ) -> Outcomes:
     """Train, and measure; see `run`."""
     learn, evaluation = config.learn, config.evaluation
-    environment = make_environment(MOSES, LENGTH, reward)
+    progress = Progress(context.place.label, visible=context.place.run.process.leads)
+    drawn = draw(prior, max(config.reward.baseline, CENTRED_OVER))
+    before = known_before(drawn, reward, learn.c)
+    if before["prior/valid"] < VALID_PRIOR:
+        progress.note(
+            f"only {before['prior/valid']:.0%} of the prior's molecules are valid: a better prior, "
+            "trained for longer or on more molecules, would be easier to tune."
+        )
+    baseline = before[f"optimum/c{learn.c:g}/baseline"] if config.reward.baseline else 0.0
+    environment = make_environment(MOSES, LENGTH, reward, baseline)
     graph, _ = trained.make_graph(prior.model, MOLECULES.num_events, context.compute)
     learner = make_learner(config, graph, environment)
     method = learn.method if isinstance(learn, LearnConfig) else "q"
     # What is measured is scored at once afterwards, which keeps all processes busy.
     composer = Composer(prior.graph, method, MOLECULES.environment, LENGTH)
     data = MOLECULE_RNN.data(prior)
-    alarm = Progress(context.place.label, visible=context.place.run.process.leads)
+    waiting, waited = Waiting(reward), dict[str, float]()
 
     def validate(state: Any, seed: int, step: int, tick: Tick) -> tuple[dict[str, float], None]:
         key = jax.random.fold_in(jax.random.key(seed), step)
+        waited.update(waiting.metrics())
         made = composer.compose(policy_of(state), key, evaluation.samples, tick=tick)
-        found = measured(made, reward, config.alarm, "eval")
-        if found["eval/collapsed"]:
-            text = f"seed {seed} after {step:,} steps: {why_collapsed(found, config.alarm, 'eval')}"
-            alarm.note(f"the policy has collapsed. {text}")
-            if config.alarm.stop:
-                raise DivergedError(f"{context.place.path}: the policy has collapsed. {text}")
+        found = measured(made, reward, config.alarm, "eval") | waited
+        if why := why_collapsed(found, config.alarm, "eval"):
+            progress.note(f"the policy has collapsed. seed {seed} after {step:,} steps: {why}")
         return found, None
+
+    def accept(metrics: dict[str, float]) -> None:
+        if config.alarm.stop:
+            (seed,) = context.seeds
+            name = f"seed{seed}/"
+            found = {one.removeprefix(name): value for one, value in metrics.items()}
+            if why := why_collapsed(found, config.alarm, "eval"):
+                raise DivergedError(f"{context.place.path}: the policy has collapsed. {why}")
 
     def measure(state: Any, seed: int, tick: Tick) -> dict[str, float]:
         notes = {**prior.notes, REWARD: asdict(config.reward)}
@@ -95,15 +115,17 @@ def _tune(
         tuned = prior._replace(policy=policy, method=method, data=data, notes=notes)
         trained.save(path, tuned)
         number, key = evaluation.final_samples, jax.random.key(seed)
+        found = before | waited
         made = composer.compose(policy, key, number, tick=tick)
         context.place.lead(partial(MOLECULES.write, made, path, notes))
-        return measured(made, reward, config.alarm, "composed") | MOLECULES.judge(made)
+        found |= measured(made, reward, config.alarm, "composed")
+        return found | MOLECULES.judge(made)
 
     population = Population(learner, context.seeds, threads=device.threads(), mesh=mesh)
     outcomes = train(
         context.place,
         population,
-        population.initial_state(partial(begin, learner, method, start_of(prior))),
+        population.initial_state(partial(begin, learner, method, start_of(prior, drawn))),
         Schedule(
             total=learn.iterations,
             report_every=learn.report_every,
@@ -120,6 +142,7 @@ def _tune(
         curve=lambda rows: [row for row in rows if "eval/reward" in row],
         parameters=sum(leaf.size for leaf in jax.tree.leaves(prior.policy.prior)),
         data=data,
+        accept=accept,
     )
     for seed, outcome in outcomes.items():
         if not isinstance(outcome, Exception):
@@ -136,13 +159,34 @@ def make_learner(config: Config, graph: Graph, environment: Environment) -> Any:
     return TutorLearner(config.learn, graph, MOLECULES.num_events, environment)
 
 
-def start_of(prior: trained.Trained) -> Params:
-    """Return the prior's parameters, its logits centred over molecules of its own."""
+def draw(prior: trained.Trained, number: int) -> Compositions:
+    """Draw molecules of the prior, the same for all seeds, that nothing is measured by later."""
+    if prior.domain is not MOLECULES:
+        raise ConfigError(
+            f"molecule_rnn.run: a model of {prior.domain.name} is there, not one of molecules."
+        )
     composer = Composer(prior.graph, "q", MOLECULES.environment, LENGTH)
-    made = composer.compose(prior.policy, jax.random.key(0), CENTRED_OVER)
-    inputs = np.concatenate(
-        [np.full((CENTRED_OVER, 1), BEGIN, np.int32), made.events[:, :-1]], axis=1
-    )
+    key = jax.random.fold_in(jax.random.key(0), 2**32 - 1)
+    return composer.compose(Policy(prior.policy.prior, prior.policy.prior), key, number)
+
+
+def known_before(drawn: Compositions, reward: Reward, c: float) -> dict[str, float]:
+    """Measure molecules of the prior.
+
+    Returns:
+      `prior/NAME`: means as of a policy's molecules; `optimum/c…/NAME`: the best policy that tuning
+      could find, see `domain.optima`.
+    """
+    each = of_each(drawn, reward)
+    names = ("reward", "valid")
+    return statistics.means({name: each[name] for name in names}, "prior") | optima(each, [c])
+
+
+def start_of(prior: trained.Trained, drawn: Compositions) -> Params:
+    """Return the prior's parameters, its logits centred over the first of its molecules."""
+    made = jax.tree.map(lambda leaf: leaf[:CENTRED_OVER], drawn)
+    begins = np.full((len(made.events), 1), BEGIN, np.int32)
+    inputs = np.concatenate([begins, made.events[:, :-1]], axis=1)
     return start.centred(prior.graph, prior.policy.prior, jnp.asarray(inputs), made.counted)
 
 
@@ -167,35 +211,35 @@ def measured(
     """Measure molecules from a policy.
 
     Returns:
-      Means with their intervals over molecules, of properties of valid ones and, of all molecules,
-      of whether they are valid, of reward, and of KL(π ‖ p) and log p as sums over a molecule's
-      tokens. `entropy` is that of a token. `unique` is the share of different SMILES among the
-      valid ones, `collapsed` whether the alarm goes; `speed/...` what the scorer did so far.
+      Means of what `of_each` measures, with their intervals over molecules. `entropy` is that of a
+      token. `unique` is the share of different SMILES among the valid ones, `collapsed` whether the
+      alarm goes; `speed/...` what the scorer did so far.
     """
-    molecules = smiles_of(made)
-    properties = reward.properties(molecules)
-    sums: dict[str, np.ndarray] = {
-        "reward": reward(molecules).astype(np.float64),
-        "kl_policy_prior": _sums(made, made.kl),
-        "log_prior": _sums(made, made.log_prior),
-        "length": made.lengths.astype(np.float64),
-    }
-    found = statistics.means({**properties, **sums}, split)
+    each = of_each(made, reward)
+    found = statistics.means(each, split)
     found[f"{split}/entropy"] = float(np.mean(made.entropy[made.counted]))
-    found[f"{split}/unique"] = statistics.uniqueness(molecules, properties["valid"])
+    found[f"{split}/unique"] = statistics.uniqueness(smiles_of(made), each["valid"])
     found[f"{split}/collapsed"] = float(bool(why_collapsed(found, alarm, split)))
     done = reward.scorer.throughput
     return found | {
         "speed/scored": done.measured / max(done.seconds, 1e-9),
         "speed/known": done.known / max(done.known + done.measured, 1),
-        "speed/scoring_seconds": done.seconds,
         "speed/workers_replaced": float(done.replaced),
     }
 
 
-def _sums(made: Compositions, values: Any) -> np.ndarray:
-    """Sum values of tokens over each molecule, float64 [molecules]."""
-    return np.where(made.counted, values, 0.0).astype(np.float64).sum(axis=1)
+class Waiting:
+    """Tells for how much of a session's time, from here on, a training waited for scores."""
+
+    def __init__(self, reward: Reward):
+        self.reward, self.begun = reward, time.monotonic()
+        self.before = reward.scorer.throughput.seconds
+
+    def metrics(self) -> dict[str, float]:
+        """Return the seconds of scoring, and their share of all seconds."""
+        seconds = self.reward.scorer.throughput.seconds - self.before
+        passed = max(time.monotonic() - self.begun, 1e-9)
+        return {"speed/scoring_seconds": seconds, "speed/scoring_share": seconds / passed}
 
 
 def why_collapsed(found: dict[str, float], alarm: AlarmConfig, split: str) -> str:
@@ -214,6 +258,14 @@ def inputs(config: Config, options: Options) -> dict[str, str]:
     return MOLECULE_RNN.inputs(config.molecule_rnn, options)
 
 
+def _require_one_seed_to_stop(config: Config, seeds: Sequence[int]) -> None:
+    """Refuse an alarm that would stop others' trainings, too."""
+    if config.alarm.stop and len(seeds) > 1:
+        raise ConfigError(
+            "alarm.stop=true would stop all seeds that train together: give it one seed at a time."
+        )
+
+
 def _refuse_early(config: Config, seeds: tuple[int, ...], mesh: Mesh | None) -> None:
     """Refuse what can't fit into memory, or be divided among devices, before anything trains."""
     graph, prior = trained.make_graph(MOLECULE_RNN.model(config.molecule_rnn), MOLECULES.num_events)
@@ -227,11 +279,14 @@ def _refuse_early(config: Config, seeds: tuple[int, ...], mesh: Mesh | None) -> 
 
 
 def _describe(row: Row) -> str:
-    """Reward of a molecule, or of a token while it trains, and the divergence from the prior."""
+    """Reward of a molecule, and the divergence from the prior; while it trains, those of a token.
+
+    While it trains the reward is what the learner gets: less the baseline with each molecule.
+    """
     if "eval/reward" in row:
         names = {"reward": "reward", "kl_policy_prior": "KL", "valid": "valid", "unique": "unique"}
         return "  ".join(f"{text} {row[f'eval/{name}']:.3f}" for name, text in names.items())
-    names = {"reward": "reward a token", "kl_policy_prior": "KL a token"}
+    names = {"reward": "reward less baseline, a token", "kl_policy_prior": "KL a token"}
     found = {text: row.get(f"train/{name}") for name, text in names.items()}
     return "  ".join(f"{text} {value:.4f}" for text, value in found.items() if value is not None)
 

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from tutor.config import LearnConfig
+from tutor.learner import make_optimizer
 from tutor.update import adam
 
 
@@ -29,3 +31,17 @@ def test_equals_that_of_optax():
             assert one.dtype == two.dtype
             # 1 − 0.999^n has few digits at first, and rounds as the compiler likes.
             np.testing.assert_allclose(one, two, 1e-4, 1e-30)
+
+
+def test_the_learning_rate_falls_linearly_to_its_end():
+    config = LearnConfig(
+        learning_rate=0.01, learning_rate_end=0.002, iterations=100, update_every=5
+    )
+    optimizer = make_optimizer(config)
+    gradient = {"a": jnp.ones(())}  # always the same: a change is then the rate itself
+    state, changes = optimizer.init(gradient), []
+    for _ in range(24):
+        change, state = optimizer.update(gradient, state)
+        changes.append(-float(change["a"]))
+    expected = [*np.linspace(0.01, 0.002, 21), *[0.002] * 3]
+    np.testing.assert_allclose(changes, expected, rtol=1e-4)

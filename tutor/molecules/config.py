@@ -1,6 +1,7 @@
 """What a good molecule is, how molecules are scored, and the settings of experiments with them."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated
 
 from common.config import (
@@ -24,8 +25,12 @@ from tutor.config import LearnConfig, PolicyGradientConfig, PriorConfig, Sequenc
 class RewardConfig:
     """The reward at the end of a molecule, a sum of weighted terms; a weight of 0 turns one off.
 
-    All terms but `valid` are those of a valid molecule; what is none gets 0.
+    All terms are those of a valid molecule.
     """
+
+    invalid: FiniteFloat = 0.0
+    """The reward of what is no molecule. No molecule gets less, so that none is worse than garbage:
+    set it below all rewards that are to be told apart."""
 
     valid: FiniteFloat = 1.0
     """For being a molecule."""
@@ -50,6 +55,10 @@ class RewardConfig:
     atoms that are missing to `atoms`."""
     atoms: NonNegativeInt = 15
     """How many atoms other than hydrogen a molecule must have."""
+    baseline: NonNegativeInt = 4_000
+    """Molecules of the prior over which c · log mean exp(r/c) is computed. Learners subtract it
+    from each reward r, so that values start about where they belong; the best policy stays the
+    same, and what is reported of molecules is r itself. 0 for no baseline."""
 
     def __post_init__(self):
         """Raise ConfigError where a function's name can't be one."""
@@ -139,15 +148,22 @@ class MoleculeTutorConfig:
     """A model of molecules tuned by KL-controlled Q-learning."""
 
     molecule_rnn: MoleculeRNNRun = field(default_factory=MoleculeRNNRun)
-    learn: LearnConfig = field(default_factory=LearnConfig)
+    learn: LearnConfig = field(
+        default_factory=partial(LearnConfig, discount=1.0, bootstrap_at_end=False)
+    )
     reward: RewardConfig = field(default_factory=RewardConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     evaluation: SamplingConfig = field(default_factory=SamplingConfig)
     alarm: AlarmConfig = field(default_factory=AlarmConfig)
 
     def __post_init__(self):
-        """Raise ConfigError where blocks don't divide the training evenly."""
+        """Raise ConfigError where blocks don't divide the training evenly, or a baseline counts."""
         self.learn.require_whole_blocks()
+        if self.reward.baseline and (self.learn.discount < 1 or self.learn.bootstrap_at_end):
+            raise ConfigError(
+                "with learn.discount below 1, or learn.bootstrap_at_end=true, a baseline would "
+                "change which policy is best: set reward.baseline=0."
+            )
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,9 @@ class MoleculeState(NamedTuple):
     """Whether it has ended, bool."""
 
 
-def make_environment(vocabulary: Vocabulary, length: int, judge: Judge | None) -> Environment:
+def make_environment(
+    vocabulary: Vocabulary, length: int, judge: Judge | None, baseline: float = 0.0
+) -> Environment:
     """Make the environment of molecules.
 
     A molecule begins with BEGIN as its observation. It ends with END, with a token that no
@@ -37,6 +39,8 @@ def make_environment(vocabulary: Vocabulary, length: int, judge: Judge | None) -
       length: the most tokens of a molecule, END included.
       judge: gives rewards; None for rewards of 0. It is called once a step for all molecules that
         end there.
+      baseline: what is subtracted from the reward of every molecule. Each ends once, so that with a
+        discount of 1 no policy gains or loses by it against another.
     """
 
     def score(tokens: Any, written: Any, ended: Any) -> np.ndarray:
@@ -46,7 +50,8 @@ def make_environment(vocabulary: Vocabulary, length: int, judge: Judge | None) -
         rewards = np.zeros(ended.shape, np.float32)
         if ended.any():
             rows = zip(tokens[ended], written[ended], strict=True)
-            rewards[ended] = judge([vocabulary.decode(row[:length]) for row, length in rows])
+            molecules = [vocabulary.decode(row[:length]) for row, length in rows]
+            rewards[ended] = judge(molecules) - np.float32(baseline)
         return rewards
 
     def reset(key: jax.Array, params: Any) -> tuple[jax.Array, MoleculeState]:

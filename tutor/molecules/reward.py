@@ -6,9 +6,9 @@ import numpy as np
 
 from common.error import ConfigError
 from common.molecule import split_smiles
-from tutor.molecules.chemistry import HARDEST
+from tutor.molecules.chemistry import HARDEST, Value
 from tutor.molecules.config import RewardConfig, ScoringConfig
-from tutor.molecules.scorer import Scorer, Values
+from tutor.molecules.scorer import Scorer
 
 NAMES = ("qed", "sa", "logp", "ring_penalty", "atoms")
 """Properties that the terms are made of; those of the user's functions follow."""
@@ -50,11 +50,30 @@ class Reward:
         except ConfigError as error:
             self.failure = error
             raise
+        least = self.config.invalid
         sums = [
-            sum(terms(self.config, smiles, values).values())
+            least
+            if values is None
+            else max(sum(terms(self.config, smiles, values).values()), least)
             for smiles, values in zip(molecules, measured, strict=True)
         ]
         return np.array(sums, np.float32)
+
+    def terms(self, molecules: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return the weighted terms by name, float64 [molecules]: NaN where there is no molecule.
+
+        Those of weight 0 are left out.
+        """
+        measured = self.scorer.measure(molecules)
+        found = [
+            None if values is None else terms(self.config, smiles, values)
+            for smiles, values in zip(molecules, measured, strict=True)
+        ]
+        return {
+            name: np.array([np.nan if one is None else one[name] for one in found])
+            for name, weight in weights(self.config).items()
+            if weight
+        }
 
     def properties(self, molecules: Sequence[str]) -> dict[str, np.ndarray]:
         """Return properties by name, float64 [molecules]: NaN where there is no molecule.
@@ -69,19 +88,23 @@ class Reward:
         return {"valid": valid, **dict(zip(NAMES, columns, strict=True))}
 
 
-def terms(config: RewardConfig, smiles: str, values: Values) -> Mapping[str, float]:
+def weights(config: RewardConfig) -> dict[str, float]:
+    """Return the weight of each term of a molecule's reward, in the order of `terms`."""
+    names = ("valid", "qed", "sa", "logp", "ring", "repeated_carbons", "trivial")
+    return {name: getattr(config, name) for name in names} | dict(config.functions)
+
+
+def terms(config: RewardConfig, smiles: str, values: tuple[Value, ...]) -> Mapping[str, float]:
     """Return the weighted terms of a molecule's reward.
 
     Args:
       config: weights and limits.
       smiles: as generated.
-      values: of `NAMES` and of the user's functions; None for what is no molecule.
+      values: of `NAMES` and of the user's functions.
 
     Returns:
-      Name → term; empty for what is no molecule.
+      Name → term.
     """
-    if values is None:
-        return {}
     named = dict(zip(NAMES, map(float, values), strict=False))
     found = {
         "valid": config.valid,

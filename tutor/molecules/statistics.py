@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -48,6 +49,38 @@ def benchmark(
         different = set(canonical)
         measured["novelty"] = len(different.difference(training)) / len(different)
     return measured
+
+
+def optimum(
+    rewards: np.ndarray, c: float, others: Mapping[str, np.ndarray] = MappingProxyType({})
+) -> dict[str, float]:
+    """Estimate the best policy there is, π*(A) ∝ p(A) · exp(r(A)/c), from molecules of the prior p.
+
+    It has the most reward less c · KL(π ‖ p). Each molecule weighs w ∝ exp(r/c), Σ w = 1.
+
+    Args:
+      rewards: r of molecules drawn from p, float64 [molecules].
+      c: what the reward is divided by.
+      others: name → values of the same molecules.
+
+    Returns:
+      reward: Σ w r. kl_policy_prior: KL(π* ‖ p) = Σ w r / c − log Z, in nats, where Z is the mean
+      of exp(r/c). baseline: c · log Z, the value of a molecule's beginning in units of reward.
+      effective_samples: 1 / Σ w²; where it is small the others are those of a few molecules, and
+      too low. Of `others` their means Σ w x.
+    """
+    scaled = rewards / c
+    log_sum = float(np.logaddexp.reduce(scaled))
+    log_mean = log_sum - math.log(len(rewards))
+    weights = np.exp(scaled - log_sum)
+    reward = float(weights @ rewards)
+    return {
+        "reward": reward,
+        "kl_policy_prior": reward / c - log_mean,
+        "baseline": c * log_mean,
+        "effective_samples": 1 / float(weights @ weights),
+        **{name: float(weights @ values) for name, values in others.items()},
+    }
 
 
 def internal_diversity(fingerprints: Sequence[bytes]) -> float:

@@ -6,6 +6,7 @@ ends with its standard input. It imports RDKit, but no JAX.
 
 import importlib
 import json
+import math
 import os
 import signal
 import sys
@@ -60,9 +61,12 @@ def load(name: str) -> Callable[[Any], float]:
 def _guarded(name: str, function: Callable[[Any], float]) -> Callable[[Any], float]:
     def call(molecule: Any) -> float:
         try:
-            return float(function(molecule))
+            value = float(function(molecule))
         except Exception as error:
             raise OwnError(f"{name} failed with {type(error).__name__}: {error}") from error
+        if not math.isfinite(value):
+            raise OwnError(f"{name} returned {value}, which is no finite number")
+        return value
 
     return call
 

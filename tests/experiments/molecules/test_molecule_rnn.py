@@ -11,7 +11,7 @@ from common.checkpoint import digest
 from common.datasets import load
 from common.molecule import MOSES
 from experiments import trained
-from experiments.molecules.molecule_rnn import load_molecules, measured
+from experiments.molecules.molecule_rnn import SEVERAL_C, load_molecules, measured
 from tutor.evaluation import Compositions
 from tutor.molecules.config import MoleculeDataConfig, RewardConfig, ScoringConfig
 
@@ -26,6 +26,10 @@ def test_a_run_learns_and_is_measured(molecule_runs, prior):
     )
     assert 0 <= made.metrics["composed/valid"] <= 1
     assert made.metrics["composed/length"] > 1
+    assert made.metrics["composed/log_prior"] < -made.metrics["composed/length"]  # of a molecule
+    best = [made.metrics[f"optimum/c{c:g}/reward"] for c in SEVERAL_C]
+    assert best == sorted(best)
+    assert best[0] >= made.metrics["composed/reward"]
     assert made.metrics["speed/scored"] > 0
     (data,) = made.data
     assert (data.name, data.stand_in_for) == ("moses_sample", "moses")
@@ -33,6 +37,13 @@ def test_a_run_learns_and_is_measured(molecule_runs, prior):
     assert data.tokens["train"] == sum(len(MOSES.encode(one)) - 1 for one in molecules)
     assert len((prior / "composition1.txt").read_text().splitlines()) == 24
     assert trained.load(prior).notes["reward"]["qed"] == RewardConfig().qed
+
+
+@pytest.mark.slow
+def test_an_rhn_can_be_the_core(tmp_path):
+    little = ["model.core=rhn", "model.depth=2", "prior.iterations=20", "prior.evaluate_every=20"]
+    assert run(tmp_path, "molecule_rnn", "--set", *little, "final_samples=20") == 0
+    assert trained.load(folder(tmp_path, "molecule_rnn")).model.core == "rhn"
 
 
 @pytest.mark.slow

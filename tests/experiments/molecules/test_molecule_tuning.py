@@ -17,10 +17,14 @@ from common.record import read_record
 from experiments import registry, trained
 from experiments.cli import main
 from experiments.compose import compose
+from experiments.melodies.domain import MELODIES
 from experiments.molecules import table
-from experiments.molecules.catalogue import NAMES
-from experiments.molecules.tutor import why_collapsed
-from tutor.config import LearnConfig
+from experiments.molecules.catalogue import NAMES, TITLES, C
+from experiments.molecules.domain import MOLECULES
+from experiments.molecules.picture import Tuned
+from experiments.molecules.tutor import begin, make_learner, why_collapsed
+from tutor.config import LearnConfig, SequenceModelConfig
+from tutor.evaluation import Policy
 from tutor.molecules.config import AlarmConfig, RewardConfig, ScoringConfig
 from tutor.molecules.reward import Reward
 
@@ -31,6 +35,13 @@ def tune(out: Path, prior: Path, method: str, *arguments: str) -> int:
     return run(
         out, f"tutor_molecules_{method}", "--set", f"molecule_rnn.run={prior}", *FEW, *arguments
     )
+
+
+def train_rewards(out: Path, method: str) -> list[float]:
+    """What the learner got a token. Rewards of these tests are positive, but for their baseline."""
+    rows = (folder(out, f"tutor_molecules_{method}") / "metrics.jsonl").read_text().splitlines()
+    found = [json.loads(row).get("seed0/train/reward") for row in rows]
+    return [one for one in found if one is not None]
 
 
 class Longer(Reward):
@@ -73,6 +84,10 @@ def test_a_tuning_is_recorded(reinvent, prior, capsys):
     assert [row["step"] for row in made.curve] == [1776, 2368]
     length, reward = (made.metrics[f"composed/{name}"] for name in ("length", "reward"))
     assert reward > 0.05 * length
+    best = {name: made.metrics[f"optimum/c0.2/{name}"] for name in ("reward", "baseline")}
+    assert made.metrics["prior/reward"] < best["baseline"] < best["reward"]
+    assert train_rewards(reinvent, "reinvent")[0] < 0
+    assert 0 < made.metrics["speed/scoring_share"] < 1
     assert made.metrics["composed/collapsed"] == 1  # a prior that knows nothing makes no molecules
     (data,) = made.data
     assert "molecule RNN" in data.checksums
@@ -87,17 +102,18 @@ def test_a_tuning_is_recorded(reinvent, prior, capsys):
 
 def test_values_are_tuned_and_a_reward_of_the_users_counts(tmp_path, prior, capsys, monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "tutor" / "molecules")
-    own = 'reward.functions=[["own_terms:rings", 100.0]]'
+    own = 'reward.functions=[["own_terms:counted", 100.0]]'
     assert tune(tmp_path, prior, "psi", own, "learn.iterations=1280") == 0
-    assert "the policy has collapsed. seed 0" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the policy has collapsed. seed 0" in said
+    assert "of the prior's molecules are valid: a better prior" in said
     made = record(tmp_path, "tutor_molecules_psi")
-    assert made.config["reward"]["functions"] == [["own_terms:rings", 100.0]]
+    assert made.config["reward"]["functions"] == [["own_terms:counted", 100.0]]
+    assert made.metrics["prior/valid"] > 0
+    assert made.metrics["prior/reward"] > 90 * made.metrics["prior/valid"]
     assert trained.load(folder(tmp_path, "tutor_molecules_psi")).method == "psi"
-    rows = folder(tmp_path, "tutor_molecules_psi") / "metrics.jsonl"
-    found = [json.loads(row) for row in rows.read_text().splitlines()]
-    rewards = [row["seed0/train/reward"] for row in found if "seed0/train/reward" in row]
-    assert len(rewards) == 2
-    assert min(rewards) > 0.05
+    assert len(train_rewards(tmp_path, "psi")) == 2
+    assert max(train_rewards(tmp_path, "psi")) < 0
 
 
 @pytest.mark.slow
@@ -133,7 +149,50 @@ def test_a_stopped_run_goes_on_to_the_same_result(tmp_path, prior, reinvent, mon
 def test_the_alarm_can_stop_a_run(tmp_path, prior, capsys):
     assert tune(tmp_path, prior, "reinvent", "alarm.stop=true") == 4
     assert "the policy has collapsed. seed 0 after 1,776 steps" in capsys.readouterr().err
-    assert record(tmp_path, "tutor_molecules_reinvent").status == "diverged"
+    made = record(tmp_path, "tutor_molecules_reinvent")
+    assert made.status == "diverged"
+    (row,) = made.curve
+    assert row["eval/collapsed"] == 1
+
+
+def test_the_alarm_stops_nobody_else(tmp_path, prior, capsys):
+    assert tune(tmp_path, prior, "reinvent", "alarm.stop=true", "--seeds", "0", "1") == 2
+    assert "alarm.stop=true would stop all seeds" in capsys.readouterr().err
+
+
+def test_a_wrong_function_is_told_before_a_prior_is_trained(tmp_path, capsys):
+    wrong = 'reward.functions=[["no_such_module:x", 1.0]]'
+    assert run(tmp_path, "tutor_molecules_psi", "--set", wrong) == 2
+    assert "No module named 'no_such_module'" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("molecule_rnn"))
+
+
+def test_a_model_of_melodies_is_refused(tmp_path, prior, capsys):
+    found = trained.load(prior)
+    graph, params = trained.make_graph(found.model, MELODIES.num_events)
+    melodies = found._replace(domain=MELODIES, graph=graph, policy=Policy(params, params))
+    trained.save(tmp_path / "melodies", melodies)
+    assert tune(tmp_path, tmp_path / "melodies", "psi") == 2
+    assert "a model of melodies is there, not one of molecules" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", [*TITLES, "reinvent"])
+def test_what_values_start_from(method):
+    """Of the methods that multiply the prior by exp(values), G alone, they are 0 at first."""
+    config = registry.find(f"tutor_molecules_{method}").preset("smoke").config
+    graph, params = trained.make_graph(SequenceModelConfig(units=4), MOLECULES.num_events)
+    learner = make_learner(config, graph, MOLECULES.environment)
+    state = begin(learner, method if method in TITLES else "q", params, 0)
+    zero = not np.any(state.params["output_kernel"]) and not np.any(state.params["output_bias"])
+    assert zero == (method == "g")
+    np.testing.assert_array_equal(state.prior["output_kernel"], params["output_kernel"])
+
+
+def test_a_baseline_needs_a_discount_of_1():
+    config = registry.find("tutor_molecules_psi").preset("smoke").config
+    for change in ({"discount": 0.9}, {"bootstrap_at_end": True}):
+        with pytest.raises(ConfigError, match=r"set reward\.baseline=0"):
+            replace(config, learn=replace(config.learn, **change))
 
 
 def test_what_the_alarm_watches():
@@ -157,6 +216,9 @@ def test_presets_have_one_budget_and_no_value_after_the_end(preset):
             assert name.endswith(config.learn.method)
             assert not config.learn.bootstrap_at_end
             assert config.learn.discount == 1.0
+            assert config.learn.exploration == "boltzmann"
+        assert config.learn.c == C
+        assert config.reward.baseline > 0
     assert max(budgets) / min(budgets) < 1.1
 
 
@@ -178,6 +240,10 @@ def test_compose_writes_a_table_and_a_picture(reinvent, tmp_path, capsys):
         reward.scorer.close()
     np.testing.assert_allclose([float(row["reward"]) for row in rows], scores, atol=1e-4)
     assert [row["valid"] for row in rows] == [str(int(one)) for one in found["valid"]]
+    terms = [f"reward_{name}" for name in ("valid", "qed", "sa", "ring", "repeated_carbons")]
+    for row in rows:
+        assert all(bool(row[name]) == (row["valid"] == "1") for name in (*terms, "reward_trivial"))
+    assert "reward_logp" not in rows[0]  # its weight is 0
     with pytest.raises(ConfigError, match="molecules make no sound"):
         compose(source, tmp_path / "sound", count=1, wav=True)
     with pytest.raises(ConfigError, match="molecules have no bars"):
@@ -201,7 +267,8 @@ def test_the_report_shows_before_and_after(reinvent, prior, tmp_path):
     records = [as_cpu(prior), tuned]
     drawn = table.draw_figures(records, tmp_path)
     assert [path.name for path in drawn] == [
-        f"tutor_molecules_cpu_{name}.png" for name in ("reward", "valid", "unique")
+        f"tutor_molecules_cpu_{name}.png"
+        for name in ("reward", "valid", "unique_1k", "internal_diversity")
     ]
     text = "\n".join(table.section(records, tmp_path))
     titles = next(line for line in text.splitlines() if line.startswith("| property"))
@@ -210,8 +277,33 @@ def test_the_report_shows_before_and_after(reinvent, prior, tmp_path):
     assert "0.25 [0.2, 0.3]" in text
     assert "tutor_molecules_cpu_reward.png" in text
     assert table.section(records[:1], tmp_path) == []
-    points = table.frontier([tuned], "reward")
-    assert points == [(row["eval/kl_policy_prior"], row["eval/reward"]) for row in tuned.curve]
+
+
+def test_the_frontier_is_of_each_c(reinvent, prior):
+    """Runs with another c count, those with any other override don't."""
+    name = "tutor_molecules_reinvent"
+    found = read_record(folder(reinvent, name) / "record.json")
+
+    def made(kl: float, c: float, *overrides: str):
+        learn = {**found.config["learn"], "c": c}
+        metrics = {"composed/kl_policy_prior": kl, "composed/reward": 2 * kl}
+        curve = [{"step": 1, "eval/kl_policy_prior": kl / 2, "eval/reward": kl}]
+        return replace(
+            found, preset="cpu", overrides=list(overrides), config={"learn": learn},
+            metrics=metrics, curve=curve,
+        )  # fmt: skip
+
+    records = [made(1.0, 0.2), made(3.0, 0.1, "learn.c=0.1"), made(1.5, 0.2), made(9.0, 0.2, "x=1")]
+    kept = table.by_experiment(records, "cpu", ("learn.c",))[name]
+    tenth, fifth = table.by_c(kept, "reward")
+    assert tenth == Tuned(0.1, [(3.0, 6.0)], [[(1.5, 3.0)]])
+    assert fifth == Tuned(0.2, [(1.0, 2.0), (1.5, 3.0)], [[(0.5, 1.0)], [(0.75, 1.5)]])
+    assert table.by_experiment(records, "cpu")[name] == [records[0], records[2]]
+    before = read_record(prior / "record.json")
+    best = table.optimum([before], "reward")
+    assert len(best) == 5
+    at = before.metrics["optimum/c0.02/kl_policy_prior"], before.metrics["optimum/c0.02/reward"]
+    assert max(best) == at
 
 
 def test_settings_of_the_reward_come_back_from_the_notes(reinvent):

@@ -16,8 +16,16 @@ def rings(molecule) -> float:
     return molecule.GetRingInfo().NumRings()
 
 
+def counted(molecule) -> float:
+    return 1.0
+
+
 def fails(molecule) -> float:
     raise ValueError("no such thing")
+
+
+def nothing(molecule) -> float:
+    return float("nan")
 
 
 def dies_once(molecule) -> float:

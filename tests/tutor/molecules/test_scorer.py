@@ -119,6 +119,8 @@ def test_functions_of_the_users(own, scorer):
     assert scorer(("atoms",), ["own_terms:rings"]).measure(["C1CC1C"]) == [(4.0, 1.0)]
     with pytest.raises(ConfigError, match=r"own_terms:fails failed with ValueError.* molecule C"):
         scorer((), ["own_terms:fails"]).measure(["C"])
+    with pytest.raises(ConfigError, match="own_terms:nothing returned nan, which is no finite"):
+        scorer((), ["own_terms:nothing"]).measure(["C"])
     with pytest.raises(ConfigError, match="can't be measured: ModuleNotFoundError"):
         scorer((), ["no_such_module:x"]).measure(["C"])
 
@@ -151,10 +153,13 @@ def test_the_reward_is_its_weighted_terms(own):
     try:
         scores = reward(MOLECULES)
         chain, macrocycle = (reward.scorer.measure([one])[0] for one in ("CCCCCCCCCO", MACROCYCLE))
-        found = reward.properties(MOLECULES)
+        found, parts = reward.properties(MOLECULES), reward.terms(MOLECULES)
     finally:
         reward.scorer.close()
     assert scores[[1, 2, 5]].tolist() == [0, 0, 0]
+    np.testing.assert_allclose(sum(parts.values())[[0, 3, 4]], scores[[0, 3, 4]], rtol=1e-6)
+    assert parts["own_terms:rings"][[0, 4]].tolist() == [7.0, 7.0]
+    assert np.isnan(parts["valid"]).tolist() == [False, True, True, False, False, True]
     qed, sa, logp = chain[:3]
     expected = 0.5 + 2 * qed + 3 * (10 - sa) / 9 + 0.25 * logp - 0.1 * (9 - 4) - 0.3 * (12 - 10)
     np.testing.assert_allclose(scores[3], expected, rtol=1e-6)
@@ -172,6 +177,23 @@ def test_patches_can_be_turned_off(term):
     assert on[term] < 0
     assert off[term] == 0
     assert {**on, term: 0} == off
+
+
+def test_no_molecule_is_worse_than_garbage():
+    def scores(**settings):
+        config = RewardConfig(ring=5.0, **settings)
+        reward = Reward(config, ScoringConfig(workers=1))
+        try:
+            return reward([MACROCYCLE, NONE, ASPIRIN]).tolist(), reward.terms([ASPIRIN])
+        finally:
+            reward.scorer.close()
+
+    (large, none, aspirin), parts = scores()
+    assert large == none == 0 < aspirin
+    assert "logp" not in parts  # its weight is 0
+    (large, none, same), _ = scores(invalid=-30.0)
+    assert none == -30 < large < 0
+    assert same == aspirin
 
 
 def test_runs_of_carbons():

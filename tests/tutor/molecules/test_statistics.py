@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tutor.molecules import statistics
-from tutor.molecules.statistics import benchmark, internal_diversity, means, uniqueness
+from tutor.molecules.statistics import benchmark, internal_diversity, means, optimum, uniqueness
 
 pytest.importorskip("rdkit", reason='needs pip install "highway-tutor[molecules]"')
 
@@ -42,6 +42,24 @@ def test_diversity_in_pieces_is_that_of_the_whole(monkeypatch):
     monkeypatch.setattr(statistics, "_ROWS", 16)
     found = internal_diversity([row.tobytes() for row in drawn])
     np.testing.assert_allclose(found, 1 - shared.mean(), rtol=1e-6)
+
+
+def test_the_best_policy_of_a_few_molecules():
+    """Each of four molecules is drawn as often as the prior 1/2, 1/4, 1/8, 1/8 makes it."""
+    prior, rewards, c = np.array([4, 2, 1, 1]) / 8, np.array([0.0, 1.0, 2.0, -1.0]), 0.5
+    best = prior * np.exp(rewards / c)
+    best /= best.sum()
+    drawn = np.repeat(rewards, [4, 2, 1, 1])
+    found = optimum(drawn, c, {"first": np.repeat([1.0, 0, 0, 0], [4, 2, 1, 1])})
+    assert found["reward"] == pytest.approx(best @ rewards)
+    assert found["kl_policy_prior"] == pytest.approx(best @ np.log(best / prior))
+    assert found["first"] == pytest.approx(best[0])
+    assert found["effective_samples"] == pytest.approx(1 / np.sum(best**2 / [4, 2, 1, 1]))
+    # Less the baseline, the value of the beginning, log E_p exp(r/c), is 0; the policy is the same.
+    shifted = optimum(drawn - found["baseline"], c)
+    assert shifted["baseline"] == pytest.approx(0, abs=1e-12)
+    assert shifted["kl_policy_prior"] == pytest.approx(found["kl_policy_prior"])
+    assert optimum(drawn, 1e-3)["reward"] == pytest.approx(2)  # no overflow
 
 
 def test_uniqueness_is_of_the_valid_ones():

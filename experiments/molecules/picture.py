@@ -1,0 +1,75 @@
+"""The frontier: what tuned policies reach at which divergence from the prior."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from common.plot import COLOURS, FAINT, INK, Series, plain, save_picture
+
+MARKERS = "os^Dvp"
+
+
+class Tuned(NamedTuple):
+    """Runs of one method at one c, a seed each; points are (KL(π ‖ p), measure)."""
+
+    c: float
+    ends: Series
+    """Of their final policies."""
+    ways: Sequence[Series]
+    """Of the evaluations during each, in order."""
+
+
+def frontier(
+    methods: Mapping[str, Sequence[Tuned]],
+    prior: Series,
+    best: Series,
+    path: Path,
+    *,
+    x_label: str,
+    y_label: str,
+    title: str,
+) -> Path:
+    """Draw a point for each final policy, faint lines for the ways to them; return the file.
+
+    Args:
+      methods: name → its runs.
+      prior: the point of the model that they start from, if it is known.
+      best: points of the best policies there are, where they are known; drawn as a curve.
+      path: the file.
+      x_label: what is on the x axis.
+      y_label: what is on the y axis.
+      title: above the picture.
+    """
+
+    def draw(figure: Any) -> None:
+        axes = figure.add_axes((0.085, 0.115, 0.70, 0.775))
+        if best:
+            axes.plot(*zip(*sorted(best), strict=True), color=INK, lw=1.5, label="optimum")
+        if prior:
+            axes.plot(*zip(*prior, strict=True), "*", color=INK, ms=14, label="prior")
+        for number, (name, groups) in enumerate(methods.items()):
+            colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+            for group in groups:
+                for way in group.ways:
+                    axes.plot(*zip(*way, strict=True), color=colour, lw=0.8, alpha=0.2)
+                axes.plot(
+                    *zip(*group.ends, strict=True), marker, color=colour, ms=7, label=plain(name)
+                )
+                axes.annotate(
+                    f"{group.c:g}", max(group.ends), (6, -3), textcoords="offset points",
+                    fontsize=8, color=colour,
+                )  # fmt: skip
+        axes.set_title(plain(title), loc="left", fontsize=14, color=INK, pad=14)
+        axes.set_xlabel(plain(x_label), fontsize=11.5, color=INK)
+        axes.set_ylabel(plain(y_label), fontsize=11.5, color=INK)
+        axes.grid(color=FAINT, linewidth=0.8)
+        axes.set_axisbelow(True)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+        axes.legend(
+            handles.values(), handles.keys(), loc="upper left", bbox_to_anchor=(1.02, 1.0),
+            frameon=False, title="at a point: its c",
+        )  # fmt: skip
+
+    return save_picture(path, (10.0, 6.0), draw)
