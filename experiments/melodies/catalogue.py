@@ -176,6 +176,7 @@ RECORDED_HOURS: dict[tuple[Method, str], float] = {
     ("g", "swapped_stretched"): 0.044,
     ("q", "in_c"): 0.026,
     ("g", "in_c"): 0.022,
+    ("psi", "in_c"): 0.014,
     ("psi", "swapped_stretched"): 0.079,
 }
 """Hours a seed in the committed records, of which many were made beside other work."""

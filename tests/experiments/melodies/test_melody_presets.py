@@ -6,7 +6,7 @@ from pathlib import Path
 from melody_case import Q
 
 from common.config import differences, fill, to_dict
-from common.record import find_records
+from common.record import read_record
 from experiments.cli import main
 from experiments.registry import find
 from experiments.results.row import result_rows
@@ -58,15 +58,15 @@ def test_presets_differ_from_one_another_in_what_their_names_say():
         }  # fmt: skip
 
 
-def test_records_from_before_a_preset_changed_are_of_the_one_that_keeps_its_settings():
-    (old,) = (one for one in find_records(RESULTS) if one.preset == "cpu_own_key")
+def test_records_from_before_a_setting_are_of_the_preset_that_keeps_its_value():
+    path = RESULTS / "note_rnn" / "paper" / "seed0" / "record.json"
+    old = read_record(path)
     assert "beginnings" not in old.config["prior"]  # it is older than that setting
     experiment = find("note_rnn")
     rows = result_rows([old], {"note_rnn": experiment})
     assert {row.changes for row in rows if row.seeds} == {()}
-    mislabelled = result_rows([replace(old, preset="cpu")], {"note_rnn": experiment})
-    changes = ("data.key=own", "prior.beginnings=0.0")
-    assert {row.changes for row in mislabelled if row.seeds} == {changes}
+    mislabelled = result_rows([replace(old, preset="paper_beginnings")], {"note_rnn": experiment})
+    assert {row.changes for row in mislabelled if row.seeds} == {("prior.beginnings=0.0",)}
 
 
 def test_the_better_side_of_each_published_statistic():

@@ -308,4 +308,5 @@ def test_the_frontier_is_of_each_c(reinvent, prior):
 
 def test_settings_of_the_reward_come_back_from_the_notes(reinvent):
     notes = trained.load(folder(reinvent, "tutor_molecules_reinvent")).notes
-    assert from_dict(RewardConfig, json.loads(json.dumps(notes["reward"]))) == RewardConfig()
+    kept = from_dict(RewardConfig, json.loads(json.dumps(notes["reward"])))
+    assert kept == registry.find("tutor_molecules_reinvent").preset("smoke").config.reward
