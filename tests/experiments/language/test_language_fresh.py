@@ -13,6 +13,9 @@ from run_case import result
 from common.run_directory import RunDirectory
 from common.stand_aside import BEFORE
 
+ORBAX_WRITES = ".orbax-checkpoint-tmp"
+"""In the names of files of a save that hasn't ended."""
+
 
 def content(path: Path) -> dict[str, bytes]:
     return {
@@ -123,7 +126,9 @@ def test_a_full_disk_at_the_start_loses_nothing(small_disk, capsys):
         disk = os.statvfs(small_disk)
         filler.write_bytes(b"x" * (disk.f_bavail * disk.f_frsize - free))
         assert run(small_disk, "--fresh", "--set", *SMALL) == 3
-        assert content(folder(small_disk)) == before
+        # Threads of Orbax may still write files of a save that failed; its next start deletes them.
+        after = content(folder(small_disk)).items()
+        assert {name: what for name, what in after if ORBAX_WRITES not in name} == before
         assert str(small_disk) in capsys.readouterr().err
         filler.unlink()
     assert run(small_disk, "--set", *SMALL) == 0
