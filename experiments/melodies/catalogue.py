@@ -177,6 +177,7 @@ RECORDED_HOURS: dict[tuple[Method, str], float] = {
     ("q", "in_c"): 0.026,
     ("g", "in_c"): 0.022,
     ("psi", "in_c"): 0.014,
+    ("rl_only", "in_c"): 0.017,
     ("psi", "swapped_stretched"): 0.079,
 }
 """Hours a seed in the committed records, of which many were made beside other work."""
