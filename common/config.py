@@ -87,8 +87,8 @@ def to_dict(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-# Making a checker takes far longer than a check, and a report checks often.
-_adapter: Callable[[Any], TypeAdapter[Any]] = functools.cache(TypeAdapter)
+checker: Callable[[Any], TypeAdapter[Any]] = functools.cache(TypeAdapter)
+"""Type → what checks values against it. Making one takes far longer than a check."""
 
 
 def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
@@ -99,7 +99,7 @@ def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
     """
     _refuse_unknown_keys(kind, values, prefix="")
     try:
-        return _adapter(kind).validate_python(dict(values))
+        return checker(kind).validate_python(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

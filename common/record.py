@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import json
 import os
 from collections.abc import Iterator
@@ -10,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from common.config import checker
 from common.error import DataError
 from common.process import Process, this_process
 
@@ -114,16 +114,11 @@ def parse_record(text: str | bytes) -> Record:
       ValueError: it is none; says what is wrong, and where.
     """
     try:
-        return _adapter().validate_json(text)
+        return checker(Record).validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ValueError(f"{where}: {first['msg']}") from None
-
-
-@functools.cache
-def _adapter() -> TypeAdapter[Record]:
-    return TypeAdapter(Record)
 
 
 def find_records(directory: Path) -> list[Record]:

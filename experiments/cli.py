@@ -144,12 +144,6 @@ def _table(options: argparse.Namespace) -> None:
         print(as_json(rows) if options.json else as_text(rows, full=options.full))
 
 
-def _report(options: argparse.Namespace) -> None:
-    from experiments.results.command import report
-
-    report(options)
-
-
 def _data(options: argparse.Namespace) -> None:
     from common import datasets
 
@@ -392,7 +386,7 @@ COMMANDS = {
     "sweep": _in("experiments.sweep.command:sweep"),
     "status": _in("experiments.sweep.command:status"),
     "table": _table,
-    "report": _report,
+    "report": _in("experiments.results.command:report"),
     "compare": _in("experiments.compare.command:compare"),
     "data": _data,
     "compose": _compose,

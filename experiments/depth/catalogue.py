@@ -289,9 +289,8 @@ Hours:      0.8 on {TWO_CORES} for `cpu`, about 30 on {GPU} for `paper` (estimat
 Networks of 50 units a layer (plain ones wider, for equal parameters), trained by gradient descent
 with momentum; learning rate, transform bias and nonlinearity (tanh or rectified) are drawn for each
 network, the same for both kinds. `cpu` learns the 1,797 digits that scikit-learn bundles.
-Leaves curves.png, swarm.png, lesion.png, members.txt (the settings and losses of
-every network, those that diverged too), and
-findings.txt: the claims, what was found, and whether they agree.""",
+Leaves curves.png, swarm.png, lesion.png, members.txt (the settings and losses of every network,
+those that diverged too), and findings.txt: the claims, what was found, and whether they agree.""",
         presets={
             "smoke": Preset(smoke, 0.01, TWO_CORES, ("digits",)),
             "cpu": Preset(cpu, 0.8, TWO_CORES, ("digits",), estimated=True),

@@ -60,6 +60,7 @@ def run(context: Context) -> Outcomes:
     try:
         reward(["C"])  # a wrong function of the user's is told before a prior is trained
         found = trained.load(MOLECULE_RNN.find(config.molecule_rnn, context.options))
+        _require_molecules(found)
         return _tune(context, config, found, reward, mesh)
     except jax.errors.JaxRuntimeError:
         if reward.failure is not None:  # JAX shows it as a bug of ours
@@ -161,10 +162,6 @@ def make_learner(config: Config, graph: Graph, environment: Environment) -> Any:
 
 def draw(prior: trained.Trained, number: int) -> Compositions:
     """Draw molecules of the prior, the same for all seeds, that nothing is measured by later."""
-    if prior.domain is not MOLECULES:
-        raise ConfigError(
-            f"molecule_rnn.run: a model of {prior.domain.name} is there, not one of molecules."
-        )
     composer = Composer(prior.graph, "q", MOLECULES.environment, LENGTH)
     key = jax.random.fold_in(jax.random.key(0), 2**32 - 1)
     return composer.compose(Policy(prior.policy.prior, prior.policy.prior), key, number)
@@ -263,6 +260,14 @@ def _require_one_seed_to_stop(config: Config, seeds: Sequence[int]) -> None:
     if config.alarm.stop and len(seeds) > 1:
         raise ConfigError(
             "alarm.stop=true would stop all seeds that train together: give it one seed at a time."
+        )
+
+
+def _require_molecules(found: trained.Trained) -> None:
+    """Refuse a model of something else."""
+    if found.domain is not MOLECULES:
+        raise ConfigError(
+            f"molecule_rnn.run: a model of {found.domain.name} is there, not one of molecules."
         )
 
 

@@ -70,10 +70,10 @@ Score:      the paper shows pictures, no numbers; whether its claim holds is jud
 At each depth the architectures have equally many parameters (to 1 %), and more the deeper: 150,000
 times the depth in `paper`. `cpu` has a fifth of them, 10 settings a cell instead of 60, and 100
 epochs instead of 1000: as many as the patience of early stopping, which therefore never acts there.
-Grids, sizes and stopping are recalled from the paper's appendix and weren't
-read again; its sizes are remembered as recurrent weights, here all parameters are counted. All
-cells try the same settings, so that none is better for luck in drawing them. At depth 1, DT(S)-RNN
-is DT-RNN. One seed is the whole study.""",
+Grids, sizes and stopping are recalled from the paper's appendix and weren't read again; its sizes
+are remembered as recurrent weights, here all parameters are counted. All cells try the same
+settings, so that none is better for luck in drawing them. At depth 1, DT(S)-RNN is DT-RNN. One seed
+is the whole study.""",
         presets={
             "smoke": Preset(smoke, 0.01, TWO_CORES, (CHORALES,)),
             "cpu": Preset(cpu, 1.9, TWO_CORES, (CHORALES,), estimated=True),

@@ -49,19 +49,20 @@ def run(context: Context) -> Outcomes:
         {split: int(rolls.lengths.sum()) for split, rolls in splits.items()},
         context.experiment.data,
     )
+    frequency = frequency_nll(splits["train"])
     cells: list[Cell] = []
     parts: dict[str, Outcome] = {}
     models = cell_models(config, splits["train"].keys.shape[-1])
     _require_memory(config, models, splits)
     for model in models:
-        cell, outcome = _search(context, model, splits, data, seed)
+        cell, outcome = _search(context, model, splits, data, seed, frequency)
         cells.append(cell)
         parts[cell.name] = outcome
     merged = merge(parts)
     metrics = {
         **merged.metrics,
         **rank_tests(cells),
-        FREQUENCY: frequency_nll(splits["train"]),
+        FREQUENCY: frequency,
     }
     context.place.lead(partial(_write, context, cells, merged.parameters, metrics))
     return {seed: replace(merged, metrics=metrics)}
@@ -123,7 +124,12 @@ def make_search(
 
 
 def _search(
-    context: Context, model: ModelConfig, splits: Mapping[str, Rolls], data: DataUsed, seed: int
+    context: Context,
+    model: ModelConfig,
+    splits: Mapping[str, Rolls],
+    data: DataUsed,
+    seed: int,
+    frequency: float,
 ) -> tuple[Cell, Outcome]:
     """Train all settings of a cell, from where an earlier call stopped; measure the best."""
     config: OptimisationConfig = context.config
@@ -131,7 +137,6 @@ def _search(
     search, initial = make_search(config, model, splits, seed, context.compute, mesh)
     name = cell_name(model.core, model.depth)
     cells: list[Cell] = []
-    frequency = frequency_nll(splits["train"])
 
     def measure(state: SearchState, seed: int, tick: Tick) -> CellMetrics:
         tests = search.losses(state, splits["test"])

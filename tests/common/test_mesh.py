@@ -1,28 +1,17 @@
 """A batch divided among devices: what one device computes, to rounding; in a process of 8."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
+from apart import run_apart
 
 from common.mesh import make_mesh, replicate, summed
 
 
 @pytest.fixture(scope="module")
 def found():
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("eight_devices.py"))],
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return run_apart(Path(__file__).with_name("eight_devices.py"))
 
 
 @pytest.mark.parametrize("trained", ["note_rnn", "language"])

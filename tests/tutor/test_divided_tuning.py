@@ -1,12 +1,9 @@
 """A tuning of one seed divided among devices: what one device does, to rounding."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from apart import run_apart
 
 FAST = ["q", "scored in Python"]
 SLOW = ["psi", "g", "g that trains its prior", "policy gradient"]
@@ -14,15 +11,7 @@ METHODS = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)
 
 
 def tune(names):
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("divided_tuning.py")), *names],
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return run_apart(Path(__file__).with_name("divided_tuning.py"), *names)
 
 
 @pytest.fixture(scope="module")
