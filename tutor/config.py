@@ -281,8 +281,8 @@ class TutorConfig:
     """Pieces of eight bars, composed in the end to count how often their bars come again."""
     original_quirks: bool = False
     """Whether to depart from the paper as the released code does: Boltzmann exploration stores the
-    best action, G trains its prior, and evaluations count each piece's last event only. The Note
-    RNN must then have `original_quirks` too."""
+    best action, G trains its prior, Adam adds its ε early, and evaluations count each piece's last
+    event only. The Note RNN must then have `original_quirks` too."""
 
     def __post_init__(self):
         """Raise ConfigError where evaluations or blocks don't divide the training evenly."""

@@ -67,6 +67,8 @@ class Quirks(NamedTuple):
     the action that was drawn."""
     trains_prior: bool = False
     """Whether G's target passes its gradient into the prior, which then drifts from the data."""
+    early_epsilon: bool = False
+    """Whether Adam adds its ε before it corrects the bias of v, see `tutor.update.adam`."""
 
 
 class TutorLearner:
@@ -125,7 +127,7 @@ class TutorLearner:
         while config.iterations % (self.blocks * block) and self.blocks > 1:
             self.blocks -= 1
         self.round_steps = self.blocks * block
-        self.optimizer = make_optimizer(config)
+        self.optimizer = make_optimizer(config, quirks)
         self.num_events = num_events
         self.keeps_prior_state = self.method.tilts_prior
 
@@ -425,13 +427,18 @@ def _require_divisible(config: LearnConfig, mesh: Mesh | None) -> None:
         )
 
 
-def make_optimizer(config: LearnConfig) -> optax.GradientTransformation:
+def make_optimizer(
+    config: LearnConfig,
+    quirks: Quirks = Quirks(),  # noqa: B008 - immutable
+) -> optax.GradientTransformation:
     """Make Adam, after clipping the gradient of each parameter array by itself."""
     rate: float | optax.Schedule = config.learning_rate
     if config.learning_rate_end:
         updates = config.iterations // config.update_every
         rate = optax.linear_schedule(config.learning_rate, config.learning_rate_end, updates)
-    return optax.chain(clip_each_by_norm(config.clip_norm), adam(rate))
+    return optax.chain(
+        clip_each_by_norm(config.clip_norm), adam(rate, early_epsilon=quirks.early_epsilon)
+    )
 
 
 def clip_each_by_norm(limit: float) -> optax.GradientTransformation:

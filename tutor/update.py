@@ -89,7 +89,9 @@ def update(
     return Update(params, drifting_prior, optimizer_state, value)
 
 
-def adam(learning_rate: float | optax.Schedule) -> optax.GradientTransformation:
+def adam(
+    learning_rate: float | optax.Schedule, *, early_epsilon: bool = False
+) -> optax.GradientTransformation:
     """Make `optax.adam` with one division for each parameter instead of three.
 
     At the tutor's sizes Adam's time goes into divisions. The numbers are equal to rounding, and
@@ -97,6 +99,8 @@ def adam(learning_rate: float | optax.Schedule) -> optax.GradientTransformation:
 
     Args:
       learning_rate: a number, or a function of the number of updates done.
+      early_epsilon: whether ε is added to √v before the bias of v is corrected, as in TensorFlow's
+        Adam, and not to the corrected √v̂ (Kingma & Ba 2015, algorithm 1).
     """
     first, second, epsilon = 0.9, 0.999, 1e-8
 
@@ -110,9 +114,8 @@ def adam(learning_rate: float | optax.Schedule) -> optax.GradientTransformation:
         rate = learning_rate(before.count) if callable(learning_rate) else learning_rate
         scale = -rate / (1 - first**count)
         root = jax.lax.rsqrt(1 - second**count)
-        changes = jax.tree.map(
-            lambda m, v: scale * m / (jnp.sqrt(v) * root + epsilon), mean, square
-        )
+        added = epsilon * root if early_epsilon else epsilon
+        changes = jax.tree.map(lambda m, v: scale * m / (jnp.sqrt(v) * root + added), mean, square)
         return changes, (before._replace(count=count, mu=mean, nu=square), rest)
 
     return optax.GradientTransformation(optax.adam(1.0).init, update)

@@ -53,7 +53,7 @@ def run(context: Context) -> Outcomes:
     note_rnn = find_note_rnn(config, context.options)
     domain, prior = note_rnn.domain, note_rnn.policy.prior
     data = NOTE_RNN.data(note_rnn)
-    quirks = Quirks(True, learn.method == "g") if config.original_quirks else Quirks()
+    quirks = Quirks(True, learn.method == "g", True) if config.original_quirks else Quirks()
     graph, _ = trained.make_graph(note_rnn.model, domain.num_events, context.compute)
     learner = TutorLearner(learn, graph, domain.num_events, domain.environment, quirks)
     composer = Composer(note_rnn.graph, learn.method, domain.environment, domain.length)

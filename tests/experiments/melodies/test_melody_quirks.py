@@ -13,6 +13,7 @@ from experiments import trained
 from experiments.melodies import tutor
 from experiments.melodies.domain import SHARP
 from tutor.evaluation import Composer
+from tutor.learner import Quirks, TutorLearner
 
 
 def test_swapped_specials_by_hand():
@@ -41,8 +42,17 @@ def test_quirks_of_the_released_code(tmp_path, quirky, note_rnn, monkeypatch):
             evaluations.append(super().compose(*arguments, **keywords))
             return evaluations[-1]
 
+    quirks = []
+
+    class WatchedLearner(TutorLearner):
+        def __init__(self, *arguments, **keywords):
+            super().__init__(*arguments, **keywords)
+            quirks.append(self.quirks)
+
     monkeypatch.setattr(tutor, "Composer", Watched)
+    monkeypatch.setattr(tutor, "TutorLearner", WatchedLearner)
     assert tune(tmp_path, "g", first, "original_quirks=true") == 0
+    assert quirks[-1] == Quirks(stores_best_action=True, trains_prior=True, early_epsilon=True)
     made = record(tmp_path, "tutor_melodies_g")
     kept = trained.load(folder(tmp_path, "tutor_melodies_g"))
     assert kept.notes["swapped_specials"]
