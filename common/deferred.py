@@ -17,13 +17,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from common.product import contract
+from common.product import contract, rounded
 
 
 class Recurrence(abc.ABC):
     """A core's time steps, forward and backward; hashable, without arrays of its own.
 
     Arrays are pytrees of its own making. `masks` are constant over time and get no gradient.
+    Kernels go through `forward_kernel` and `backward_kernel`, which give them the products'
+    precision.
     """
 
     @abc.abstractmethod
@@ -137,8 +139,23 @@ def masked(x: jax.Array, mask: jax.Array | None) -> jax.Array:
     return expanded if mask is None else expanded * mask
 
 
+def forward_kernel(kernel: jax.Array, precision: str) -> jax.Array:
+    """What `product` reads of a kernel [n, gates, m] in this precision."""
+    return rounded(kernel, precision)
+
+
+def backward_kernel(kernel: jax.Array, precision: str) -> jax.Array:
+    """What `product_back` reads of a kernel [n, gates, m]: laid out once, read at every time step.
+
+    Transposed to [gates, m, n] in float32. In bfloat16 as it is: XLA's CPU products are faster so.
+    """
+    if precision == "bfloat16":
+        return rounded(kernel, precision)
+    return jnp.transpose(kernel, (1, 2, 0))
+
+
 def weight_gradient(
-    x: jax.Array, error: jax.Array, mask: jax.Array | None, precision: str = "float32"
+    x: jax.Array, error: jax.Array, mask: jax.Array | None, precision: str
 ) -> jax.Array:
     """Gradient [n, gates, m] of a kernel whose products x · kernel have these errors.
 
@@ -171,22 +188,23 @@ def product(x: jax.Array, kernel: jax.Array, mask: jax.Array | None) -> jax.Arra
 
 
 def product_back(
-    error: jax.Array, kernel: jax.Array, mask: jax.Array | None, *, transposed: bool = True
+    error: jax.Array, kernel: jax.Array, mask: jax.Array | None, precision: str
 ) -> jax.Array:
     """Gradient [batch, n] of what went into a product, from its error [batch, gates, m].
 
-    The kernel is [gates, m, n], or as it was, [n, gates, m], where not transposed. The error is
-    rounded to its type. Mask as in `weight_gradient`.
+    The kernel is that of `backward_kernel`, and the error is rounded to its type. Mask as in
+    `weight_gradient`.
     """
     batch, gates, m = error.shape
-    rounded = error.astype(kernel.dtype)
+    transposed = precision != "bfloat16"
+    narrow = error.astype(kernel.dtype)
     if mask is not None and mask.shape[0] > 1:
         layout = "bgm,gmn->gbn" if transposed else "bgm,ngm->gbn"
-        back = jnp.einsum(layout, rounded, kernel, preferred_element_type=error.dtype)
+        back = jnp.einsum(layout, narrow, kernel, preferred_element_type=error.dtype)
         return jnp.sum(back * mask, axis=0)
     flat = kernel.reshape((gates * m, -1) if transposed else (-1, gates * m))
     back = jax.lax.dot_general(
-        rounded.reshape(batch, gates * m),
+        narrow.reshape(batch, gates * m),
         flat,
         (((1,), (0 if transposed else 1,)), ((), ())),
         preferred_element_type=error.dtype,

@@ -8,6 +8,7 @@ from common import lstm_fused
 from common.compute import SCAN, Compute
 from common.deferred import unroll
 from common.lstm_fused import LSTMState
+from common.product import projected
 from common.recurrent import NO_MASKS, Core, Masks, masked_product, uniform
 
 
@@ -37,7 +38,7 @@ class LSTM(Core):
     ):
         """Parameters start uniform in ± `initial_range`, forget gates' biases at `forget_bias`.
 
-        `compute` says how it is unrolled: by scan, or with a backward pass by hand; in float32.
+        `compute` says how it is unrolled: by scan, or with a backward pass by hand.
         """
         self.compute = compute
         self.input_size = input_size
@@ -73,7 +74,8 @@ class LSTM(Core):
         """Take all time steps of xs [time, batch, input]; see `common.recurrent.Core.unroll`."""
         if self.compute.kernel == "scan":
             return super().unroll(state, xs, masks)
-        return self._unroll_by_hand(state, self.project(xs, masks), masks)
+        inputs = projected(xs, self.input_kernel[...], masks.input, self.compute.precision)
+        return self._unroll_by_hand(state, inputs + self.bias[...], masks)
 
     def unroll_events(self, state: LSTMState, events: jax.Array) -> tuple[LSTMState, jax.Array]:
         """Take all time steps of events, int [time, batch]; see `Core.unroll_events`."""
@@ -85,5 +87,5 @@ class LSTM(Core):
     def _unroll_by_hand(
         self, state: LSTMState, projected: jax.Array, masks: Masks
     ) -> tuple[LSTMState, jax.Array]:
-        recurrence = lstm_fused.LSTMRecurrence()
+        recurrence = lstm_fused.LSTMRecurrence(self.compute.precision)
         return unroll(recurrence, self.kernel[...], state, projected, masks.state)

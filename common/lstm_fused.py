@@ -6,7 +6,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from common.deferred import Recurrence, product, product_back, weight_gradient
+from common.deferred import (
+    Recurrence,
+    backward_kernel,
+    forward_kernel,
+    product,
+    product_back,
+    weight_gradient,
+)
 
 _OUTPUT_GATE = 2
 _SCALE = (0.5, 0.5, 0.5, 1.0)
@@ -50,13 +57,16 @@ class LSTMRecurrence(Recurrence):
     [1 or 4, batch, units] or None.
     """
 
+    precision: str = "float32"
+    """Of what products read, see `common.compute.Compute`; gates and cell aren't rounded."""
+
     def prepare(self, weights: jax.Array) -> jax.Array:
-        """The kernel as it is."""
-        return weights
+        """The kernel in the products' precision."""
+        return forward_kernel(weights, self.precision)
 
     def prepare_backward(self, weights: jax.Array) -> jax.Array:
-        """The transposed kernel [4, units, units], laid out once."""
-        return jnp.transpose(weights, (1, 2, 0))
+        """The kernel as the products of the backward pass read it."""
+        return backward_kernel(weights, self.precision)
 
     def forward(
         self, weights: jax.Array, state: LSTMState, projected: jax.Array, masks: jax.Array | None
@@ -85,7 +95,9 @@ class LSTMRecurrence(Recurrence):
         # Choosing within one loop is faster than joining four arrays.
         is_output = jnp.arange(4)[:, None] == _OUTPUT_GATE
         error = jnp.where(is_output, output_bar[:, None], cell_bar[:, None]) * saved.error
-        back = LSTMState(cell_bar * saved.carry, product_back(error, weights, masks))
+        back = LSTMState(
+            cell_bar * saved.carry, product_back(error, weights, masks, self.precision)
+        )
         return back, error, None
 
     def backward_all(
@@ -108,7 +120,7 @@ class LSTMRecurrence(Recurrence):
         self, weights: jax.Array, saved: LSTMSaved, errors: jax.Array, masks: jax.Array | None
     ) -> jax.Array:
         """One product over time and batch."""
-        return weight_gradient(saved.before.output, errors, masks)
+        return weight_gradient(saved.before.output, errors, masks, self.precision)
 
 
 @jax.custom_vjp

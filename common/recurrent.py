@@ -118,10 +118,38 @@ class Stack(nnx.Module):
         return self._pass(lambda core, *arguments: core.step(*arguments), states, x, masks)
 
     def unroll(
-        self, states: tuple[State, ...], xs: jax.Array, masks: tuple[Masks, ...] | None = None
+        self,
+        states: tuple[State, ...],
+        xs: jax.Array,
+        masks: tuple[Masks, ...] | None = None,
+        *,
+        chunk: int = 0,
     ) -> tuple[tuple[State, ...], jax.Array]:
-        """Take all time steps of xs [time, batch, input_size], one core after the other."""
-        return self._pass(lambda core, *arguments: core.unroll(*arguments), states, xs, masks)
+        """Take all time steps of xs [time, batch, input_size], one core after the other.
+
+        Args:
+          states: where it starts.
+          xs: the inputs.
+          masks: of each core.
+          chunk: time steps whose intermediate results a backward pass keeps at a time, computing
+            them again from the state before (rematerialisation); 0 keeps those of all.
+        """
+
+        def advance(
+            states: tuple[State, ...], xs: jax.Array
+        ) -> tuple[tuple[State, ...], jax.Array]:
+            return self._pass(lambda core, *arguments: core.unroll(*arguments), states, xs, masks)
+
+        if not 0 < chunk < len(xs):
+            return advance(states, xs)
+        again = jax.checkpoint(advance)
+        whole = len(xs) - len(xs) % chunk
+        states, ys = jax.lax.scan(again, states, xs[:whole].reshape(-1, chunk, *xs.shape[1:]))
+        ys = ys.reshape(whole, *ys.shape[2:])
+        if whole == len(xs):
+            return states, ys
+        states, rest = again(states, xs[whole:])
+        return states, jnp.concatenate([ys, rest])
 
     def sample_masks(
         self,

@@ -44,13 +44,7 @@ class Trained(NamedTuple):
 
 
 def core_factory(config: SequenceModelConfig, compute: Compute = SCAN) -> CoreFactory:
-    """Return a function that makes the configured core: an LSTM or an RHN.
-
-    Raises:
-      ConfigError: the core can't be computed so.
-    """
-    if config.core == "lstm" and compute.precision != "float32":
-        raise ConfigError(f"--precision {compute.precision} is for model.core=rhn, not lstm.")
+    """Return a function that makes the configured core: an LSTM or an RHN."""
 
     def make(input_size: int, rngs: nnx.Rngs) -> Core:
         if config.core == "rhn":

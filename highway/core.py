@@ -98,10 +98,7 @@ class RHN(Core):
         weights = tuple(
             fused.LayerWeights(layer.kernel[...], layer.bias[...]) for layer in self.layers
         )
-        if self.compute.precision == "float32":
-            inputs = self.project(xs, masks)
-        else:
-            inputs = projected(xs, self.input_kernel[...], masks.input, self.compute.precision)
+        inputs = projected(xs, self.input_kernel[...], masks.input, self.compute.precision)
         return unroll(recurrence, weights, state, inputs, masks.state)
 
 
@@ -138,7 +135,7 @@ class DeepTransitionRNN(Core):
           config: of these settings `units`, `depth` and `initial_range` are used.
           shortcut: whether the last layer reads input and state as well.
           rngs: its stream "params" is drawn from.
-          compute: how `unroll` goes about it; `cpu` is the same as `jax`, always in float32.
+          compute: how `unroll` goes about it; `cpu` is the same as `jax`.
         """
         self.compute = compute
         self.input_size = input_size
@@ -213,11 +210,16 @@ class DeepTransitionRNN(Core):
             for kernel, bias in zip(self.kernels, self.biases, strict=True)
         )
         past = self.state_shortcut[...] if self.shortcut else None
+        precision = self.compute.precision
+        kernels = (
+            (self.input_kernel, self.input_shortcut) if self.shortcut else (self.input_kernel,)
+        )
+        shares = [projected(xs, one[...], masks.input, precision)[..., 0, :] for one in kernels]
         return unroll(
-            fused.TransitionRecurrence(),
+            fused.TransitionRecurrence(precision),
             fused.TransitionWeights(layers, past),
             state,
-            self.project(xs, masks),
+            (shares[0], shares[1] if self.shortcut else None),
             masks.state,
         )
 

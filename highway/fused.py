@@ -7,8 +7,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from common.deferred import Recurrence, product, product_back, weight_gradient
-from common.recurrent import masked_product
+from common.deferred import (
+    Recurrence,
+    backward_kernel,
+    forward_kernel,
+    product,
+    product_back,
+    weight_gradient,
+)
 from highway import kernel
 
 
@@ -45,19 +51,13 @@ class HighwayRecurrence(Recurrence):
 
     def prepare(self, weights: tuple[LayerWeights, ...]) -> tuple[LayerWeights, ...]:
         """Kernels in the products' precision."""
-        return tuple(layer._replace(kernel=self._read(layer.kernel)) for layer in weights)
+        return tuple(
+            layer._replace(kernel=forward_kernel(layer.kernel, self.precision)) for layer in weights
+        )
 
     def prepare_backward(self, weights: tuple[LayerWeights, ...]) -> tuple[jax.Array, ...]:
-        """Transposed kernels [gates, units, units]: laid out once, read at every time step.
-
-        Those in bfloat16 stay [units, gates, units]: XLA's CPU products are faster so.
-        """
-        if self.precision == "bfloat16":
-            return tuple(self._read(layer.kernel) for layer in weights)
-        return tuple(jnp.transpose(layer.kernel, (1, 2, 0)) for layer in weights)
-
-    def _read(self, array: jax.Array) -> jax.Array:
-        return array.astype(jnp.bfloat16) if self.precision == "bfloat16" else array
+        """Kernels as the products of the backward pass read them."""
+        return tuple(backward_kernel(layer.kernel, self.precision) for layer in weights)
 
     def forward(
         self, weights: Any, state: jax.Array, projected: jax.Array, mask: jax.Array | None
@@ -93,9 +93,7 @@ class HighwayRecurrence(Recurrence):
                 gates.append(bar * s * c * (1 - c))
             error = jnp.stack(gates, axis=1)
             errors.append(error)
-            bar = carried + product_back(
-                error, kernel_back, mask, transposed=self.precision != "bfloat16"
-            )
+            bar = carried + product_back(error, kernel_back, mask, self.precision)
         return bar, errors[-1], tuple(reversed(errors))
 
     def weight_gradients(
@@ -226,16 +224,26 @@ class TransitionRecurrence(Recurrence):
     and with a shortcut the last one's, otherwise None.
     """
 
+    precision: str = "float32"
+    """See `HighwayRecurrence`."""
+
     def prepare(self, weights: TransitionWeights) -> TransitionWeights:
-        """Return the weights as they are."""
-        return weights
+        """Kernels in the products' precision."""
+        past = weights.shortcut
+        return TransitionWeights(
+            tuple(
+                layer._replace(kernel=forward_kernel(layer.kernel, self.precision))
+                for layer in weights.layers
+            ),
+            None if past is None else forward_kernel(past, self.precision),
+        )
 
     def prepare_backward(self, weights: TransitionWeights) -> tuple[tuple[jax.Array, ...], Any]:
-        """Transposed kernels [1, units, units] of the layers and of the shortcut."""
+        """Kernels of the layers and of the shortcut as the backward pass's products read them."""
         past = weights.shortcut
         return (
-            tuple(jnp.transpose(layer.kernel, (1, 2, 0)) for layer in weights.layers),
-            None if past is None else jnp.transpose(past, (1, 2, 0)),
+            tuple(backward_kernel(layer.kernel, self.precision) for layer in weights.layers),
+            None if past is None else backward_kernel(past, self.precision),
         )
 
     def forward(
@@ -245,11 +253,11 @@ class TransitionRecurrence(Recurrence):
         first, last = projected
         s, inputs = state, []
         for depth, layer in enumerate(weights.layers, start=1):
-            z = (masked_product(s, layer.kernel, mask) + layer.bias)[..., 0, :]
+            z = (product(s, layer.kernel, mask) + layer.bias)[:, 0]
             if depth == 1:
                 z = z + first
             if weights.shortcut is not None and depth == len(weights.layers):
-                z = z + last + masked_product(state, weights.shortcut, mask)[..., 0, :]
+                z = z + last + product(state, weights.shortcut, mask)[:, 0]
             inputs.append(s)
             s = jnp.tanh(z)
         return s, s, TransitionSaved(tuple(inputs), s)
@@ -267,12 +275,12 @@ class TransitionRecurrence(Recurrence):
         bar = state_bar + output_bar
         outputs = (*saved.inputs[1:], saved.last)
         errors: list[jax.Array] = []
-        for transposed, y in zip(reversed(kernels), reversed(outputs), strict=True):
+        for kernel_back, y in zip(reversed(kernels), reversed(outputs), strict=True):
             error = (bar * (1 - y * y))[:, None, :]
             errors.append(error)
-            bar = product_back(error, transposed, mask)
+            bar = product_back(error, kernel_back, mask, self.precision)
         if shortcut is not None:
-            bar = bar + product_back(errors[0], shortcut, mask)
+            bar = bar + product_back(errors[0], shortcut, mask, self.precision)
         last = None if shortcut is None else errors[0][:, 0]
         return bar, (errors[-1][:, 0], last), tuple(reversed(errors))
 
@@ -285,10 +293,12 @@ class TransitionRecurrence(Recurrence):
     ) -> TransitionWeights:
         """Of every kernel one product over time and batch, of every bias a sum."""
         layers = tuple(
-            LayerWeights(weight_gradient(x, error, mask), jnp.sum(error, axis=(0, 1)))
+            LayerWeights(
+                weight_gradient(x, error, mask, self.precision), jnp.sum(error, axis=(0, 1))
+            )
             for x, error in zip(saved.inputs, errors, strict=True)
         )
         past = None
         if weights.shortcut is not None:
-            past = weight_gradient(saved.inputs[0], errors[-1], mask)
+            past = weight_gradient(saved.inputs[0], errors[-1], mask, self.precision)
         return TransitionWeights(layers, past)

@@ -105,12 +105,19 @@ class LanguageModel(nnx.Module):
         return self._features(state, self.embedding[...][tokens.T], tokens, masks)
 
     def _features(
-        self, state: Any, xs: jax.Array, tokens: jax.Array, masks: DropoutMasks | None
+        self,
+        state: Any,
+        xs: jax.Array,
+        tokens: jax.Array,
+        masks: DropoutMasks | None,
+        chunk: int = 0,
     ) -> tuple[Any, jax.Array]:
         """`features` from the tokens' rows of the embedding, [time, batch, width]."""
         if masks is not None and masks.word is not None:
             xs = xs * jnp.take_along_axis(masks.word, tokens, axis=1).T[..., None]
-        state, ys = self.core.unroll(state, xs, masks.core if masks is not None else None)
+        state, ys = self.core.unroll(
+            state, xs, masks.core if masks is not None else None, chunk=chunk
+        )
         if masks is not None and masks.output is not None:
             ys = ys * masks.output
         return state, ys
@@ -127,7 +134,8 @@ class LanguageModel(nnx.Module):
         targets: jax.Array,
         masks: DropoutMasks | None = None,
         *,
-        chunk: int = 0,
+        recurrence_chunk: int = 0,
+        softmax_chunk: int = 0,
     ) -> tuple[Any, jax.Array]:
         """Compute the cross entropy of each prediction in a window.
 
@@ -136,22 +144,25 @@ class LanguageModel(nnx.Module):
           inputs: tokens, int [batch, time].
           targets: the tokens to predict, int [batch, time].
           masks: of dropout, or None to drop nothing.
-          chunk: predictions whose logits are in memory at a time; 0 for all. By scan it is always
-            all of them.
+          recurrence_chunk: time steps whose intermediate results a backward pass keeps at a time,
+            see `common.recurrent.Stack.unroll`; 0 for all.
+          softmax_chunk: predictions whose logits are in memory at a time; 0 for all. By scan it is
+            always all of them.
 
         Returns:
           The recurrent state after the window, and the cross entropies in nats, [batch, time].
         """
         if self.compute.kernel == "scan":
-            state, features = self.features(state, inputs, masks)
+            xs = self.embedding[...][inputs.T]
+            state, features = self._features(state, xs, inputs, masks, recurrence_chunk)
             losses = optax.softmax_cross_entropy_with_integer_labels(
                 self.logits(features), targets.T
             )
             return state, losses.T
         xs, embedding = lookup(self.embedding[...], inputs.T)
-        state, features = self._features(state, xs, inputs, masks)
+        state, features = self._features(state, xs, inputs, masks, recurrence_chunk)
         losses = cross_entropies(
-            Softmax(self.config.tied, self.compute.precision, chunk),
+            Softmax(self.config.tied, self.compute.precision, softmax_chunk),
             features,
             embedding if self.config.tied else self.softmax_kernel[...],
             self.softmax_bias[...],

@@ -223,7 +223,8 @@ def update(
     Args:
       graph: the model's structure, from `make_graph`.
       optimizer: any optax optimiser. Gradients are clipped only if it clips them.
-      config: of these settings `weight_decay` and `softmax_chunk` are used.
+      config: of these settings `weight_decay`, `recurrence_chunk` and `softmax_chunk` are
+        used.
       params: see `LanguageModel`.
       optimizer_state: from `optimizer.init(params)` or the last update.
       recurrent: the recurrent state before the window, from `LanguageModel.initial_state` or the
@@ -307,7 +308,12 @@ def mean_loss(
     """
     model = nnx.merge(graph, params)
     recurrent, losses = model.token_losses(
-        recurrent, inputs, targets, masks, chunk=config.softmax_chunk
+        recurrent,
+        inputs,
+        targets,
+        masks,
+        recurrence_chunk=config.recurrence_chunk,
+        softmax_chunk=config.softmax_chunk,
     )
     loss = jnp.sum(losses)
     return loss / (devices * inputs.shape[0]), (recurrent, loss)

@@ -28,13 +28,16 @@ def parameter_count(config: ModelConfig, vocabulary_size: int) -> int:
 def training_bytes(config: ModelConfig, train: TrainConfig, vocabulary_size: int) -> int:
     """Return the least that training holds at once.
 
-    Parameters, their gradient and the optimiser's moments; of every step of a window the state of
-    each layer, and the logits.
+    Parameters, their gradient and the optimiser's moments; of every step of a window, or of a chunk
+    of it, the state of each layer, and the logits.
     """
     moments = 2 if train.optimizer == "adam" else 0
-    kept = config.layers * config.depth * config.units + vocabulary_size
     floats = (2 + moments) * parameter_count(config, vocabulary_size)
-    return FLOAT_BYTES * (floats + train.batch_size * train.steps * kept)
+    steps = min(train.recurrence_chunk or train.steps, train.steps)
+    floats += train.batch_size * steps * config.layers * config.depth * config.units
+    predictions = train.batch_size * train.steps
+    floats += min(train.softmax_chunk or predictions, predictions) * vocabulary_size
+    return FLOAT_BYTES * floats
 
 
 def units_for_budget(config: ModelConfig, vocabulary_size: int, budget: int, multiple: int) -> int:

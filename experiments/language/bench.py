@@ -7,6 +7,7 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,15 +34,23 @@ SIZES: dict[str, tuple[str, int, tuple[str, ...]]] = {
 
 Windows of enwik8 are shortened: its updates take seconds, all of them alike."""
 
+
+class Way(NamedTuple):
+    """A way to train, and what it changes in the settings."""
+
+    compute: Compute
+    changes: tuple[str, ...] = ()
+
+
 WAYS = {
-    "": Compute("jax"),
-    "plain_": Compute("scan"),
-    "bfloat16_": Compute("jax", "bfloat16"),
-    "kernel_": Compute("cpu"),
-    "kernel_bfloat16_": Compute("cpu", "bfloat16"),
+    "": Way(Compute("jax")),
+    "plain_": Way(Compute("scan")),
+    "bfloat16_": Way(Compute("jax", "bfloat16")),
+    "rematerialised_": Way(Compute("jax"), ("train.recurrence_chunk=5",)),
+    "kernel_": Way(Compute("cpu")),
+    "kernel_bfloat16_": Way(Compute("cpu", "bfloat16")),
 }
 """What stands before a measure's name → how it is computed."""
-
 
 APART_SIZE = "ptb"
 """The one whose memory and first steps are measured in processes of their own."""
@@ -69,7 +78,7 @@ def rhn(seconds: float, peer: str = "") -> dict[str, float]:
       peak_memory_bytes: the most this process held.
     """
     measured = {"sgemm_gflops": bench.product_flops() / 1e9}
-    ways = {name: way for name, way in WAYS.items() if way.kernel != "cpu" or _has_kernel()}
+    ways = {name: way for name, way in WAYS.items() if way.compute.kernel != "cpu" or _has_kernel()}
     for size, (name, vocabulary, changes) in SIZES.items():
         config: LanguageModelConfig = override(find(name).preset("paper").config, changes)
         peers = _peers(config, vocabulary) if peer and size in PEER_SIZES else {}
@@ -135,7 +144,7 @@ def _peers(config: LanguageModelConfig, vocabulary: int) -> dict[str, bench.Trai
 def _measure(
     config: LanguageModelConfig,
     vocabulary: int,
-    ways: dict[str, Compute],
+    ways: dict[str, Way],
     seconds: float,
     peers: dict[str, bench.Training],
 ) -> list[tuple[str, float]]:
@@ -160,13 +169,14 @@ def _measure(
     return found
 
 
-def _training(config: LanguageModelConfig, vocabulary: int, way: Compute) -> bench.Training:
+def _training(config: LanguageModelConfig, vocabulary: int, way: Way) -> bench.Training:
     """A training on random words."""
+    config = override(config, way.changes)
     train = config.train
     count = train.batch_size * (4 * train.steps + 1)
     tokens = np.random.default_rng(0).integers(0, vocabulary, count).astype(np.int32)
     windows = make_windows(tokens, train.batch_size, train.steps, split="train")
-    learner = LanguageModelLearner(config, vocabulary, windows, way)
+    learner = LanguageModelLearner(config, vocabulary, windows, way.compute)
     return bench.LearnerTraining(learner, learner.initial_state(0))
 
 

@@ -13,7 +13,6 @@ from jax.sharding import Mesh
 from common import device
 from common.compute import Compute
 from common.datasets import Corpus
-from common.error import ConfigError
 from common.mesh import make_mesh, own, own_places
 from common.plot import learning_curves
 from common.progress import Progress
@@ -89,10 +88,6 @@ class _Trial:
         self.config = config
         self.words = corpus.level == "word"
         size, steps = config.train.batch_size, config.train.steps
-        if compute.precision != "float32" and config.model.core != "rhn":
-            raise ConfigError(
-                f"--precision {compute.precision} is for model.core=rhn, not {config.model.core}."
-            )
         device.require_memory(
             training_bytes(config.model, config.train, len(corpus.vocabulary)),
             "model.units, model.depth, model.layers, train.batch_size or train.steps",

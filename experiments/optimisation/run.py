@@ -38,10 +38,6 @@ def run(context: Context) -> Outcomes:
     """Search settings for each architecture and depth; compare the architectures."""
     config: OptimisationConfig = context.config
     (seed,) = context.seeds
-    if (precision := context.compute.precision) != "float32":
-        raise ConfigError(
-            f"--precision {precision} is for RHNs; here they are compared with plain layers."
-        )
     chorales = load_chorales(config.data, context)
     splits = {split: pad(getattr(chorales, split)) for split in SPLITS}
     data = data_used(

@@ -17,21 +17,52 @@ from highway.core import make_core
 CORES = [("rhn", True), ("rhn", False), ("dt_rnn", True), ("dts_rnn", True)]
 
 
-def test_weight_gradients_read_the_precision_asked_for():
+@pytest.mark.parametrize("name", ["rhn", "dts_rnn", "lstm"])
+def test_weight_gradients_read_the_precision_asked_for(name):
     """Their products run over time and batch: 6 steps of 4 rows."""
     texts = {}
     for kind in ("float32", "bfloat16"):
-        config = ModelConfig(core="rhn", depth=2, units=7)
+        config = ModelConfig(core=name, depth=1 if name == "lstm" else 2, units=7)
         compute = Compute("jax", kind)
         graph, params = nnx.split(make_core(5, config, rngs=nnx.Rngs(0), compute=compute))
 
         def total(params, graph=graph):
-            xs, state = jnp.ones((6, 4, 5)), jnp.ones((4, 7))
-            return jnp.sum(nnx.merge(graph, params).unroll(state, xs)[1])
+            core = nnx.merge(graph, params)
+            return jnp.sum(core.unroll(core.initial_state(4), jnp.ones((6, 4, 5)))[1])
 
         texts[kind] = str(jax.make_jaxpr(jax.grad(total))(params))
     assert "bf16[24,7]" in texts["bfloat16"]
     assert "bf16" not in texts["float32"]
+
+
+@pytest.mark.parametrize(("separate", "rate"), [(False, 0.0), (True, 0.4)])
+@pytest.mark.parametrize("name", ["rhn", "dt_rnn", "dts_rnn", "lstm"])
+def test_in_bfloat16_only_products_are_rounded(name, separate, rate):
+    """All gradients are those of float32 to the 8 bits that products read, side by side too."""
+    config = ModelConfig(
+        core=name, depth=1 if name == "lstm" else 3, units=24, initial_range=0.3, coupled=False
+    )
+    xs = jax.random.normal(jax.random.key(1), (3, 6, 4, 16))
+    weigh = jax.random.normal(jax.random.key(2), (6, 4, 24))
+    found = {}
+    for kind in ("float32", "bfloat16"):
+        compute = Compute("jax", kind)
+        graph, params = nnx.split(make_core(16, config, rngs=nnx.Rngs(0), compute=compute))
+
+        def total(params, xs, graph=graph):
+            core = nnx.merge(graph, params)
+            masks = core.sample_masks(jax.random.key(3), 4, rate, rate, separate=separate)
+            return jnp.sum(core.unroll(core.initial_state(4), xs, masks)[1] * weigh)
+
+        gradients = jax.vmap(jax.grad(total, (0, 1)), (None, 0))(params, xs)
+        alone = jax.grad(total, (0, 1))(params, xs[1])
+        for one, other in zip(jax.tree.leaves(gradients), jax.tree.leaves(alone), strict=True):
+            assert one.dtype == jnp.float32
+            np.testing.assert_allclose(one[1], other, atol=1e-5 * np.abs(other).max())
+        found[kind] = jax.tree.leaves(gradients)
+    for one, other in zip(*found.values(), strict=True):
+        off = np.linalg.norm(one - other) / np.linalg.norm(one)
+        assert 1e-4 < off < 0.02  # rounded to 8 bits, and not coarser
 
 
 @pytest.mark.parametrize("gates", [None, 1, 2])

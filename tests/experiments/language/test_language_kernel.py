@@ -82,12 +82,6 @@ def test_a_run_from_before_a_setting_came_goes_on(begun):
     ("name", "options", "words"),
     [
         ("note_rnn", ["--kernel", "cpu"], ["--kernel cpu", "note_rnn", "scan"]),
-        ("note_rnn", ["--precision", "bfloat16"], ["--precision bfloat16", "core=rhn", "lstm"]),
-        (
-            "rhn_penn_treebank_depth2_tied",
-            ["--precision", "bfloat16", "--set", "model.core=lstm", "model.depth=1"],
-            ["model.core=rhn", "lstm"],
-        ),
     ],
 )
 def test_what_cannot_be_computed_so_is_refused(tmp_path, capsys, name, options, words):

@@ -7,7 +7,7 @@ import sys
 import jax
 import pytest
 from melody_case import FEW, LITTLE, Q
-from run_case import folder, record, run
+from run_case import record, run
 
 from common import device
 from experiments.registry import find
@@ -60,7 +60,13 @@ def test_how_it_is_computed_is_recorded(tmp_path, kernel, given):
     assert record(tmp_path, "note_rnn").device["kernel"] == kernel
 
 
-def test_an_lstm_has_no_bfloat16(tmp_path, capsys):
-    assert run(tmp_path, "note_rnn", "--precision", "bfloat16", "--set", *LITTLE) == 2
-    assert "--precision bfloat16 is for model.core=rhn, not lstm" in capsys.readouterr().err
-    assert not (folder(tmp_path, "note_rnn") / "record.json").exists()
+def test_an_lstm_in_bfloat16(tmp_path):
+    made = []
+    for kind in ("float32", "bfloat16"):
+        out = tmp_path / kind
+        assert run(out, "note_rnn", "--precision", kind, "--set", *LITTLE) == 0
+        made.append(record(out, "note_rnn"))
+        assert made[-1].device["products"] == kind
+    plain, narrow = (one.metrics["valid/log_perplexity"] for one in made)
+    assert plain != narrow
+    assert narrow == pytest.approx(plain, rel=1e-3)

@@ -292,23 +292,18 @@ def test_what_cannot_be_run_is_refused_in_plain_words(tmp_path, capsys, setting,
     assert "Traceback" not in error
 
 
-def test_a_precision_that_plain_layers_do_not_have_is_refused(tmp_path, capsys):
-    assert run(tmp_path, NAME, "--precision", "bfloat16") == 2
-    assert "--precision bfloat16 is for RHNs" in capsys.readouterr().err
-
-
-def test_the_kernel_asked_for_is_the_one_that_computes(tmp_path, monkeypatch):
+def test_the_way_asked_for_is_the_one_that_computes(tmp_path, monkeypatch):
     asked = []
 
     def stop(config, model, splits, seed, compute, mesh):
-        asked.append(compute.kernel)
+        asked.append(compute)
         raise ConfigError("that is all")
 
     monkeypatch.setattr("experiments.optimisation.run.make_search", stop)
     for kernel in ("scan", "jax"):
         assert run(tmp_path / kernel, NAME, "--kernel", kernel) == 2
-    assert run(tmp_path / "auto", NAME) == 2
-    assert asked == ["scan", "jax", "jax"]
+    assert run(tmp_path / "auto", NAME, "--precision", "bfloat16") == 2
+    assert asked == [Compute("scan"), Compute("jax"), Compute("jax", "bfloat16")]
 
 
 def test_settings_may_be_given_as_lists():
