@@ -18,9 +18,9 @@ CORES = [("rhn", True), ("rhn", False), ("dt_rnn", True), ("dts_rnn", True)]
 
 
 @pytest.mark.parametrize("name", ["rhn", "dts_rnn", "lstm"])
-def test_weight_gradients_read_the_precision_asked_for(name):
-    """Their products run over time and batch: 6 steps of 4 rows."""
-    texts = {}
+def test_all_products_read_the_precision_asked_for(name):
+    """Those of a step, forward and backward, and those over time and batch: 6 steps of 4 rows."""
+    found = {}
     for kind in ("float32", "bfloat16"):
         config = ModelConfig(core=name, depth=1 if name == "lstm" else 2, units=7)
         compute = Compute("jax", kind)
@@ -30,9 +30,21 @@ def test_weight_gradients_read_the_precision_asked_for(name):
             core = nnx.merge(graph, params)
             return jnp.sum(core.unroll(core.initial_state(4), jnp.ones((6, 4, 5)))[1])
 
-        texts[kind] = str(jax.make_jaxpr(jax.grad(total))(params))
-    assert "bf16[24,7]" in texts["bfloat16"]
-    assert "bf16" not in texts["float32"]
+        text = str(jax.make_jaxpr(jax.grad(total))(params))
+        assert ("bf16[24,7]" in text) == (kind == "bfloat16")
+        found[kind] = list(products(jax.make_jaxpr(jax.grad(total))(params).jaxpr))
+        assert {kind} == {str(argument.aval.dtype) for one in found[kind] for argument in one}
+    assert len(found["float32"]) >= 4
+
+
+def products(jaxpr):
+    """The arguments of all matrix products in a program."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            yield equation.invars
+        for inner in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns")):
+            if hasattr(inner, "eqns"):
+                yield from products(getattr(inner, "jaxpr", inner))
 
 
 @pytest.mark.parametrize(("separate", "rate"), [(False, 0.0), (True, 0.4)])
