@@ -136,6 +136,7 @@ def make_parser(
     )
     _add_preset(devices)
     _add_overrides(devices)
+    _add_precision(devices)
     devices.add_argument("--json", action="store_true", help="machine-readable")
     return parser
 
@@ -255,13 +256,7 @@ def _add_shared_options(run: argparse.ArgumentParser) -> None:
         help="how a recurrence is computed: by JAX's own differentiation, with a backward pass by "
         "hand, or in C++ (the fastest here)",
     )
-    run.add_argument(
-        "--precision",
-        choices=("float32", "bfloat16", "tf32"),
-        default="float32",
-        help="of what matrix products read (%(default)s): bfloat16 a recurrence's and the output "
-        "layer's, tf32 all of a GPU's; sums and parameters are float32",
-    )
+    _add_precision(run)
     run.add_argument(
         "--preallocate",
         type=_share,
@@ -327,6 +322,16 @@ def _add_preset(command: argparse.ArgumentParser) -> None:
 def _add_platform(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--platform", choices=("auto", "cpu", "gpu", "tpu"), default="auto", help="(%(default)s)"
+    )
+
+
+def _add_precision(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16", "tf32"),
+        default="float32",
+        help="of what matrix products read (%(default)s): bfloat16 a recurrence's and the output "
+        "layer's, tf32 all of a GPU's; sums and parameters are float32",
     )
 
 

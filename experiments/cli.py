@@ -251,8 +251,8 @@ def _devices(options: argparse.Namespace) -> None:
     if options.check is not None:
         _check(find(options.check), options)
         return
-    if options.preset or options.overrides:
-        raise ConfigError("--preset and --set are for --check NAME.")
+    if options.preset or options.overrides or options.precision != "float32":
+        raise ConfigError("--preset, --set and --precision are for --check NAME.")
     from common import device
 
     found = device.describe()
@@ -274,7 +274,8 @@ def _check(experiment: Experiment, options: argparse.Namespace) -> None:
     from experiments import lowering
 
     preset = experiment.preset_name(options.preset or experiment.default_preset)
-    found = lowering.lower(lowering.trace(experiment, preset, options.overrides))
+    traced = lowering.trace(experiment, preset, options.overrides, options.precision)
+    found = lowering.lower(traced)
     failed = [one for one in found if one.error]
     if options.json:
         print(json.dumps([one._asdict() for one in found], indent=1))

@@ -1,12 +1,13 @@
 """Whether what an experiment computes can be compiled for platforms that aren't here."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 from jax.stages import Traced
 
-from common.compute import Compute
+from common import device
+from common.compute import Compute, Precision
 from common.config import override
 from experiments.registry import Experiment
 
@@ -23,17 +24,26 @@ class Lowered(NamedTuple):
     """Empty where it lowers."""
 
 
-def trace(experiment: Experiment, preset: str, overrides: Sequence[str] = ()) -> dict[str, Traced]:
+def trace(
+    experiment: Experiment,
+    preset: str,
+    overrides: Sequence[str] = (),
+    precision: Precision | Literal["tf32"] = "float32",
+) -> dict[str, Traced]:
     """Trace all that a device computes in an experiment, as an accelerator is given it.
 
-    Products are in float32 there, and the recurrence is computed in the fastest way but the CPU's.
+    The recurrence is computed in the fastest way but the CPU's. `precision` is that of what matrix
+    products read, as for a run.
     """
     config = override(experiment.preset(preset).config, overrides)
-    compute = Compute(next(kernel for kernel in experiment.kernels if kernel != "cpu"))
+    kernel = next(kernel for kernel in experiment.kernels if kernel != "cpu")
+    compute = Compute(kernel, "float32" if precision == "tf32" else precision)
     programs = experiment.load_programs()
     if programs is None:
         return {}
-    with jax.default_matmul_precision("float32"):
+    with jax.default_matmul_precision(
+        device.matmul_precision("gpu", tf32=precision == "tf32") or "float32"
+    ):
         return programs(config, compute)
 
 

@@ -34,6 +34,20 @@ def test_every_experiment_lowers_for_accelerators(name):
     assert [one for one in found if one.error] == []
 
 
+@pytest.mark.parametrize(
+    "changes", [["model.core=dts_rnn", "model.depth=2"], ["model.core=lstm", "model.depth=1"], []]
+)
+def test_bfloat16_lowers_too(changes):
+    """With a window's recurrence in chunks of time."""
+    name = "rhn_penn_treebank_depth2_tied"
+    overrides = [*changes, "train.recurrence_chunk=3"]
+    traced = lowering.trace(find(name), "smoke", overrides, "bfloat16")
+    found = lowering.lower(traced)
+    assert [one for one in found if one.error] == []
+    texts = [one.lower(lowering_platforms=("tpu",)).as_text() for one in traced.values()]
+    assert any("xbf16>" in text for text in texts)
+
+
 def test_no_experiment_keeps_its_programs_to_itself():
     assert {name for name, one in experiments().items() if not one.programs} == TRAINS_NOTHING
 
@@ -48,9 +62,11 @@ def test_it_is_lowered_as_an_accelerator_is_given_it(monkeypatch):
         return {"product": jax.jit(jnp.matmul).trace(x, x)}
 
     monkeypatch.setattr(type(experiment), "load_programs", lambda self: programs)
-    found = lowering.trace(experiment, "smoke", ["train.steps=7"])
-    assert seen == [(7, "jax")]  # the CPU's kernel is the fastest here
-    assert "HIGHEST" in found["product"].lower(lowering_platforms=("tpu",)).as_text()
+    for precision, written in (("float32", "HIGHEST"), ("tf32", "HIGH")):
+        found = lowering.trace(experiment, "smoke", ["train.steps=7"], precision)
+        text = found["product"].lower(lowering_platforms=("tpu",)).as_text()
+        assert f"[{written}, {written}]" in text
+    assert seen == [(7, "jax")] * 2  # the CPU's kernel is the fastest here
 
 
 def a_call_of_python(x):
@@ -60,8 +76,16 @@ def a_call_of_python(x):
 def test_what_does_not_lower_is_named(monkeypatch, capsys):
     x = jnp.float32(1)
     programs = {"sine": jax.jit(jnp.sin).trace(x), "call": jax.jit(a_call_of_python).trace(x)}
-    monkeypatch.setattr(lowering, "trace", lambda *_: programs)
-    assert main(["devices", "--check", "note_rnn"]) == 2
+    asked = []
+
+    def trace(_, *arguments):
+        asked.append(arguments)
+        return programs
+
+    monkeypatch.setattr(lowering, "trace", trace)
+    check = ["devices", "--check", "note_rnn", "--precision", "tf32", "--set", "data.key=C"]
+    assert main(check) == 2
+    assert asked == [("cpu", ["data.key=C"], "tf32")]
     told = capsys.readouterr()
     lines = [line.split(maxsplit=2) for line in told.out.splitlines()]
     assert [line[:2] for line in lines] == [
