@@ -49,8 +49,11 @@ def contract(a: jax.Array, b: jax.Array, axes: tuple[int, int], precision: str) 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def product(precision: str, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """x [n, k] · kernel [k, m] whose gradients' products read the same precision as its own."""
-    return contract(x, kernel, (1, 0), precision)
+    """x [n, k] · kernel [k, m] whose gradients' products read the same precision as its own.
+
+    Its type is the wider one of x and kernel, and gradients have the types of what they are of.
+    """
+    return contract(x, kernel, (1, 0), precision).astype(jnp.result_type(x, kernel))
 
 
 def _forward(
@@ -63,7 +66,8 @@ def _backward(
     precision: str, saved: tuple[jax.Array, jax.Array], bar: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
-    return contract(bar, kernel, (1, 1), precision), contract(x, bar, (0, 0), precision)
+    x_bar = contract(bar, kernel, (1, 1), precision)
+    return x_bar.astype(x.dtype), contract(x, bar, (0, 0), precision).astype(kernel.dtype)
 
 
 product.defvjp(_forward, _backward)

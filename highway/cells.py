@@ -6,7 +6,6 @@ mathematics is that of `highway.core`, and so are the parameters (`cell.core`). 
 shows all of it in use.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,9 +16,17 @@ from common.compute import Compute
 from common.recurrent import NO_MASKS, Core, Masks
 from highway.config import ModelConfig
 from highway.core import RHN, DeepTransitionRNN
-from highway.layer import Activation, HighwayLayer
+from highway.parameters import (
+    LECUN_NORMAL,
+    ORTHOGONAL,
+    ZEROS,
+    Initializer,
+    cast,
+    check_depth,
+    check_width,
+    draw,
+)
 
-Initializer = Callable[..., jax.Array]
 BY_HAND = Compute("jax")
 """How `FastRNN` computes by default; `Compute("cpu")` takes the CPU kernel, where there is one."""
 
@@ -55,7 +62,7 @@ class HighwayCell(nnx.RNNCellBase):
         bias_init: Initializer,
         input_dropout: float,
         state_dropout: float,
-        separate_masks: bool,
+        separate_masks: bool = False,
         dtype: Any,
         param_dtype: Any,
         rngs: nnx.Rngs,
@@ -71,7 +78,7 @@ class HighwayCell(nnx.RNNCellBase):
         self.dtype, self.param_dtype = dtype, param_dtype
         drops = input_dropout > 0 or state_dropout > 0
         self.rngs = rngs.dropout.fork() if drops else nnx.data(None)
-        _draw(core, kernel_init, recurrent_kernel_init, bias_init, param_dtype, rngs)
+        draw(core, kernel_init, recurrent_kernel_init, bias_init, param_dtype, rngs)
 
     def set_view(self, deterministic: bool | None = None) -> None:
         """Serve `nnx.view`: `deterministic` switches dropout off."""
@@ -185,10 +192,10 @@ class HighwayCell(nnx.RNNCellBase):
 
     def _open(self, carry: Carry, inputs: jax.Array) -> tuple[Core, jax.Array, Masks]:
         """The core in the type of the computation, its state [batch, units], and its masks."""
-        _check_width(inputs, self.in_features)
+        check_width(inputs, self.in_features)
         state = carry.state if isinstance(carry, DroppedCarry) else carry
         dtype = self.dtype or jnp.result_type(inputs.dtype, self.param_dtype, state.dtype)
-        core = nnx.merge(*_cast(nnx.split(self.core), dtype))
+        core = cast(self.core, dtype)
         masks = NO_MASKS
         if self.rngs is not None and not self.deterministic:
             if not isinstance(carry, DroppedCarry):
@@ -201,17 +208,6 @@ class HighwayCell(nnx.RNNCellBase):
         return core, state.reshape(-1, self.hidden_features).astype(dtype), masks
 
 
-def _check_width(inputs: jax.Array, width: int) -> None:
-    """Raise ValueError for inputs that aren't [..., width]: a reshape might hide it."""
-    if inputs.shape[-1:] != (width,):
-        raise ValueError(f"inputs have shape [..., {width}] here, not {list(inputs.shape)}.")
-
-
-def _check_depth(depth: int) -> None:
-    if depth < 1:
-        raise ValueError(f"depth is 1 or more, not {depth}.")
-
-
 def _of_core(mask: jax.Array, dtype: Any) -> jax.Array:
     """A carry's mask [..., 1 or gates, width] as cores take it, [1 or gates, batch, width]."""
     return jnp.moveaxis(mask.reshape(-1, *mask.shape[-2:]), 1, 0).astype(dtype)
@@ -222,12 +218,6 @@ def _with_state(carry: Carry, state: jax.Array) -> Carry:
     if isinstance(carry, DroppedCarry):
         return carry._replace(state=state.astype(carry.state.dtype))
     return state.astype(carry.dtype)
-
-
-def _cast(split: tuple[Any, Any], dtype: Any) -> tuple[Any, Any]:
-    """A module taken apart, its arrays in a type."""
-    graph, state = split
-    return graph, jax.tree.map(lambda leaf: leaf.astype(dtype), state)
 
 
 class RHNCell(HighwayCell):
@@ -255,9 +245,9 @@ class RHNCell(HighwayCell):
         input_dropout: float = 0.0,
         state_dropout: float = 0.0,
         separate_masks: bool = False,
-        kernel_init: Initializer = nnx.initializers.lecun_normal(),  # noqa: B008 - as Flax's cells
-        recurrent_kernel_init: Initializer = nnx.initializers.orthogonal(),  # noqa: B008 - likewise
-        bias_init: Initializer = nnx.initializers.zeros_init(),  # noqa: B008 - likewise
+        kernel_init: Initializer = LECUN_NORMAL,
+        recurrent_kernel_init: Initializer = ORTHOGONAL,
+        bias_init: Initializer = ZEROS,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         compute: Compute = BY_HAND,
@@ -288,7 +278,7 @@ class RHNCell(HighwayCell):
         Raises:
           ValueError: the depth is below 1, or a share isn't one.
         """
-        _check_depth(depth)
+        check_depth(depth)
         core = RHN(
             in_features,
             ModelConfig(
@@ -327,16 +317,36 @@ class DeepTransitionCell(HighwayCell):
         shortcut: bool = False,
         input_dropout: float = 0.0,
         state_dropout: float = 0.0,
-        kernel_init: Initializer = nnx.initializers.lecun_normal(),  # noqa: B008 - as Flax's cells
-        recurrent_kernel_init: Initializer = nnx.initializers.orthogonal(),  # noqa: B008 - likewise
-        bias_init: Initializer = nnx.initializers.zeros_init(),  # noqa: B008 - likewise
+        kernel_init: Initializer = LECUN_NORMAL,
+        recurrent_kernel_init: Initializer = ORTHOGONAL,
+        bias_init: Initializer = ZEROS,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         compute: Compute = BY_HAND,
         rngs: nnx.Rngs,
     ):
-        """Draw the initial parameters; arguments are those of `RHNCell`, all biases of one kind."""
-        _check_depth(depth)
+        """Draw the initial parameters.
+
+        Args:
+          in_features: width of the input.
+          hidden_features: width of state and output.
+          depth: tanh layers within a time step.
+          shortcut: whether the last layer also reads the input and the state before; at depth 1,
+            where the last layer is the first, this adds nothing.
+          input_dropout: share of the input that is dropped on its way into the cell.
+          state_dropout: share of the state that is dropped as it enters the recurrent kernels.
+          kernel_init: of the input's kernels, [in_features, hidden_features].
+          recurrent_kernel_init: of the recurrent ones, [hidden_features, hidden_features].
+          bias_init: of the biases, [hidden_features].
+          dtype: of the computation; by default what inputs and parameters promote to.
+          param_dtype: of the parameters.
+          compute: how `unroll` and `FastRNN` go about it; `cpu` is the same as `jax`.
+          rngs: "params" for the parameters, "dropout" for masks.
+
+        Raises:
+          ValueError: the depth is below 1, or a share isn't one.
+        """
+        check_depth(depth)
         core = DeepTransitionRNN(
             in_features,
             ModelConfig(core="dt_rnn", depth=depth, units=hidden_features),
@@ -351,98 +361,7 @@ class DeepTransitionCell(HighwayCell):
             bias_init=bias_init,
             input_dropout=input_dropout,
             state_dropout=state_dropout,
-            separate_masks=False,
             dtype=dtype,
             param_dtype=param_dtype,
             rngs=rngs,
         )
-
-
-class Highway(nnx.Module):
-    """Feed-forward highway block (Srivastava et al. 2015): `depth` layers of one width.
-
-    y = H(x) · T(x) + x · (1 − T(x)), H an affine map with an activation, T one with a sigmoid.
-    Parameters are those of `highway.layer.HighwayLayer`.
-
-    Examples:
-      >>> import jax.numpy as jnp
-      >>> from flax import nnx
-      >>> from highway import Highway
-      >>> Highway(6, depth=20, rngs=nnx.Rngs(0))(jnp.ones((3, 6))).shape
-      (3, 6)
-    """
-
-    def __init__(
-        self,
-        features: int,
-        *,
-        depth: int = 1,
-        activation: Activation = nnx.relu,
-        transform_bias: float = -2.0,
-        kernel_init: Initializer = nnx.initializers.lecun_normal(),  # noqa: B008 - as Flax's layers
-        bias_init: Initializer = nnx.initializers.zeros_init(),  # noqa: B008 - likewise
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs,
-    ):
-        """Draw the initial parameters.
-
-        Args:
-          features: width of input and output.
-          depth: layers.
-          activation: of the proposals H.
-          transform_bias: initial bias of the transform gates T; below 0 they mostly carry at first.
-          kernel_init: called with [features, features] for each gate.
-          bias_init: of the proposals' biases, [features].
-          dtype: of the computation; by default what inputs and parameters promote to.
-          param_dtype: of the parameters.
-          rngs: "params".
-
-        Raises:
-          ValueError: the depth is below 1.
-        """
-        _check_depth(depth)
-        self.features, self.dtype, self.param_dtype = features, dtype, param_dtype
-        self.layers = nnx.List(
-            HighwayLayer(features, transform_bias=transform_bias, activation=activation, rngs=rngs)
-            for _ in range(depth)
-        )
-        _draw(self.layers, kernel_init, kernel_init, bias_init, param_dtype, rngs)
-
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Pass inputs [..., features] through all layers; ValueError for another width."""
-        _check_width(inputs, self.features)
-        dtype = self.dtype or jnp.result_type(inputs.dtype, self.param_dtype)
-        x = inputs.reshape(-1, self.features).astype(dtype)
-        for layer in nnx.merge(*_cast(nnx.split(self.layers), dtype)):
-            x = layer(x)
-        return x.reshape(inputs.shape)
-
-
-def _draw(
-    module: nnx.Module | nnx.List,
-    kernel_init: Initializer,
-    recurrent_kernel_init: Initializer,
-    bias_init: Initializer,
-    param_dtype: Any,
-    rngs: nnx.Rngs,
-) -> None:
-    """Draw a module's parameters anew, and put them into the type.
-
-    Kernels are [from, gates, to], each gate's drawn by itself; biases are [gates, to], of which
-    only the proposal's, the first, is drawn.
-    """
-    drawn = jnp.promote_types(param_dtype, jnp.float32)  # some initialisers know no less
-    for path, parameter in nnx.iter_graph(module):
-        if not isinstance(parameter, nnx.Param):
-            continue
-        value = parameter[...]
-        if value.ndim == 3:
-            of_input = str(path[-1]).startswith("input_")
-            draw = kernel_init if of_input else recurrent_kernel_init
-            shape = (value.shape[0], value.shape[2])
-            each = [draw(rngs.params(), shape, drawn) for _ in range(value.shape[1])]
-            value = jnp.stack(each, axis=1)
-        else:
-            value = value.at[0].set(bias_init(rngs.params(), value.shape[1:], drawn))
-        parameter.set_value(value.astype(param_dtype))

@@ -247,6 +247,8 @@ def test_types_of_the_computation():
         (small, half, "bfloat16"), (small, XS, "float32"), (full, half, "float32"),
     ):  # fmt: skip
         assert nnx.RNN(one)(given).dtype == FastRNN(one)(given).dtype == expected
+    deep = CELLS["dts"](input_dropout=0.5, dtype=jnp.bfloat16)
+    assert FastRNN(deep)(XS).dtype == nnx.RNN(deep)(XS).dtype == "bfloat16"
 
 
 def test_several_batch_axes_and_a_carry_of_ones_own():
