@@ -186,6 +186,7 @@ def _stacked() -> Experiment:
     )
     cpu = StackConfig(
         data=DataConfig(TEXT),
+        parameters=100_000,
         model=ModelConfig(tied=False, dropout_i=0.05, dropout_o=0.05),
         train=train,
         evaluation=EvaluationConfig(full=False, sample_tokens=0),
@@ -262,7 +263,7 @@ def _feed_forward() -> Experiment:
     title = "Plain and highway feed-forward networks of 10 to 100 layers, settings drawn at random"
     paper = FeedForwardDepthConfig(data=ImageConfig("mnist"))
     cpu = FeedForwardDepthConfig(
-        search=NetworkSearchConfig(members=32, epochs=200, batch_size=60), evaluate_every=10
+        search=NetworkSearchConfig(members=16, epochs=200, batch_size=60), evaluate_every=10
     )
     smoke = FeedForwardDepthConfig(
         data=ImageConfig(train_images=120, evaluation_images=40),

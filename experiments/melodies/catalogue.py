@@ -172,13 +172,14 @@ RECORDED_HOURS: dict[tuple[Method, str], float] = {
     ("psi", "paper_beginnings"): 0.014,
     ("g", "paper_beginnings"): 0.016,
     ("rl_only", "paper_beginnings"): 0.013,
-    ("q", "swapped_stretched"): 0.034,
-    ("g", "swapped_stretched"): 0.044,
+    ("q", "swapped_stretched"): 0.018,
+    ("g", "swapped_stretched"): 0.029,
     ("q", "in_c"): 0.026,
     ("g", "in_c"): 0.022,
+    ("rl_only", "swapped_stretched"): 0.017,
     ("psi", "in_c"): 0.014,
     ("rl_only", "in_c"): 0.017,
-    ("psi", "swapped_stretched"): 0.079,
+    ("psi", "swapped_stretched"): 0.017,
 }
 """Hours a seed in the committed records, of which many were made beside other work."""
 
