@@ -253,8 +253,8 @@ FINDINGS = (
         "rests and holds swapped and tunes slower, both cures together don't suffice.",
         (PUBLISHED, OWN_BEGINNINGS, SLOW_RATE, C_MASKED, C_BEGINNINGS, C_SLOW_RATE, SWAPPED),
         (TONIC,),
-        f"fewer than the printed {PRINTED_TONIC:g} % start with the tonic in the rows that are masked "
-        "at 0.5 and in the last, and more in all others",
+        f"fewer than the printed {PRINTED_TONIC:g} % start with the tonic in the rows that are "
+        "masked at 0.5 and in the last, and more in all others",
         _either_cure_alone,
         shown=(LOG_P, LEAPS, MOTIF),
     ),
