@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from apart import run_apart
 
-FAST = ["q", "scored in Python"]
-SLOW = ["psi", "g", "g that trains its prior", "policy gradient"]
+FAST = ["scored in Python"]
+SLOW = ["q", "psi", "g", "g that trains its prior", "policy gradient"]
 METHODS = [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 

@@ -51,22 +51,16 @@ def test_refusals(tmp_path, capsys):
     assert "write data=N" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("kernel", "given"),
-    [pytest.param("jax", [], marks=pytest.mark.slow), ("scan", ["--kernel", "scan"])],
-)
-def test_how_it_is_computed_is_recorded(tmp_path, kernel, given):
-    assert run(tmp_path, "note_rnn", *given, "--set", *LITTLE) == 0
-    assert record(tmp_path, "note_rnn").device["kernel"] == kernel
-
-
-def test_an_lstm_in_bfloat16(tmp_path):
-    made = []
-    for kind in ("float32", "bfloat16"):
-        out = tmp_path / kind
-        assert run(out, "note_rnn", "--precision", kind, "--set", *LITTLE) == 0
-        made.append(record(out, "note_rnn"))
-        assert made[-1].device["products"] == kind
-    plain, narrow = (one.metrics["valid/log_perplexity"] for one in made)
+def test_how_it_is_computed_is_recorded_and_felt(tmp_path):
+    """Differences of the plain scan, and an LSTM in bfloat16: of rounding only."""
+    losses = {}
+    for given in (["--kernel", "scan"], ["--precision", "bfloat16"]):
+        assert run(tmp_path / given[1], "note_rnn", *given, "--set", *LITTLE) == 0
+        made = record(tmp_path / given[1], "note_rnn")
+        losses[made.device["kernel"], made.device["products"]] = made.metrics[
+            "valid/log_perplexity"
+        ]
+    assert list(losses) == [("scan", "float32"), ("jax", "bfloat16")]
+    plain, narrow = losses.values()
     assert plain != narrow
     assert narrow == pytest.approx(plain, rel=1e-3)
