@@ -1,14 +1,13 @@
 """The options of the command line. Imports no JAX: `--help` must answer at once."""
 
 import argparse
-import math
-import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
 from common.error import ConfigError
+from experiments import argument_types
 from experiments.registry import benchmarks, experiments
 
 EXIT_CODES = """exit codes: 0 done · 1 a run of a sweep failed · 2 usage or configuration error ·
@@ -90,7 +89,7 @@ def make_parser(
     status = add("status", "say how far runs are, from their directories alone")
     status.add_argument(
         "runs",
-        type=_path,
+        type=argument_types.path,
         nargs="*",
         default=[Path("runs")],
         metavar="RUN",
@@ -104,13 +103,21 @@ def make_parser(
     _add_compose_options(compose)
 
     export = add("export", "write a finished run's model into a file, with a model card beside it")
-    export.add_argument("run", type=_path, metavar="RUN", help="directory of a finished run")
-    export.add_argument("file", type=_path, metavar="FILE", help="what to write: *.safetensors")
-    export.add_argument("--data-dir", type=_path, help="folder with files brought by hand")
+    export.add_argument(
+        "run", type=argument_types.path, metavar="RUN", help="directory of a finished run"
+    )
+    export.add_argument(
+        "file", type=argument_types.path, metavar="FILE", help="what to write: *.safetensors"
+    )
+    export.add_argument(
+        "--data-dir", type=argument_types.path, help="folder with files brought by hand"
+    )
     loading = add("load", "make a run directory of a file that `export` wrote")
-    loading.add_argument("file", type=_path, metavar="FILE", help="what `export` wrote")
     loading.add_argument(
-        "--out", type=_path, default=Path("runs"), help="where runs lie (%(default)s)"
+        "file", type=argument_types.path, metavar="FILE", help="what `export` wrote"
+    )
+    loading.add_argument(
+        "--out", type=argument_types.path, default=Path("runs"), help="where runs lie (%(default)s)"
     )
 
     bench = add("bench", "measure speed and memory on this machine")
@@ -118,7 +125,10 @@ def make_parser(
         "name", metavar="NAME", choices=tuple(benchmarks()), help=", ".join(benchmarks())
     )
     bench.add_argument(
-        "--seconds", type=_seconds, default=2.0, help="length of a measurement (%(default)s)"
+        "--seconds",
+        type=argument_types.seconds,
+        default=2.0,
+        help="length of a measurement (%(default)s)",
     )
     bench.add_argument(
         "--peer", choices=("torch",), help="measure another library's way in turns with ours"
@@ -150,19 +160,25 @@ def _add_results(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     forms.add_argument("--json", action="store_true", help="machine-readable")
     forms.add_argument("--csv", action="store_true", help="every column, comma-separated")
     table.add_argument(
-        "--out", type=_path, default=Path("runs"), help="where runs lie (%(default)s)"
+        "--out", type=argument_types.path, default=Path("runs"), help="where runs lie (%(default)s)"
     )
     table.add_argument(
-        "--results", type=_path, default=RESULTS, help="committed records (%(default)s)"
+        "--results",
+        type=argument_types.path,
+        default=RESULTS,
+        help="committed records (%(default)s)",
     )
 
     report = add("report", "write the results as pages, from the committed records or any runs")
     report.add_argument(
-        "--results", type=_path, default=RESULTS, help="the records' folder (%(default)s)"
+        "--results",
+        type=argument_types.path,
+        default=RESULTS,
+        help="the records' folder (%(default)s)",
     )
     report.add_argument(
         "--add",
-        type=_path,
+        type=argument_types.path,
         nargs="+",
         default=[],
         metavar="RUN",
@@ -170,20 +186,22 @@ def _add_results(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     )
     report.add_argument(
         "--runs",
-        type=_path,
+        type=argument_types.path,
         metavar="FOLDER",
         help="report on the finished runs at or below this folder, with --out",
     )
     report.add_argument(
         "--out",
-        type=_path,
+        type=argument_types.path,
         metavar="FOLDER",
         help="write RESULTS.md and report.html here instead, with what the runs left to be shown",
     )
 
     data = add("data", "prepare and verify datasets, or say what is missing and how to get it")
     data.add_argument("names", nargs="*", metavar="NAME", help="datasets; all if none is named")
-    data.add_argument("--data-dir", type=_path, help="folder with files brought by hand")
+    data.add_argument(
+        "--data-dir", type=argument_types.path, help="folder with files brought by hand"
+    )
     data.add_argument("--json", action="store_true", help="machine-readable")
 
 
@@ -210,7 +228,7 @@ def _add_sweep_options(sweep: argparse.ArgumentParser) -> None:
     _add_shared_options(sweep)
     sweep.add_argument(
         "--grid",
-        type=_axis,
+        type=argument_types.axis,
         nargs="+",
         action="extend",
         default=[],
@@ -218,7 +236,10 @@ def _add_sweep_options(sweep: argparse.ArgumentParser) -> None:
         help="settings to vary, as in model.depth=1,2,3; each point has a folder below --out",
     )
     sweep.add_argument(
-        "--jobs", type=_jobs, metavar="N", help="runs at a time (what is fastest here)"
+        "--jobs",
+        type=argument_types.jobs,
+        metavar="N",
+        help="runs at a time (what is fastest here)",
     )
     sweep.add_argument(
         "--launcher",
@@ -228,7 +249,7 @@ def _add_sweep_options(sweep: argparse.ArgumentParser) -> None:
     )
     sweep.add_argument(
         "--slurm",
-        type=_assignment,
+        type=argument_types.assignment,
         nargs="+",
         action="extend",
         default=[],
@@ -245,7 +266,12 @@ def _add_shared_options(run: argparse.ArgumentParser) -> None:
     """What `run` and `sweep` have in common."""
     _add_preset(run)
     run.add_argument(
-        "--seeds", type=_seed, nargs="+", default=[0], metavar="N", help="one run each (0)"
+        "--seeds",
+        type=argument_types.seed,
+        nargs="+",
+        default=[0],
+        metavar="N",
+        help="one run each (0)",
     )
     _add_platform(run)
     _add_overrides(run)
@@ -259,18 +285,22 @@ def _add_shared_options(run: argparse.ArgumentParser) -> None:
     _add_precision(run)
     run.add_argument(
         "--preallocate",
-        type=_share,
+        type=argument_types.share,
         metavar="SHARE",
         help="of a GPU's memory, taken at the start; 0 to take it as needed (JAX's own)",
     )
-    run.add_argument("--out", type=_path, default=Path("runs"), help="where runs lie (%(default)s)")
-    run.add_argument("--data-dir", type=_path, help="folder with files brought by hand")
+    run.add_argument(
+        "--out", type=argument_types.path, default=Path("runs"), help="where runs lie (%(default)s)"
+    )
+    run.add_argument(
+        "--data-dir", type=argument_types.path, help="folder with files brought by hand"
+    )
 
 
 def _add_compare_options(compare: argparse.ArgumentParser) -> None:
     compare.add_argument(
         "runs",
-        type=_path,
+        type=argument_types.path,
         nargs="+",
         metavar="RUN",
         help="run directories, finished or not, or folders of a preset with all of its seeds",
@@ -278,7 +308,7 @@ def _add_compare_options(compare: argparse.ArgumentParser) -> None:
     compare.add_argument("--full", action="store_true", help="every metric that they share")
     compare.add_argument(
         "--out",
-        type=_path,
+        type=argument_types.path,
         default=Path("runs/compare"),
         metavar="FOLDER",
         help="where to draw learning curves (%(default)s)",
@@ -288,27 +318,36 @@ def _add_compare_options(compare: argparse.ArgumentParser) -> None:
 def _add_compose_options(compose: argparse.ArgumentParser) -> None:
     compose.add_argument(
         "trained",
-        type=_path,
+        type=argument_types.path,
         nargs="?",
         metavar="RUN",
         help="run directory with a model of sequences; without it one of melodies is trained in "
         "runs/, once, which takes a few minutes",
     )
-    compose.add_argument("-n", type=_count, default=8, dest="count", help="how many (%(default)s)")
-    compose.add_argument("--primer", type=_path, metavar="FILE", help="a sequence to go on from")
+    compose.add_argument(
+        "-n", type=argument_types.count, default=8, dest="count", help="how many (%(default)s)"
+    )
+    compose.add_argument(
+        "--primer", type=argument_types.path, metavar="FILE", help="a sequence to go on from"
+    )
     compose.add_argument("--bars", type=int, metavar="N", help="length (that of its training)")
     compose.add_argument("--key", metavar="K", help="major key to write in, as in Eb or F#")
     compose.add_argument(
         "--temperature",
-        type=_positive,
+        type=argument_types.positive,
         default=1.0,
         metavar="X",
         help="below 1 safer, above 1 bolder (%(default)s)",
     )
     compose.add_argument("--wav", action="store_true", help="write sound as well")
-    compose.add_argument("--seed", type=_seed, default=0, metavar="N", help="(%(default)s)")
     compose.add_argument(
-        "--out", type=_path, metavar="FOLDER", help="where to write (RUN/compositions)"
+        "--seed", type=argument_types.seed, default=0, metavar="N", help="(%(default)s)"
+    )
+    compose.add_argument(
+        "--out",
+        type=argument_types.path,
+        metavar="FOLDER",
+        help="where to write (RUN/compositions)",
     )
     _add_platform(compose)
 
@@ -338,7 +377,7 @@ def _add_precision(command: argparse.ArgumentParser) -> None:
 def _add_mesh(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--mesh",
-        type=_mesh,
+        type=argument_types.mesh,
         metavar="data=N",
         help="divide a training among N devices; a CPU is as many as are asked for (what is "
         "fastest here)",
@@ -361,17 +400,10 @@ def _add_cluster(command: argparse.ArgumentParser) -> None:
     group.add_argument("--process", type=int, metavar="K", help="which this is, from 0")
 
 
-def _mesh(text: str) -> int:
-    name, _, count = text.partition("=")
-    if name != "data" or not count.isdecimal() or not 1 <= int(count) <= 4096:
-        raise argparse.ArgumentTypeError(f"'{text}': write data=N, N from 1 to 4096")
-    return int(count)
-
-
 def _add_overrides(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--set",
-        type=_assignment,
+        type=argument_types.assignment,
         nargs="+",
         action="extend",
         default=[],
@@ -379,55 +411,3 @@ def _add_overrides(command: argparse.ArgumentParser) -> None:
         dest="overrides",
         help="settings to change, as in model.depth=3",
     )
-
-
-def _path(text: str) -> Path:
-    """A path, `~` and `~name` in front being homes: shells leave them alone in `--out=~/x`."""
-    return Path(os.path.expanduser(text))
-
-
-def _assignment(text: str) -> str:
-    """A `key=value`; a value that begins with `~` is a path."""
-    key, equals, value = text.partition("=")
-    return key + equals + (os.path.expanduser(value) if value.startswith("~") else value)
-
-
-def _axis(text: str) -> str:
-    key, equals, values = text.partition("=")
-    if not key or not equals or not values:
-        raise argparse.ArgumentTypeError(f"'{text}': write key=value,value")
-    return text
-
-
-def _whole(least: int, most: int, words: str) -> Callable[[str], int]:
-    """Return a reader of whole numbers; `words` says which are meant."""
-
-    def read(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"'{text}': {words}")
-        return int(text)
-
-    return read
-
-
-def _real(fits: Callable[[float], bool], words: str) -> Callable[[str], float]:
-    """Return a reader of numbers that fit; `words` says which are meant."""
-
-    def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not fits(value):
-            raise argparse.ArgumentTypeError(f"'{text}': {words}")
-        return value
-
-    return read
-
-
-_jobs = _whole(1, 4096, "choose a number from 1 to 4096")
-_seed = _whole(0, 2**32 - 1, "a seed is a number from 0 to 2³² − 1")
-_count = _whole(1, 100, "choose a number from 1 to 100")
-_positive = _real(lambda value: 0 < value < math.inf, "choose a number above 0")
-_share = _real(lambda value: 0 <= value <= 1, "choose a share from 0 to 1")
-_seconds = _real(lambda value: 0 < value < 3600, "seconds lie between 0 and 3600")
