@@ -10,6 +10,7 @@ from common.error import DataError
 from common.plot import LARGEST_BYTES
 from common.record import FILE_NAME, Record, find_records, read_record
 from experiments.registry import artefacts
+from experiments.results.row import precision_of
 from experiments.sweep.point import is_point
 
 
@@ -71,10 +72,13 @@ def _require_same_settings(record: Record, target: Path) -> None:
     if not (target / FILE_NAME).exists():
         return
     there = read_record(target / FILE_NAME)
-    if sorted(there.overrides) != sorted(record.overrides):
-        theirs, ours = (" ".join(r.overrides) or "none" for r in (there, record))
+    theirs, ours = (
+        (*sorted(one.overrides), f"precision={precision_of(one.device)}") for one in (there, record)
+    )
+    if theirs != ours:
         raise DataError(
-            f"{target} holds a run with other overrides ({theirs}; this one: {ours}).\n"
+            f"{target} holds a run with other overrides ({' '.join(theirs)}; this one: "
+            f"{' '.join(ours)}).\n"
             "Remove that folder first if this run is to take its place."
         )
 
@@ -82,13 +86,14 @@ def _require_same_settings(record: Record, target: Path) -> None:
 def load_records(sources: Sequence[Path]) -> list[Record]:
     """Return all records below several roots, as `find_records` finds them.
 
-    Where roots hold the same run (experiment, preset, configuration and seed) the first root's
-    record counts. A root that doesn't exist holds none. Raises DataError naming a file that isn't
-    a record.
+    Where roots hold the same run (experiment, preset, configuration, precision and seed) the first
+    root's record counts. A root that doesn't exist holds none. Raises DataError naming a file that
+    isn't a record.
     """
-    found: dict[tuple[str, str, int, str], Record] = {}
+    found: dict[tuple[str, ...], Record] = {}
     for source in sources:
         for record in find_records(source):
             config = json.dumps(record.config, sort_keys=True)
-            found.setdefault((record.experiment, record.preset, record.seed, config), record)
+            same = (record.experiment, record.preset, config, precision_of(record.device))
+            found.setdefault((*same, str(record.seed)), record)
     return list(found.values())

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from common.config import suggestion, to_dict
+from common.device import numerics_of
 from common.error import DataError
 from common.metric import Metric, MetricName
 from common.record import Record
@@ -135,7 +136,8 @@ def _groups(
     finished = set()
     for record in records:
         settings = material(experiment.kind, record.config, metric)
-        key = (record.preset, repr(sorted(settings.items())), repr(_data(record)))
+        precision = precision_of(record.device)
+        key = (record.preset, repr(sorted(settings.items())), precision, repr(_data(record)))
         if record.status == "done":
             finished.add(key)
             if metric not in record.metrics:
@@ -267,21 +269,31 @@ def changed_settings(record: Record, experiment: Experiment, metric: str) -> tup
     """Return the settings, as `key=value`, that aren't those of the record's preset as it is now.
 
     Those count on which the metric depends. They are read off the configuration rather than the
-    record's overrides, since presets change too.
+    record's overrides, since presets change too. A precision that isn't float32 stands among them.
     """
+    precision = precision_of(record.device)
+    narrow = () if precision == "float32" else (f"precision={precision}",)
     if record.preset not in experiment.presets:
-        return tuple(record.overrides)
+        return (*record.overrides, *narrow)
     config = experiment.preset(record.preset).config
     usual = material(type(config), to_dict(config), metric)
     ours = material(type(config), record.config, metric)
-    return tuple(
-        f"{key}={_value(ours[key])}" for key in sorted(ours) if ours[key] != usual.get(key)
-    )
+    changed = (f"{key}={_value(ours[key])}" for key in sorted(ours) if ours[key] != usual.get(key))
+    return (*changed, *narrow)
 
 
 def _value(value: Any) -> str:
     """A setting's value as `--set` takes it."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def precision_of(device: Mapping[str, Any]) -> str:
+    """Return in which precision a run multiplied matrices, from the facts in its record.
+
+    `bfloat16` where a recurrence's products read that, otherwise what JAX calls that of all.
+    """
+    products = device.get("products", "float32")
+    return str(numerics_of(device)["precision"] if products == "float32" else products)
 
 
 def device_text(device: Mapping[str, Any]) -> str:
@@ -291,8 +303,8 @@ def device_text(device: Mapping[str, Any]) -> str:
         text = f"{kind}, {device['cores']} cores" if "cores" in device else str(kind)
     else:
         text = f"{device.get('count', 1)} × {kind}"
-    precision = device.get("precision", "default")
-    return text if precision == "default" else f"{text}, {precision} precision"
+    precision = precision_of(device)
+    return text if precision == "float32" else f"{text}, {precision} precision"
 
 
 def _mean_hours(records: Sequence[Record]) -> float:

@@ -85,7 +85,8 @@ def test_a_large_file_is_not_added(tmp_path, name):
 def test_a_run_does_not_replace_one_with_other_overrides(tmp_path):
     add_run(finished_run(tmp_path), tmp_path / "results")
     other = finished_run(tmp_path, overrides=["model.depth=2"])
-    with pytest.raises(DataError, match=r"other overrides \(none; this one: model\.depth=2\)"):
+    found = r"other overrides \(precision=float32; this one: model\.depth=2 precision=float32\)"
+    with pytest.raises(DataError, match=found):
         add_run(other, tmp_path / "results")
 
 

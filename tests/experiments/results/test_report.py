@@ -62,7 +62,7 @@ def test_the_report(tmp_path):
         "matched",
     ]
     (source,) = [line for line in lines if line.startswith(f"{cells[0]}. ")]
-    assert "1 × H200, highest precision, 2.0 h a seed; commit `01234567`" in source
+    assert "1 × H200, 2.0 h a seed; commit `01234567`" in source
     assert "`python -m experiments run words --preset paper --seed 0` (also seed 1, 2)" in source
     (cpu,) = [line for line in lines if line.startswith("2. ")]
     assert "train.epochs: 500 → 14" in cpu

@@ -10,6 +10,7 @@ from report_case import (
     VALID,
     only_row,
     pair,
+    place,
     record,
     rows,
     seeds,
@@ -20,6 +21,7 @@ from common.error import DataError
 from common.record import DataUsed
 from experiments.registry import Published
 from experiments.results.cells import as_text
+from experiments.results.commit import load_records
 from experiments.results.markdown import report_text
 from experiments.results.row import result_rows
 
@@ -32,7 +34,7 @@ def test_everything_in_a_row():
     assert row.published == (Published(TEST, 66.0, "source of 66.0"),)
     assert row.ours is not None
     assert row.ours.values == (66.0, 66.4)
-    assert (row.device, row.hours) == ("1 × H200, highest precision", 2.0)
+    assert (row.device, row.hours) == ("1 × H200", 2.0)
     assert row.commits == ("01234567+dirty",)
     assert row.commands[1] == "python -m experiments run words --preset paper --seed 1"
 
@@ -175,3 +177,26 @@ def test_the_table_has_few_columns_unless_all_are_asked_for():
     titles = [cell.strip() for cell in as_text(found).splitlines()[0].strip("|").split("|")]
     assert titles == ["metric", "published", "ours", "verdict"]
     assert "command" in as_text(found, full=True).splitlines()[0]
+
+
+BFLOAT16 = {"platform": "cpu", "kind": "EPYC", "cores": 2, "kernel": "cpu", "products": "bfloat16"}
+TF32 = {"platform": "gpu", "kind": "H200", "count": 1, "precision": "tensorfloat32"}
+
+
+@pytest.mark.parametrize(("device", "precision"), [(BFLOAT16, "bfloat16"), (TF32, "tensorfloat32")])
+def test_precisions_are_never_averaged(tmp_path, device, precision):
+    """Nor does a run of one stand for that of another, by the same settings and seed."""
+    experiment = words()
+    records = [
+        *seeds(experiment, 66.0, 66.4),
+        *seeds(experiment, 70.0, 70.4, device=device),
+    ]
+    plain, narrow = rows(experiment, records)
+    assert plain.ours
+    assert narrow.ours
+    assert (plain.ours.values, plain.changes) == ((66.0, 66.4), ())
+    assert (narrow.ours.values, narrow.changes) == ((70.0, 70.4), (f"precision={precision}",))
+    assert narrow.device.endswith(f", {precision} precision")
+    for root, one in zip(("mine", "theirs"), (records[0], records[2]), strict=True):
+        place(tmp_path / root, one)
+    assert len(load_records([tmp_path / "mine", tmp_path / "theirs"])) == 2
