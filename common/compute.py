@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kernel = Literal["scan", "jax", "cpu"]
+KERNELS: tuple[Kernel, ...] = ("cpu", "jax", "scan")
+"""From the fastest to the reference; see `Compute`."""
 Precision = Literal["float32", "bfloat16"]
 
 

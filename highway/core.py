@@ -99,7 +99,7 @@ class RHN(Core):
             fused.LayerWeights(layer.kernel[...], layer.bias[...]) for layer in self.layers
         )
         inputs = projected(xs, self.input_kernel[...], masks.input, self.compute.precision)
-        return unroll(recurrence, weights, state, inputs, masks.state)
+        return fused.unroll_highway(recurrence, weights, state, inputs, masks.state)
 
 
 class DeepTransitionRNN(Core):

@@ -13,9 +13,13 @@ from common.deferred import (
     forward_kernel,
     product,
     product_back,
+    unroll,
     weight_gradient,
 )
 from highway import kernel
+
+VECTOR = 16
+"""Units are filled up to a multiple of this for JAX's products: float32 numbers in 512 bits."""
 
 
 class LayerWeights(NamedTuple):
@@ -198,6 +202,34 @@ def highway_recurrence(
     if use_kernel and jax.default_backend() == "cpu" and (library := kernel.load()) is not None:
         return KernelRecurrence(coupled, precision, library=library)
     return HighwayRecurrence(coupled, precision)
+
+
+def unroll_highway(
+    recurrence: HighwayRecurrence,
+    weights: tuple[LayerWeights, ...],
+    state: jax.Array,
+    projected: jax.Array,
+    mask: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+    """`common.deferred.unroll` of highway layers, widened to whole vectors for JAX's products.
+
+    Units that are added stay 0: their proposal is tanh(0), and no weight leads out of them.
+    """
+    units = state.shape[-1]
+    added = 0 if isinstance(recurrence, KernelRecurrence) else -units % VECTOR
+
+    def widen(array: jax.Array) -> jax.Array:
+        return jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, added)])
+
+    if added:
+        weights = tuple(
+            LayerWeights(jnp.pad(layer.kernel, ((0, added), (0, 0), (0, added))), widen(layer.bias))
+            for layer in weights
+        )
+        state, projected = widen(state), widen(projected)
+        mask = None if mask is None else widen(mask)
+    last, outputs = unroll(recurrence, weights, state, projected, mask)
+    return last[..., :units], outputs[..., :units]
 
 
 class TransitionSaved(NamedTuple):

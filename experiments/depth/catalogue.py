@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Literal
 
-from common.compute import Kernel
+from common.compute import KERNELS
 from common.metric import Metric, Protocol
 from experiments.depth.config import (
     AnalysisConfig,
@@ -23,7 +23,6 @@ from highway.config import (
 )
 from highway.metric import metric
 
-KERNELS: tuple[Kernel, ...] = ("cpu", "jax", "scan")
 GPU = "one data-centre GPU"
 TEXT = "tiny_shakespeare"
 PAPER_MODEL = ModelConfig(dropout_x=0.25, dropout_i=0.75, dropout_h=0.25, dropout_o=0.75)

@@ -1,8 +1,9 @@
 """The language-model experiments of the first paper: Penn Treebank, enwik8 and text8."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
-from common.compute import Kernel
+from common.compute import KERNELS
 from experiments.registry import TWO_CORES, Experiment, Family, Preset, Published
 from highway.config import (
     DataConfig,
@@ -11,11 +12,11 @@ from highway.config import (
     ModelConfig,
     TrainConfig,
 )
+from highway.cost import H100, training_hours, training_work
 from highway.metric import metric
 from highway.size import parameter_count, units_for_budget
 
 RUNNER = "experiments.language.run:run"
-KERNELS: tuple[Kernel, ...] = ("cpu", "jax", "scan")
 README = "authors' README, depth study"
 PAPER = "ICML 2017 paper"
 HEADLINE = "authors' headline results"
@@ -33,11 +34,23 @@ PENN_TREEBANK_ROWS = {
     9: (860, 71.3, 68.5, 68.1, 66.0),
     10: (830, 71.3, 68.3, 68.3, 66.0),
 }
-PENN_TREEBANK_VOCABULARY = 10_000
+
+
+class Size(NamedTuple):
+    """Of a corpus."""
+
+    vocabulary: int
+    tokens: int
+    """Of the training text."""
+
+
+SIZES = {
+    "penn_treebank": Size(10_000, 929_589),
+    "enwik8": Size(205, 90_000_000),
+    "text8": Size(27, 90_000_000),
+}
 CPU_PARAMETERS = {True: 2_500_000, False: 4_000_000}
 """Tied or not → the one budget of all depths in the `cpu` preset."""
-
-DATA_CENTRE_GPU = "one data-centre GPU"
 
 
 def penn_treebank(depth: int, *, tied: bool) -> Experiment:
@@ -86,14 +99,12 @@ def penn_treebank(depth: int, *, tied: bool) -> Experiment:
         row=f"Zilly et al. 2017, depth study on Penn Treebank, depth {depth}, {weights} weights",
         paper=paper,
         cpu=_penn_treebank_cpu(paper),
-        vocabulary=PENN_TREEBANK_VOCABULARY,
         published=tuple(published),
         metrics=(
             "valid/perplexity",
             "test_full/perplexity",
             *(["test_mc/perplexity"] if passes else []),
         ),
-        paper_hours=round(0.3 + 0.4 * depth, 1),
         cpu_hours=0.38 if measured else round(0.3 + 0.03 * depth, 1),
         cpu_measured=measured,
         cpu_scale="smaller model, fewer epochs, all of the corpus",
@@ -115,7 +126,8 @@ def _penn_treebank_cpu(paper: LanguageModelConfig) -> LanguageModelConfig:
     """The real corpus at a size that two cores train in half an hour."""
     model = replace(paper.model, dropout_x=0.0, dropout_i=0.2, dropout_h=0.1, dropout_o=0.2)
     budget = CPU_PARAMETERS[model.tied]
-    units = units_for_budget(model, PENN_TREEBANK_VOCABULARY, budget, multiple=2)
+    vocabulary = SIZES[paper.data.name].vocabulary
+    units = units_for_budget(model, vocabulary, budget, multiple=2)
     return replace(
         paper,
         model=replace(model, units=units),
@@ -138,7 +150,6 @@ def _characters(
     large: bool,
     bpc: float,
     size: str,
-    vocabulary: int,
     model: ModelConfig,
     train: TrainConfig,
 ) -> Experiment:
@@ -177,10 +188,8 @@ def _characters(
         row=f"Zilly et al. 2017, results on {dataset}, depth {depth}, {size} parameters",
         paper=paper,
         cpu=cpu,
-        vocabulary=vocabulary,
         published=(Published("test_full/bits_per_character", bpc, PAPER),),
         metrics=("valid/bits_per_character", "test_full/bits_per_character"),
-        paper_hours=100.0 if large else 60.0,
         cpu_hours=1.0 if large else 0.5,
         cpu_scale="smaller model, Adam, 6 epochs of the first 5 M characters",
     )
@@ -194,28 +203,29 @@ def _experiment(
     row: str,
     paper: LanguageModelConfig,
     cpu: LanguageModelConfig,
-    vocabulary: int,
     published: tuple[Published, ...],
     metrics: tuple[str, ...],
-    paper_hours: float,
     cpu_hours: float,
     cpu_measured: bool = False,
     cpu_scale: str,
     overnight: LanguageModelConfig | None = None,
 ) -> Experiment:
     dataset = paper.data.name
+    vocabulary = SIZES[dataset].vocabulary
+    work = training_work(paper, *SIZES[dataset])
+    paper_hours = round(training_hours(work, H100), 1)
     docstring = f"""{title}.
 
 Reproduces: {row}: published {goal}.
 Command:    python -m experiments run {name} --preset paper
-Hours:      about {paper_hours:g} on {DATA_CENTRE_GPU} for `paper` (an estimate, never measured);
+Hours:      about {paper_hours:g} on {H100.name} for `paper` (arithmetic, never measured);
             about {cpu_hours:g} on {TWO_CORES} for `cpu` ({cpu_scale});
             seconds for `smoke` (tiny Shakespeare stands in for {dataset}).
 Settings that the paper doesn't give for this row are those of the authors' best configuration."""
     presets = {
         "smoke": Preset(_smoke(paper), 0.01, TWO_CORES, ("tiny_shakespeare",)),
         "cpu": Preset(cpu, cpu_hours, TWO_CORES, (dataset,), estimated=not cpu_measured),
-        "paper": Preset(paper, paper_hours, DATA_CENTRE_GPU, (dataset,), estimated=True),
+        "paper": Preset(paper, paper_hours, H100.name, (dataset,), estimated=True),
     }
     if overnight is not None:
         docstring += f"""
@@ -270,7 +280,6 @@ ENWIK8 = (
         large=False,
         bpc=1.31,
         size="23 M",
-        vocabulary=205,
         model=_DROPOUT_DEPTH5,
         train=replace(_TRAIN, batch_size=100, learning_rate_decay=1.04),
     ),
@@ -281,7 +290,6 @@ ENWIK8 = (
         large=False,
         bpc=1.30,
         size="21 M",
-        vocabulary=205,
         model=_DROPOUT,
         train=_TRAIN,
     ),
@@ -292,7 +300,6 @@ ENWIK8 = (
         large=True,
         bpc=1.27,
         size="46 M",
-        vocabulary=205,
         model=_DROPOUT,
         train=_TRAIN,
     ),
@@ -305,7 +312,6 @@ TEXT8 = (
         large=False,
         bpc=1.29,
         size="20 M",
-        vocabulary=27,
         model=_DROPOUT,
         train=replace(_TRAIN, steps=100),
     ),
@@ -316,7 +322,6 @@ TEXT8 = (
         large=True,
         bpc=1.27,
         size="45 M",
-        vocabulary=27,
         model=_DROPOUT,
         train=_TRAIN,
     ),

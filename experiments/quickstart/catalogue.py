@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from common.compute import KERNELS
 from experiments.registry import TWO_CORES, Experiment, Family, Preset
 from highway.config import (
     DataConfig,
@@ -160,7 +161,7 @@ before.mid and after.mid to hear.""",
             ),
             published=(),
             paper_parameters=None,
-            kernels=("cpu", "jax", "scan"),
+            kernels=KERNELS,
             is_command=True,
             runner="experiments.quickstart.run:run",
             programs="experiments.quickstart.programs:programs",
