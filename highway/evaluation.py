@@ -52,6 +52,7 @@ def batched(
     steps: int,
     *,
     split: str,
+    softmax_chunk: int = 0,
     tick: Callable[[], None] = lambda: None,
 ) -> StreamScore:
     """Evaluate by the protocol of model selection: parallel slices, cut as for training.
@@ -66,6 +67,7 @@ def batched(
       batch_size: number of slices.
       steps: tokens predicted in a window.
       split: name of the split, for error messages.
+      softmax_chunk: predictions whose logits are in memory at a time, 0 for all of a window.
       tick: is called between windows and may raise to stop.
 
     Raises:
@@ -75,7 +77,9 @@ def batched(
     state = nnx.merge(graph, params).initial_state(batch_size)
     sums = []
     for inputs, targets in zip(windows.inputs, windows.targets, strict=True):
-        state, losses = window_losses(graph, params, state, inputs, targets)
+        state, losses = window_losses(
+            graph, params, state, inputs, targets, softmax_chunk=softmax_chunk
+        )
         sums.append(jnp.sum(losses))
         _pace(sums, tick)
     return StreamScore(
@@ -84,7 +88,12 @@ def batched(
 
 
 def full(
-    graph: Graph, params: Params, tokens: np.ndarray, *, tick: Callable[[], None] = lambda: None
+    graph: Graph,
+    params: Params,
+    tokens: np.ndarray,
+    *,
+    softmax_chunk: int = 0,
+    tick: Callable[[], None] = lambda: None,
 ) -> StreamScore:
     """Evaluate by the published protocol: predict each token but the first, at batch 1.
 
@@ -92,12 +101,15 @@ def full(
       graph: the model's structure.
       params: its parameters.
       tokens: int [n ≥ 2].
+      softmax_chunk: as for `batched`.
       tick: is called between pieces of the stream and may raise to stop.
     """
     state = nnx.merge(graph, params).initial_state(1)
     sums = []
     for inputs, targets, count in _stream(tokens):
-        state, losses = window_losses(graph, params, state, inputs[None], targets[None])
+        state, losses = window_losses(
+            graph, params, state, inputs[None], targets[None], softmax_chunk=softmax_chunk
+        )
         sums.append(jnp.sum(losses[:, :count]))
         _pace(sums, tick)
     return StreamScore(
@@ -113,6 +125,7 @@ def mc_dropout(
     *,
     passes: int,
     batch_size: int,
+    softmax_chunk: int = 0,
     tick: Callable[[], None] = lambda: None,
 ) -> StreamScore:
     """Evaluate with Monte-Carlo dropout (Gal & Ghahramani 2016).
@@ -128,6 +141,7 @@ def mc_dropout(
       key: of the masks.
       passes: number of passes, at least 1.
       batch_size: how many of them run side by side. It affects speed and memory only.
+      softmax_chunk: as for `batched`.
       tick: is called between pieces of the stream and may raise to stop.
     """
     model = nnx.merge(graph, params)
@@ -140,7 +154,9 @@ def mc_dropout(
         for inputs, targets, count in _stream(tokens):
             rows = (width, STREAM_STEPS)
             inputs, targets = np.broadcast_to(inputs, rows), np.broadcast_to(targets, rows)
-            state, losses = window_losses(graph, params, state, inputs, targets, masks)
+            state, losses = window_losses(
+                graph, params, state, inputs, targets, masks, softmax_chunk=softmax_chunk
+            )
             pieces.append(jax.nn.logsumexp(-losses[:, :count], axis=0))
             _pace(pieces, tick)
         summed = np.concatenate([np.asarray(piece, np.float64) for piece in pieces])
@@ -162,7 +178,7 @@ def _masks_of_passes(model: LanguageModel, key: jax.Array, passes: jax.Array) ->
     )
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jax.jit, static_argnums=0, static_argnames="softmax_chunk")
 def window_losses(
     graph: Graph,
     params: Params,
@@ -170,9 +186,12 @@ def window_losses(
     inputs: jax.Array,
     targets: jax.Array,
     masks: DropoutMasks | None = None,
+    *,
+    softmax_chunk: int = 0,
 ) -> tuple[Any, jax.Array]:
     """Compute `LanguageModel.token_losses` of one window, compiled."""
-    return nnx.merge(graph, params).token_losses(state, inputs, targets, masks)
+    model = nnx.merge(graph, params)
+    return model.token_losses(state, inputs, targets, masks, softmax_chunk=softmax_chunk)
 
 
 def _stream(tokens: np.ndarray):

@@ -1,10 +1,11 @@
 """The output layer's cross entropy with a backward pass by hand, and the embedding's lookup.
 
 Differentiating a cross entropy keeps the logits and makes arrays of their size again and again.
-Here there is one, of exp(z − max z), which both passes share: its rows over their sums are the
+Here one is kept, of exp(z − max z), which both passes share: its rows over their sums are the
 probabilities, and since a product doesn't mind on which side a row is scaled, the division is done
 to the much smaller features. The ones at the targets are subtracted from the products' results,
-where bfloat16 hasn't rounded them.
+where bfloat16 hasn't rounded them. (XLA's CPU writes down a second one, briefly, to find the
+maxima.)
 """
 
 from dataclasses import dataclass

@@ -132,6 +132,7 @@ def valid_loss(model: TrainedModel, params: Params, tick: Tick) -> float:
         settings.batch_size,
         settings.steps,
         split="valid",
+        softmax_chunk=settings.softmax_chunk,
         tick=tick,
     ).loss
 

@@ -147,11 +147,15 @@ class _Trial:
     ) -> Iterator[tuple[str, Callable[..., evaluation.StreamScore]]]:
         """The name of each score, and the function that gives it."""
         settings, graph = self.config.evaluation, self.learner.graph
+        chunk = self.config.train.softmax_chunk
         for split in ("valid", "test"):
             yield split, partial(self._batched, split, params)
             if settings.full:
                 tokens = getattr(self.corpus, split)
-                yield f"{split}_full", partial(evaluation.full, graph, params, tokens)
+                yield (
+                    f"{split}_full",
+                    partial(evaluation.full, graph, params, tokens, softmax_chunk=chunk),
+                )
         if settings.mc_passes:
             yield (
                 "test_mc",
@@ -163,6 +167,7 @@ class _Trial:
                     jax.random.key(seed),
                     passes=settings.mc_passes,
                     batch_size=settings.mc_batch_size,
+                    softmax_chunk=chunk,
                 ),
             )
 
@@ -175,6 +180,7 @@ class _Trial:
             settings.batch_size,
             settings.steps,
             split=split,
+            softmax_chunk=settings.softmax_chunk,
             tick=tick,
         )
 

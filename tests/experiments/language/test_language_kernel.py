@@ -9,7 +9,7 @@ from language_case import SMALL, folder, record, run
 from common.compute import Compute
 from common.record import FILE_NAME
 from experiments.language import run as language_run
-from highway import kernel
+from highway import evaluation, kernel
 from highway.learner import LanguageModelLearner
 
 
@@ -68,6 +68,22 @@ def test_the_kernel_reaches_the_learner(tmp_path, monkeypatch):
     for way in ("scan", "jax"):
         assert run(tmp_path / way, "--kernel", way, "--set", *SMALL) == 0
     assert chosen == [Compute("scan"), Compute("jax")]
+
+
+def test_evaluations_keep_to_the_chunk_of_the_softmax(tmp_path, monkeypatch):
+    """Those of a window, of whole streams and of Monte-Carlo dropout."""
+    asked = []
+
+    def window_losses(*arguments, softmax_chunk):
+        asked.append((softmax_chunk, arguments[3].shape[0], len(arguments) > 5))
+        return whole(*arguments, softmax_chunk=softmax_chunk)
+
+    whole = evaluation.window_losses
+    monkeypatch.setattr(evaluation, "window_losses", window_losses)
+    changes = [*SMALL, "train.softmax_chunk=7", "evaluation.mc_passes=2", "evaluation.full=true"]
+    assert run(tmp_path, "--set", *changes) == 0
+    assert {chunk for chunk, *_ in asked} == {7}
+    assert len(set(asked)) == 3  # they differ in their rows or masks
 
 
 def test_a_run_from_before_a_setting_came_goes_on(begun):
