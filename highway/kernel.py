@@ -49,6 +49,11 @@ class Level(NamedTuple):
     flags: tuple[str, ...]
     """That tell the compiler to use them."""
 
+    @property
+    def native_bfloat16(self) -> bool:
+        """Whether it multiplies bfloat16 by the processor's own products, not in float32."""
+        return "avx512_bf16" in self.features
+
 
 _AVX512 = frozenset({"fma", "avx512f", "avx512bw", "avx512dq", "avx512vl"})
 _AVX512_FLAGS = ("-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl")
@@ -247,18 +252,28 @@ def _run(command: list[str]) -> str:
     return done.stdout
 
 
-def _compile(level: Level) -> Path:
-    """The library's file in the cache, made if it isn't there."""
-    compiler = _compiler()
-    flags = [*_FLAGS, *level.flags]
+def _library(level: Level, compiler: Sequence[str]) -> Path:
+    """The library's file in the cache, named by all that it depends on."""
     digest = hashlib.sha256()
     for path in sorted(SOURCE.iterdir()):
         digest.update(path.read_bytes())
-    for text in (_run([*compiler, "--version"]), *compiler, *flags, platform.machine()):
+    for text in (
+        _run([*compiler, "--version"]),
+        *compiler,
+        *_FLAGS,
+        *level.flags,
+        platform.machine(),
+        jax.__version__,
+    ):
         digest.update(text.encode() + b"\0")
-    digest.update(jax.__version__.encode())
-    folder = default_cache_dir() / "kernel"
-    library = folder / f"highway-{level.name}-{digest.hexdigest()[:16]}.so"
+    return default_cache_dir() / "kernel" / f"highway-{level.name}-{digest.hexdigest()[:16]}.so"
+
+
+def _compile(level: Level) -> Path:
+    """The library's file in the cache, made if it isn't there."""
+    compiler = _compiler()
+    library = _library(level, compiler)
+    folder = library.parent
     if library.exists():
         return library
     try:
@@ -267,7 +282,18 @@ def _compile(level: Level) -> Path:
         with tempfile.TemporaryDirectory(dir=folder) as aside:
             made = Path(aside) / library.name
             source = str(SOURCE / "kernel.cc")
-            _run([*compiler, *flags, "-I", jax.ffi.include_dir(), source, "-o", str(made)])
+            _run(
+                [
+                    *compiler,
+                    *_FLAGS,
+                    *level.flags,
+                    "-I",
+                    jax.ffi.include_dir(),
+                    source,
+                    "-o",
+                    str(made),
+                ]
+            )
             os.replace(made, library)
     except OSError as error:
         raise KernelError(f"{folder} can't be written ({error.strerror})") from None

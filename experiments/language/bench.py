@@ -75,9 +75,13 @@ def rhn(seconds: float, peer: str = "") -> dict[str, float]:
       SIZE/torch_words_per_second, SIZE/torch_deferred_words_per_second: of the peer, as written
         plainly and with one product for each weight's gradient;
       sgemm_gflops: of a large matrix product;
+      kernel_native_bfloat16: 1 where the kernel uses the processor's products of bfloat16, 0 where
+        that has none and they are computed in float32;
       peak_memory_bytes: the most this process held.
     """
     measured = {"sgemm_gflops": bench.product_flops() / 1e9}
+    if _has_kernel():
+        measured["kernel_native_bfloat16"] = float(kernel.best_level().native_bfloat16)
     ways = {name: way for name, way in WAYS.items() if way.compute.kernel != "cpu" or _has_kernel()}
     for size, (name, vocabulary, changes) in SIZES.items():
         config: LanguageModelConfig = override(find(name).preset("paper").config, changes)

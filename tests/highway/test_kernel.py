@@ -280,6 +280,34 @@ def test_an_unreadable_library_is_a_reason(monkeypatch, tmp_path):
         kernel.load_level.__wrapped__(kernel.LEVELS[-1])
 
 
+def test_a_library_is_named_by_all_that_it_depends_on(monkeypatch, tmp_path):
+    (tmp_path / "kernel.cc").write_text("// one source")
+
+    def name(level=kernel.LEVELS[-1], compiler=("c++",)):
+        return kernel._library(level, compiler).name
+
+    version = "compiler 1"
+    monkeypatch.setattr(kernel, "SOURCE", tmp_path)
+    monkeypatch.setattr(kernel, "_run", lambda command: version)
+    first = name()
+    assert name() == first
+    names = [name(kernel.LEVELS[0]), name(compiler=("c++", "-O0"))]
+    for target, attribute, other in (
+        (kernel, "_FLAGS", ["-O1"]),
+        (kernel.platform, "machine", lambda: "other"),
+        (kernel.jax, "__version__", "0"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(target, attribute, other)
+            names.append(name())
+    version = "compiler 2"
+    names.append(name())
+    version = "compiler 1"
+    (tmp_path / "kernel.cc").write_text("// another source")
+    names.append(name())
+    assert len({first, *names}) == 1 + len(names) == 8
+
+
 def test_choice_of_the_way():
     assert highway_recurrence(True) == recurrence(True)
     assert highway_recurrence(True, precision="bfloat16") == recurrence(precision="bfloat16")

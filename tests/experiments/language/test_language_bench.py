@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from common.compute import Compute
 from experiments import bench as timing
 from experiments.cli import main
 from experiments.language import bench
@@ -44,15 +45,15 @@ def test_each_way_is_computed_as_its_name_says(monkeypatch):
     chosen = []
 
     class Seen(bench.LanguageModelLearner):
-        def __init__(self, *arguments):
-            chosen.append(arguments[-1])
-            super().__init__(*arguments)
+        def __init__(self, config, *arguments):
+            chosen.append((arguments[-1], config.train.recurrence_chunk))
+            super().__init__(config, *arguments)
 
     monkeypatch.setattr(bench, "LanguageModelLearner", Seen)
-    ways = {name: bench.WAYS[name] for name in ("bfloat16_", "plain_")}
+    ways = {name: bench.WAYS[name] for name in ("bfloat16_", "rematerialised_", "plain_")}
     config = bench.override(bench.find(SIZES["ptb"][0]).preset("paper").config, TINY)
     found = dict(bench._measure(config, 11, ways, 0.01, {"peer_": Peer()}))
-    assert chosen == list(ways.values())
+    assert chosen == [(Compute("jax", "bfloat16"), 0), (Compute("jax"), 5), (Compute(), 0)]
     assert found["peer_words_per_second"] == pytest.approx(8 / Peer.SECONDS)
 
 
