@@ -25,7 +25,9 @@ class Masks(NamedTuple):
     """
 
     input: jax.Array | None = None
+    """Of the inputs, [1 or gates, batch, input_size]."""
     state: jax.Array | None = None
+    """Of the state as it enters the recurrent products, [1 or gates, batch, output_size]."""
 
 
 NO_MASKS = Masks()
@@ -35,7 +37,9 @@ class Core(nnx.Module):
     """One recurrent layer. Subclasses hold the parameters and define the three abstract methods."""
 
     input_size: int
+    """Width of the inputs."""
     output_size: int
+    """Width of the outputs."""
     gates: int
     """How many affine maps of input and state a transition computes; separate masks count by it."""
 
