@@ -30,6 +30,7 @@ class Restored(NamedTuple):
     """What a checkpoint holds."""
 
     state: Any
+    """The pytree that was saved."""
     notes: dict[str, Any]
     """JSON values that belong to the state but don't live on the device."""
 

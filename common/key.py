@@ -30,6 +30,7 @@ class MelodyKey(NamedTuple):
     tonic: int
     """Pitch class of the tonic, 0 for C."""
     mode: Mode
+    """Which scale."""
 
     @property
     def major(self) -> int:
@@ -41,6 +42,7 @@ class Moved(NamedTuple):
     """Melodies in C, and what there was to move."""
 
     melodies: tuple[Events, ...]
+    """Events, int32 [sixteenths] each."""
     counts: dict[str, int]
     """How many are in a major and in a minor key, have no key, or fit in no octave of C: the last
     two stay as they were."""

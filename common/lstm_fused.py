@@ -24,7 +24,9 @@ class LSTMState(NamedTuple):
     """Cell and output of an LSTM, [batch, units] each."""
 
     cell: jax.Array
+    """c, [batch, units]."""
     output: jax.Array
+    """h, [batch, units]."""
 
 
 class LSTMSaved(NamedTuple):

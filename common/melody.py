@@ -70,7 +70,9 @@ class Span(NamedTuple):
     """A note that isn't on the grid yet."""
 
     start: Time
+    """When it begins."""
     end: Time
+    """When it stops."""
     pitch: int
     """MIDI."""
 

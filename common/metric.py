@@ -16,7 +16,9 @@ class MetricName(NamedTuple):
     model: str
     """Empty where the experiment has one model."""
     split: str
+    """What it was measured on, `valid`, `test_full`, ..."""
     measure: str
+    """What was measured, `loss`, `reward`, ..."""
 
     @classmethod
     def parse(cls, name: str) -> "MetricName":

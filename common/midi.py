@@ -110,8 +110,11 @@ class HeardNote(NamedTuple):
     """A note of a MIDI file as it is heard; times in seconds."""
 
     start: float
+    """When it begins."""
     end: float
+    """When it stops."""
     pitch: int
+    """MIDI pitch, 0..127."""
 
 
 def hear(content: bytes, *, rate: int, longest: float) -> tuple[list[HeardNote], bytes]:

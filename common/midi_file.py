@@ -29,6 +29,7 @@ class MidiNote(NamedTuple):
     end: int
     """Ticks; the start for a note of no length."""
     pitch: int
+    """MIDI pitch, 0..127."""
     channel: int
     """0..15."""
     program: int
@@ -39,7 +40,9 @@ class MidiTrack(NamedTuple):
     """A track of a file."""
 
     name: str
+    """As the file has it; may be empty."""
     notes: list[MidiNote]
+    """In the order in which they begin."""
     texts: list[str]
     """Its text events."""
 
@@ -50,6 +53,7 @@ class MidiFile(NamedTuple):
     resolution: int
     """Ticks in a quarter note."""
     tracks: list[MidiTrack]
+    """In the file's order."""
 
 
 def read_midi_file(content: bytes) -> MidiFile:

@@ -48,12 +48,16 @@ def write_model(path: Path, params: Mapping[str, Any], about: Mapping[str, Any])
     write_atomically(path, to_bytes(arrays, metadata={"format": FORMAT, **told}))
 
 
-def read_model(path: Path) -> ModelFile:
+def read_model(path: str | Path) -> ModelFile:
     """Read a file that `write_model` wrote.
+
+    Args:
+      path: the file.
 
     Raises:
       DataError: it can't be read, is damaged, or something else.
     """
+    path = Path(path)
     try:
         with path.open("rb"):
             pass  # the library's own errors don't say which file

@@ -25,7 +25,9 @@ class Masks(NamedTuple):
     """
 
     input: jax.Array | None = None
+    """Of the inputs, [1 or gates, batch, input_size]."""
     state: jax.Array | None = None
+    """Of the state as it enters the recurrent products, [1 or gates, batch, output_size]."""
 
 
 NO_MASKS = Masks()
@@ -35,7 +37,9 @@ class Core(nnx.Module):
     """One recurrent layer. Subclasses hold the parameters and define the three abstract methods."""
 
     input_size: int
+    """Width of the inputs."""
     output_size: int
+    """Width of the outputs."""
     gates: int
     """How many affine maps of input and state a transition computes; separate masks count by it."""
 
@@ -87,7 +91,18 @@ class Core(nnx.Module):
         *,
         separate: bool,
     ) -> Masks:
-        """Draw the masks of `batch_size` sequences; `separate` gives every gate its own."""
+        """Draw the masks of `batch_size` sequences.
+
+        Args:
+          key: of the draw.
+          batch_size: sequences, each with masks of its own.
+          input_rate: share of the inputs that is dropped, from 0 to below 1.
+          state_rate: share of the state, likewise.
+          separate: whether every gate has masks of its own.
+
+        Returns:
+          Masks [gates if separate, else 1, batch, width].
+        """
         input_key, state_key = jax.random.split(key)
         count = self.gates if separate else 1
         return Masks(
@@ -160,7 +175,7 @@ class Stack(nnx.Module):
         *,
         separate: bool,
     ) -> tuple[Masks, ...]:
-        """Draw every core's masks."""
+        """Draw every core's masks, each with keys of its own; see `Core.sample_masks`."""
         keys = jax.random.split(key, len(self.cores))
         return tuple(
             core.sample_masks(keys[i], batch_size, input_rate, state_rate, separate=separate)
@@ -186,7 +201,7 @@ class Stack(nnx.Module):
 def dropout_mask(
     key: jax.Array, rate: float | jax.Array, shape: tuple[int, ...]
 ) -> jax.Array | None:
-    """Draw a mask of zeros with probability `rate` and 1 / (1 − rate) otherwise.
+    """Draw a mask of this shape: 0 with probability `rate` and 1 / (1 − rate) otherwise.
 
     None where the rate is the number 0. A rate that is an array, traced or not, always gives a
     mask: whether it is 0 isn't known while a function is traced.

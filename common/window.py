@@ -15,7 +15,9 @@ class Windows(NamedTuple):
     """
 
     inputs: np.ndarray
+    """Tokens that are read."""
     targets: np.ndarray
+    """Tokens to predict."""
 
 
 def make_windows(

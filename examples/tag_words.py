@@ -2,8 +2,8 @@
 
     python examples/tag_words.py
 
-98.0 % of the characters of held-out Shakespeare are tagged right after a minute on two cores;
-saying "no word ends" everywhere would make 78.0 % right.
+It prints its score: at least 97 % of the characters of held-out Shakespeare are tagged right, after
+a minute on two cores. Beside it, the score of saying "no word ends" everywhere.
 """
 
 import jax
@@ -49,8 +49,8 @@ def windows(split: np.ndarray, space: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return split[~spaces][:length].reshape(-1, 50), ends[:length].reshape(-1, 50)
 
 
-def main(updates: int = 1000) -> float:
-    """Train; return the share of test characters that are tagged right."""
+def main(updates: int = 1000) -> tuple[float, float]:
+    """Train; return which shares of the test characters no word's end and the model get right."""
     corpus = load("tiny_shakespeare")
     space = np.flatnonzero([word in (" ", "\n") for word in corpus.vocabulary])
     (text, ends), (test, test_ends) = (windows(s, space) for s in (corpus.train, corpus.test))
@@ -61,8 +61,10 @@ def main(updates: int = 1000) -> float:
         batch = random.integers(0, len(text), 64)
         update(model, optimizer, text[batch], ends[batch])
     model.eval()
-    return float(jnp.mean((model(test) > 0) == test_ends))
+    found = model(test) > 0
+    return 1 - float(test_ends.mean()), float(jnp.mean(found == test_ends))
 
 
 if __name__ == "__main__":
-    print(f"{100 * main():.1f} % of the test characters are tagged right")
+    none, found = main()
+    print(f"test characters tagged right: {none:.1%} by no word's end, {found:.1%} by the network")

@@ -2,8 +2,8 @@
 
     python examples/transformer_tutor.py
 
-The transformer's carried state is what it has read. The mean reward of an event rises from −0.53,
-where it knows nothing, to 2.13 within a minute on two cores.
+The transformer's carried state is what it has read. It prints the mean reward of an event: below 0
+before, where it knows nothing, at least 1.5 after, with a minute's work on two cores.
 """
 
 import jax

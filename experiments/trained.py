@@ -115,13 +115,17 @@ def find(run: Path) -> Path:
     return parts[-1]
 
 
-def load(path: Path) -> Trained:
+def load(path: str | Path) -> Trained:
     """Load the model that was saved there.
+
+    Args:
+      path: folder of a run.
 
     Raises:
       DataError: there is none, or it is damaged.
       ConfigError: no domain has its vocabulary.
     """
+    path = Path(path)
     if not (path / FOLDER).is_dir():
         raise DataError(
             f"{path}: no trained sequence model here: not a run of an experiment that makes one, "

@@ -57,20 +57,24 @@ class Totals(NamedTuple):
     loss: jax.Array
     """Mean cross entropy of a batch in nats, summed over updates."""
     updates: jax.Array
+    """How many updates there were."""
 
 
 class State(NamedTuple):
     """Everything that an update of one network reads and writes."""
 
     params: Network
+    """Of the network."""
     velocity: Any
     """The optimiser's state."""
     setting: Setting
+    """What was drawn for it; never changes."""
     step: jax.Array
     """Updates done, int32."""
     diverged_at: jax.Array
     """The update at which something wasn't finite, int32, or −1. It was not applied."""
     totals: Totals
+    """Since they were last collected."""
 
 
 class Examples(NamedTuple):

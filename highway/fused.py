@@ -26,7 +26,9 @@ class LayerWeights(NamedTuple):
     """A highway or transition layer: kernel [units, gates, units] and bias [gates, units]."""
 
     kernel: jax.Array
+    """[units, gates, units], [from, gate, to]."""
     bias: jax.Array
+    """[gates, units]"""
 
 
 class HighwaySaved(NamedTuple):
@@ -35,7 +37,9 @@ class HighwaySaved(NamedTuple):
     state: jax.Array
     """What entered."""
     proposal: jax.Array
+    """h."""
     transform: jax.Array
+    """t."""
     carry: jax.Array | None
     """None where it is 1 − transform."""
 
@@ -245,7 +249,9 @@ class TransitionWeights(NamedTuple):
     """A deep transition: its layers, and DT(S)-RNN's kernel [units, 1, units] past them or None."""
 
     layers: tuple[LayerWeights, ...]
+    """From the first one on, each with one gate."""
     shortcut: jax.Array | None
+    """From the state before to the last layer, [units, 1, units]; None without."""
 
 
 @dataclass(frozen=True)

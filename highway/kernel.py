@@ -44,6 +44,7 @@ class Level(NamedTuple):
     """What a processor must be able to do for one form of the kernel."""
 
     name: str
+    """Of the form, and in the name of its library."""
     features: frozenset[str]
     """As Linux names them."""
     flags: tuple[str, ...]

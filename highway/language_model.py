@@ -74,7 +74,10 @@ class LanguageModel(nnx.Module):
         return self.core.initial_state(batch_size)
 
     def sample_masks(self, key: jax.Array, batch_size: int) -> DropoutMasks:
-        """Draw the masks for one window of `batch_size` sequences (Gal & Ghahramani 2016)."""
+        """Draw the masks for one window of `batch_size` sequences (Gal & Ghahramani 2016).
+
+        Their shapes are documented at `DropoutMasks`.
+        """
         config = self.config
         word_key, core_key, output_key = jax.random.split(key, 3)
         return DropoutMasks(

@@ -35,8 +35,11 @@ class OwnRateTotals(NamedTuple):
     """
 
     loss: jax.Array
+    """As in `LanguageModelTotals`."""
     gradient_norm: jax.Array
+    """Likewise."""
     updates: jax.Array
+    """Likewise."""
     learning_rate: jax.Array
     """That of the last update."""
 
@@ -47,6 +50,7 @@ class TrainState(NamedTuple):
     params: Params
     """See `LanguageModel`."""
     optimizer: optax.OptState
+    """The optimiser's state."""
     recurrent: Any
     """The core's state at the end of the last window."""
     key: jax.Array
@@ -56,6 +60,7 @@ class TrainState(NamedTuple):
     diverged_at: jax.Array
     """The update at which cost or gradient was not finite, int32, or −1. It was not applied."""
     totals: LanguageModelTotals | OwnRateTotals
+    """Since they were last collected."""
 
 
 class LanguageModelLearner(ModelLearner):
@@ -190,7 +195,9 @@ class Update(NamedTuple):
     """The result of one update."""
 
     params: Params
+    """After the update."""
     optimizer: optax.OptState
+    """The optimiser's state after it."""
     recurrent: Any
     """The recurrent state after the window, under the parameters from before the update."""
     loss: jax.Array

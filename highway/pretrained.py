@@ -45,7 +45,7 @@ def load_cells(
     >>> bool((nnx.RNN(loaded)(xs) == nnx.RNN(cell)(xs)).all())
     True
     """
-    params = read_model(Path(path)).params
+    params = read_model(path).params
     core = params.get(network, params).get("core", {})
     layers = core.get("cores", {0: core})
     return [_make_cell(path, layers[number], options) for number in sorted(layers)]

@@ -37,6 +37,7 @@ class Setting(NamedTuple):
     """What a member of the search was drawn; float arrays, all of one shape."""
 
     learning_rate: jax.Array
+    """Of gradient descent with momentum."""
     std: jax.Array
     """Standard deviation of the initial weights."""
     transform_bias: jax.Array
@@ -61,8 +62,11 @@ class Member(NamedTuple):
     """One setting's training; in a `SearchState` every leaf has a leading axis [members]."""
 
     setting: Setting
+    """What was drawn for it; never changes."""
     params: Params
+    """Its weights."""
     momentum: optax.TraceState
+    """The optimiser's state."""
     best_params: Params
     """Those with which `best_valid` was reached."""
     best_train: jax.Array
@@ -85,6 +89,7 @@ class SearchState(NamedTuple):
     step: jax.Array
     """Epochs begun by whoever still trains, int32 scalar."""
     members: Member
+    """Leaves [members, ...]."""
 
     @property
     def diverged_at(self) -> int:

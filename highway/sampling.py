@@ -58,7 +58,18 @@ def sample(
 
 @partial(jax.jit, static_argnums=(0, 3))
 def begin_text(graph: Graph, params: Params, prompt: jax.Array | np.ndarray, count: int) -> Any:
-    """Return the state behind the prompt, the next token's logits, and room for tokens."""
+    """Return the state behind the prompt, the next token's logits, and room for tokens.
+
+    Args:
+      graph: the model's structure.
+      params: its parameters.
+      prompt: int [n ≥ 1].
+      count: how many tokens there will be room for.
+
+    Returns:
+      The recurrent state of one sequence, logits [vocabulary], and zeros int32 [count]: what
+      `draw_tokens` carries on.
+    """
     model = nnx.merge(graph, params)
     state, features = model.features(model.initial_state(1), jnp.asarray(prompt)[None])
     return state, model.logits(features[-1, 0]), jnp.zeros(count, jnp.int32)
@@ -74,7 +85,10 @@ def draw_tokens(
     start: int,
     stop: int,
 ) -> Any:
-    """Draw the tokens from `start` to `stop`."""
+    """Draw the tokens from `start` to `stop`; arguments are those of `sample`.
+
+    The carry is that of `begin_text`, before and after; keys are [count], one for each token.
+    """
     model = nnx.merge(graph, params)
 
     def draw(place, carry):

@@ -55,7 +55,9 @@ def cross_entropies(
 
 @jax.custom_vjp
 def lookup(table: jax.Array, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return the rows of tokens, and the table for all its other uses.
+    """Return the rows [..., width] of tokens, and the table for all its other uses.
+
+    The table is [vocabulary, width], tokens are int [...].
 
     The rows' gradients are added into the array in which the other uses left theirs, where
     differentiating two uses of a table would fill a second array of its size and add the two.

@@ -152,7 +152,10 @@ def td_error(method: Method, q_tm1: jax.Array, transition: Transition) -> Scalar
 
 
 def squared_loss(method: Method, q_tm1: jax.Array, transition: Transition) -> Scalar:
-    """Compute (y − q(s, a))², whose mean over a batch is minimised; see `td_error`."""
+    """Compute (y − q(s, a))², whose mean over a batch is minimised.
+
+    Arguments and errors are those of `td_error`: q_tm1 is [A], the result a scalar.
+    """
     return jnp.square(td_error(method, q_tm1, transition))
 
 

@@ -77,8 +77,11 @@ class LearnState(NamedTuple):
     prior: Params
     """Of the prior, the paper's Reward RNN. It is frozen, unless a quirk trains it."""
     optimizer: optax.OptState
+    """The optimiser's state."""
     replay: Replay
+    """The memory of transitions."""
     actor: Actor
+    """The environments, and the networks' states in them."""
     key: jax.Array
     """It never changes: round n draws from fold_in(key, n), environments draw from
     fold_in(key, 2³² − 1)."""
@@ -86,6 +89,7 @@ class LearnState(NamedTuple):
     """The step that began the round which wasn't finite, int32, or −1. That round and those after
     it changed no network."""
     totals: LearnTotals
+    """Since they were last collected."""
 
 
 class StepDraws(NamedTuple):
@@ -103,5 +107,6 @@ class Draws(NamedTuple):
     """The random numbers of one round, or of a block of it."""
 
     steps: StepDraws
+    """Of its environment steps."""
     places: jax.Array
     """Places in the replay memory, int32 [m, batch] for m updates."""

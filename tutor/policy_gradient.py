@@ -66,6 +66,7 @@ class PolicyGradientTotals(NamedTuple):
     events: jax.Array
     """How many there were."""
     updates: jax.Array
+    """How many updates there were."""
 
 
 class PolicyGradientState(NamedTuple):
@@ -76,11 +77,13 @@ class PolicyGradientState(NamedTuple):
     prior: Params
     """Never changes."""
     optimizer: optax.OptState
+    """The optimiser's state."""
     key: jax.Array
     """It never changes: update n draws from fold_in(key, n)."""
     diverged_at: jax.Array
     """The step that began the update which wasn't finite, int32, or −1. It was not applied."""
     totals: PolicyGradientTotals
+    """Since they were last collected."""
 
 
 class PolicyGradientLearner:

@@ -45,10 +45,15 @@ class OwnRateTotals(NamedTuple):
     """
 
     loss: jax.Array
+    """As in `PriorTotals`."""
     correct: jax.Array
+    """Likewise."""
     predictions: jax.Array
+    """Likewise."""
     gradient_norm: jax.Array
+    """Likewise."""
     updates: jax.Array
+    """Likewise."""
     learning_rate: jax.Array
     """That of the last update."""
 
@@ -59,6 +64,7 @@ class PriorState(NamedTuple):
     params: Params
     """See `SequenceModel`."""
     optimizer: optax.OptState
+    """The optimiser's state."""
     key: jax.Array
     """Never changes: update k draws its windows from fold_in(key, k)."""
     step: jax.Array
@@ -66,6 +72,7 @@ class PriorState(NamedTuple):
     diverged_at: jax.Array
     """The update at which loss or gradient was not finite, int32, or −1. It was not applied."""
     totals: PriorTotals | OwnRateTotals
+    """Since they were last collected."""
 
 
 class SequenceScore(NamedTuple):
@@ -216,7 +223,9 @@ class Update(NamedTuple):
     """The result of one update."""
 
     params: Params
+    """After the update."""
     optimizer: optax.OptState
+    """The optimiser's state after it."""
     sums: LossSums
     """Of the batch, before the update."""
     gradient_norm: jax.Array

@@ -18,9 +18,11 @@ class Update(NamedTuple):
     """The result of one update."""
 
     params: Params
+    """Of the value network, after the update."""
     drifting_prior: Params | None
     """The prior's parameters, where they are trained as well; otherwise None."""
     optimizer: optax.OptState
+    """The optimiser's state after it."""
     loss: jax.Array
     """Mean over the batch of (y − q(s, a))², before the update; scalar."""
 

@@ -57,6 +57,7 @@ class Location(NamedTuple):
     """Where the sources of a dataset are; fields as in `catalog.DatasetStatus`."""
 
     state: Literal["preparable", "ships", "missing", "damaged"]
+    """See `catalog.DatasetStatus`."""
     path: Path | None
     """The folder they were found in."""
     advice: str

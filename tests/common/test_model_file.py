@@ -35,7 +35,7 @@ def bits(array) -> tuple:
 
 
 def test_what_is_written_is_read_to_the_bit(file):
-    params, about = read_model(file)
+    params, about = read_model(str(file))
     assert about == ABOUT
     assert set(params) == set(PARAMS)
     for k in (0, 1):

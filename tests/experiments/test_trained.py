@@ -59,7 +59,7 @@ def test_settings_of_an_lstm_reach_it():
 def test_what_is_saved_is_loaded(tmp_path, core):
     saved = model(SequenceModelConfig(units=6, **core))
     trained.save(tmp_path, saved)
-    loaded = trained.load(tmp_path)
+    loaded = trained.load(str(tmp_path))
     jax.tree.map(np.testing.assert_array_equal, loaded.policy, saved.policy)
     assert loaded.domain is MELODIES
     assert (loaded.model, loaded.method, loaded.data) == (saved.model, "g", DATA)

@@ -71,7 +71,10 @@ class MelodyEnv(environment.Environment[MelodyState, MelodyParams]):
     """
 
     def __init__(self, length: int = theory.DEFAULT.length):
-        """Make an environment of compositions of `length` events."""
+        """Make an environment of compositions of `length` events.
+
+        `default_params` raises ConfigError for a length out of 8 to 184.
+        """
         super().__init__()
         self.length = length
 
@@ -84,11 +87,14 @@ class MelodyEnv(environment.Environment[MelodyState, MelodyParams]):
     def step_env(
         self, key: jax.Array, state: MelodyState, action: Any, params: MelodyParams
     ) -> tuple[jax.Array, MelodyState, jax.Array, jax.Array, dict[Any, Any]]:
-        """Add an event; see `tutor.music.theory.step_env`.
+        """Add an event, an integer scalar in 0..37; see `tutor.music.theory.step_env`.
+
+        gymnax's own `step` calls this, tells truncation apart and begins anew after the end.
 
         Returns:
-          (observation, state, reward, terminated, info); info has the rewards by rule,
-          "components", and "discount".
+          (observation, state, reward, terminated, info): the observation float32 [38 + length], the
+          reward float32 and `terminated` bool scalars; info has the rewards by rule, "components",
+          and "discount", 0 at the end and else 1.
         """
         event, history, reward, done, info = theory.step_env(
             key, state.history, action, params.music
@@ -99,7 +105,11 @@ class MelodyEnv(environment.Environment[MelodyState, MelodyParams]):
         return (*jax.lax.stop_gradient((seen, state)), reward, done, info)
 
     def reset_env(self, key: jax.Array, params: MelodyParams) -> tuple[jax.Array, MelodyState]:
-        """Begin a composition with a random priming event, which is no part of it."""
+        """Begin a composition with a random priming event, which is no part of it.
+
+        Returns:
+          The observation, float32 [38 + length], and the state.
+        """
         event, history = theory.reset(key, params.music)
         state = MelodyState(time=jnp.zeros((), jnp.int32), event=event, history=history)
         return self.observe(key, state, None, params), state
@@ -113,11 +123,11 @@ class MelodyEnv(environment.Environment[MelodyState, MelodyParams]):
         return jnp.concatenate([jax.nn.one_hot(state.event, NUM_EVENTS), place])
 
     def is_terminated(self, state: MelodyState, params: MelodyParams) -> jax.Array:
-        """Say whether the composition is complete."""
+        """Say whether the composition is complete, bool scalar."""
         return state.time >= params.music.length
 
     def is_truncated(self, state: MelodyState, params: MelodyParams) -> jax.Array:
-        """Say whether the limit of steps came before the end."""
+        """Say whether the limit of steps came before the end, bool scalar."""
         reached = state.time >= params.max_steps_in_episode
         return reached & ~self.is_terminated(state, params)
 
@@ -175,7 +185,11 @@ class PriorReward(GymnaxWrapper):
 
     @partial(jax.jit, static_argnames=("self",))
     def reset(self, key: jax.Array, params: MelodyParams | None = None) -> tuple[Any, PriorState]:
-        """Begin a composition; the prior begins with it, from its zero state."""
+        """Begin a composition; the prior begins with it, from its zero state.
+
+        Returns:
+          The environment's observation, and the state.
+        """
         seen, state = self._env.reset(key, params)
         return seen, PriorState(state, self._start(), state.event)
 
@@ -183,7 +197,12 @@ class PriorReward(GymnaxWrapper):
     def step(
         self, key: jax.Array, state: PriorState, action: Any, params: MelodyParams | None = None
     ) -> tuple[Any, PriorState, jax.Array, jax.Array, jax.Array, dict[Any, Any]]:
-        """Step as the environment does, with the prior's log p in the reward."""
+        """Step as the environment does, with the prior's log p in the reward.
+
+        Returns:
+          (observation, state, reward, terminated, truncated, info), as the environment's; the
+          reward is log p(a|s) + r / c, a scalar.
+        """
         model = nnx.merge(self.graph, self.prior)
         recurrent, logits = model.step(state.recurrent, state.event[None])
         log_prior = jax.nn.log_softmax(logits)[0, action]

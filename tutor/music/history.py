@@ -89,9 +89,13 @@ class History(NamedTuple):
     """For each k, how many of the newest events in a row equal the event k + 1 before; int32
     [length]. So a block of 8 events recurs, the two copies k + 1 apart, where agreement[k] ≥ 8."""
     run: Run
+    """Of the last note."""
     moments: Moments
+    """Of all events."""
     extremes: Extremes
+    """Of all events."""
     leap: Leap
+    """The latest one."""
 
 
 def start_history(length: int) -> History:

@@ -55,6 +55,7 @@ class Estimate(NamedTuple):
     """A statistic with its 95 % interval; NaN where there is nothing to count."""
 
     value: float
+    """The statistic."""
     low: float
     """Lower end of the interval."""
     high: float

@@ -63,16 +63,16 @@ def make_move(history: History, action: jax.Array) -> Move:
     return Move(history, action, extend_history(history, action))
 
 
-# Properties of a move: the rules reward them, the statistics count them. Scalars.
+# Properties of a move, scalars: the rules reward them, the statistics count them.
 
 
 def is_in_key(move: Move, key: Key) -> jax.Array:
-    """Tell whether the event is a rest, a hold or a note of the key's scale."""
+    """Tell whether the event is a rest, a hold or a note of the key's scale; bool scalar."""
     return jnp.asarray(in_key_table(key))[move.action]
 
 
 def is_repeated_too_often(move: Move) -> jax.Array:
-    """Tell whether the event is one too many of its kind since the last different note.
+    """Tell whether an event is one too many since the last different note; bool scalar.
 
     A note or a hold is, if it came 5 times already with nothing else between, or 7 times with
     rests or (for a note) holds between; a rest is, if it came twice already since the last note.
@@ -86,7 +86,7 @@ def is_repeated_too_often(move: Move) -> jax.Array:
 
 
 def count_motif_notes(move: Move) -> jax.Array:
-    """Count the distinct notes in the last 8 events; 0 if they are no motif."""
+    """Count the distinct notes in the last 8 events, an int32 scalar; 0 if they are no motif."""
     window = move.after.events[:MOTIF_LENGTH]
     repeats = jnp.any(jnp.tril(window[:, None] == window, -1), axis=1)
     distinct = jnp.sum((window >= FIRST_NOTE) & ~repeats)
@@ -95,23 +95,23 @@ def count_motif_notes(move: Move) -> jax.Array:
 
 
 def is_repeated_motif(move: Move) -> jax.Array:
-    """Tell whether the last 8 events are a motif that came before, without overlapping it."""
+    """Tell whether the last 8 events are a motif that came before, not overlapping; bool scalar."""
     copies = move.after.agreement[MOTIF_LENGTH - 1 :] >= MOTIF_LENGTH
     return (count_motif_notes(move) > 0) & jnp.any(copies)
 
 
 def interval_code(move: Move, key: Key) -> jax.Array:
-    """Return `tutor.music.key.name_interval` from the last note to the event; float32."""
+    """Return `tutor.music.key.name_interval` from the last note to the event; float32 scalar."""
     return jnp.asarray(interval_table(key))[move.before.run.note, move.action]
 
 
 def has_unique_high(history: History) -> jax.Array:
-    """Tell whether the highest event, rests and holds included, came once."""
+    """Tell whether the highest event, rests and holds included, came once; bool scalar."""
     return history.extremes.high_count == 1
 
 
 def has_unique_low(history: History) -> jax.Array:
-    """Tell whether there is a note, and the lowest came once."""
+    """Tell whether there is a note, and the lowest came once; bool scalar."""
     return history.extremes.low_count == 1
 
 
