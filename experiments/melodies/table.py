@@ -114,23 +114,24 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
         if not any(name.startswith("tutor_melodies_") for name in found):
             continue
         parts.append(f"### Table 1 with all that was measured: preset {setting.preset}\n")
-        parts += [f"Here: {setting.title}.\n", table_1(found).markdown(), CAPTION]
+        parts += [f"Here: {setting.title}.\n", table_1(found).markdown()]
         links = [
             f"[{label}]({path.name})"
             for name, label in FIGURES.items()
             if (path := _figure(folder, name, setting.preset)).exists()
         ]
         parts += [f"Figure 2 of the paper, ours: {', '.join(links)}\n"] if links else []
-    return parts
+    return [*parts, CAPTION] if parts else []
 
 
 CAPTION = (
-    "Percentages are of notes (events) or compositions, as the row says. *data*: windows of 32 "
-    "events of held-out melodies, of which no model knows. Of models: one value a seed, or from "
-    "three seeds on their mean with its 95 % interval (percentile bootstrap over seeds; where "
-    "three or more Note RNNs were tuned, over their means). Intervals over compositions are in the "
-    "records (`composed_low`, `composed_high`). Records from before a row was measured leave it "
-    "empty. The paper prints 17 for G's autocorrelation of lag 3; 0.17 is meant, we think.\n"
+    "In the tables of Table 1, percentages are of notes (events) or compositions, as the row says. "
+    "*data*: windows of 32 events of held-out melodies, of which no model knows. Of models: one "
+    "value a seed, or from three seeds on their mean with its 95 % interval (percentile bootstrap "
+    "over seeds; where three or more Note RNNs were tuned, over their means). Intervals over "
+    "compositions are in the records (`composed_low`, `composed_high`). Records from before a row "
+    "was measured leave it empty. The paper prints 17 for G's autocorrelation of lag 3; 0.17 is "
+    "meant, we think.\n"
 )
 
 
@@ -185,7 +186,7 @@ def by_experiment(records: Iterable[Record], setting: Setting) -> dict[str, list
 
 
 def table_1(found: Mapping[str, Sequence[Record]]) -> Table:
-    """Make Table 1 of the records of a setting."""
+    """Make Table 1 of the records of a setting, of what any of them measured."""
     titles = ["statistic"]
     for name in found:
         if name == DATA:
@@ -201,7 +202,8 @@ def table_1(found: Mapping[str, Sequence[Record]]) -> Table:
                 line.append(value_of(group, f"{ANYWHERE}/{statistic}"))
                 continue
             line.append(value_of(group, f"composed/{statistic}"))
-        lines.append(line)
+        if any(line[1:]):
+            lines.append(line)
     return Table(tuple(titles), lines, frozenset(titles[1:]))
 
 
