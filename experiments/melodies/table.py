@@ -1,14 +1,14 @@
 """Table 1 and Figure 2 of Sequence Tutor: the methods side by side, from committed records."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from common.plot import learning_curves
 from common.record import Record
-from common.table import LEAST_FOR_INTERVAL, Cell, Table, summarize
+from common.table import LEAST_FOR_INTERVAL, Cell, Summary, Table, summarize
 from experiments.melodies.catalogue import COLUMNS, FIGURES, TABLE_1
 from experiments.results.paper_table import Asked, Line, PaperTable
 
@@ -71,7 +71,7 @@ ANYWHERE = "anywhere"
 SPLITS = {"start": "data, from the start", ANYWHERE: "data, from anywhere"}
 
 
-PICTURE = "tutor_melodies_paper_reward.png"
+PICTURE = "tutor_melodies_table_1.png"
 """What the report shows first, where it is there."""
 
 
@@ -136,9 +136,13 @@ CAPTION = (
 
 
 def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:
-    """Draw the paper's Figure 2 for each preset: the course of reward and log p(a|s), each
-    method's mean over seeds; return the files."""
-    records, drawn = list(records), []
+    """Draw Table 1, and the paper's Figure 2 for each preset: the course of reward and log p(a|s),
+    each method's mean over seeds; return the files."""
+    from experiments.melodies.picture import dots, draw  # which reads this module
+
+    records = list(records)
+    shown = dots(records)
+    drawn = [draw(shown, folder / PICTURE)] if shown else []
     for setting in SETTINGS:
         found, preset = by_experiment(records, setting), setting.preset
         tuned = {one: group for one, group in found.items() if one.startswith("tutor_melodies_")}
@@ -208,14 +212,20 @@ def table_1(found: Mapping[str, Sequence[Record]]) -> Table:
 
 
 def value_of(group: Sequence[Record], metric: str) -> str:
-    """Write a metric's mean over records, with its interval where there are enough of them.
+    """Write a metric's mean over records with its interval, as `summary_of` gives it."""
+    found = summary_of(group, metric)
+    return "" if found is None else written(found)
+
+
+def summary_of(group: Sequence[Record], metric: str) -> Summary | None:
+    """Return a metric's mean over records, with an interval where there are enough of them.
 
     Of one record the interval is over what it measured, compositions or windows. Values that are
-    all the same, as of a prior that several tunings share, have none.
+    all the same, as of a prior that several tunings share, have none. None where no record has it.
     """
     values = means(group, metric)
     if not values:
-        return ""
+        return None
     summary = summarize(values)
     low, high = summary.low, summary.high
     if len(values) == 1:
@@ -223,10 +233,15 @@ def value_of(group: Sequence[Record], metric: str) -> str:
         (record,) = (one for one in group if metric in one.metrics)
         low, high = (record.metrics.get(f"{split}_{end}/{statistic}") for end in ("low", "high"))
     if len(set(values)) == 1 and (low is None or low == high):
-        return f"{values[0]:.3g}"
-    if low is None or high is None:
-        return ", ".join(f"{value:.3g}" for value in values)
-    return f"{summary.mean:.3g} [{low:.3g}, {high:.3g}]"
+        return Summary(values[0], None, None, (values[0],))
+    return replace(summary, low=low, high=high)
+
+
+def written(found: Summary) -> str:
+    """Write a mean with its interval; single values where there is none."""
+    if found.low is None or found.high is None:
+        return ", ".join(f"{value:.3g}" for value in found.values)
+    return f"{found.mean:.3g} [{found.low:.3g}, {found.high:.3g}]"
 
 
 def means(group: Sequence[Record], metric: str) -> list[float]:

@@ -220,6 +220,7 @@ def test_no_table_without_tuned_models(records, tmp_path):
 def test_pictures_are_small_the_same_again_and_linked(records, tmp_path):
     paths = melody_table.draw_figures(records, tmp_path)
     assert [path.name for path in paths] == [
+        "tutor_melodies_table_1.png",
         "tutor_melodies_paper_reward.png",
         "tutor_melodies_paper_log_prior.png",
     ]
@@ -228,4 +229,5 @@ def test_pictures_are_small_the_same_again_and_linked(records, tmp_path):
     melody_table.draw_figures(records, tmp_path)
     assert [path.read_bytes() for path in paths] == first
     text = "\n".join(melody_table.section(records, tmp_path))
-    assert all(path.name in text for path in paths)
+    assert paths[0].name == melody_table.PICTURE
+    assert all(path.name in text for path in paths[1:])
