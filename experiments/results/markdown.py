@@ -16,6 +16,7 @@ from experiments.results.paper_table import (
     LEGEND,
     Answers,
     PaperTable,
+    how_to_run,
     smaller,
     summary,
     written,
@@ -43,6 +44,8 @@ published value.
 **Verdicts.** {sides} {rules}
 """
 
+PLATFORMS = ("cpu", "gpu", "tpu")
+"""Of JAX, each told of whether anything ran on it or not."""
 MOST_FINDINGS = 3
 """Findings that the page opens with."""
 _OUTWARD = re.compile(r"\[([^\]]*)\]\(\.\./[^)]*\)")
@@ -105,6 +108,7 @@ def report_parts(
     glance: list[str] = []
     if tables:
         glance = ["## At a glance\n", summary(tables, answers).markdown(), f"{LEGEND}\n"]
+        glance += [f"{ran_on(records)}\n"] if records else []
         glance += _opening(modules, records, folder)
     own = [part for module in modules for part in _of(module, "section", records, folder)]
     return Parts(
@@ -130,6 +134,23 @@ def report_text(
     return "\n".join(texts)
 
 
+def ran_on(records: Sequence[Record]) -> str:
+    """Say how many of the runs were on CPUs, GPUs and TPUs, and on which."""
+    by_platform: dict[str, list[str]] = {platform: [] for platform in PLATFORMS}
+    for record in records:
+        platform = str(record.device.get("platform") or "unknown")
+        kind = str(record.device.get("kind") or platform)
+        by_platform.setdefault(platform, []).append(kind)
+    told = [
+        f"{len(kinds)} on {platform.upper()} ({', '.join(sorted(set(kinds)))})"
+        for platform, kinds in by_platform.items()
+        if kinds
+    ]
+    absent = [platform.upper() for platform, kinds in by_platform.items() if not kinds]
+    none = f"; none on {' or '.join(absent)}" if absent else ""
+    return f"**Runs.** {', '.join(told)}{none}."
+
+
 def _of(module: ModuleType, name: str, *arguments: Any) -> list[Any]:
     """What a family's function gives, nothing where it has none."""
     return getattr(module, name)(*arguments) if hasattr(module, name) else []
@@ -149,7 +170,7 @@ def _paper_part(table: PaperTable, answers: Answers) -> list[str]:
     """A paper's table, and below it what is smaller."""
     parts = [f"## {table.title}\n", f"{table.caption}\n", written(table, answers).markdown()]
     below = smaller(table, answers)
-    return [*parts, below] if below else parts
+    return [*parts, *([below] if below else []), how_to_run(table)]
 
 
 def _report_modules(families: Iterable[Family]) -> list[ModuleType]:

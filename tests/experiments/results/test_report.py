@@ -28,7 +28,7 @@ from experiments import registry
 from experiments.cli import main
 from experiments.registry import Published
 from experiments.results.cells import OURS, as_json, as_text
-from experiments.results.markdown import report_text, write_report
+from experiments.results.markdown import ran_on, report_text, write_report
 from experiments.results.row import named_rows
 from highway.metric import metric as language_metric
 from tutor.music.metric import composed
@@ -75,6 +75,15 @@ def test_the_report(tmp_path):
     assert "### Word model: books" in lines
     assert "<summary>words, paper</summary>" in lines
     assert "<summary>words, cpu</summary>" in lines
+
+
+def test_the_report_says_on_what_runs_ran():
+    gpu, other = record(words()), record(words(), device={"platform": "gpu", "kind": "A100"})
+    cpu = record(words(), device={"platform": "cpu", "kind": "Xeon", "cores": 2})
+    assert ran_on([cpu]) == "**Runs.** 1 on CPU (Xeon); none on GPU or TPU."
+    assert ran_on([gpu, cpu, other, gpu]) == (
+        "**Runs.** 1 on CPU (Xeon), 3 on GPU (A100, H200); none on TPU."
+    )
 
 
 def test_of_runs_the_report_shares_what_they_share_and_says_what_they_do_not(tmp_path):
