@@ -168,9 +168,10 @@ def _opening(modules: Iterable[ModuleType], records: Sequence[Record], folder: P
 
 def _paper_part(table: PaperTable, answers: Answers) -> list[str]:
     """A paper's table, and below it what is smaller."""
-    parts = [f"## {table.title}\n", f"{table.caption}\n", written(table, answers).markdown()]
+    parts = [f"## {table.title}\n", f"{table.caption}\n", how_to_run(table)]
+    parts.append(written(table, answers).markdown())
     below = smaller(table, answers)
-    return [*parts, *([below] if below else []), how_to_run(table)]
+    return [*parts, below] if below else parts
 
 
 def _report_modules(families: Iterable[Family]) -> list[ModuleType]:

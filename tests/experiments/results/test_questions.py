@@ -12,7 +12,8 @@ import pytest
 from experiments.cli import main
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-WIDTH, HEIGHT = 1280, 800
+WIDTH, HEIGHT = 1280, 1000
+"""Of the window, whose frame takes about 140 of the height."""
 FIRST = "first screen"
 
 READER = """
@@ -111,7 +112,7 @@ def test_what_is_further_away_is_not_read(tmp_path):
     page = tmp_path / "page.html"
     page.write_text(
         "<!DOCTYPE html><body>near <a href='#far'>go</a><p hidden>hidden</p>"
-        "<details><summary>more</summary>folded</details>"
+        "<details><summary>more</summary><p>folded</p></details>"
         "<div style='height: 3000px'></div><p id='far'>far <a href='#end'>on</a></p>"
         "<div style='height: 3000px'></div><p id='end'>end</p></body>"
     )
