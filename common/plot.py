@@ -76,13 +76,16 @@ def learning_curves(
     return save_picture(path, (WIDTH, HEIGHT), draw)
 
 
-def save_picture(path: Path, size: tuple[float, float], draw: Callable[[Any], None]) -> Path:
+def save_picture(
+    path: Path, size: tuple[float, float], draw: Callable[[Any], None], description: str = ""
+) -> Path:
     """Write what `draw` puts on a figure into a PNG file; return its path.
 
     Args:
       path: the file, overwritten; its folder is created.
       size: width and height in units of 100 dots.
       draw: draws on the empty matplotlib figure that it's given.
+      description: kept in the file, as PNG's `Description`.
 
     Raises DataError where the picture would exceed LARGEST_BYTES.
     """
@@ -97,7 +100,8 @@ def save_picture(path: Path, size: tuple[float, float], draw: Callable[[Any], No
         figure = Figure(figsize=size, dpi=DOTS_PER_INCH)
         draw(figure)
         # Without the default metadata, which names the matplotlib version.
-        FigureCanvasAgg(figure).print_png(picture, metadata={"Software": None})
+        metadata = {"Software": None} | ({"Description": description} if description else {})
+        FigureCanvasAgg(figure).print_png(picture, metadata=metadata)
     if len(picture.getvalue()) > LARGEST_BYTES:
         raise DataError(f"{path}: {len(picture.getvalue())} bytes, over {LARGEST_BYTES}.")
     with named_errors(path):

@@ -50,7 +50,9 @@ def as_text(rows: Sequence[Row], *, full: bool = False) -> str:
     return text
 
 
-RIGHT = frozenset({"run", "parameters", "ours, mean [95 % CI]", "n seeds", "difference"})
+OURS = "ours, mean [95 % CI]"
+"""Title of the column of our results."""
+RIGHT = frozenset({"parameters", OURS, "n seeds", "difference"})
 """Titles of columns aligned to the right."""
 
 
@@ -63,7 +65,7 @@ def result_cells(row: Row) -> dict[str, str]:
         "protocol": row.protocol,
         "parameters": "" if row.parameters is None else f"{row.parameters:,}",
         "published": "; ".join(f"{p.value} ({p.source})" for p in row.published),
-        "ours, mean [95 % CI]": ours(row),
+        OURS: ours(row),
         "n seeds": _seeds(row),
         "difference": _difference(row),
         "verdict": row.verdict.text,
@@ -85,9 +87,9 @@ def _short_table(rows: Sequence[Row]) -> Table:
         found = result_cells(row)
         one = {"experiment": found["experiment"]} if len({r.experiment for r in rows}) > 1 else {}
         one |= {
-            "metric": f"{row.split} {found['metric']}",
+            "metric": metric_name(row),
             "published": "; ".join(str(p.value) for p in row.published),
-            "ours": found["ours, mean [95 % CI]"],
+            "ours": found[OURS],
             "verdict": row.verdict.kind,
         }
         if len({(r.preset, r.changes, r.dataset) for r in rows}) > 1 and "experiment" not in one:
@@ -106,6 +108,7 @@ def _full_table(rows: Sequence[Row]) -> Table:
             "device and hours": device_and_hours(row),
             "commit": ", ".join(row.commits),
             "command": command(row),
+            "settings, paper → ours": "; ".join(row.settings),
         }
         for row in rows
     ]
@@ -115,6 +118,18 @@ def _full_table(rows: Sequence[Row]) -> Table:
 def _metric(row: Row) -> str:
     model = MetricName.parse(row.metric.name).model
     return f"{model}: {row.metric.measure}" if model else row.metric.measure
+
+
+def metric_name(row: Row) -> str:
+    """Return split, model where there are several, and measure."""
+    return f"{row.split} {_metric(row)}"
+
+
+def brief(row: Row) -> tuple[str, str]:
+    """Return a row's verdict without what it rests on, and with that; empty where it is all."""
+    head, *tails = row.verdict.text.split("; ")
+    kind, _, detail = head.partition(": ")
+    return "; ".join((kind, *tails)), head if detail else ""
 
 
 def number(value: float, metric: Metric, sign: str = "") -> str:
@@ -170,5 +185,7 @@ def command(row: Row) -> str:
 
 def other_seeds(row: Row) -> str:
     """Return the seeds that the first record's command doesn't run."""
-    others = sorted((*row.seeds, *row.diverged))[1:]
-    return f" (also seed {', '.join(map(str, others))})" if others else ""
+    seeds = sorted((*row.seeds, *row.diverged))
+    each = zip(seeds, row.commands, strict=False)  # a row of no run has a command and no seeds
+    others = [str(seed) for seed, text in each if text != row.commands[0]]
+    return f" (also seed {', '.join(others)})" if others else ""

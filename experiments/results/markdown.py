@@ -1,6 +1,5 @@
 """RESULTS.md: the committed records, written up."""
 
-import html
 import importlib
 import itertools
 import re
@@ -8,17 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from common.metric import Metric
 from common.record import Record, write_atomically
-from common.table import Cell, Table
-from experiments.registry import Experiment, Family, artefacts
-from experiments.results.cells import RIGHT, command, device_and_hours, other_seeds, result_cells
+from experiments.registry import Experiment, Family
+from experiments.results.every_run import every_run, folded
 from experiments.results.paper_table import (
     LEGEND,
     Answers,
     PaperTable,
+    how_to_run,
     smaller,
     summary,
     written,
@@ -46,6 +44,8 @@ published value.
 **Verdicts.** {sides} {rules}
 """
 
+PLATFORMS = ("cpu", "gpu", "tpu")
+"""Of JAX, each told of whether anything ran on it or not."""
 MOST_FINDINGS = 3
 """Findings that the page opens with."""
 _OUTWARD = re.compile(r"\[([^\]]*)\]\(\.\./[^)]*\)")
@@ -108,6 +108,7 @@ def report_parts(
     glance: list[str] = []
     if tables:
         glance = ["## At a glance\n", summary(tables, answers).markdown(), f"{LEGEND}\n"]
+        glance += [f"{ran_on(records)}\n"] if records else []
         glance += _opening(modules, records, folder)
     own = [part for module in modules for part in _of(module, "section", records, folder)]
     return Parts(
@@ -128,11 +129,26 @@ def report_text(
     """Return the text of RESULTS.md in `folder`; see `write_report`."""
     parts = report_parts(records, experiments, folder, families)
     texts = [HEADER.format(command=command), *parts.glance, *parts.papers, *parts.own]
-    texts += ["## Every run\n", *_every_run(parts.rows, experiments, folder)]
-    texts.append(
-        _folded("How to read the tables of every run", [how_to_read(experiments.values())])
-    )
+    texts += ["## Every run\n", *every_run(parts.rows, experiments, folder)]
+    texts.append(folded("How to read the tables of every run", [how_to_read(experiments.values())]))
     return "\n".join(texts)
+
+
+def ran_on(records: Sequence[Record]) -> str:
+    """Say how many of the runs were on CPUs, GPUs and TPUs, and on which."""
+    by_platform: dict[str, list[str]] = {platform: [] for platform in PLATFORMS}
+    for record in records:
+        platform = str(record.device.get("platform") or "unknown")
+        kind = str(record.device.get("kind") or platform)
+        by_platform.setdefault(platform, []).append(kind)
+    told = [
+        f"{len(kinds)} on {platform.upper()} ({', '.join(sorted(set(kinds)))})"
+        for platform, kinds in by_platform.items()
+        if kinds
+    ]
+    absent = [platform.upper() for platform, kinds in by_platform.items() if not kinds]
+    none = f"; none on {' or '.join(absent)}" if absent else ""
+    return f"**Runs.** {', '.join(told)}{none}."
 
 
 def _of(module: ModuleType, name: str, *arguments: Any) -> list[Any]:
@@ -152,34 +168,10 @@ def _opening(modules: Iterable[ModuleType], records: Sequence[Record], folder: P
 
 def _paper_part(table: PaperTable, answers: Answers) -> list[str]:
     """A paper's table, and below it what is smaller."""
-    parts = [f"## {table.title}\n", f"{table.caption}\n", written(table, answers).markdown()]
+    parts = [f"## {table.title}\n", f"{table.caption}\n", how_to_run(table)]
+    parts.append(written(table, answers).markdown())
     below = smaller(table, answers)
     return [*parts, below] if below else parts
-
-
-def _every_run(
-    rows: Iterable[Row], experiments: Mapping[str, Experiment], folder: Path
-) -> list[str]:
-    """All rows by section, folded; what was not run stands once, below them."""
-    sections: dict[str, list[Row]] = {}
-    missing = []
-    for row in rows:
-        if row.verdict.kind == "not run":
-            missing.append(row)
-            continue
-        experiment = experiments[row.experiment]
-        title = f"{experiment.section}: {' + '.join(experiment.data)}"
-        sections.setdefault(title, []).append(row)
-    parts = [_folded(title, _run_part(run, folder)) for title, run in sections.items()]
-    if missing:
-        parts.append(_folded("Not run: commands and hours", [not_run_table(missing).markdown()]))
-    return parts
-
-
-def _folded(title: str, parts: Sequence[str]) -> str:
-    """Paragraphs that open at a click."""
-    text = "\n".join(parts)
-    return f"<details>\n<summary>{html.escape(title)}</summary>\n\n{text}\n</details>\n"
 
 
 def _report_modules(families: Iterable[Family]) -> list[ModuleType]:
@@ -210,55 +202,3 @@ def _better_sides(metrics: Iterable[Metric]) -> str:
         if sides[side]:
             texts.append(f"{words}: {', '.join(sorted(sides[side]))}.")
     return " ".join(texts)
-
-
-def _run_part(rows: Sequence[Row], folder: Path) -> list[str]:
-    """The table of the rows that were run, and where each comes from."""
-    sources = {text: number for number, text in enumerate(dict.fromkeys(map(_source, rows)), 1)}
-    lines: list[list[Cell]] = [[sources[_source(row)], *result_cells(row).values()] for row in rows]
-    titles = ("run", *result_cells(rows[0]))
-    listed = "".join(f"{number}. {text}\n" for text, number in sources.items())
-    parts = [Table(titles, lines, RIGHT).markdown(), f"Runs:\n\n{listed}"]
-    links = _links(dict.fromkeys((row.experiment, row.preset) for row in rows), folder)
-    return [*parts, f"Pictures and samples:\n\n{links}"] if links else parts
-
-
-def not_run_table(rows: Sequence[Row]) -> Table:
-    """Say what would run the rows, and how long that takes: a line an experiment."""
-    lines = dict.fromkeys(
-        (f"`{command(row)}`", device_and_hours(row), row.experiment) for row in rows
-    )
-    cells = []
-    for text, hours, name in lines:
-        published = [
-            f"{row.split} {row.metric.measure} {' or '.join(f'{p.value:g}' for p in row.published)}"
-            for row in rows
-            if row.experiment == name
-        ]
-        cells.append((text, "; ".join(published), hours))
-    return Table(("command", "published", "device and hours"), cells)
-
-
-def _source(row: Row) -> str:
-    """Where a row comes from, in a line."""
-    text = f"{row.experiment}, {row.preset}: {device_and_hours(row)}; commit "
-    text += f"{', '.join(f'`{commit}`' for commit in row.commits)}; `{row.commands[0]}`"
-    text += other_seeds(row)
-    if row.settings:
-        text += f".<br>Settings, paper → ours: {'; '.join(row.settings)}"
-    return text
-
-
-def _links(runs: Iterable[tuple[str, str]], folder: Path) -> str:
-    lines = []
-    points = sorted({path.parents[1] for path in folder.glob("*=*/*/*")})
-    for (experiment, preset), point in itertools.product(runs, [folder, *points]):
-        seeds = sorted((point / experiment / preset).glob("seed*"), key=lambda p: (len(p.name), p))
-        paths = [path for seed in seeds for glob in artefacts() for path in sorted(seed.glob(glob))]
-        links = [
-            f"[{path.parent.name} {path.stem}]({quote(path.relative_to(folder).as_posix())})"
-            for path in paths
-        ]
-        name = ", ".join((experiment, preset, *([point.name] if point != folder else ())))
-        lines += [f"- {name}: {', '.join(links)}\n"] if links else []
-    return "".join(lines)

@@ -184,6 +184,28 @@ def smaller(table: PaperTable, answers: Answers) -> str:
     return f"{APART}\n\n{written_up.markdown()}"
 
 
+def how_to_run(table: PaperTable) -> str:
+    """Write the command that runs a number of a table, and which experiments there are."""
+    names = dict.fromkeys(one.experiment for one in table.asked())
+    listed = ", ".join(f"`{name}`" for name in _braced(names))
+    return f"To run a number: `python -m experiments run NAME --preset paper`; NAME: {listed}.\n"
+
+
+def _braced(names: Iterable[str]) -> list[str]:
+    """Names in fewer words: those that differ in their last number alone as `depth{1,2}_tied`."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name in names:
+        parts = re.fullmatch(r"(.*?)(\d*)(\D*)", name)
+        assert parts is not None  # it matches any text without line ends
+        found.setdefault((parts[1], parts[3]), []).append(parts[2])
+    return [
+        f"{before}{{{','.join(numbers)}}}{after}"
+        if len(numbers) > 1
+        else before + numbers[0] + after
+        for (before, after), numbers in found.items()
+    ]
+
+
 APART = "Scaled down, not comparable with the numbers above:"
 MOST_MEASURES = 3
 """Columns of numbers that a table of smaller runs has room for."""

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from common.config import flatten
 from common.record import Record
 from experiments.registry import Experiment
-from experiments.results.cells import device_and_hours, result_cells
+from experiments.results.cells import brief, device_and_hours, result_cells
 from experiments.results.collect import Run
 from experiments.results.commit import shown_files
 from experiments.results.html.curve import Chart, charts
@@ -51,7 +51,7 @@ class Group:
     def table(self) -> Markup:
         """Its rows beside the paper's."""
         lines = [
-            result_cells(row) | {"split": row.split, "verdict": _brief(row)[0]} for row in self.rows
+            result_cells(row) | {"split": row.split, "verdict": brief(row)[0]} for row in self.rows
         ]
         columns = [title for title in COLUMNS if any(line[title] for line in lines)]
         cells = [[line[title] for title in columns] for line in lines]
@@ -60,7 +60,7 @@ class Group:
     @property
     def verdicts(self) -> list[str]:
         """What lies behind the verdicts of the table."""
-        return list(dict.fromkeys(detail for row in self.rows if (detail := _brief(row)[1])))
+        return list(dict.fromkeys(detail for row in self.rows if (detail := brief(row)[1])))
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -172,13 +172,6 @@ def _titles(keys: Sequence[tuple[str, tuple[str, ...], str]]) -> Mapping[Any, st
     plain = {key: ", ".join((key[0], *key[1])) for key in keys}
     several = {text for text in plain.values() if list(plain.values()).count(text) > 1}
     return {k: f"{text} [data {k[2]}]" if text in several else text for k, text in plain.items()}
-
-
-def _brief(row: Row) -> tuple[str, str]:
-    """A row's verdict without what it rests on, and with that."""
-    head, *tails = row.verdict.text.split("; ")
-    kind, _, detail = head.partition(": ")
-    return "; ".join((kind, *tails)), head if detail else ""
 
 
 def _number(value: float | None) -> str:

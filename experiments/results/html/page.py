@@ -11,11 +11,12 @@ from common.error import DataError
 from common.record import write_atomically
 from experiments.registry import Experiment, Family
 from experiments.results.collect import Run
+from experiments.results.every_run import not_run_table
 from experiments.results.html.group import Group, groups
 from experiments.results.html.media import Allowance
 from experiments.results.html.prose import Prose
 from experiments.results.html.shown import show
-from experiments.results.markdown import how_to_read, not_run_table, report_parts
+from experiments.results.markdown import how_to_read, report_parts
 from experiments.results.paper_table import anchor
 
 MOST_BYTES = 5_000_000

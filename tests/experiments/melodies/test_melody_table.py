@@ -217,9 +217,25 @@ def test_no_table_without_tuned_models(records, tmp_path):
     assert melody_table.draw_figures(records[-1:], tmp_path) == []
 
 
+def test_the_method_that_keeps_closest_to_the_prior_is_named():
+    def at(name, distance):
+        return replace(made(name, 0, 1.0), metrics={"composed/kl_policy_prior": distance})
+
+    far, near = at("tutor_melodies_q", 1.5), at("tutor_melodies_g", 0.25)
+    elsewhere = replace(at("tutor_melodies_psi", 0.1), preset="vectorised")
+    (told,) = melody_table.nearest_to_the_prior([far, near, elsewhere])
+    assert told == (
+        "With the published settings G keeps closest to its prior, by mean KL(π ‖ p), nats: "
+        "G 0.25, Q 1.5."
+    )
+    assert melody_table.nearest_to_the_prior([far, elsewhere]) == []
+    assert told in melody_table.findings([far, near])
+
+
 def test_pictures_are_small_the_same_again_and_linked(records, tmp_path):
     paths = melody_table.draw_figures(records, tmp_path)
     assert [path.name for path in paths] == [
+        "tutor_melodies_table_1.png",
         "tutor_melodies_paper_reward.png",
         "tutor_melodies_paper_log_prior.png",
     ]
@@ -228,4 +244,5 @@ def test_pictures_are_small_the_same_again_and_linked(records, tmp_path):
     melody_table.draw_figures(records, tmp_path)
     assert [path.read_bytes() for path in paths] == first
     text = "\n".join(melody_table.section(records, tmp_path))
-    assert all(path.name in text for path in paths)
+    assert paths[0].name == melody_table.PICTURE
+    assert all(path.name in text for path in paths[1:])

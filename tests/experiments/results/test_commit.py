@@ -110,7 +110,7 @@ def test_points_of_a_grid_have_folders_of_their_own(tmp_path):
     text = report_text(found, {"words": words()}, tmp_path / "results")
     for depth in (6, 7):
         link = f"model.depth%3D{depth}/words/cpu/seed3/curve.png"
-        assert f"- words, cpu, model.depth={depth}: [seed3 curve]({link})\n" in text
+        assert f"- model.depth={depth}, seed3: [curve]({link})\n" in text
 
 
 def test_a_failure_while_adding_leaves_the_old_run(tmp_path, monkeypatch):

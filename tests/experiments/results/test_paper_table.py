@@ -17,6 +17,7 @@ from experiments.results.paper_table import (
     Line,
     PaperTable,
     anchor,
+    how_to_run,
     smaller,
     summary,
     written,
@@ -59,6 +60,15 @@ def test_smaller_runs_stand_apart():
     assert titles[:4] == ["run", "parameters", "valid perplexity", "test perplexity"]
     assert "epochs" in cells[-1]
     assert smaller(TABLE, answers()) == ""
+
+
+def test_a_table_says_how_to_run_its_numbers():
+    names = ("words_depth1_tied", "words_depth1", "words_depth10_tied", "letters", "words_depth2")
+    lines = tuple(Line((name,), ((Asked(name, TEST), Asked(name, VALID)),)) for name in names)
+    assert how_to_run(PaperTable("All", "", ("model",), ("",), lines)) == (
+        "To run a number: `python -m experiments run NAME --preset paper`; NAME: "
+        "`words_depth{1,10}_tied`, `words_depth{1,2}`, `letters`.\n"
+    )
 
 
 def test_smaller_runs_of_many_measures_are_named(monkeypatch):

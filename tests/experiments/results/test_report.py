@@ -27,8 +27,8 @@ from common.record import find_records
 from experiments import registry
 from experiments.cli import main
 from experiments.registry import Published
-from experiments.results.cells import as_json, as_text
-from experiments.results.markdown import report_text, write_report
+from experiments.results.cells import OURS, as_json, as_text
+from experiments.results.markdown import ran_on, report_text, write_report
 from experiments.results.row import named_rows
 from highway.metric import metric as language_metric
 from tutor.music.metric import composed
@@ -47,30 +47,92 @@ def test_the_report(tmp_path):
     write_report(records, {"words": experiment, "odd": odd}, tmp_path / "RESULTS.md")
     text = (tmp_path / "RESULTS.md").read_text()
     lines = text.splitlines()
-    (paper,) = [line for line in lines if line.startswith("|") and " 66.83 [" in line]
+    (paper,) = [line for line in lines if line.startswith("| perplexity") and "66.83" in line]
     cells = [cell.strip() for cell in paper.strip("|").split("|")]
-    assert cells[1:] == [
-        "words, paper",
-        "books, test",
-        "perplexity",
-        "full (batch 1)",
-        "21,000,000",
-        "66.0 (source of 66.0)",
-        "66.83 [66.00, 68.00]",
-        "3",
-        "+0.83 (+1.3 %)",
-        "matched",
+    assert cells == ["perplexity", "66.0", "66.83 [66.00, 68.00]", "+0.83 (+1.3 %)"]
+    facts = [line for line in lines if line.startswith("- ")]
+    assert facts[:9] == [
+        "- seeds: 0, 1, 2",
+        "- data: books",
+        "- split: test",
+        "- published in: source of 66.0",
+        "- protocol: full (batch 1)",
+        "- parameters: 21,000,000",
+        "- verdict: matched",
+        "- ran on: 1 × H200, 2.0 h a seed",
+        "- commit: `01234567`",
     ]
-    (source,) = [line for line in lines if line.startswith(f"{cells[0]}. ")]
-    assert "1 × H200, 2.0 h a seed; commit `01234567`" in source
-    assert "`python -m experiments run words --preset paper --seed 0` (also seed 1, 2)" in source
-    (cpu,) = [line for line in lines if line.startswith("2. ")]
+    assert (
+        "- command: `python -m experiments run words --preset paper --seed 0` (also seed 1, 2)"
+        in facts
+    )
+    (cpu,) = [line for line in facts if line.startswith("- settings, paper → ours: ")]
     assert "train.epochs: 500 → 14" in cpu
     (missing,) = [line for line in lines if "`python -m experiments run odd " in line]
     assert "test perplexity 1.25" in missing
     assert "12.0 h expected (an estimate)" in missing
-    assert "[seed0 learning_curve](words/cpu/seed0/learning_curve.png)" in text
-    assert "<summary>Word model: books</summary>" in lines
+    assert "- seed0: [learning_curve](words/cpu/seed0/learning_curve.png)" in text
+    assert "### Word model: books" in lines
+    assert "<summary>words, paper</summary>" in lines
+    assert "<summary>words, cpu</summary>" in lines
+
+
+def test_the_report_says_on_what_runs_ran():
+    gpu, other = record(words()), record(words(), device={"platform": "gpu", "kind": "A100"})
+    cpu = record(words(), device={"platform": "cpu", "kind": "Xeon", "cores": 2})
+    assert ran_on([cpu]) == "**Runs.** 1 on CPU (Xeon); none on GPU or TPU."
+    assert ran_on([gpu, cpu, other, gpu]) == (
+        "**Runs.** 1 on CPU (Xeon), 3 on GPU (A100, H200); none on TPU."
+    )
+
+
+def test_of_runs_the_report_shares_what_they_share_and_says_what_they_do_not(tmp_path):
+    experiment = words(published=((TEST, 66.0), (VALID, 69.9)), passes=0)
+    curve = {TEST: 66.0, VALID: 72.0}
+    records = [record(experiment, metrics=curve), record(experiment, seed=1)]
+    records[1].metrics.pop(VALID)
+    records.append(record(experiment, seed=2, status="diverged", metrics={}))
+    lines = report_text(records, {"words": experiment}, tmp_path).splitlines()
+    assert "- seeds: 0, 1; diverged: 2" in lines
+    table = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if re.match(r"\| (metric|valid|test) ", line)
+    ]
+    assert table[0] == ["metric", "protocol", "published", OURS, "difference", "verdict"]
+    assert [line[0] for line in table[1:]] == ["valid perplexity", "test perplexity"]
+    assert table[1][2:4] == ["69.9 (source of 69.9)", "72.00 (seeds 0)"]
+    assert table[2][2:4] == ["66.0 (source of 66.0)", "66.00, 66.00"]
+    assert table[1][-1] == "short; 1 of 2 seeds diverged"
+    assert table[2][-1] == "matched; 1 of 3 seeds diverged"
+
+
+def test_runs_with_settings_changed_have_a_line_each(tmp_path):
+    experiment = words()
+    records = [
+        *seeds(experiment, 66.0, 66.5, 68.0, preset="cpu"),
+        *seeds(experiment, 80.0, 81.0, 82.5, preset="cpu", overrides=["model.depth=2"]),
+        *seeds(experiment, 90.0, preset="cpu", overrides=["model.depth=1"]),
+    ]
+    lines = report_text(records, {"words": experiment}, tmp_path).splitlines()
+    assert "<summary>words, cpu; settings changed: 2</summary>" in lines
+    changed = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith("| `model.depth=")
+    ]
+    command = "`python -m experiments run words --preset cpu --seed 0`"
+    hours = "1 × H200, 2.0 h a seed"
+    assert changed == [
+        ["`model.depth=1`", "90.00", "scaled down", hours, command],
+        [
+            "`model.depth=2`",
+            "81.17 [80.00, 82.50]",
+            "scaled down",
+            hours,
+            f"{command} (also seed 1, 2)",
+        ],
+    ]
 
 
 def test_the_report_is_the_same_in_any_order(tmp_path):
@@ -90,6 +152,12 @@ def test_results_are_current():
     assert current == expected, (
         f"{path} is stale: run `python -m experiments report` and commit what it writes"
     )
+
+
+def test_no_table_of_the_results_is_wide():
+    text = (REPOSITORY / "results" / "RESULTS.md").read_text(encoding="utf-8")
+    columns = [len(re.findall(r"(?<!\\)\|", line)) - 1 for line in text.splitlines()]
+    assert max(columns) <= 7
 
 
 @pytest.mark.parametrize("page", registry.pages())

@@ -45,7 +45,7 @@ def test_the_page_of_anybodys_runs(runs, out, capsys):
     assert "66.83 [66.00, 68.00]" in text
     assert "python -m experiments report --runs FOLDER --out FOLDER" in text
     assert str(runs) not in text
-    assert "[seed2 learning_curve](words/paper/seed2/learning_curve.png)" in text
+    assert "- seed0: [learning_curve](words/paper/seed0/learning_curve.png)" in text
     copied = {path.name for path in (out / "words/paper/seed2").iterdir()}
     assert copied == {"record.json", "learning_curve.png"}
 
@@ -105,7 +105,7 @@ def test_links_out_of_the_folder_become_text(runs, out, monkeypatch):
     monkeypatch.setattr(registry, "experiments", lambda: {"words": one})
     assert report("--runs", runs, "--out", out) == 0
     text = (out / "RESULTS.md").read_text()
-    assert "(its page)" in text
+    assert "- published in: its page\n" in text
     assert "../docs" not in text
 
 

@@ -1,0 +1,71 @@
+"""The picture of Table 1 shows what the committed records have, beside what the paper printed."""
+
+import re
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+from test_melody_table import made
+
+from common.plot import LARGEST_BYTES
+from common.record import find_records
+from experiments.melodies import picture
+from experiments.melodies.catalogue import COLUMNS, TABLE_1
+from experiments.melodies.table import PICTURE, draw_figures
+
+REPOSITORY = Path(__file__).parents[3]
+TONIC = "compositions_starting_with_tonic"
+
+
+def described(path) -> str:
+    with Image.open(path) as opened:
+        return opened.text["Description"]
+
+
+def test_the_committed_picture_is_current():
+    path = REPOSITORY / "results" / PICTURE
+    shown = picture.dots(find_records(REPOSITORY / "results"))
+    assert described(path) == picture.describe(shown), (
+        f"{path} is stale: run `python -m experiments report` and commit what it writes"
+    )
+    assert {dot.preset for dot in shown} == set(picture.LABELS)
+    assert path.stat().st_size < LARGEST_BYTES
+
+
+def test_the_readme_opens_with_it():
+    opening = (REPOSITORY / "README.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    assert re.findall(r"!\[[^\]]+\]\(([^)]+)\)", opening) == [f"results/{PICTURE}"]
+
+
+@pytest.fixture
+def records():
+    tuned = [made("tutor_melodies_q", seed, 10.0 + seed) for seed in (0, 1, 2)]
+    in_c = [made("tutor_melodies_q", seed, 40.0 + seed, "in_c") for seed in (0, 1, 2)]
+    return [*tuned, *in_c, made("note_rnn", 0, 5.0)]
+
+
+def test_the_report_draws_it_and_it_describes_itself(records, tmp_path):
+    assert tmp_path / PICTURE in draw_figures(records, tmp_path)
+    lines = described(tmp_path / PICTURE).splitlines()
+    note_rnn, q = (line for line in lines if line.startswith("compositions starting with tonic"))
+    assert note_rnn.endswith("Note RNN: published 0.9; ours, settings as published 5")
+    as_published, in_c = picture.LABELS.values()
+    assert q.endswith(f"Q: published 28.8; {as_published} 11 [10, 12]; {in_c} 41 [40, 42]")
+
+
+def test_dots_stand_at_what_was_printed_and_found(records):
+    shown = [dot for dot in picture.dots(records) if dot.statistic == TONIC]
+    axes = Figure().subplots()
+    picture._draw_panel(axes, TONIC, shown)
+    published, as_published, in_c = (one.get_offsets().tolist() for one in axes.collections)
+    assert published == [[TABLE_1[TONIC][COLUMNS[name]], k] for k, name in enumerate(COLUMNS)]
+    assert [x for x, _ in as_published] == [5.0, 11.0]
+    assert [x for x, _ in in_c] == [41.0]
+    assert round(in_c[0][1]) == list(COLUMNS).index("tutor_melodies_q")
+    assert [list(line.get_xdata()) for line in axes.lines] == [[10.0, 12.0], [40.0, 42.0]]
+
+
+def test_no_picture_without_tuned_models(tmp_path):
+    assert draw_figures([made("note_rnn", 0, 5.0)], tmp_path) == []
+    assert not list(tmp_path.iterdir())
