@@ -185,7 +185,7 @@ def _run_seeds(
     report: Callable[[str], None],
 ) -> dict[int, Record]:
     """Run seeds, one or several together; write a record for each that has a directory here."""
-    compute = choose_compute(experiment, options, training, report)
+    compute = choose_compute(experiment, config, options, training, report)
     session: dict[str, Any] = {
         "command": command(experiment, options, seeds),
         "device": device.describe(options.devices) | _computed(compute),
@@ -228,6 +228,7 @@ def _run_seeds(
 
 def choose_compute(
     experiment: Experiment,
+    config: Any,
     options: Options,
     training: RunDirectory,
     report: Callable[[str], None],
@@ -240,17 +241,17 @@ def choose_compute(
     Raises:
       ConfigError: the experiment can't be computed so, or the run wasn't.
     """
-    before = training.computed_before()
+    before, kernels = training.computed_before(), experiment.kernels_for(config)
     if options.kernel != "auto":
         kernel: str = options.kernel
     else:
-        ways = [one for one in experiment.kernels if one != "cpu" or _has_cpu_kernel()]
+        ways = [one for one in kernels if one != "cpu" or _has_cpu_kernel()]
         kernel = before["kernel"] if before else ways[0]
         if kernel == "cpu" and kernel not in ways:
             kernel = ways[0]
-    if kernel not in experiment.kernels:
-        known = ", ".join(experiment.kernels)
-        raise ConfigError(f"--kernel {kernel}: {experiment.name} can be computed by: {known}.")
+    if kernel not in kernels:
+        which = experiment.name if kernels == experiment.kernels else "a run with these settings"
+        raise ConfigError(f"--kernel {kernel}: {which} can be computed by: {', '.join(kernels)}.")
     if kernel == "cpu" and not _has_cpu_kernel():
         raise ConfigError(
             f"{training.path}: --kernel cpu: the CPU kernel can't be had here.\nInstall a C++ "

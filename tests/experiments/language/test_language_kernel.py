@@ -4,14 +4,16 @@ import json
 
 import pytest
 import run_case
-from language_case import SMALL, folder, record, run
+from language_case import ROW, SMALL, folder, record, run
 from run_case import result
 
 import experiments.run
 from common.compute import Compute
+from common.config import override
 from common.error import DataError
 from common.record import FILE_NAME
 from experiments.language import run as language_run
+from experiments.registry import find
 from highway import kernel
 from highway.learner import LanguageModelLearner
 
@@ -151,3 +153,42 @@ def test_a_new_run_without_the_kernel_is_by_jax(tmp_path, monkeypatch):
     monkeypatch.setattr(kernel, "load", lambda: None)
     assert run(tmp_path, "--set", *SMALL) == 0
     assert record(tmp_path).device["kernel"] == "jax"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "first"),
+    [
+        (ROW, ["train.steps=4"], "cpu"),
+        (ROW, ["train.steps=3"], "jax"),
+        (ROW, ["train.recurrence_chunk=4"], "cpu"),
+        (ROW, ["train.recurrence_chunk=3"], "jax"),
+        (ROW, ["model.core=dt_rnn"], "jax"),
+        (ROW, ["model.core=dts_rnn"], "jax"),
+        (ROW, ["model.core=lstm", "model.depth=1"], "jax"),
+        ("rhn_analysis", [], "cpu"),
+        ("rhn_analysis", ["language.train.steps=2"], "jax"),
+        ("rhn_analysis", ["run=somewhere"], "cpu"),
+        ("stacked_or_deep", [], "cpu"),
+        ("stacked_or_deep", ["model.core=lstm", "model.depth=1"], "cpu"),  # all cores count there
+        ("stacked_or_deep", ["train.steps=3"], "jax"),
+        ("quickstart", [], "cpu"),
+        ("quickstart", ["train.recurrence_chunk=2"], "jax"),
+    ],
+)
+def test_the_kernel_is_named_and_needed_only_where_it_computes(name, settings, first):
+    experiment = find(name)
+    config = override(experiment.preset("smoke").config, settings)
+    assert experiment.kernels_for(config)[0] == first
+
+
+def test_what_the_kernel_does_not_compute_needs_none(tmp_path, capsys, monkeypatch):
+    def never():
+        raise AssertionError("asks for a compiler")
+
+    monkeypatch.setattr(kernel, "load", never)
+    lstm = ["--set", *SMALL, "model.core=lstm", "model.depth=1"]
+    assert run(tmp_path, "--kernel", "cpu", *lstm) == 2
+    refused(capsys, "--kernel cpu", "these settings", "jax, scan")
+    assert run(tmp_path, *lstm) == 0
+    assert record(tmp_path).device["kernel"] == "jax"
+    assert not [one for one in record(tmp_path).device if one.startswith("kernel_")]
