@@ -18,7 +18,8 @@ PLATFORMS = ("auto", "cpu", "gpu", "tpu")
 _JAX_NAMES = {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}
 _EXTRAS = {"gpu": "cuda", "tpu": "tpu"}
 _PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"
-_FRACTION, _OLD_FRACTION = "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"
+FRACTION, OLD_FRACTION = "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"
+"""Variables that tell JAX what share of a GPU's memory to take: as it reads them, and as it did."""
 
 
 def configure(
@@ -51,9 +52,9 @@ def configure(
         os.environ["JAX_PLATFORMS"] = _JAX_NAMES[platform]
     if preallocate is not None:
         os.environ[_PREALLOCATE] = "true" if preallocate else "false"
-        os.environ.pop(_OLD_FRACTION, None)  # JAX refuses to be told by both names
+        os.environ.pop(OLD_FRACTION, None)  # JAX refuses to be told by both names
         if preallocate:
-            os.environ[_FRACTION] = str(preallocate)
+            os.environ[FRACTION] = str(preallocate)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         import jax
@@ -239,7 +240,7 @@ def _preallocated() -> str:
     """What the environment says of a GPU's memory; empty for nothing."""
     if os.environ.get(_PREALLOCATE, "true").lower() in ("false", "0"):
         return "as needed"
-    return os.environ.get(_FRACTION) or os.environ.get(_OLD_FRACTION, "")
+    return os.environ.get(FRACTION) or os.environ.get(OLD_FRACTION, "")
 
 
 def _unavailable(platform: str, error: Exception) -> str:

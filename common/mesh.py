@@ -5,6 +5,7 @@ every device has all of it: states are kept so between calls, and what is read o
 the process's own device.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -89,6 +90,25 @@ def constrain(tree: Any, mesh: Mesh | None, specs: Any) -> Any:
     if mesh is None:
         return tree
     return jax.lax.with_sharding_constraint(tree, shardings(mesh, specs))
+
+
+def held_bytes(tree: Any, mesh: Mesh | None, specs: Any) -> int:
+    """Return how many bytes of arrays lie in one memory: a device's, or of CPUs the machine's.
+
+    Args:
+      tree: arrays, or their shapes and types.
+      mesh: the devices, or None for one.
+      specs: see `put`.
+    """
+
+    def held(one: PartitionSpec, part: Any) -> int:
+        sizes = []
+        for leaf in jax.tree.leaves(part):
+            shape = leaf.shape if mesh is None else NamedSharding(mesh, one).shard_shape(leaf.shape)
+            sizes.append(math.prod(shape) * leaf.dtype.itemsize)
+        return sum(sizes)
+
+    return _devices_a_memory(mesh) * sum(jax.tree.leaves(jax.tree.map(held, specs, tree)))
 
 
 def shardings(mesh: Mesh, specs: Any) -> Any:
@@ -221,6 +241,12 @@ def each(function: Callable[..., Any], mesh: Mesh | None, members: Any, *whole: 
         out_specs=spec(0),
         check_vma=False,
     )(members, *whole)
+
+
+def _devices_a_memory(mesh: Mesh | None) -> int:
+    if mesh is None or mesh.devices.flat[0].platform != "cpu":
+        return 1
+    return len(mesh.local_devices)
 
 
 def _put_leaf(leaf: Any, sharding: NamedSharding) -> jax.Array:

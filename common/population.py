@@ -21,7 +21,7 @@ import optax
 from jax.sharding import Mesh, PartitionSpec
 from jax.stages import Traced
 
-from common.mesh import each, join, own, put, replicate, require_even, shardings, spec
+from common.mesh import each, held_bytes, join, own, put, replicate, require_even, shardings, spec
 
 State = TypeVar("State")
 Totals = TypeVar("Totals", bound=tuple)
@@ -294,6 +294,18 @@ class Population:
         made = [make(seed) for seed in self.seeds]
         seeds = jax.tree.map(lambda *leaf: jnp.stack(leaf), *made)
         return self._placed(PopulationState(step=jnp.zeros((), jnp.int32), seeds=seeds))
+
+    def held_bytes(self, member: Any) -> int:
+        """Return how many bytes of all states lie in one memory, see `common.mesh.held_bytes`.
+
+        Args:
+          member: the state of one, or its shapes and types.
+        """
+        count = len(self.seeds)
+        stacked = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype), member
+        )
+        return held_bytes(stacked, self.mesh, self._specs.seeds)
 
     def advance(self, state: PopulationState | Apart, stop: int) -> PopulationState | Apart:
         """Run rounds until `stop` steps are done, or every member has diverged.

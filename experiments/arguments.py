@@ -369,8 +369,8 @@ def _add_precision(command: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("float32", "bfloat16", "tf32"),
         default="float32",
-        help="of what matrix products read (%(default)s): bfloat16 a recurrence's and the output "
-        "layer's, tf32 all of a GPU's; sums and parameters are float32",
+        help="of what matrix products read (%(default)s): bfloat16 those of a recurrence and of a "
+        "language model's output layer, tf32 all of a GPU's; sums and parameters are float32",
     )
 
 

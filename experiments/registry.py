@@ -81,6 +81,9 @@ class Experiment:
     """Other names of presets."""
     kernels: tuple[Kernel, ...] = ("scan",)
     """Ways in which its recurrence can be computed, the fastest first."""
+    takes_kernel: str = ""
+    """`module:function`, where `cpu` is one of `kernels`: config → whether any recurrence of its
+    trainings is computed by the CPU kernel, so that the others need and record none."""
     cpu_devices: int = 0
     """As how many devices a CPU that has the cores trains it fastest, where trainings can be
     divided; 0 where they can't."""
@@ -129,6 +132,12 @@ class Experiment:
     def preset(self, name: str) -> Preset:
         """Return the preset of that name or alias; raise ConfigError where there is none."""
         return self.presets[self.preset_name(name)]
+
+    def kernels_for(self, config: Any) -> tuple[Kernel, ...]:
+        """Return the ways in which its recurrence is computed in a configuration."""
+        if self.takes_kernel and not load(self.takes_kernel)(config):
+            return tuple(one for one in self.kernels if one != "cpu")
+        return self.kernels
 
     def load_programs(self) -> Callable[..., Any] | None:
         """Import the function that traces what a device computes; None where that is nothing."""

@@ -185,9 +185,8 @@ def _run_seeds(
     report: Callable[[str], None],
 ) -> dict[int, Record]:
     """Run seeds, one or several together; write a record for each that has a directory here."""
-    compute = choose_compute(experiment, options, training)
-    training.require_compute(asdict(compute))
-    session = {
+    compute = choose_compute(experiment, config, options, training, report)
+    session: dict[str, Any] = {
         "command": command(experiment, options, seeds),
         "device": device.describe(options.devices) | _computed(compute),
         "versions": device.versions(),
@@ -195,6 +194,7 @@ def _run_seeds(
     }
     started = {**session, "started": now()}
     sessions = training.begin_session(started)
+    session["device"] = {**session["device"], **_several_kernels(sessions)}
     for directory in directories.values():
         if directory is not training:
             directory.note_training(training)
@@ -226,32 +226,62 @@ def _run_seeds(
     return records
 
 
-def choose_compute(experiment: Experiment, options: Options, training: RunDirectory) -> Compute:
+def choose_compute(
+    experiment: Experiment,
+    config: Any,
+    options: Options,
+    training: RunDirectory,
+    report: Callable[[str], None],
+) -> Compute:
     """Choose how the recurrence is computed: as asked for, as before, or the fastest way here.
 
+    Unless told how, a run that the CPU kernel began goes on by the next way where that kernel can't
+    be had: on an accelerator, or without a compiler. `report` is told.
+
     Raises:
-      ConfigError: the experiment can't be computed so.
+      ConfigError: the experiment can't be computed so, or the run wasn't.
     """
-    before = training.computed_before()
+    before, kernels = training.computed_before(), experiment.kernels_for(config)
     if options.kernel != "auto":
         kernel: str = options.kernel
     else:
-        ways = [one for one in experiment.kernels if one != "cpu" or _has_cpu_kernel()]
+        ways = [one for one in kernels if one != "cpu" or _has_cpu_kernel()]
         kernel = before["kernel"] if before else ways[0]
-    if kernel not in experiment.kernels:
-        known = ", ".join(experiment.kernels)
-        raise ConfigError(f"--kernel {kernel}: {experiment.name} can be computed by: {known}.")
+        if kernel == "cpu" and kernel not in ways:
+            kernel = ways[0]
+    if kernel not in kernels:
+        which = experiment.name if kernels == experiment.kernels else "a run with these settings"
+        raise ConfigError(f"--kernel {kernel}: {which} can be computed by: {', '.join(kernels)}.")
     if kernel == "cpu" and not _has_cpu_kernel():
         raise ConfigError(
-            f"{training.path}: the CPU kernel can't be had here, and this run is to be computed by "
-            "it.\nInstall a C++ compiler, or give --kernel jax and another --out."
+            f"{training.path}: --kernel cpu: the CPU kernel can't be had here.\nInstall a C++ "
+            "compiler, or leave --kernel out: the run then goes by JAX, which rounds otherwise."
         )
     precision = "float32" if options.precision == "tf32" else options.precision
     if precision != "float32" and kernel == "scan":
         raise ConfigError(
             f"--precision {precision} needs --kernel cpu or jax; {experiment.name} runs by scan."
         )
-    return from_dict(Compute, {"kernel": kernel, "precision": precision})
+    wanted = {"kernel": kernel, "precision": precision}
+    if before and options.kernel == "auto" and kernel != before["kernel"]:
+        training.require_compute({**wanted, "kernel": before["kernel"]})
+        report(
+            f"{training.path}: begun by --kernel {before['kernel']}, goes on by {kernel} here, "
+            "which rounds otherwise."
+        )
+    else:
+        training.require_compute(wanted)
+    return from_dict(Compute, wanted)
+
+
+def _several_kernels(sessions: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a record says where sessions of a run were computed by different kernels: all, in order.
+
+    Nothing where it was the same all the time.
+    """
+    told = (one.get("device") or {} for one in sessions)
+    kernels = list(dict.fromkeys(one["kernel"] for one in told if "kernel" in one))
+    return {"kernels": kernels} if len(kernels) > 1 else {}
 
 
 def _computed(compute: Compute) -> dict[str, Any]:

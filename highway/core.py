@@ -10,11 +10,20 @@ from common.lstm import LSTM
 from common.product import projected
 from common.recurrent import NO_MASKS, Core, Masks, Stack, masked_product, uniform
 from highway import fused
-from highway.config import ModelConfig
+from highway.config import LanguageModelConfig, ModelConfig
 from highway.layer import HighwayLayer
 
 SHORTEST_FOR_KERNEL = 4
 """Time steps from which on it pays to lay the weights out for the kernel, as each call does."""
+
+
+def trains_by_kernel(config: LanguageModelConfig) -> bool:
+    """Return whether the CPU kernel computes the recurrence when this language model is trained.
+
+    It doesn't for other cores than the RHN, nor where a call has too few time steps.
+    """
+    steps, chunk = config.train.steps, config.train.recurrence_chunk
+    return config.model.core == "rhn" and min(steps, chunk or steps) >= SHORTEST_FOR_KERNEL
 
 
 class RHN(Core):

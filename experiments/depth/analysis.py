@@ -35,6 +35,7 @@ from experiments.run import Context, Options
 from experiments.text_model import TrainedModel, load_best, load_corpus, load_run
 from experiments.train import DivergedRun, Outcome, Outcomes, Rehearsed, data_used, merge
 from highway.config import LanguageModelConfig, ModelConfig
+from highway.core import trains_by_kernel
 from highway.size import parameter_count, units_nearest
 
 RHN = "rhn"
@@ -76,6 +77,11 @@ def run(context: Context) -> Outcomes:
             seconds={**outcome.seconds, "analysis": round(time.monotonic() - begin, 3)},
         )
     }
+
+
+def takes_kernel(config: AnalysisConfig) -> bool:
+    """Return whether the CPU kernel computes the RHN; of a given run it does so in long windows."""
+    return bool(config.run) or trains_by_kernel(config.language)
 
 
 def inputs(config: AnalysisConfig, options: Options) -> dict[str, str]:

@@ -16,6 +16,7 @@ from experiments.run import Context
 from experiments.text_model import load_corpus
 from experiments.train import DivergedRun, Outcome, Outcomes, Rehearsed, merge
 from highway.config import LanguageModelConfig, ModelConfig
+from highway.core import trains_by_kernel
 from highway.size import units_nearest
 
 
@@ -53,6 +54,12 @@ def run(context: Context) -> Outcomes:
     merged = merge(best)
     context.place.lead(partial(_write, context, models, best, rates, merged))
     return {seed: merged}
+
+
+def takes_kernel(config: StackConfig) -> bool:
+    """Return whether the CPU kernel computes the highway networks among the models."""
+    model = replace(config.model, core="rhn")
+    return trains_by_kernel(trial_settings(config, model, config.learning_rates[0]))
 
 
 def sized_models(config: StackConfig, vocabulary: int) -> dict[str, ModelConfig]:

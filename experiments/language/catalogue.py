@@ -248,6 +248,7 @@ about 9 hours (an estimate). Its command: python -m experiments run {name} --pre
         runner=RUNNER,
         programs="experiments.language.programs:programs",
         kernels=KERNELS,
+        takes_kernel="highway.core:trains_by_kernel",
         cpu_devices=1,
         section="Language model",
     )

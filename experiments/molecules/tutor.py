@@ -275,10 +275,10 @@ def _refuse_early(config: Config, seeds: tuple[int, ...], mesh: Mesh | None) -> 
     """Refuse what can't fit into memory, or be divided among devices, before anything trains."""
     graph, prior = trained.make_graph(MOLECULE_RNN.model(config.molecule_rnn), MOLECULES.num_events)
     learner = make_learner(config, graph, MOLECULES.environment)
-    Population(learner, seeds, mesh=mesh)
+    population = Population(learner, seeds, mesh=mesh)
     state = jax.eval_shape(partial(learner.initial_state, prior, 0))
-    held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    device.require_memory(len(seeds) * held, "learn.replay_capacity or learn.environments")
+    held = population.held_bytes(state)
+    device.require_memory(held, "learn.replay_capacity or learn.environments")
     needed = compositions_bytes(config.evaluation.final_samples, LENGTH)
     device.require_memory(needed, "evaluation.final_samples")
 

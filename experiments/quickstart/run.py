@@ -15,6 +15,7 @@ from experiments.quickstart.catalogue import PARTS, QuickstartConfig
 from experiments.registry import find
 from experiments.run import SAMPLE, Context
 from experiments.train import DivergedRun, Outcome, Outcomes, Rehearsed, merge
+from highway.core import trains_by_kernel
 from tutor.config import NoteRNNRun
 
 SHOWN = {
@@ -50,6 +51,11 @@ def run(context: Context) -> Outcomes:
         parts[name] = outcome
     context.place.lead(partial(_write, parts, path, context.experiment.title))
     return {seed: merge(parts)}
+
+
+def takes_kernel(config: QuickstartConfig) -> bool:
+    """Return whether the CPU kernel computes one of the language models."""
+    return any(trains_by_kernel(config.model(name)) for name in MODELS)
 
 
 def _write(parts: Mapping[str, Outcome], path: Path, title: str) -> None:

@@ -93,6 +93,14 @@ class Child:
         return last_said(self.log)
 
 
+def refuse(job: Job, why: str) -> None:
+    """Say in the log of a job that it isn't started."""
+    log = job.paths[0] / LOG
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as stream:
+        stream.write(f"{PROMPT}{shlex.join(job.command())}\nerror: {why}\n")
+
+
 def last_said(log: Path) -> list[str]:
     """Return the last lines of what the last process of a log has said; none without a log."""
     try:

@@ -130,7 +130,7 @@ def launch(
                     entry.child.kill()
                 if entry.child.ended() is not None:
                     free.append(entry.slot)
-                    _settle(entry, stopping=passed_on)
+                    _settle(entry, stopping=passed_on, killed=signals.impatient)
                     watcher.changed(entry)
                     changed = True
         due = time.monotonic() - looked >= LOOK_SECONDS
@@ -230,8 +230,8 @@ def _start(
             entry.stage = "waiting"
 
 
-def _settle(entry: Entry, *, stopping: bool) -> None:
-    """Say what became of a job whose process has ended."""
+def _settle(entry: Entry, *, stopping: bool, killed: bool) -> None:
+    """Say what became of a job whose process has ended; we may have stopped or killed it."""
     assert entry.child is not None
     code, said = entry.child.ended(), entry.child.said()
     assert code is not None
@@ -241,11 +241,16 @@ def _settle(entry: Entry, *, stopping: bool) -> None:
         entry.said = said if entry.state.kind == "diverged" else []
     elif any(IN_USE in line for line in said):
         entry.stage = "elsewhere"  # another program was faster
-    elif stopping and (code < 0 or code - 128 in STOPPING):
+    elif stopping and _stopped_by(code, (*STOPPING, *[signal.SIGKILL] * killed)):
         entry.stage = "stopped"
     else:
         entry.stage, entry.said = "failed", said
         entry.why = _why(code)
+
+
+def _stopped_by(code: int, numbers: Sequence[int]) -> bool:
+    """Whether a process ended upon one of these signals, by itself or at once."""
+    return -code in numbers or code - 128 in numbers
 
 
 def _found_done(entry: Entry, state: State) -> None:

@@ -57,9 +57,9 @@ class Slot:
                 changed["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
         if self.gpu is not None:
             changed["CUDA_VISIBLE_DEVICES"] = self.gpu
-            if self.sharing > 1:
-                share = f"{PREALLOCATED / self.sharing:.3f}"
-                changed.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", share)
+            told = before.keys() & {device.FRACTION, device.OLD_FRACTION}
+            if self.sharing > 1 and not told:  # JAX refuses to be told by both names
+                changed[device.FRACTION] = f"{PREALLOCATED / self.sharing:.3f}"
         return changed
 
 
@@ -68,8 +68,8 @@ def look(platform: str) -> Machine:
     return Machine(
         device.core_numbers(),
         device.host_memory(),
-        tuple(_gpus()) if platform in ("auto", "gpu") else (),
-        platform in ("auto", "tpu") and importlib.util.find_spec("libtpu") is not None,
+        tuple(_gpus()) if _may_be(platform, "gpu", "cuda") else (),
+        _may_be(platform, "tpu") and importlib.util.find_spec("libtpu") is not None,
     )
 
 
@@ -112,6 +112,14 @@ def divide(machine: Machine, jobs: int) -> list[Slot]:
         Slot(machine.cores[bounds[k] : bounds[k + 1]], gpus[k % len(gpus)], sharing)
         for k in range(jobs)
     ]
+
+
+def _may_be(platform: str, name: str, *aliases: str) -> bool:
+    """Whether runs on a platform may find themselves on `name`, which JAX has other names for."""
+    if platform != "auto":
+        return platform == name
+    told = os.environ.get("JAX_PLATFORMS", "")
+    return not told or not {name, *aliases}.isdisjoint(told.split(","))
 
 
 def _gpus() -> list[str]:

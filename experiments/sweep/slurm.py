@@ -12,10 +12,11 @@ from typing import Any
 
 from common.error import ConfigError
 from common.record import write_atomically
-from experiments.sweep.child import LOG, Child, last_said
+from experiments.sweep.child import LOG, Child, last_said, refuse
 from experiments.sweep.local import Entry
 from experiments.sweep.machine import Slot
 from experiments.sweep.plan import Job, state_of
+from experiments.sweep.state import read_state
 
 NOTE = "slurm-job"
 """The file in a run's directory that names the task to which it was given last."""
@@ -59,8 +60,11 @@ class SlurmRun:
         """Do it; called by submitit within the task.
 
         Raises:
-          RuntimeError: the run failed.
+          RuntimeError: the run failed, or that from which it starts has.
         """
+        if why := missing_upstream(self.job):
+            refuse(self.job, why)
+            raise RuntimeError(f"{self.job.name}: {why}")
         warning = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGUSR2)}
         for number in warning:
             signal.signal(number, signal.SIG_IGN)  # inherited: they would end the run unsaved
@@ -84,6 +88,19 @@ class SlurmRun:
         if self._child is not None:
             self._child.save()
         return DelayedSubmission(SlurmRun(self.job))
+
+
+def missing_upstream(job: Job) -> str:
+    """Return why a job hasn't the run that it starts from, in a line; "" if it has, or may yet.
+
+    A run that another program has now may yet be finished; whoever starts from it waits.
+    """
+    if job.after is None:
+        return ""
+    kind = read_state(job.after).kind
+    if kind in ("finished", "running"):
+        return ""
+    return f"{job.after}, which it starts from, {'diverged' if kind == 'diverged' else 'failed'}."
 
 
 def submit(
@@ -121,6 +138,7 @@ def submit(
             continue
         if second:
             before = {known[job.after] for job in wave if job.after}
+            # Slurm would hold back for ever what waits for `afterok`; each run looks for itself.
             given["dependency"] = "afterany:" + ":".join(sorted(before))
         for job, number in zip(wave, _submit(wave, folder, given), strict=True):
             known |= dict.fromkeys(job.paths, number)

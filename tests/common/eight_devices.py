@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from test_population import Descent
 
+from common import mesh
 from common.checkpoint import digest
 from common.compute import Compute
 from common.error import ConfigError
@@ -28,8 +29,8 @@ def core(size, rngs):
 def learner(devices, batch=6):
     config = PriorConfig(batch_size=batch, steps=9, masked=2, learning_rate=0.01)
     data = [np.arange(start, start + 9 + start) % 5 for start in range(5)]
-    mesh = make_mesh(devices)
-    return PriorLearner(config, 5, core, data, initial_range=0.1, mesh=mesh)
+    divided = make_mesh(devices)
+    return PriorLearner(config, 5, core, data, initial_range=0.1, mesh=divided)
 
 
 def language(devices, batch=8):
@@ -65,8 +66,8 @@ def search(devices):
     config = SearchConfig(settings=4, epochs=2, batch_size=2)
     rolls = [np.eye(4 + k, 6, dtype=np.uint8) for k in range(4)]
     model = ModelConfig(core="dt_rnn", depth=1, units=5, tied=False)
-    shuffle, mesh = jax.random.key(9), make_mesh(devices)
-    one = RollSearch(model, config, pad(rolls[:3]), pad(rolls[3:]), shuffle, mesh=mesh)
+    shuffle, divided = jax.random.key(9), make_mesh(devices)
+    one = RollSearch(model, config, pad(rolls[:3]), pad(rolls[3:]), shuffle, mesh=divided)
     state = one.advance(one.initial_state(jax.random.key(1), jax.random.key(2)), 2)
     used = {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state)}
     tests = one.losses(state, pad(rolls)).tolist()
@@ -82,6 +83,25 @@ def population(devices, seeds=range(8)):
     members = [digest(member) for member in one.members(state)]
     diverged = state.seeds.diverged_at.tolist()
     return [list(used), metrics, members, diverged, digest(state), one._advance._cache_size()]
+
+
+def held(axes):
+    """Bytes in all memory, and on the first device: as foretold, and as it is."""
+    four = make_mesh(4)
+    specs = {name: mesh.spec(axis) for name, axis in axes.items()}
+    tree = {name: (np.zeros((8, 12), "f"), np.zeros((4, 4), np.int8)) for name in axes}
+    made = jax.tree.leaves(mesh.put(tree, four, specs))
+    parts = [[part.data.nbytes for part in leaf.addressable_shards] for leaf in made]
+    together, several = mesh.held_bytes(tree, four, specs), mesh._devices_a_memory
+    mesh._devices_a_memory = lambda mesh: 1  # as where each has its own
+    alone = mesh.held_bytes(tree, four, specs)
+    mesh._devices_a_memory = several
+    return [together, sum(map(sum, parts))], [alone, sum(part[0] for part in parts)]
+
+
+def held_members(devices):
+    member = jax.eval_shape(lambda: Descent().initial_state(0, 1.0))
+    return Population(Descent(), range(8), mesh=make_mesh(devices)).held_bytes(member)
 
 
 def refused(make):
@@ -100,6 +120,8 @@ def main() -> None:
         "search": {n: search(n) for n in (1, 2)},
         "population": {n: population(n) for n in (1, 8)},
         "held": [leaf.addressable_data(0).shape[1] for leaf in language(8).windows],
+        "bytes": [held({"a": None}), held({"a": 0, "b": None}), held({"a": 1})],
+        "members": [held_members(1), held_members(2)],
         "refused": [
             refused(lambda: learner(2, batch=5)),
             refused(lambda: language(2, batch=5)),

@@ -41,6 +41,14 @@ def test_each_device_holds_its_part_of_the_windows(found):
     assert found["held"] == [1, 1]
 
 
+def test_how_much_memory_arrays_take_is_foretold(found):
+    for machine, device in found["bytes"]:
+        assert (machine[0], device[0]) == (machine[1], device[1])
+    whole, divided, both = (device[0] for _, device in found["bytes"])
+    assert (divided, both) == (whole / 4 + whole, whole / 4)
+    assert found["members"][0] == found["members"][1] > 0  # CPUs share the machine's
+
+
 def test_what_cannot_be_divided_evenly_is_refused(found):
     settings = ("prior.batch_size=5", "train.batch_size=5", "seeds=3")
     for text, setting in zip(found["refused"], settings, strict=True):

@@ -56,9 +56,10 @@ def test_a_command_has_them():
 @pytest.mark.parametrize("precision", ["tf32", "float32"])
 def test_tf32_is_no_way_to_compute_a_recurrence(precision):
     """It is a setting of JAX's; all that is computed by float32 products goes as before."""
-    new = SimpleNamespace(computed_before=lambda: None)
+    new = SimpleNamespace(computed_before=lambda: None, require_compute=lambda wanted: None)
     options = Options("cpu", precision=precision, kernel="scan")
-    assert choose_compute(find(NAME), options, new) == SCAN
+    config = find(NAME).preset("cpu").config
+    assert choose_compute(find(NAME), config, options, new, print) == SCAN
 
 
 @pytest.mark.parametrize(

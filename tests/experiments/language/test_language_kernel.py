@@ -4,11 +4,16 @@ import json
 
 import pytest
 import run_case
-from language_case import SMALL, folder, record, run
+from language_case import ROW, SMALL, folder, record, run
+from run_case import result
 
+import experiments.run
 from common.compute import Compute
+from common.config import override
+from common.error import DataError
 from common.record import FILE_NAME
 from experiments.language import run as language_run
+from experiments.registry import find
 from highway import evaluation, kernel
 from highway.learner import LanguageModelLearner
 
@@ -105,16 +110,101 @@ def test_what_cannot_be_computed_so_is_refused(tmp_path, capsys, name, options, 
     refused(capsys, *words)
 
 
-def test_a_run_by_the_kernel_does_not_go_on_without_it(tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def by_kernel(tmp_path, monkeypatch):
+    """A run by the CPU kernel, stopped after one of its two epochs."""
     if kernel.load() is None:
         pytest.skip("there is no C++ compiler")
-    assert run(tmp_path, "--set", *SMALL) == 0
-    told = record(tmp_path).device
+    validate, calls = language_run._Trial.validate, []
+
+    def once(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise DataError("stopped")
+        return validate(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(language_run._Trial, "validate", once)
+        assert run(tmp_path, "--set", *SMALL) == 3
+    told = sessions(tmp_path)[0]["device"]
     assert (told["kernel"], told["kernel_level"]) == ("cpu", kernel.load().level)
     assert told["kernel_threads"] == told["cores"]
-    (folder(tmp_path) / FILE_NAME).unlink()
+    return tmp_path
+
+
+def sessions(out):
+    return json.loads((folder(out) / "manifest.json").read_text())["sessions"]
+
+
+def test_a_run_by_the_kernel_goes_on_without_it(by_kernel, done, capsys, monkeypatch):
+    monkeypatch.setattr(experiments.run, "_has_cpu_kernel", lambda: False)
+    assert run(by_kernel, "--kernel", "cpu", "--set", *SMALL) == 2
+    refused(capsys, "CPU kernel", "leave --kernel out")
+    assert run(by_kernel, "--precision", "bfloat16", "--set", *SMALL) == 2
+    refused(capsys, "precision: float32 → bfloat16")
+    assert len(sessions(by_kernel)) == 1
+    assert run(by_kernel, "--set", *SMALL) == 0
+    output = capsys.readouterr()
+    assert "begun by --kernel cpu, goes on by jax here" in output.out + output.err
+    assert [one["device"]["kernel"] for one in sessions(by_kernel)] == ["cpu", "jax"]
+    made, alone = record(by_kernel), record(done)
+    assert (made.device["kernel"], made.device["kernels"]) == ("jax", ["cpu", "jax"])
+    assert "kernel_level" not in made.device
+    assert (alone.device["kernel"], "kernels" in alone.device) == ("cpu", False)
+    assert made.metrics == pytest.approx(alone.metrics, rel=1e-4)
+    assert result(made) != result(alone)  # one epoch did round otherwise
+
+
+def test_a_run_that_went_on_without_the_kernel_stays_so(by_kernel, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments.run, "_has_cpu_kernel", lambda: False)
+        assert run(by_kernel, "--set", *SMALL) == 0
+    (folder(by_kernel) / FILE_NAME).unlink()
+    assert run(by_kernel, "--set", *SMALL) == 0
+    assert record(by_kernel).device["kernel"] == "jax"
+    assert record(by_kernel).device["kernels"] == ["cpu", "jax"]
+
+
+def test_a_new_run_without_the_kernel_is_by_jax(tmp_path, monkeypatch):
     monkeypatch.setattr(kernel, "load", lambda: None)
-    assert run(tmp_path, "--set", *SMALL) == 2
-    refused(capsys, "CPU kernel", "--kernel jax")
-    assert run(tmp_path / "new", "--set", *SMALL) == 0
-    assert record(tmp_path / "new").device["kernel"] == "jax"
+    assert run(tmp_path, "--set", *SMALL) == 0
+    assert record(tmp_path).device["kernel"] == "jax"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "first"),
+    [
+        (ROW, ["train.steps=4"], "cpu"),
+        (ROW, ["train.steps=3"], "jax"),
+        (ROW, ["train.recurrence_chunk=4"], "cpu"),
+        (ROW, ["train.recurrence_chunk=3"], "jax"),
+        (ROW, ["model.core=dt_rnn"], "jax"),
+        (ROW, ["model.core=dts_rnn"], "jax"),
+        (ROW, ["model.core=lstm", "model.depth=1"], "jax"),
+        ("rhn_analysis", [], "cpu"),
+        ("rhn_analysis", ["language.train.steps=2"], "jax"),
+        ("rhn_analysis", ["run=somewhere"], "cpu"),
+        ("stacked_or_deep", [], "cpu"),
+        ("stacked_or_deep", ["model.core=lstm", "model.depth=1"], "cpu"),  # all cores count there
+        ("stacked_or_deep", ["train.steps=3"], "jax"),
+        ("quickstart", [], "cpu"),
+        ("quickstart", ["train.recurrence_chunk=2"], "jax"),
+    ],
+)
+def test_the_kernel_is_named_and_needed_only_where_it_computes(name, settings, first):
+    experiment = find(name)
+    config = override(experiment.preset("smoke").config, settings)
+    assert experiment.kernels_for(config)[0] == first
+
+
+def test_what_the_kernel_does_not_compute_needs_none(tmp_path, capsys, monkeypatch):
+    def never():
+        raise AssertionError("asks for a compiler")
+
+    monkeypatch.setattr(kernel, "load", never)
+    lstm = ["--set", *SMALL, "model.core=lstm", "model.depth=1"]
+    assert run(tmp_path, "--kernel", "cpu", *lstm) == 2
+    refused(capsys, "--kernel cpu", "these settings", "jax, scan")
+    assert run(tmp_path, *lstm) == 0
+    assert record(tmp_path).device["kernel"] == "jax"
+    assert not [one for one in record(tmp_path).device if one.startswith("kernel_")]

@@ -146,6 +146,16 @@ def test_another_signal_kills(tmp_path, monkeypatch):
     assert entry.stage == "stopped"
 
 
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
+def test_one_that_dies_while_the_sweep_stops_has_failed(tmp_path, number):
+    def stop_and_die(entry: Entry) -> None:
+        os.kill(entry.child.pid, number)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    (entry,) = launched([toy(tmp_path, 0, "stubborn", seconds=60.0)], Recorder(stop_and_die))
+    assert (entry.stage, entry.why) == ("failed", f"killed by {number.name}.")
+
+
 def test_what_another_program_runs_is_left_to_it_until_it_stops(tmp_path):
     jobs = [toy(tmp_path, seed) for seed in range(3)]
     stops, ends = (
@@ -224,8 +234,6 @@ def test_a_log_that_cannot_be_written_is_a_failed_run(tmp_path):
 
 
 def test_a_slot_is_the_cores_and_variables_of_its_run(tmp_path):
-    import subprocess  # noqa: F401
-
     core = max(os.sched_getaffinity(0))
     code = "import os; print(os.sched_getaffinity(0), os.environ['NPROC'])"
 

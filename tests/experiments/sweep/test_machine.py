@@ -1,4 +1,9 @@
-"""How a machine is divided among runs: pure."""
+"""What a machine has, and how it is divided among runs."""
+
+import importlib.metadata
+import importlib.util
+import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -53,10 +58,15 @@ def test_gpus_are_dealt_out_and_shared_where_there_are_more_runs():
     assert [len(slot.cores) for slot in shared] == [4] * 4
     found = shared[3].environment({"PATH": "x"})
     assert (found["CUDA_VISIBLE_DEVICES"], found["PATH"]) == ("3", "x")
-    assert found["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.450"
-    mine = {"XLA_PYTHON_CLIENT_MEM_FRACTION": ".2"}
-    assert shared[3].environment(mine)["XLA_PYTHON_CLIENT_MEM_FRACTION"] == ".2"
-    assert "XLA_PYTHON_CLIENT_MEM_FRACTION" not in divide(GPUS, 2)[0].environment({})
+    fractions = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")
+
+    def told(slot, **before):
+        return {k: v for k, v in slot.environment(before).items() if k in fractions}
+
+    assert told(shared[3]) == {"XLA_CLIENT_MEM_FRACTION": "0.450"}
+    for name in fractions:  # JAX ends where both are set
+        assert told(shared[3], **{name: ".2"}) == {name: ".2"}
+    assert told(divide(GPUS, 2)[0]) == {}
     assert divide(GPUS, 1)[0].environment({}) == {"CUDA_VISIBLE_DEVICES": "2"}
 
 
@@ -77,3 +87,54 @@ def test_a_machine_is_what_this_process_may_use_of_it(monkeypatch):
     found = look("cpu")
     assert found == Machine((1, 5), 3 * GIB)
     assert jobs_at_a_time(found, 20) == 2
+
+
+@pytest.fixture
+def with_cuda(tmp_path, monkeypatch):
+    """JAX's plugin for GPUs, libtpu, and an nvidia-smi that says and returns what is asked for."""
+    plugin = SimpleNamespace(metadata={"Name": "jax_cuda12_plugin"})
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: [plugin])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for name in ("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def says(lines, code=0):
+        program = tmp_path / "nvidia-smi"
+        program.write_text(f'#!/bin/sh\n[ "$*" = -L ] && printf "{lines}"\nexit {code}\n')
+        program.chmod(0o755)
+
+    says("GPU 0: H (UUID: x)\\n  MIG 1g Device 0: (UUID: y)\\nGPU 1: H (UUID: z)\\n")
+    return says
+
+
+def test_gpus_are_those_that_jax_would_see(with_cuda, monkeypatch):
+    assert look("auto").gpus == look("gpu").gpus == ("0", "1")
+    assert look("cpu").gpus == ()
+    for told, found in (("3, 5", ("3", "5")), ("", ()), ("-1", ())):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", told)
+        assert look("auto").gpus == found
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    with_cuda("GPU 0: H\\n", code=9)
+    assert look("auto").gpus == ()
+    with_cuda("GPU 0: H\\n")
+    assert look("auto").gpus == ("0",)
+    monkeypatch.setattr(importlib.metadata, "distributions", list)
+    assert look("auto").gpus == ()
+
+
+@pytest.mark.parametrize(
+    ("told", "platform", "gpus", "tpu"),
+    [
+        ("", "auto", 2, True),
+        ("cpu", "auto", 0, False),
+        ("cuda,cpu", "auto", 2, False),
+        ("tpu", "auto", 0, True),
+        ("cpu", "gpu", 2, False),  # each run is told itself
+        ("cpu", "tpu", 0, True),
+    ],
+)
+def test_jax_may_be_told_where_to_run(with_cuda, monkeypatch, told, platform, gpus, tpu):
+    monkeypatch.setenv("JAX_PLATFORMS", told)
+    found = look(platform)
+    assert (len(found.gpus), found.tpu) == (gpus, tpu)

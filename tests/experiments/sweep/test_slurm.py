@@ -8,22 +8,30 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import psutil
 import pytest
 import slurm_here
 from run_case import folder, record, result, run
-from toy_job import steps, times_run, toy
+from toy_job import given, steps, times_run, toy
 
 from common.error import ConfigError
+from common.process import Process
+from common.run_directory import RunDirectory
 from experiments.cli import main
-from experiments.sweep.child import LOG
+from experiments.registry import find
+from experiments.sweep import slurm
+from experiments.sweep.child import LOG, last_said
 from experiments.sweep.local import SweepUnfinished
 from experiments.sweep.slurm import (
     FOLDER,
     NOTE,
+    REQUEUES,
     SlurmRun,
     minutes,
+    missing_upstream,
     parameters,
     time_limit,
 )
@@ -104,6 +112,41 @@ def test_a_task_saves_when_time_is_up_and_goes_on_when_requeued(tmp_path, monkey
     assert "it fails on purpose" in str(bad.exception())
 
 
+def test_a_run_without_the_one_it_starts_from_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.getcwd())
+    first = toy(tmp_path, 0, "fail")
+    second = toy(tmp_path, 1, after=first.paths[0])
+    with pytest.raises(RuntimeError, match="it fails on purpose"):
+        SlurmRun(first)()
+    with pytest.raises(RuntimeError, match="seed0, which it starts from, failed"):
+        SlurmRun(second)()
+    assert last_said(second.paths[0] / LOG) == [
+        f"error: {first.paths[0]}, which it starts from, failed."
+    ]
+    with RunDirectory(first.paths[0], Process()):  # it waits, then, by itself
+        assert missing_upstream(second) == ""
+    SlurmRun(toy(tmp_path, 0))()
+    SlurmRun(second)()
+    assert steps(second) == list(range(1, 11))
+    with pytest.raises(RuntimeError, match="exit code 4"):
+        SlurmRun(toy(tmp_path, 2, "diverge"))()
+    assert missing_upstream(toy(tmp_path, 3, after=toy(tmp_path, 2).paths[0])) == (
+        f"{toy(tmp_path, 2).paths[0]}, which it starts from, diverged."
+    )
+
+
+def test_a_task_has_the_threads_of_its_cores(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.getcwd())
+    monkeypatch.delenv("NPROC", raising=False)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    alone, three = toy(tmp_path, 0), toy(tmp_path, 1)
+    SlurmRun(alone)()
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "3")
+    SlurmRun(three)()
+    assert [given(job)["NPROC"] for job in (alone, three)] == [None, "3"]
+    assert given(three)["cores"] == sorted(os.sched_getaffinity(0))  # Slurm says which
+
+
 @pytest.fixture
 def empty_queue(tmp_path, monkeypatch):
     """Programs by the names of Slurm's: nothing is in its queue."""
@@ -113,6 +156,63 @@ def empty_queue(tmp_path, monkeypatch):
         (folder / name).write_text("#!/bin/sh\n")
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+class Executor:
+    """In the place of submitit's: keeps what it is told, and submits nothing."""
+
+    made: ClassVar[list["Executor"]] = []
+
+    def __init__(self, folder, max_num_timeout):
+        self.made.append(self)
+        self.folder, self.max_num_timeout = folder, max_num_timeout
+        self.jobs = []
+
+    @staticmethod
+    def _valid_parameters():
+        return submitit.SlurmExecutor._valid_parameters()
+
+    def update_parameters(self, **told):
+        self.told = told
+
+    def batch(self):
+        return contextlib.nullcontext()
+
+    def submit(self, run):
+        self.jobs.append(run.job)
+        return SimpleNamespace(job_id=f"{len(self.made)}_{len(self.jobs) - 1}")
+
+
+@pytest.fixture
+def executors(empty_queue, monkeypatch):
+    monkeypatch.setattr(Executor, "made", [])
+    monkeypatch.setattr(slurm, "_executor", lambda: Executor)
+    return Executor.made
+
+
+def test_what_submitit_is_told(tmp_path, executors):
+    names = ["note_rnn", "tutor_melodies_psi"]
+    words = ["sweep", *names, "--preset", "smoke", "--out", str(tmp_path), "--launcher", "slurm"]
+    assert main([*words, "--jobs", "3", "--slurm", "partition=gpu"]) == 0
+    first, second = executors
+    assert [job.experiment for one in executors for job in one.jobs] == names
+    assert first.folder == tmp_path / FOLDER
+    assert first.max_num_timeout == second.max_num_timeout == REQUEUES
+    hours = max(find(name).preset("smoke").hours for name in names)
+    usual = {"job_name": "sweep", "partition": "gpu", "time": time_limit(hours)}
+    assert first.told == usual | {"array_parallelism": 3}
+    assert second.told == first.told | {"dependency": "afterany:1_0"}
+    assert (second.jobs[0].paths[0] / NOTE).read_text() == "2_0\n"
+
+
+def test_without_a_time_it_is_what_the_longest_run_needs(tmp_path, executors):
+    words = ["sweep", RHN, "note_rnn", "--preset", "paper", "--launcher", "slurm"]
+    assert main([*words, "--out", str(tmp_path / "a")]) == 0
+    assert main([*words, "--out", str(tmp_path / "b"), "--slurm", "time=7"]) == 0
+    hours = [find(name).preset("paper").hours for name in (RHN, "note_rnn")]
+    assert time_limit(max(hours)) > time_limit(min(hours))
+    assert [one.told["time"] for one in executors] == [time_limit(max(hours)), 7]
+    assert not any("array_parallelism" in one.told for one in executors)
 
 
 def test_a_task_that_left_the_queue_too_early_is_a_failed_run(tmp_path, empty_queue, capsys):

@@ -13,14 +13,20 @@ from pathlib import Path
 
 import pytest
 from run_case import folder, record, result, run
-from toy_job import toy
+from toy_job import given, toy
 
+from common import device
+from common.config import override, to_dict
+from common.process import Process
+from common.record import Record, write_record
 from experiments.cli import main
+from experiments.registry import find
 from experiments.sweep import command as command_module
 from experiments.sweep import local
 from experiments.sweep.child import LOG
 from experiments.sweep.live import Live
 from experiments.sweep.local import Entry
+from experiments.sweep.machine import Machine
 from experiments.sweep.state import find_runs, read_state
 
 RHN = "rhn_penn_treebank_depth{}_tied"
@@ -70,6 +76,27 @@ def test_a_sweep_makes_the_runs_that_run_makes(tmp_path):
     assert made.overrides == [*SHORT, "model.units=9"]
 
 
+def test_at_the_end_a_table_tells_the_points_of_a_grid_apart(tmp_path, capsys):
+    experiment, losses = find(RHN.format(1)), {9: 1.234, 10: 2.345}
+    preset = experiment.preset("smoke").config
+    for units, loss in losses.items():
+        overrides = [f"model.units={units}"]
+        path = folder(tmp_path / overrides[0], experiment.name)
+        made = Record(
+            experiment.name, "smoke", 0, "done", "", to_dict(override(preset, overrides)),
+            overrides, 1, {"valid/perplexity": 100 * loss}, [], [], {"training": 1.0}, {}, {}, "",
+            [], False, "",
+        )  # fmt: skip
+        path.mkdir(parents=True)
+        write_record(made, path, Process())
+    words = ["sweep", experiment.name, "--preset", "smoke", "--out", str(tmp_path)]
+    assert main([*words, "--grid", "model.units=9,10"]) == 0
+    shown = capsys.readouterr().out
+    for units, loss in losses.items():
+        (line,) = re.findall(rf"^.*model\.units={units}\b.*$", shown, re.MULTILINE)
+        assert f"{100 * loss:.1f}" in line
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -102,25 +129,92 @@ def test_a_full_disk_is_refused_before_anything_starts(small_disk, capsys):
     assert not list(small_disk.rglob("seed*"))
 
 
-def test_after_a_signal_it_says_what_a_table_that_is_gone_showed(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def toys(tmp_path, monkeypatch):
+    """Makes `sweep` one of these jobs, which are looked at often."""
+    monkeypatch.setenv("PYTHONPATH", os.getcwd())
+    monkeypatch.setattr(local, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(local, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(command_module, "results", lambda jobs: "")  # no experiment is called toy
+
+    def make(*jobs):
+        monkeypatch.setattr(command_module, "expand", lambda _: list(jobs))
+        return ["sweep", "toy", "--jobs", str(len(jobs)), "--out", str(tmp_path)]
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_after_a_signal_it_says_what_a_table_that_is_gone_showed(
+    tmp_path, toys, monkeypatch, capsys, number, code
+):
     jobs = [toy(tmp_path, 0, "fail"), toy(tmp_path, 1, seconds=30.0)]
 
     class Table(Live):
         def look(self, entries: Sequence[Entry], *, stopping: bool) -> None:
             super().look(entries, stopping=stopping)
             if entries[0].stage == "failed" and entries[1].state.step and not stopping:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
 
-    monkeypatch.setenv("PYTHONPATH", os.getcwd())
-    monkeypatch.setattr(local, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(command_module, "expand", lambda _: jobs)
     monkeypatch.setattr(command_module, "make_watcher", lambda n: Table(n, io.StringIO()))
-    assert main(["sweep", "toy", "--jobs", "2", "--out", str(tmp_path)]) == 130
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it may be ignored, as under nohup
+    try:
+        assert main(toys(*jobs)) == code
+    finally:
+        signal.signal(signal.SIGHUP, before)
     log = jobs[0].paths[0] / LOG
     told = "toy smoke seed 0: exit code 1.\n    error: it fails on purpose\n    all of it: "
     error = capsys.readouterr().err
     assert "stopped; 2 of 2 runs are left. The same command continues them.\n" in error
     assert f"{told}{log}\n" in error
+    assert read_state(jobs[1].paths[0]).kind == "stopped"
+
+
+def test_ctrl_c_in_a_terminal_lets_all_save(tmp_path):
+    """The terminal sends its signal to the sweep, which passes it on to runs of other groups."""
+    leader, follower = pty.openpty()
+    tests = Path(__file__).parent
+    with subprocess.Popen(
+        [sys.executable, str(tests / "toy_sweep.py"), str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), str(tests)])},
+        stdin=follower,
+        stdout=subprocess.DEVNULL,
+        stderr=follower,
+        start_new_session=True,
+    ) as sweep:
+        os.close(follower)
+        shown = b""
+        paths = [toy(tmp_path, seed).paths[0] for seed in range(2)]
+        while not all(read_state(path).step for path in paths):
+            assert sweep.poll() is None, shown
+            shown += os.read(leader, 4096)
+        os.write(leader, b"\x03")
+        try:
+            while part := os.read(leader, 4096):
+                shown += part
+        except OSError:  # the other end is closed
+            pass
+    os.close(leader)
+    assert sweep.returncode == 130
+    assert b"stopped; 2 of 2 runs are left." in shown
+    assert [read_state(path).kind for path in paths] == ["stopped", "stopped"]
+    assert [starts(path) for path in paths] == [1, 1]
+
+
+def test_cores_and_gpus_are_dealt_out_to_the_runs(tmp_path, toys, monkeypatch):
+    cores = device.core_numbers()[:2]
+    if len(cores) < 2:
+        pytest.skip("there is one core")
+    machine = Machine(cores, 2**34, gpus=("4", "7"))
+    monkeypatch.setattr(command_module, "look", lambda platform: machine)
+    jobs = [toy(tmp_path, seed, seconds=1.0) for seed in range(2)]
+    assert main(toys(*jobs)) == 0
+    assert [given(job) for job in jobs] == [
+        {"cores": [core], "NPROC": "1", "CUDA_VISIBLE_DEVICES": gpu}
+        for core, gpu in zip(cores, machine.gpus, strict=True)
+    ]
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from experiments.sweep.plan import Job
 
@@ -35,6 +36,11 @@ def steps(job: Job) -> list[int]:
 def sessions(job: Job) -> int:
     """How often it trained, or tried to."""
     return len((job.paths[0] / "sessions").read_text().splitlines())
+
+
+def given(job: Job) -> dict[str, Any]:
+    """What the last process that did it had: `cores`, and variables by their names."""
+    return json.loads((job.paths[0] / "given.json").read_text())
 
 
 def times_run(job: Job) -> int:

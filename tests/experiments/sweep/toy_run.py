@@ -1,5 +1,7 @@
 """What a toy job does: `toy_run.py DIRECTORY WHAT SECONDS`."""
 
+import json
+import os
 import signal
 import sys
 import time
@@ -22,6 +24,9 @@ with directory:
         sys.exit("error: finished already")
     with (path / "sessions").open("a") as stream:
         print("begun", file=stream)
+    variables = {name: os.environ.get(name) for name in ("NPROC", "CUDA_VISIBLE_DEVICES")}
+    given = {"cores": sorted(os.sched_getaffinity(0)), **variables}
+    (path / "given.json").write_text(json.dumps(given))
     done = len(directory.read_metrics("metrics.jsonl"))
     if not done:
         directory.claim({})
