@@ -262,6 +262,11 @@ def choose_compute(
         raise ConfigError(
             f"--precision {precision} needs --kernel cpu or jax; {experiment.name} runs by scan."
         )
+    if kernel == "cpu" and precision == "bfloat16" and not _has_native_bfloat16():
+        report(
+            "note: this processor has no products of bfloat16: they are computed in float32, and "
+            "--precision bfloat16 saves no time."
+        )
     wanted = {"kernel": kernel, "precision": precision}
     if before and options.kernel == "auto" and kernel != before["kernel"]:
         training.require_compute({**wanted, "kernel": before["kernel"]})
@@ -302,6 +307,12 @@ def _has_cpu_kernel() -> bool:
     from highway import kernel
 
     return jax.default_backend() == "cpu" and kernel.load() is not None
+
+
+def _has_native_bfloat16() -> bool:
+    from highway import kernel
+
+    return kernel.best_level().native_bfloat16
 
 
 def command(experiment: Experiment, options: Options, seeds: Iterable[int]) -> str:

@@ -75,6 +75,16 @@ def test_the_kernel_reaches_the_learner(tmp_path, monkeypatch):
     assert chosen == [Compute("scan"), Compute("jax")]
 
 
+@pytest.mark.parametrize("level", kernel.LEVELS[:2], ids=lambda level: level.name)
+def test_a_processor_without_products_of_bfloat16_is_told(tmp_path, capsys, monkeypatch, level):
+    if kernel.load() is None:
+        pytest.skip("there is no C++ compiler")
+    monkeypatch.setattr(kernel, "best_level", lambda: level)
+    assert run(tmp_path, "--precision", "bfloat16", "--set", *SMALL) == 0
+    told = "has no products of bfloat16" in capsys.readouterr().err
+    assert told == (level.name == "avx512")
+
+
 def test_evaluations_keep_to_the_chunk_of_the_softmax(tmp_path, monkeypatch):
     """Those of a window, of whole streams and of Monte-Carlo dropout."""
     asked = []
