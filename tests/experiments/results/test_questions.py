@@ -59,7 +59,7 @@ def screens(page: Path) -> dict[str, str]:
         f"--user-data-dir={page.parent / 'profile'}", f"--window-size={WIDTH},{HEIGHT}",
         "--virtual-time-budget=60000", "--dump-dom", copy.as_uri(),
     ]  # fmt: skip
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=550)
     (read,) = re.findall(r"<pre>(.*?)</pre>", done.stdout, re.DOTALL)
     return json.loads(html.unescape(read))
 
