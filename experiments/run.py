@@ -262,7 +262,7 @@ def choose_compute(
         raise ConfigError(
             f"--precision {precision} needs --kernel cpu or jax; {experiment.name} runs by scan."
         )
-    wanted = {"kernel": kernel, "precision": precision}
+    wanted: dict[str, str] = {"kernel": kernel, "precision": precision}
     if before and options.kernel == "auto" and kernel != before["kernel"]:
         training.require_compute({**wanted, "kernel": before["kernel"]})
         report(
