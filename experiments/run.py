@@ -267,7 +267,7 @@ def choose_compute(
             "note: this processor has no products of bfloat16: they are computed in float32, and "
             "--precision bfloat16 saves no time."
         )
-    wanted = {"kernel": kernel, "precision": precision}
+    wanted: dict[str, str] = {"kernel": kernel, "precision": precision}
     if before and options.kernel == "auto" and kernel != before["kernel"]:
         training.require_compute({**wanted, "kernel": before["kernel"]})
         report(
