@@ -2,7 +2,6 @@
 
 import csv
 import functools
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from common import device
 from common.config import from_dict
 from common.error import ConfigError, DataError
 from common.molecule import BEGIN, MOSES
-from common.plot import LARGEST_BYTES
+from common.plot import LARGEST_BYTES, with_few_colours
 from common.table import Cell, Table
 from experiments.domain import FIRST, Composed, Domain, Notes
 from tutor.evaluation import Compositions
@@ -29,7 +28,7 @@ REWARD = "reward"
 """In a model's notes: the settings of the reward that its molecules are scored by."""
 SHOWN = 24
 """Molecules of a picture."""
-_COLUMNS, _SIDE, _COLOURS = 6, (170, 150), 64
+_COLUMNS, _SIDE = 6, (170, 150)
 _OURS = re.compile(r"molecules\.csv|molecules\d*\.png")
 
 
@@ -187,7 +186,6 @@ def draw(
     Raises:
       DataError: the picture would be too large to be committed.
     """
-    from PIL import Image
     from rdkit.Chem import Draw
 
     chemistry.silence()
@@ -202,9 +200,7 @@ def draw(
     picture = Draw.MolsToGridImage(
         parsed, molsPerRow=_COLUMNS, subImgSize=_SIDE, legends=captions, returnPNG=True
     )
-    small = io.BytesIO()
-    Image.open(io.BytesIO(bytes(picture))).quantize(_COLOURS).save(small, "PNG", optimize=True)
-    content = small.getvalue()
+    content = with_few_colours(bytes(picture))
     if len(content) > LARGEST_BYTES:
         raise DataError(f"{path}: {len(content)} bytes, over {LARGEST_BYTES}.")
     path.write_bytes(content)

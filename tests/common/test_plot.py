@@ -3,11 +3,13 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from common import plot
 from common.error import DataError
-from common.plot import LARGEST_BYTES, learning_curves
+from common.plot import LARGEST_BYTES, learning_curves, save_picture
 
 LABELS: Any = {"x_label": "epoch", "y_label": "perplexity", "title": "A title with $ and _"}
 CURVE = [(epoch, 100 + 200 / (1 + epoch)) for epoch in range(50)]
@@ -80,3 +82,23 @@ def test_labels_keep_their_place_or_move_apart():
 def test_importing_it_does_not_import_matplotlib():
     check = "import sys, common.plot, common.table; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0
+
+
+def test_a_picture_that_is_too_large_gets_few_colours(tmp_path, monkeypatch):
+    """Where even that doesn't help it is refused; its description stays."""
+
+    def draw(figure):
+        axes = figure.add_axes((0, 0, 1, 1))
+        for number in range(400):
+            turn = np.linspace(0, 6.3, 100) + number
+            axes.plot(np.cos(turn) * number, np.sin(turn) * number + number, alpha=0.35, lw=0.4)
+
+    path = save_picture(tmp_path / "few.png", (10, 6), draw, "circles")
+    assert 0.2 * LARGEST_BYTES < path.stat().st_size <= LARGEST_BYTES
+    with Image.open(path) as picture:
+        assert picture.mode == "P"
+        assert picture.size == (1000, 600)
+        assert picture.text["Description"] == "circles"
+    monkeypatch.setattr(plot, "LARGEST_BYTES", 1000)
+    with pytest.raises(DataError, match=r"few.png: \d+ bytes, over 1000"):
+        save_picture(path, (10, 6), draw)
