@@ -21,8 +21,9 @@ FAMILIES = (
 """Packages whose `catalogue` module defines a FAMILY, in the order of `list`."""
 
 
+ONE_CORE = "1 CPU core"
 TWO_CORES = "2 CPU cores"
-"""A device for which presets promise their hours."""
+"""Devices for which presets promise their hours."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from experiments.depth.config import (
     LookConfig,
     StackConfig,
 )
-from experiments.registry import TWO_CORES, Experiment, Family, Preset
+from experiments.registry import ONE_CORE, TWO_CORES, Experiment, Family, Preset
 from highway.config import (
     DataConfig,
     EvaluationConfig,
@@ -117,7 +117,7 @@ Reproduces: Zilly et al. 2017, section 6 (the transform gates' activity of every
             of the temporal Jacobian, beside those of a plain deep transition).
 Command:    python -m experiments run rhn_analysis
             python -m experiments run rhn_analysis --set run=runs/EXPERIMENT/PRESET/seed0
-Hours:      0.4 on {TWO_CORES} for `cpu`, about 8 on {GPU} for `paper` (estimates), seconds for
+Hours:      0.11 on {ONE_CORE} for `cpu`, about 8 on {GPU} for `paper` (an estimate), seconds for
             `smoke`.
 With `run` a finished language model with an RHN is looked into, whatever text it learned from
 (--data-dir says where that is, if it was brought by hand); `plain_run` sets a plain deep-transition
@@ -126,7 +126,7 @@ Leaves gates.png, movement.png, lesion.png, spectrum.png, and findings.txt: what
 what was found, and whether they agree.""",
         presets={
             "smoke": Preset(smoke, 0.01, TWO_CORES, (TEXT,)),
-            "cpu": Preset(cpu, 0.4, TWO_CORES, (TEXT,), estimated=True),
+            "cpu": Preset(cpu, 0.113, ONE_CORE, (TEXT,)),
             "paper": Preset(paper, 8.0, GPU, ("penn_treebank",), estimated=True),
         },
         default_preset="cpu",
@@ -286,7 +286,7 @@ Reproduces: Srivastava, Greff, Schmidhuber 2015: plain networks get harder to tr
             at little cost where the data are easy. Details are recalled, not read again.
 Command:    python -m experiments run highway_depth
             python -m experiments run highway_depth --preset paper --data-dir DIR   (MNIST)
-Hours:      0.8 on {TWO_CORES} for `cpu`, about 30 on {GPU} for `paper` (estimates), seconds for
+Hours:      0.8 on {ONE_CORE} for `cpu`, about 30 on {GPU} for `paper` (an estimate), seconds for
             `smoke`.
 Networks of 50 units a layer (plain ones wider, for equal parameters), trained by gradient descent
 with momentum; learning rate, transform bias and nonlinearity (tanh or rectified) are drawn for each
@@ -295,7 +295,7 @@ Leaves curves.png, swarm.png, lesion.png, members.txt (the settings and losses o
 those that diverged too), and findings.txt: the claims, what was found, and whether they agree.""",
         presets={
             "smoke": Preset(smoke, 0.01, TWO_CORES, ("digits",)),
-            "cpu": Preset(cpu, 0.8, TWO_CORES, ("digits",), estimated=True),
+            "cpu": Preset(cpu, 0.8, ONE_CORE, ("digits",)),
             "paper": Preset(paper, 30.0, GPU, ("mnist",), estimated=True),
         },
         default_preset="cpu",
