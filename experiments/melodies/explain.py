@@ -107,14 +107,14 @@ def _changes(statistic: str, records: Sequence[Record]) -> list[str]:
             found.append((abs(after - before), before, after, change))
     found.sort(key=lambda one: -one[0])
     lines: list[list[Cell]] = [
-        [one.what, one.of, f"{before:.3g}", f"{after:.3g}", f"{after - before:+.3g}"]
+        [one.what, f"`{one.setting}`", one.of, f"{before:.3g}", f"{after:.3g}", f"{after - before:+.3g}"]
         for _, before, after, one in found[:MOST_CHANGES]
     ]
     if not lines:
         return []
-    titles = ("what moves it most", "of", "before", "after", "difference")
+    titles = ("what moves it most", "setting", "of", "before", "after", "difference")
     groups = [runs for *_, one in found[:MOST_CHANGES] for runs in (one.before, one.after)]
-    return [Table(titles, lines, frozenset(titles[2:])).markdown(), _commands(groups)]
+    return [Table(titles, lines, frozenset(titles[3:])).markdown(), _commands(groups)]
 
 
 def _eight_bars(records: Sequence[Record]) -> list[str]:
