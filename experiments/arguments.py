@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from common.error import ConfigError
 from experiments import argument_types
-from experiments.registry import benchmarks, experiments
+from experiments.registry import benchmarks, composer, experiments
 
 EXIT_CODES = """exit codes: 0 done · 1 a run of a sweep failed · 2 usage or configuration error ·
 3 data missing, corrupt or not writable · 4 diverged · 5 another of several processes was lost ·
@@ -330,7 +330,12 @@ def _add_compose_options(compose: argparse.ArgumentParser) -> None:
     compose.add_argument(
         "--primer", type=argument_types.path, metavar="FILE", help="a sequence to go on from"
     )
-    compose.add_argument("--bars", type=int, metavar="N", help="length (that of its training)")
+    compose.add_argument(
+        "--bars",
+        type=int,
+        metavar="N",
+        help=f"length (that of its training; without RUN {composer().bars})",
+    )
     compose.add_argument("--key", metavar="K", help="major key to write in, as in Eb or F#")
     compose.add_argument(
         "--temperature",
