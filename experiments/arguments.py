@@ -330,7 +330,12 @@ def _add_compose_options(compose: argparse.ArgumentParser) -> None:
     compose.add_argument(
         "--primer", type=argument_types.path, metavar="FILE", help="a sequence to go on from"
     )
-    compose.add_argument("--bars", type=int, metavar="N", help="length (that of its training)")
+    compose.add_argument(
+        "--bars",
+        type=int,
+        metavar="N",
+        help="length (that of its training; without RUN that of a tune)",
+    )
     compose.add_argument("--key", metavar="K", help="major key to write in, as in Eb or F#")
     compose.add_argument(
         "--temperature",

@@ -184,12 +184,15 @@ def _data(options: argparse.Namespace) -> None:
 
 
 def _compose(options: argparse.Namespace) -> None:
-    trains = find(composer()[0]) if options.trained is None else None
+    trains = find(composer().experiment) if options.trained is None else None
     _configure(options.platform, 1 if trains is None else _started_with(trains))
     from experiments.compose import compose
 
     trained = options.trained or _train_composer(options.platform)
     folder = options.out or trained / "compositions"
+    bars = options.bars
+    if bars is None and options.trained is None:
+        bars = composer().bars
     composed = compose(
         trained,
         folder,
@@ -197,7 +200,7 @@ def _compose(options: argparse.Namespace) -> None:
         seed=options.seed,
         primer=options.primer,
         wav=options.wav,
-        bars=options.bars,
+        bars=bars,
         key=options.key,
         temperature=options.temperature,
     )
@@ -210,7 +213,7 @@ def _train_composer(platform: str) -> Path:
     from common.record import FILE_NAME
     from experiments.run import Options, run, seed_path
 
-    name, preset = composer()
+    name, preset, _ = composer()
     experiment, chosen = find(name), Options(preset, platform=platform)
     path = seed_path(experiment, chosen, 0)
     if not (path / FILE_NAME).exists():

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.compute import Compute, Kernel
 from common.config import suggestion
@@ -149,6 +149,15 @@ class Experiment:
         return load(self.runner)
 
 
+class Composer(NamedTuple):
+    """A model that composes without being named."""
+
+    experiment: str
+    preset: str
+    bars: int
+    """Length of what it composes where none is asked for."""
+
+
 @dataclass(frozen=True)
 class Family:
     """A kind of experiment, which has a package of its own below `experiments`."""
@@ -167,8 +176,8 @@ class Family:
     """Name → `module:function` of what `bench NAME` measures: (seconds) → flat dictionary."""
     artefacts: tuple[str, ...] = ()
     """Patterns of the files, besides pictures and texts, that are committed with a record."""
-    composer: tuple[str, str] = ("", "")
-    """Experiment and preset whose model composes where `compose` is given no run."""
+    composer: Composer | None = None
+    """What composes where `compose` is given no run."""
     domain: str = ""
     """`module:ATTRIBUTE` of its experiments.domain.Domain, where it tunes models of one."""
 
@@ -241,9 +250,9 @@ def benchmarks() -> dict[str, str]:
     return {name: what for family in families() for name, what in family.benchmarks.items()}
 
 
-def composer() -> tuple[str, str]:
-    """Return experiment and preset of the model that composes where no run is given."""
-    return next(family.composer for family in families() if family.composer[0])
+def composer() -> Composer:
+    """Return what composes where no run is given."""
+    return next(family.composer for family in families() if family.composer)
 
 
 def domains() -> list[Any]:

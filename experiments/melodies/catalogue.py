@@ -5,7 +5,7 @@ from typing import Annotated
 
 from common.config import IMMATERIAL, Amount, PositiveInt
 from common.metric import Metric, Protocol
-from experiments.registry import TWO_CORES, Experiment, Family, Preset, Published
+from experiments.registry import TWO_CORES, Composer, Experiment, Family, Preset, Published
 from tutor.config import (
     CompositionConfig,
     LearnConfig,
@@ -88,6 +88,19 @@ def _published(name: str) -> tuple[Published, ...]:
     )
 
 
+NOTE_RNN_HOURS = {
+    "smoke": 0.01,
+    "cpu": 0.07,
+    "cpu_own_key": 0.06,
+    "cpu_quirks": 0.15,
+    "cpu_unmasked": 0.06,
+    "swapped_stretched": 0.13,
+    "paper_beginnings": 0.23,
+    "paper": 0.75,
+}
+"""Hours of each preset in the committed records (`cpu`: the mean of three; of `smoke` a guess)."""
+
+
 def _note_rnn() -> Experiment:
     paper = NoteRNNConfig()
     paper_beginnings = replace(paper, prior=replace(paper.prior, beginnings=BEGINNINGS))
@@ -117,6 +130,16 @@ def _note_rnn() -> Experiment:
         ),
         final_compositions=200,
     )
+    configs = {
+        "smoke": smoke,
+        "cpu": cpu,
+        "cpu_own_key": own_key,
+        "cpu_quirks": quirks,
+        "cpu_unmasked": unmasked,
+        "swapped_stretched": swapped_stretched,
+        "paper_beginnings": paper_beginnings,
+        "paper": paper,
+    }
     title = "Note RNN: an LSTM of melodies, the prior of Sequence Tutor"
     return Experiment(
         name="note_rnn",
@@ -127,26 +150,21 @@ def _note_rnn() -> Experiment:
 Reproduces: Jaques et al. 2017, section 4: validation accuracy 92 %, log perplexity 0.2536; and
             the first column of Table 1, from 100,000 compositions.
 Command:    python -m experiments run note_rnn --preset paper
-Hours:      0.75 on {TWO_CORES} for `paper`, 0.07 for `cpu`, seconds for `smoke`.
+Hours:      {NOTE_RNN_HOURS["paper"]:g} on {TWO_CORES} for `paper`, {NOTE_RNN_HOURS["cpu"]:g} for
+            `cpu`, seconds for `smoke`.
 `cpu` moves the melodies to C and learns their beginnings too, which `paper` masks and keeps in
 their own keys; `cpu_own_key` does neither. `paper_beginnings` is `paper` but for a quarter of its
 windows, which are beginnings. `cpu_quirks` is `cpu_own_key` with rests and holds swapped in the
 data, as the released code does; `cpu_unmasked` is `cpu_own_key` learning to predict the beginnings
-of its windows too: both change how often a Note RNN repeats itself, see docs/deviations.md.
+of its windows too: both change how often a Note RNN repeats itself, see docs/table_1.md.
 `swapped_stretched` is `cpu` with rests and holds swapped and most melodies played slower, in shares
 that we fitted to the paper's column: an explanation of that column, no setting of the paper's.
 The paper's {PAPER_DATA}; folk tunes (music21's corpus) stand in for them, so its accuracy can't be
 expected. `--set model.core=rhn model.depth=3` puts a recurrent highway network in the LSTM's
 place; `--set data.name=midi_melodies --data-dir FOLDER` learns from MIDI files.""",
         presets={
-            "smoke": Preset(smoke, 0.01, TWO_CORES, (CHORALES,)),
-            "cpu": Preset(cpu, 0.07, TWO_CORES, (FOLK,)),
-            "cpu_own_key": Preset(own_key, 0.06, TWO_CORES, (FOLK,)),
-            "cpu_quirks": Preset(quirks, 0.15, TWO_CORES, (FOLK,)),
-            "cpu_unmasked": Preset(unmasked, 0.06, TWO_CORES, (FOLK,)),
-            "swapped_stretched": Preset(swapped_stretched, 0.13, TWO_CORES, (FOLK,)),
-            "paper_beginnings": Preset(paper_beginnings, 0.23, TWO_CORES, (FOLK,)),
-            "paper": Preset(paper, 0.75, TWO_CORES, (FOLK,)),
+            name: Preset(config, NOTE_RNN_HOURS[name], TWO_CORES, (config.data.name,))
+            for name, config in configs.items()
         },
         default_preset="cpu",
         data=(PAPER_DATA,),
@@ -230,6 +248,18 @@ def _tutor(method: Method) -> Experiment:
 
     statistics = TABLE_1 if name in COLUMNS else ()
     hours = 0.04 if method == "g" else 0.03
+    presets = {
+        "smoke": Preset(smoke, 0.01, TWO_CORES, (CHORALES,)),
+        "cpu": preset("cpu", cpu, 0.01),
+        "vectorised": Preset(
+            vectorised, 0.04, TWO_CORES, (FOLK,), estimated=method in ("g", "rl_only")
+        ),
+        "melodies": preset("melodies", melodies, 0.02),
+        "in_c": preset("in_c", in_c, hours),
+        "swapped_stretched": preset("swapped_stretched", swapped_stretched, hours),
+        "paper_beginnings": preset("paper_beginnings", beginnings, hours),
+        "paper": Preset(paper, hours, TWO_CORES, (FOLK,)),
+    }
     title = f"Note RNN tuned by {TITLES[method]} on the rules of music theory"
     goal = (
         "the course of reward and log p(a|s) in Figure 2"
@@ -244,8 +274,9 @@ def _tutor(method: Method) -> Experiment:
 
 Reproduces: Jaques et al. 2017, section 4, {goal}.
 Command:    python -m experiments run {name} --preset paper --seeds 0 1 2
-Hours:      {hours} a seed, three side by side, on {TWO_CORES} for `paper` (after the Note RNN's own
-            0.75), 0.01 for `cpu`, seconds for `smoke`.
+Hours:      {presets["paper"].hours:g} a seed, three side by side, on {TWO_CORES} for `paper` (after
+            the Note RNN's own {NOTE_RNN_HOURS["paper"]:g}), {presets["cpu"].hours:g} for `cpu`,
+            seconds for `smoke`.
 `paper` is the released code's loop: one composition at a time, a gradient step every 5 events,
 1,000,000 events in all (`--preset original` is another name of it). `vectorised` grows 40
 compositions at once, with as many events and gradient steps. The Note RNN of the same preset
@@ -254,18 +285,7 @@ another. `paper_beginnings` and `swapped_stretched` are `paper` on the Note RNN 
 the latter with `original_quirks`, and `in_c` is `paper` on that of preset `cpu`: see
 `show note_rnn` and docs/table_1.md. `melodies` is for good tunes rather than the paper's: it stays
 near the prior (c = 2) and explores by its own policy.""",
-        presets={
-            "smoke": Preset(smoke, 0.01, TWO_CORES, (CHORALES,)),
-            "cpu": preset("cpu", cpu, 0.01),
-            "vectorised": Preset(
-                vectorised, 0.04, TWO_CORES, (FOLK,), estimated=method in ("g", "rl_only")
-            ),
-            "melodies": preset("melodies", melodies, 0.02),
-            "in_c": preset("in_c", in_c, hours),
-            "swapped_stretched": preset("swapped_stretched", swapped_stretched, hours),
-            "paper_beginnings": preset("paper_beginnings", beginnings, hours),
-            "paper": Preset(paper, hours, TWO_CORES, (FOLK,)),
-        },
+        presets=presets,
         aliases={"original": "paper"},
         default_preset="cpu",
         data=(PAPER_DATA,),
@@ -310,7 +330,7 @@ def _melody_data() -> Experiment:
 
 Reproduces: no row of a paper; what the statistics of Table 1 (Jaques et al. 2017) are of the data.
 Command:    python -m experiments run melody_data --preset own_key
-Hours:      seconds on {TWO_CORES}, where keys are checked (`in_c`) 0.02.
+Hours:      seconds on {TWO_CORES}, where keys are checked (`in_c`) {hours["in_c"]:g}.
 Cuts windows of a composition's length out of held-out melodies. Nothing is trained. The presets
 differ in the data: in their own keys or in C, at their own speed or four times slower (`slow`),
 with rests and holds swapped, and as the Note RNN's preset `swapped_stretched` has them.""",
@@ -344,6 +364,6 @@ FAMILY = Family(
         "note_rnn": "experiments.melodies.bench:note_rnn",
     },
     artefacts=("*.mid",),
-    composer=("tutor_melodies_g", "melodies"),
+    composer=Composer("tutor_melodies_g", "melodies", bars=8),
     domain="experiments.melodies.domain:MELODIES",
 )

@@ -19,7 +19,7 @@ from experiments.domain import Composed, Domain, Notes
 from tutor.actor import Environment
 from tutor.evaluation import Compositions
 from tutor.music import theory
-from tutor.music.piano_roll import MARKS, draw_piano_roll, find_violations
+from tutor.music.piano_roll import AT_THE_FOOT, MARKS, draw_piano_roll, find_violations
 from tutor.music.shape import BAR, log_p_after_primers, summarize_phrases, summarize_shape
 from tutor.music.statistics import Estimate, count_statistics, summarize_counts
 from tutor.sequence_model import Graph, Params
@@ -182,6 +182,15 @@ def _score(events: np.ndarray) -> dict[str, np.ndarray]:
     return {name: parts.reshape(number, length) for name, parts in scores.items()}
 
 
+def _marked(length: int) -> theory.MusicParams:
+    """The rules that pieces of a length are told to break.
+
+    That of autocorrelation is for pieces as long as in training: longer tunes come back to what
+    they began with, and are meant to.
+    """
+    return PARAMS if length == PARAMS.length else PARAMS.without(AT_THE_FOOT)
+
+
 def _draw(
     events: np.ndarray,
     scores: Mapping[str, np.ndarray],
@@ -206,7 +215,7 @@ def _draw(
         draw_piano_roll(
             events[start : start + TO_A_PICTURE],
             path,
-            PARAMS,
+            _marked(events.shape[1]),
             primer=primer,
             title=title,
             caption=" ".join(captions),
@@ -220,7 +229,8 @@ def _draw(
 def _table(files: list[Path], scores: Mapping[str, np.ndarray]) -> Table:
     """Per composition its file, its reward and how many events break each rule."""
     violations = find_violations(scores)
-    broken = {mark.text: violations[rule] for rule, mark in MARKS.items()}
+    told = {rule.name for rule in _marked(scores["total"].shape[1]).rules}
+    broken = {mark.text: violations[rule] for rule, mark in MARKS.items() if rule in told}
     titles = ("file", "reward", *broken)
     totals = np.sum(scores["total"], axis=-1)
     rows: list[tuple[Cell, ...]] = [

@@ -4,17 +4,22 @@ from collections.abc import Iterable, Sequence
 
 from common.record import Record
 from common.table import Cell, Table
-from experiments.melodies.catalogue import COLUMNS, TABLE_1
-from experiments.melodies.finding import CHANGES, FINDINGS, IN_C, TUNES, Finding, Runs
+from experiments.melodies.catalogue import TABLE_1
+from experiments.melodies.comparison import Finding, Runs
+from experiments.melodies.finding import FINDINGS, NOT_MEASURED, SUGGESTED
 from experiments.melodies.table import (
     DATA,
     MOVES,
     NAMES,
+    NOTE_RNN,
+    OF_PRIOR,
     SETTINGS,
     SPLITS,
     by_experiment,
+    printed_of,
     value_of,
 )
+from experiments.melodies.tested import CHANGES, IN_C, TUNES
 from tutor.music.shape import PHRASES
 
 INTRODUCTION = """\
@@ -27,10 +32,11 @@ rows, a claim at a time, with the runs that test it and the commands that make t
 
 An empty cell was not measured, or not run yet. Values are means over seeds with 95 % \
 intervals: over seeds of the tuning where three or more tuned one Note RNN (which leaves out how \
-Note RNNs differ), over Note RNNs where three or more were tuned, over compositions or windows \
-where there is one run. Models answer a priming event that isn't part of the composition, so \
-their first event stands where a tune's second does; the data's windows from the start begin with \
-a tune's first. The settings:
+Note RNNs differ), over Note RNNs where three or more were tuned, over compositions where there is \
+one run. Those of the data are over windows of one drawing, as if each came from a tune of its \
+own; windows from anywhere overlap, so theirs are too narrow. Models answer a priming event that \
+isn't part of the composition, so their first event stands where a tune's second does; the data's \
+windows from the start begin with a tune's first. The settings:
 """
 
 MOST_CHANGES = 4
@@ -54,7 +60,7 @@ def page(records: Iterable[Record]) -> str:
         parts += [f"### {_title(statistic)}\n", _row(statistic, records).markdown()]
         parts += _changes(statistic, records)
     parts += _eight_bars(records)
-    parts.append("## What moves them\n")
+    parts += ["## What moves them\n", *_suggested(records)]
     for number, finding in enumerate(FINDINGS, start=1):
         parts += _finding(number, finding, records)
     return "\n".join(parts)
@@ -80,19 +86,19 @@ def _title(statistic: str) -> str:
 
 def _row(statistic: str, records: Sequence[Record]) -> Table:
     """One statistic of Table 1 under every setting: a line a setting, a column a method."""
+    of_prior = statistic in OF_PRIOR
+    splits = {} if of_prior else SPLITS
+    names = {name: head for name, head in NAMES.items() if not of_prior or name == NOTE_RNN}
     lines: list[list[Cell]] = []
     if statistic in TABLE_1:
-        printed: list[Cell] = ["", ""]
-        printed += [
-            f"{TABLE_1[statistic][COLUMNS[name]]:g}" if name in COLUMNS else "" for name in NAMES
-        ]
-        lines.append(["printed", *printed])
+        printed = [printed_of(name, statistic) for name in names]
+        lines.append(["printed", *("" for _ in splits), *printed])
     for setting in SETTINGS:
         found = by_experiment(records, setting)
-        data = [value_of(found.get(DATA, ()), f"{split}/{statistic}") for split in SPLITS]
-        ours = [value_of(found.get(name, ()), f"composed/{statistic}") for name in NAMES]
-        lines.append([f"`{setting.preset}`", *data, *ours])
-    titles = ("setting", *SPLITS.values(), *NAMES.values())
+        cells = [value_of(found.get(DATA, ()), f"{split}/{statistic}") for split in splits]
+        cells += [value_of(found.get(name, ()), f"composed/{statistic}") for name in names]
+        lines.append([f"`{setting.preset}`", *cells])
+    titles = ("setting", *splits.values(), *names.values())
     return Table(titles, lines, frozenset(titles[1:]))
 
 
@@ -104,17 +110,26 @@ def _changes(statistic: str, records: Sequence[Record]) -> list[str]:
         ends = [runs.means(records, [metric]) for runs in (change.before, change.after)]
         if all(ends):
             before, after = (end[metric] for end in ends)
+            if before == after:  # of one Note RNN
+                continue
             found.append((abs(after - before), before, after, change))
     found.sort(key=lambda one: -one[0])
     lines: list[list[Cell]] = [
-        [one.what, one.of, f"{before:.3g}", f"{after:.3g}", f"{after - before:+.3g}"]
+        [
+            one.what,
+            f"`{one.setting}`",
+            one.of,
+            f"{before:.3g}",
+            f"{after:.3g}",
+            f"{after - before:+.3g}",
+        ]
         for _, before, after, one in found[:MOST_CHANGES]
     ]
     if not lines:
         return []
-    titles = ("what moves it most", "of", "before", "after", "difference")
+    titles = ("what moves it most", "setting", "of", "before", "after", "difference")
     groups = [runs for *_, one in found[:MOST_CHANGES] for runs in (one.before, one.after)]
-    return [Table(titles, lines, frozenset(titles[2:])).markdown(), _commands(groups)]
+    return [Table(titles, lines, frozenset(titles[3:])).markdown(), _commands(groups)]
 
 
 def _eight_bars(records: Sequence[Record]) -> list[str]:
@@ -142,6 +157,25 @@ def _commands(groups: Iterable[Runs]) -> str:
     return "".join(f"    {command}\n" for command in commands)
 
 
+def _suggested(records: Sequence[Record]) -> list[str]:
+    """What trials suggested, and what became of it."""
+    parts = [
+        "Trials with shorter trainings, of one seed mostly, suggested seven things. Each is tested "
+        "below, a claim at a time. A comparison is confirmed if it holds for the value of every "
+        "seed, or if the 95 % intervals of the means don't touch; where it holds for the means "
+        "alone, that is said.\n"
+    ]
+    for number, suggested in enumerate(SUGGESTED, start=1):
+        told = [
+            f"claim {place}: {one.verdict(records)}"
+            for place, one in enumerate(FINDINGS, start=1)
+            if one.suggestion == number
+        ]
+        told += [NOT_MEASURED[number]] if number in NOT_MEASURED else []
+        parts.append(f"{number}. {suggested}\n" + "".join(f"   - {one}\n" for one in told))
+    return parts
+
+
 def _finding(number: int, finding: Finding, records: Sequence[Record]) -> list[str]:
     """A claim, whether the records confirm it, its numbers and its commands."""
     lines: list[list[Cell]] = []
@@ -150,10 +184,12 @@ def _finding(number: int, finding: Finding, records: Sequence[Record]) -> list[s
         lines.append([runs.label, *(value_of(group, metric) for metric in finding.metrics)])
     heads = [metric.replace("/", ": ").replace("_", " ") for metric in finding.metrics]
     titles = ("runs", *heads)
-    commands = _commands(finding.runs)
-    return [
-        f"### {number}. {finding.claim}\n",
-        f"**{finding.verdict(records)}** It counts as confirmed if {finding.test}.\n",
+    parts = [
+        f"### Claim {number}. {finding.claim}\n",
+        f"Of suggestion {finding.suggestion}. **{finding.verdict(records)}** "
+        f"It counts as confirmed if {finding.test}.\n",
         Table(titles, lines, frozenset(heads)).markdown(),
-        commands,
     ]
+    if finding.inference:
+        parts.append(f"Our inference, which no run tests: {finding.inference}\n")
+    return [*parts, _commands(finding.runs)]

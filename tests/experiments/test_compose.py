@@ -21,9 +21,10 @@ from experiments import trained
 from experiments.cli import main
 from experiments.compose import compose
 from experiments.melodies.domain import MELODIES, PARAMS
-from experiments.registry import find
+from experiments.registry import Composer, find
 from tutor.config import SequenceModelConfig
 from tutor.evaluation import Policy
+from tutor.music.piano_roll import draw_piano_roll
 from tutor.music.theory import score_composition
 
 MODEL = SequenceModelConfig(units=8, initial_range=1.0)
@@ -294,6 +295,20 @@ def test_long_pieces_are_scored_in_sections_of_eight_bars(run, tmp_path):
     np.testing.assert_array_equal(made.scores["total"], np.reshape(halves["total"], (2, 256)))
 
 
+def test_autocorrelation_is_marked_in_pieces_as_long_as_in_training(monkeypatch, run, tmp_path):
+    """Longer ones are meant to come back to what they began with."""
+    drawn = []
+
+    def watched(events, path, params, **keywords):
+        drawn.append({rule.name for rule in params.rules})
+        return draw_piano_roll(events, path, params, **keywords)
+
+    monkeypatch.setattr("experiments.melodies.domain.draw_piano_roll", watched)
+    short, long = (compose(run, tmp_path, count=1, bars=bars).table for bars in (2, 8))
+    assert set(short.titles) - set(long.titles) == {"autocorrelated"}
+    assert drawn[0] - drawn[1] == {"penalize_autocorrelation"}
+
+
 @pytest.mark.parametrize(
     ("option", "words"),
     [
@@ -323,13 +338,16 @@ def test_the_last_part_of_a_run_composes(run, tmp_path):
 
 def test_without_a_run_one_is_trained_once_and_kept(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("experiments.cli.composer", lambda: ("note_rnn", "smoke"))
+    monkeypatch.setattr("experiments.cli.composer", lambda: Composer("note_rnn", "smoke", 8))
     code, out, error = answer(capsys, "-n", 1)
     kept = Path("runs/note_rnn/smoke/seed0")
     assert code == 0
     assert "trains a model to compose with first, about 1 minutes" in error
     assert str(kept / "compositions") in out
-    assert answer(capsys, "-n", 1)[2].count("trains") == 0
+    assert len(read_melody(kept / "compositions" / "composition1.mid")) == 128  # eight bars
+    code, _, error = answer(capsys, "-n", 1, "--bars", 4)
+    assert (code, error.count("trains")) == (0, 0)
+    assert len(read_melody(kept / "compositions" / "composition1.mid")) == 64
 
 
 def test_the_time_that_is_promised_counts_the_model_that_is_tuned(capsys, monkeypatch, tmp_path):

@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
+import pytest
 from melody_case import Q
 
 from common.config import differences, fill, to_dict
@@ -67,6 +69,22 @@ def test_records_from_before_a_setting_are_of_the_preset_that_keeps_its_value():
     assert {row.changes for row in rows if row.seeds} == {()}
     mislabelled = result_rows([replace(old, preset="paper_beginnings")], {"note_rnn": experiment})
     assert {row.changes for row in mislabelled if row.seeds} == {("prior.beginnings=0.0",)}
+
+
+def test_promised_hours_are_those_of_the_records():
+    by_preset = {}
+    for path in (
+        *RESULTS.glob("note_rnn/*/*/record.json"),
+        *RESULTS.glob("tutor_*/*/*/record.json"),
+    ):
+        one = read_record(path)
+        if not one.overrides:
+            hours = sum(one.seconds.values()) / 3600
+            by_preset.setdefault((one.experiment, one.preset), []).append(hours)
+    for (experiment, preset), hours in by_preset.items():
+        told = find(experiment).preset(preset)
+        assert not told.estimated
+        assert told.hours == pytest.approx(fmean(hours), abs=0.005), (experiment, preset)
 
 
 def test_the_better_side_of_each_published_statistic():

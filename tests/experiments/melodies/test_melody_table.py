@@ -2,14 +2,12 @@ from dataclasses import replace
 
 import pytest
 
-from common.config import override, to_dict
+from common.config import to_dict
 from common.plot import LARGEST_BYTES
 from common.record import DataUsed, Record
 from experiments import registry
 from experiments.melodies import table as melody_table
 from experiments.melodies.catalogue import TABLE_1
-from experiments.melodies.explain import page
-from experiments.melodies.finding import FINDINGS, LEAPS, MOTIF, TONIC, Runs
 from experiments.results.paper_table import Answers, written
 from experiments.results.row import result_rows
 
@@ -57,8 +55,8 @@ def test_methods_stand_side_by_side_and_with_what_the_paper_printed(records, tmp
     text = "\n".join(melody_table.section(records, tmp_path))
     assert row_of(text, "statistic")[1:] == ["Note RNN", "Q", "RL only"]
     cells = row_of(text, "notes in motif")
-    assert cells[1] == "5"
-    assert cells[2].startswith("11 [")  # three seeds: their mean and an interval
+    assert cells[1] == "5.9<br>5"  # the paper's above ours
+    assert cells[2].startswith("75.7<br>11 [")  # three seeds: their mean and an interval
     assert cells[3] == "30"  # one seed: its value
     (paper,) = melody_table.tables()
     answers = Answers(result_rows(records, registry.experiments()), registry.experiments())
@@ -84,10 +82,38 @@ def test_data_and_how_melodies_move_stand_beside(records, tmp_path):
     )
     moving = replace(records[0], metrics={**records[0].metrics, "composed/on_beat": 58.0})
     text = "\n".join(melody_table.section([data, moving, *records[1:]], tmp_path))
-    assert row_of(text, "statistic")[1] == "data, from anywhere"
-    assert row_of(text, "notes in motif")[1] == ""
+    assert row_of(text, "statistic")[1] == "data, from the start<br>data, from anywhere"
+    assert row_of(text, "notes in motif")[1] == "21<br>–"
     cells = row_of(text, "notes on the beat, %")
-    assert (cells[1], cells[3]) == ("90", "58")
+    assert (cells[1], cells[3]) == ("–<br>90", "58")
+
+
+def test_the_interval_of_the_data_is_that_of_one_drawing(tmp_path):
+    """Three drawings of windows from the same tunes are no three samples of tunes."""
+    drawn = [
+        replace(
+            made("melody_data", seed, 0.0, preset="own_key"),
+            metrics={
+                "anywhere/on_beat": 90.0 + seed,
+                "anywhere_low/on_beat": 80.0,
+                "anywhere_high/on_beat": 95.0,
+            },
+        )
+        for seed in (1, 0, 2)
+    ]
+    found = melody_table.by_experiment(drawn, melody_table.SETTINGS[0])
+    row = row_of(melody_table.table_1(found).markdown(), "notes on the beat, %")
+    assert row[1] == "–<br>90 [80, 95]"
+
+
+def test_what_is_of_the_prior_stands_in_its_column_alone():
+    runs = [
+        replace(made(name, 0, 0.0), metrics={"composed/log_p_tonic": -5.0})
+        for name in ("note_rnn", "tutor_melodies_q")
+    ]
+    found = melody_table.by_experiment(runs, melody_table.SETTINGS[0])
+    cells = row_of(melody_table.table_1(found).markdown(), melody_table.MOVES["log_p_tonic"])
+    assert cells[1:] == ["-5", ""]
 
 
 def test_of_three_tuned_note_rnns_each_counts_once():
@@ -104,79 +130,6 @@ def test_of_three_tuned_note_rnns_each_counts_once():
     assert melody_table.value_of(found, "composed/notes_in_motif") == "20.3 [11, 30]"
 
 
-def test_a_finding_is_judged_by_its_records():
-    finding = next(one for one in FINDINGS if "falls as c grows" in one.claim)
-    runs = {one.label: one for one in finding.runs}
-
-    def made_with(label, share):
-        changes = runs[label].changes
-        one = made("tutor_melodies_q", 0, share, preset="in_c", overrides=changes)
-        return replace(one, metrics={TONIC: share})
-
-    falling = [made_with("Q, c = 0.5", 90.0), made_with("Q, c = 1", 20.0)]
-    assert finding.verdict(falling) == "Not tested yet: no record of Q, c = 2."
-    undefined = replace(made_with("Q, c = 2", 5.0), metrics={LEAPS: 1.0})
-    assert finding.verdict([*falling, undefined]) == "Not tested yet: no record of Q, c = 2."
-    flat = [*falling, made_with("Q, c = 2", 60.0)]
-    assert finding.verdict([*falling, made_with("Q, c = 2", 5.0)]) == "Confirmed."
-    assert finding.verdict(flat) == "Not confirmed by these records."
-    text = page(flat)
-    assert "**Not confirmed by these records.** It counts as confirmed if the share falls" in text
-    changes = text.split("### Compositions starting with tonic")[1].split("###")[0]
-    assert "| c 0.5 → 1" in changes
-    assert changes.index("| c 0.5 → 1") < changes.index("| c 0.5 → 2")  # the larger one first
-    assert "|     90 |    20 |        -70 |" in changes
-    (command,) = runs["Q, c = 2"].commands
-    assert f"    {command}\n" in text
-
-
-PLAYED = [(58, 3.9, 1.3), (70, 4.4, 0.7), (82, 2.6, 0.1)]
-BASE = {TONIC: 90.0, LEAPS: 94.0, MOTIF: 72.0}
-
-
-@pytest.mark.parametrize(
-    ("words", "values", "holds"),
-    [
-        ("either cure alone", [0.3, 37.0, 60.0, 2.0, 50.0, 91.0, 1.0], True),
-        ("either cure alone", [0.3, 37.0, 60.0, 2.0, 20.0, 91.0, 1.0], False),
-        ("either cure alone", [0.3, 37.0, 60.0, 2.0, 50.0, 91.0, 40.0], False),
-        ("out of the data", [6.0, 1.0], True),
-        ("out of the data", [6.0, 1.3], False),
-        ("easier to predict", [0.88, 0.85], True),
-        ("easier to predict", [0.85, 0.88], False),
-        ("only where rests and holds", [8.0, 24.0, 42.0, 69.0], True),
-        ("only where rests and holds", [8.0, 24.0, 52.0, 69.0], False),
-        ("Double Q", [BASE, BASE | {LEAPS: 85.0}], True),
-        ("Double Q", [BASE, BASE | {LEAPS: 83.0}], False),
-        ("collapses", [0.66, 0.15], True),
-        ("collapses", [0.66, 0.34], False),
-        ("nearer to the prior", [*PLAYED, (75, 2.7, 0.2), (84, 2.6, 0)], True),
-        ("nearer to the prior", [*PLAYED, (69, 2.7, 0.2), (84, 2.6, 0)], False),
-    ],
-)
-def test_what_counts_as_confirmed(words, values, holds):
-    (finding,) = (one for one in FINDINGS if words in one.claim)
-    found = {}
-    for runs, value in zip(finding.runs, values, strict=True):
-        if isinstance(value, dict):
-            found[runs.label] = value
-        else:
-            several = value if isinstance(value, tuple) else (value,)
-            found[runs.label] = dict(zip(finding.tested, several, strict=True))
-    assert finding.holds(found) == holds
-
-
-def test_g_that_trains_its_prior_is_compared_with_what_is_printed():
-    (finding,) = (
-        one for one in FINDINGS if "trains the prior" in one.claim or "training" in one.claim
-    )
-    printed = {f"composed/{one}": values[3] for one, values in TABLE_1.items()}
-    plain, leaky = (runs.label for runs in finding.runs)
-    off = {name: value + 1.0 for name, value in printed.items()}
-    assert finding.holds({plain: off, leaky: printed})
-    assert not finding.holds({plain: printed, leaky: off})
-
-
 def test_intervals_stand_where_something_varies():
     metric = "composed/notes_in_motif"
     (one,) = [replace(made("note_rnn", 0, 10.0), metrics={metric: 10.0})]
@@ -185,31 +138,6 @@ def test_intervals_stand_where_something_varies():
     wide = replace(one, metrics=one.metrics | ends)
     assert melody_table.value_of([wide], metric) == "10 [9, 11]"
     assert melody_table.value_of([wide, wide, wide], metric) == "10"
-
-
-@pytest.mark.parametrize("finding", FINDINGS, ids=range(1, len(FINDINGS) + 1))
-def test_commands_of_findings_are_commands(finding):
-    groups = list(finding.runs)
-    groups += [runs.note_rnn for runs in finding.runs if runs.note_rnn]
-    for runs in groups:
-        experiment = registry.find(runs.experiment)
-        override(experiment.preset(runs.preset).config, runs.overrides)
-
-
-def test_the_note_rnn_of_its_own_is_made_first_and_looked_for():
-    prior = Runs("prior", "note_rnn", "cpu", ("prior.learning_rate=0.5",), "13")
-    runs = Runs("Q", "tutor_melodies_q", "in_c", ("learn.c=2.0",), "31 32", note_rnn=prior)
-    where = "note_rnn.run=runs/note_rnn/cpu/seed13"
-    assert runs.commands == (
-        "python -m experiments run note_rnn --preset cpu --seeds 13 --set prior.learning_rate=0.5",
-        "python -m experiments run tutor_melodies_q --preset in_c --seeds 31 32 "
-        f"--set learn.c=2.0 {where}",
-    )
-    own, other = (
-        made("tutor_melodies_q", seed, 1.0, preset="in_c", overrides=["learn.c=2.0", *more])
-        for seed, more in ((31, [where]), (32, []))
-    )
-    assert runs.among([own, other]) == [own]
 
 
 def test_no_table_without_tuned_models(records, tmp_path):

@@ -9,6 +9,7 @@ from melody_case import RULES, SMALL, Q, tune
 from run_case import folder, record, run
 
 from experiments import trained
+from experiments.melodies.domain import judge_phrases, of_bars
 from tutor.evaluation import Composer
 
 QUALITIES = ["composed/reward", "composed/log_prior", "composed/kl_policy_prior"]
@@ -114,6 +115,21 @@ def test_the_final_compositions_are_those_of_the_tuned_policy(tuned):
             found[len(found)] = made.metrics("composed")["composed/reward"]
         assert record(tuned, Q, seed).metrics["composed/reward"] == pytest.approx(found[0])
         assert found[0] != pytest.approx(found[1], rel=1e-3)
+
+
+def test_pieces_of_eight_bars_are_those_of_the_tuned_policy(tmp_path, note_rnn):
+    assert tune(tmp_path, "q", note_rnn, "eight_bar_pieces=200") == 0
+    model, longer = trained.load(folder(tmp_path, Q)), of_bars(8)
+    composer = Composer(model.graph, "q", longer.environment, longer.length)
+    found = []
+    for params in model.policy:
+        policy = model.policy._replace(params=params)
+        made = composer.compose(policy, jax.random.key(0), 200)
+        found.append(judge_phrases(made.events, "composed_8_bars"))
+    told = record(tmp_path, Q).metrics
+    for name, value in found[0].items():
+        assert told[name] == pytest.approx(value)
+    assert found[0] != pytest.approx(found[1], rel=1e-3)
 
 
 @pytest.mark.slow

@@ -50,6 +50,18 @@ def test_estimated_keys_against_those_of_tunes():
     assert found["abc/without_estimate"] == 0
 
 
+def test_keys_are_checked_where_that_is_set(tmp_path, monkeypatch):
+    """Among the folk tunes; here two of them, and chorales in the place of their windows."""
+    tunes = [(f"tune {key}", f"X:1\nL:1/8\nK:{key}\nGABcde^fg|\n") for key in ("G", "C")]
+    monkeypatch.setattr("experiments.melodies.data.FOLK", "chorale_melodies")
+    monkeypatch.setattr("experiments.melodies.data.source_tunes", lambda: tunes)
+    assert run(tmp_path, "melody_data", "--set", "windows=20", "check_keys=true") == 0
+    found = record(tmp_path, "melody_data").metrics
+    assert (found["abc/tunes"], found["abc/agreeing"]) == (2, 50)
+    assert run(tmp_path, "melody_data", "--fresh", "--set", "windows=20") == 0
+    assert "abc/tunes" not in record(tmp_path, "melody_data").metrics
+
+
 def test_the_experiment_measures_held_out_melodies(tmp_path):
     settings = ["windows=300", "original_quirks=true"]
     assert run(tmp_path, "melody_data", "--set", *settings) == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from melody_case import RULES, refused
 from run_case import record, run
 
@@ -64,6 +65,18 @@ def test_a_note_rnn_composes_with_the_keys_of_its_seed(note_rnn):
     ]
     assert np.array_equal(made[0], made[1])
     assert not np.array_equal(made[0], made[2])
+
+
+def test_the_chances_of_a_tonic_are_those_after_every_primer(note_rnn):
+    """Middle C, after any event but the highest note; from the model as it was saved."""
+    model = trained.load(note_rnn)
+    network = nnx.merge(model.graph, model.policy.prior)
+    found = []
+    for primer in range(37):
+        _, logits = network.step(network.initial_state(1), np.array([primer]))
+        found.append(jax.nn.log_softmax(logits[0])[14])  # MIDI 60
+    told = record(note_rnn.parents[2], "note_rnn").metrics["composed/log_p_tonic"]
+    assert told == pytest.approx(float(np.mean(found)), abs=1e-5)
 
 
 def test_seeds_of_a_note_rnn_compose_with_different_keys(tmp_path, monkeypatch):

@@ -1,0 +1,168 @@
+"""Claims about Table 1: what compares runs, and when records confirm it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import NamedTuple
+
+from common.record import Record
+from common.table import summarize
+from experiments.melodies.table import means
+
+Values = Mapping[str, Mapping[str, Sequence[float]]]
+"""Label of a finding's runs → statistic → value of each seed."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs of one experiment at one setting."""
+
+    label: str
+    experiment: str
+    preset: str
+    changes: tuple[str, ...] = ()
+    """Overrides of settings."""
+    seeds: str = "0 1 2"
+    """Seeds of the command; results keep one run of a preset and seed. Other seeds of the same
+    settings stay out, so that the command makes the numbers."""
+    note_rnn: "Runs | None" = None
+    """The one Note RNN that they tune, where it isn't their preset's own."""
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """Overrides of the command, the Note RNN among them."""
+        if self.note_rnn is None:
+            return self.changes
+        prior = self.note_rnn
+        run = f"note_rnn.run=runs/{prior.experiment}/{prior.preset}/seed{prior.seeds}"
+        return (*self.changes, run)
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The commands that make them, one after another."""
+        first = self.note_rnn.commands if self.note_rnn else ()
+        words = f"python -m experiments run {self.experiment} --preset {self.preset}"
+        changes = f" --set {' '.join(self.overrides)}" if self.overrides else ""
+        return (*first, f"{words} --seeds {self.seeds}{changes}")
+
+    def among(self, records: Iterable[Record]) -> list[Record]:
+        """Return the finished ones among records that the commands make, all on one Note RNN."""
+        seeds = {int(seed) for seed in self.seeds.split()}
+        return [
+            one
+            for one in records
+            if (one.experiment, one.preset, one.status) == (self.experiment, self.preset, "done")
+            and one.seed in seeds
+            and sorted(one.overrides) == sorted(self.overrides)
+        ]
+
+    def means(self, records: Iterable[Record], metrics: Iterable[str]) -> dict[str, float]:
+        """Return the means over seeds of those metrics that any record of them has."""
+        group = self.among(records)
+        values = {metric: means(group, metric) for metric in metrics}
+        return {metric: fmean(known) for metric, known in values.items() if known}
+
+
+class Less(NamedTuple):
+    """That one quantity is less than another."""
+
+    low: Sequence[float]
+    """Its value for each seed; a single one if it is a number of the paper."""
+    high: Sequence[float]
+    what: str
+    """What is compared, in words for whom it turns out otherwise."""
+
+
+NO, ON_AVERAGE, SURE = range(3)
+
+
+def strength(claim: Less) -> int:
+    """Judge a comparison by its spread.
+
+    Returns:
+      SURE if it holds for every value of either side, or the 95 % intervals of the means (over
+      seeds, from three on) don't touch; ON_AVERAGE if it holds for the means alone; else NO.
+    """
+    if max(claim.low) < min(claim.high):
+        return SURE
+    low, high = summarize(claim.low), summarize(claim.high)
+    if low.mean >= high.mean:
+        return NO
+    upper = max(claim.low) if low.high is None else low.high
+    lower = min(claim.high) if high.low is None else high.low
+    return SURE if upper < lower else ON_AVERAGE
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim, and what tests it."""
+
+    suggestion: int
+    """Number of the one of `SUGGESTED` that it tests."""
+    claim: str
+    runs: tuple[Runs, ...]
+    tested: tuple[str, ...]
+    """Names of metrics in records that the test reads."""
+    test: str
+    """When the records confirm the claim, in words."""
+    compared: Callable[[Values], list[Less]]
+    """The same, of the values of what is tested; all of them are there."""
+    most: bool = False
+    """Whether it is enough that more than half of what is compared holds."""
+    shown: tuple[str, ...] = ()
+    """Metrics that stand beside them."""
+    inference: str = ""
+    """What we conclude from it, though nothing tests that."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All metrics that are told of the runs."""
+        return (*self.shown, *self.tested)
+
+    def values(self, records: Sequence[Record]) -> dict[str, dict[str, list[float]]]:
+        """Return what the records have of what is tested."""
+        groups = {runs.label: runs.among(records) for runs in self.runs}
+        return {
+            label: {name: found for name in self.tested if (found := means(group, name))}
+            for label, group in groups.items()
+        }
+
+    def verdict(self, records: Sequence[Record]) -> str:
+        """Say whether the records confirm it, and what they don't."""
+        found = self.values(records)
+        if lacking := [label for label, values in found.items() if len(values) < len(self.tested)]:
+            return f"Not tested yet: no record of {'; '.join(lacking)}."
+        return judge(self.compared(found), most=self.most)
+
+
+def judge(compared: Sequence[Less], *, most: bool = False) -> str:
+    """Say whether comparisons hold, all of them or most, and what of them doesn't."""
+    found = [(strength(one), one.what) for one in compared]
+    needed = len(found) // 2 + 1 if most else len(found)
+
+    def failing(least: int) -> str:
+        return "; ".join(what for held, what in found if held < least)
+
+    if sum(held == SURE for held, _ in found) >= needed:
+        return "Confirmed."
+    if sum(held >= ON_AVERAGE for held, _ in found) >= needed:
+        return f"On average only, since seeds overlap in: {failing(SURE)}."
+    against = sum(held == NO for held, _ in found)
+    return f"Corrected: {against} of {len(found)} don't hold: {failing(ON_AVERAGE)}."
+
+
+@dataclass(frozen=True)
+class Change:
+    """Runs that differ in one setting: their own, or the Note RNN's that they tune.
+
+    Seeds differ, too: of tunings where either side has other ones, and of the Note RNNs themselves.
+    """
+
+    what: str
+    setting: str
+    of: str
+    """What is measured: Q's compositions, the Note RNN's, or the data."""
+    before: Runs
+    after: Runs
+    split: str = "composed"
+    """Of the metrics' names."""

@@ -1,0 +1,255 @@
+"""The claims about Table 1, tested by the committed records and by made-up ones."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from common.config import flatten, from_dict, override, to_dict
+from common.record import read_record
+from experiments import registry
+from experiments.melodies.catalogue import TABLE_1
+from experiments.melodies.comparison import NO, ON_AVERAGE, SURE, Less, Runs, judge, strength
+from experiments.melodies.explain import PIECES, page
+from experiments.melodies.finding import FINDINGS, LEAPS, MOTIF, SUGGESTED, TONIC
+from experiments.melodies.tested import CHANGES
+
+RESULTS = Path(__file__).parents[3] / "results"
+GROUPS = tuple(
+    dict.fromkeys(
+        [
+            *(runs for change in CHANGES for runs in (change.before, change.after)),
+            *(runs for finding in FINDINGS for runs in finding.runs),
+            *PIECES,
+        ]
+    )
+)
+"""All runs whose numbers and commands the page has."""
+
+
+@pytest.fixture(scope="module")
+def committed():
+    paths = [*RESULTS.glob("*melod*/**/record.json"), *RESULTS.glob("note_rnn/**/record.json")]
+    return [read_record(path) for path in paths]
+
+
+def settings_of(record, committed):
+    """All settings of a run by name, those of the Note RNN that it tuned among them."""
+    config = registry.find(record.experiment).preset(record.preset).config
+    found = flatten(to_dict(from_dict(type(config), record.config)))
+    chosen = {one: found.pop(f"note_rnn.{one}", None) for one in ("preset", "seed", "run")}
+    if chosen["preset"]:
+        where = chosen["run"] or f"note_rnn/{chosen['preset']}/seed{chosen['seed']}"
+        preset, seed = where.split("/")[-2:]
+        (prior,) = (
+            one
+            for one in committed
+            if (one.experiment, one.preset, f"seed{one.seed}") == ("note_rnn", preset, seed)
+        )
+        found = {**settings_of(prior, committed), **found}
+    return found
+
+
+def note_rnns(records):
+    return {one.checksums["Note RNN"] for record in records for one in record.data}
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda one: f"{one.of}: {one.what}")
+def test_the_two_sides_of_a_change_differ_in_what_it_names(change, committed):
+    before, after = (runs.among(committed) for runs in (change.before, change.after))
+    assert before
+    assert after
+    for one in before:
+        for other in after:
+            old, new = settings_of(one, committed), settings_of(other, committed)
+            assert {name for name in old if old[name] != new[name]} == {change.setting}
+    if change.of == "Q" and change.setting.startswith("learn."):
+        assert len(note_rnns([*before, *after])) == 1
+
+
+@pytest.mark.parametrize("runs", GROUPS, ids=lambda runs: " ".join(runs.commands[-1].split()[3:]))
+def test_the_commands_of_the_page_make_its_numbers(runs, committed):
+    """Where there are records at all, there is one for each seed of the command."""
+    found = runs.among(committed)
+    if not found:
+        assert "Not tested yet" in page_of(runs, committed)
+        return
+    command = runs.commands[-1]
+    seeds, _, changes = command.partition(" --seeds ")[2].partition(" --set ")
+    assert sorted(one.seed for one in found) == [int(seed) for seed in seeds.split()]
+    for one in found:
+        assert sorted(one.overrides) == sorted(changes.split())
+        assert f"run {one.experiment} --preset {one.preset} " in command
+    if runs.experiment.startswith("tutor_"):
+        assert len(note_rnns(found)) == 1
+
+
+def page_of(runs, committed):
+    (verdict,) = {one.verdict(committed) for one in FINDINGS if runs in one.runs}
+    return verdict
+
+
+def test_tunings_of_other_note_rnns_stay_out(committed):
+    (runs,) = (one for one in GROUPS if one.label == "Q, c = 0.5")
+    elsewhere = [one for one in committed if one.overrides == ["note_rnn.seed=1"]]
+    assert elsewhere
+    assert not runs.among(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "held"),
+    [
+        ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0], SURE),
+        ([1.0, 2.0, 5.0], [4.0, 5.0, 6.0], ON_AVERAGE),
+        ([4.0, 5.0, 6.0], [1.0, 2.0, 5.0], NO),
+        ([3.0], [3.0], NO),
+        ([1.0, 2.0], [1.5, 3.0], ON_AVERAGE),
+        ([*[1.0] * 20, 5.0], [*[4.0] * 20, 2.0], SURE),  # seeds overlap, the intervals don't
+        ([28.8], [27.0, 42.0, 42.0], ON_AVERAGE),  # a printed number
+    ],
+)
+def test_a_comparison_is_sure_only_beyond_its_spread(low, high, held):
+    assert strength(Less(low, high, "")) == held
+
+
+def test_what_does_not_hold_is_told():
+    sure, average, no = (
+        Less([1.0], [2.0], "this"),
+        Less([1.0, 4.0], [3.0, 5.0], "that"),
+        Less([2.0], [1.0], "another"),
+    )
+    assert judge([sure, sure]) == "Confirmed."
+    assert judge([sure, average]) == "On average only, since seeds overlap in: that."
+    assert judge([sure, average, no]) == "Corrected: 1 of 3 don't hold: another."
+    assert judge([sure, sure, no], most=True) == "Confirmed."
+    assert judge([sure, no], most=True) == "Corrected: 1 of 2 don't hold: another."
+    assert judge([sure, average, no], most=True).startswith("On average only")
+
+
+def finding_of(words):
+    (found,) = (one for one in FINDINGS if words in one.claim)
+    return found
+
+
+def made(committed, runs, seed, **metrics):
+    """A record of runs that has these metrics only."""
+    like = next(one for one in committed if one.experiment == runs.experiment)
+    return replace(
+        like,
+        preset=runs.preset,
+        seed=seed,
+        overrides=list(runs.overrides),
+        metrics=dict(metrics),
+    )
+
+
+def test_a_finding_is_judged_by_its_records(committed):
+    finding = finding_of("falls as c grows")
+    at_2 = finding.runs[-1]
+
+    def shares(*groups):
+        return [
+            made(committed, runs, int(seed), **{TONIC: share})
+            for runs, values in zip(finding.runs, groups, strict=False)
+            for seed, share in zip(runs.seeds.split(), values, strict=True)
+        ]
+
+    first = ([90.0, 80.0, 70.0], [20.0, 15.0, 10.0])
+    assert finding.verdict(shares(*first)) == "Not tested yet: no record of Q, c = 2."
+    elsewhere = made(committed, at_2, 25, **{LEAPS: 1.0})
+    assert finding.verdict([*shares(*first), elsewhere]) == "Not tested yet: no record of Q, c = 2."
+    assert finding.verdict(shares(*first, [9.0, 5.0, 4.0])) == "Confirmed."
+    overlapping = finding.verdict(shares(*first, [16.0, 5.0, 4.0]))
+    assert overlapping == "On average only, since seeds overlap in: c = 2 against c = 1."
+    flat = shares(*first, [60.0, 60.0, 60.0])
+    text = page(flat)
+    assert "**Corrected: 1 of 3 don't hold: c = 2 against c = 1.** It counts as" in text
+    assert "   - claim 4: Corrected: 1 of 3 don't hold: c = 2 against c = 1.\n" in text
+    changes = text.split("### Compositions starting with tonic")[1].split("###")[0]
+    assert changes.index("| c 0.5 → 1 ") < changes.index("| c 0.5 → 2 ")  # the larger one first
+    assert "`learn.c` | Q   |     80 |    15 |        -65 |" in changes
+    assert f"    {at_2.commands[-1]}\n" in text
+
+
+ONE = {TONIC: 90.0, LEAPS: 94.0, MOTIF: 76.0}
+PLAYED = [(58, 3.9, 1.3), (70, 4.4, 0.7)]
+PRIOR = (84, 2.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "values", "confirmed"),
+    [
+        ("in either key", [0.3, 2.0], True),
+        ("in either key", [0.3, 40.0], False),
+        ("Either cure alone", [ONE, ONE, ONE, ONE], True),
+        ("Either cure alone", [ONE, ONE | {MOTIF: 75.0}, ONE, ONE], False),
+        ("Either cure alone", [ONE, ONE, ONE, ONE | {LEAPS: 91.0}], False),
+        ("Both cures together", [10.0], True),
+        ("Both cures together", [30.0], False),
+        ("So it does on the Note RNN", [10.0, 5.0], True),
+        ("So it does on the Note RNN", [5.0, 10.0], False),
+        ("alone sets the share", [(-n, 90 - n) for n in range(6)], True),
+        ("alone sets the share", [(-n, 90 - n % 5) for n in range(6)], False),
+        ("out of the data", [6.0, 1.0], True),
+        ("out of the data", [6.0, 1.3], False),
+        ("easier to predict", [0.88, 0.85], True),
+        ("easier to predict", [0.85, 0.88], False),
+        ("only where rests and holds", [8.0, 24.0, 42.0, 69.0], True),
+        ("only where rests and holds", [8.0, 24.0, 52.0, 69.0], False),
+        ("Double Q", [ONE, ONE | {LEAPS: 85.0}], True),
+        ("Double Q", [ONE, ONE | {LEAPS: 83.0}], False),
+        ("Double Q", [ONE, ONE | {TONIC: 101.0}], False),
+        ("collapses", [0.66, 0.15], True),
+        ("collapses", [0.66, 0.34], False),
+        ("exploration and c = 2 is", [*PLAYED, (82, 2.6, 0.1), PRIOR], True),
+        ("exploration and c = 2 is", [*PLAYED, (69, 2.6, 0.1), PRIOR], False),
+        ("The preset `melodies`", [*PLAYED, (75, 2.7, 0.8), PRIOR], False),
+        ("strays further", [(61, 17, 0.7), (83, 4, 0.1)], True),
+        ("strays further", [(61, 17, 0.7), (83, 18, 0.1)], False),
+        ("It is the exploration", [61.0, 83.0], True),
+        ("It is the exploration", [61.0, 60.0], False),
+    ],
+)  # fmt: skip
+def test_what_counts_as_confirmed(words, values, confirmed):
+    finding, found = finding_of(words), {}
+    for runs, value in zip(finding.runs, values, strict=True):
+        if not isinstance(value, dict):
+            several = value if isinstance(value, tuple) else (value,)
+            value = dict(zip(finding.tested, several, strict=True))
+        found[runs.label] = {metric: [one] for metric, one in value.items()}
+    assert (judge(finding.compared(found), most=finding.most) == "Confirmed.") == confirmed
+
+
+def test_g_that_trains_its_prior_is_compared_with_what_is_printed():
+    finding = finding_of("G whose target trains the prior")
+    printed = {f"composed/{one}": [values[3]] for one, values in TABLE_1.items()}
+    plain, leaky = (runs.label for runs in finding.runs)
+    off = {name: [value + 1.0] for name, (value,) in printed.items()}
+    assert judge(finding.compared({plain: off, leaky: printed}), most=True) == "Confirmed."
+    assert "Corrected" in judge(finding.compared({plain: printed, leaky: off}), most=True)
+
+
+def test_every_suggestion_is_tested():
+    assert {one.suggestion for one in FINDINGS} == set(range(1, len(SUGGESTED) + 1))
+
+
+@pytest.mark.parametrize("finding", FINDINGS, ids=range(1, len(FINDINGS) + 1))
+def test_commands_of_findings_are_commands(finding):
+    groups = list(finding.runs)
+    groups += [runs.note_rnn for runs in finding.runs if runs.note_rnn]
+    for runs in groups:
+        experiment = registry.find(runs.experiment)
+        override(experiment.preset(runs.preset).config, runs.overrides)
+
+
+def test_the_note_rnn_of_its_own_is_made_first_and_looked_for(committed):
+    prior = Runs("prior", "note_rnn", "cpu", ("prior.learning_rate=0.5",), "13")
+    runs = Runs("Q", "tutor_melodies_q", "in_c", ("learn.c=2.0",), "31 32", note_rnn=prior)
+    where = "note_rnn.run=runs/note_rnn/cpu/seed13"
+    assert runs.commands == (
+        "python -m experiments run note_rnn --preset cpu --seeds 13 --set prior.learning_rate=0.5",
+        "python -m experiments run tutor_melodies_q --preset in_c --seeds 31 32 "
+        f"--set learn.c=2.0 {where}",
+    )
+    own, other = (made(committed, one, 31) for one in (runs, replace(runs, note_rnn=None)))
+    assert runs.among([own, other]) == [own]
