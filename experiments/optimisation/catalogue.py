@@ -5,7 +5,7 @@ from typing import Literal
 
 from common.metric import Metric, Protocol
 from experiments.optimisation.config import ChoraleConfig, OptimisationConfig
-from experiments.registry import TWO_CORES, Experiment, Family, Preset
+from experiments.registry import ONE_CORE, TWO_CORES, Experiment, Family, Preset
 from highway.config import SearchConfig
 
 CHORALES = "jsb_chorales"
@@ -63,8 +63,8 @@ def _study() -> Experiment:
 Reproduces: Zilly et al. 2017, section 5.1 and its swarm plots: deep transitions of plain layers get
             much harder to optimise with depth, recurrent highway networks don't.
 Command:    python -m experiments run rhn_optimization --preset paper
-Hours:      days on {TWO_CORES} for `paper` (an estimate; it is meant for an accelerator), under 2
-            for `cpu`, seconds for `smoke`.
+Hours:      days on {TWO_CORES} for `paper` (an estimate; it is meant for an accelerator), 1.1 on
+            {ONE_CORE} for `cpu`, seconds for `smoke`.
 Score:      the paper shows pictures, no numbers; whether its claim holds is judged by the runs'
             best training losses and rank tests between architectures.
 At each depth the architectures have equally many parameters (to 1 %), and more the deeper: 150,000
@@ -76,7 +76,7 @@ settings, so that none is better for luck in drawing them. At depth 1, DT(S)-RNN
 is the whole study.""",
         presets={
             "smoke": Preset(smoke, 0.01, TWO_CORES, (CHORALES,)),
-            "cpu": Preset(cpu, 1.9, TWO_CORES, (CHORALES,), estimated=True),
+            "cpu": Preset(cpu, 1.1, ONE_CORE, (CHORALES,)),
             "paper": Preset(paper, 3.0, "1 accelerator", (CHORALES,), estimated=True),
         },
         default_preset="cpu",
