@@ -9,11 +9,14 @@ from experiments.optimisation.catalogue import CORES, FAMILY, FREQUENCY, SWARM, 
 from experiments.optimisation.finding import RULES, Metrics, claims, depths_of
 from experiments.results import claim
 
-COLUMNS = {
+OF_ALL = {
     "learned": ("search/learned", ".0f"),
     "diverged": ("search/diverged", ".0f"),
     "best train": ("train/best_nll", ".3f"),
     "median train": ("train/median_nll", ".3f"),
+}
+"""Of all settings of a cell: title → metric and its format."""
+OF_BEST = {
     "valid": ("valid/nll", ".3f"),
     "test": ("test/nll", ".3f"),
     "rate": ("search/best_learning_rate", ".2g"),
@@ -21,28 +24,34 @@ COLUMNS = {
     "T bias": ("search/best_transform_bias", "g"),
     "epoch": ("search/best_epoch", ".0f"),
 }
-"""Title → metric of a cell and its format."""
-LEGEND = """\
-NLL in nats a time step. *learned*: settings whose lowest training loss is below that of \
-predicting each key by how often it sounds, {frequency:.3f}. *best*, *median train*: lowest \
-training loss of each setting, over the settings. Behind them validation and test NLL of the \
-setting that is best on validation, its learning rate, standard deviation of initial weights, \
-initial bias of the transform gate, and best epoch.
+"""Of the setting that is best on validation, likewise."""
+OF_ALL_LEGEND = """\
+NLL in nats a time step, {settings} settings each. *learned*: settings whose lowest training loss \
+is below that of predicting each key by how often it sounds, {frequency:.3f}. *best*, *median \
+train*: lowest training loss of each setting, over the settings.
+"""
+OF_BEST_LEGEND = """\
+Of the setting that is best on validation: NLL in nats a time step, its learning rate, standard \
+deviation of initial weights, initial bias of the transform gate, and best epoch.
 """
 
 
-def cell_table(metrics: Metrics, parameters: Mapping[str, int], settings: int) -> Table:
-    """Tabulate the cells of a study: best and median, and the best setting."""
+def cell_table(
+    metrics: Metrics, columns: Mapping[str, tuple[str, str]], parameters: Mapping[str, int] | None
+) -> Table:
+    """Tabulate measures of the cells of a study, `OF_ALL` or `OF_BEST`, and their parameters."""
     lines: list[list[Cell]] = []
     for core, label in CORES.items():
         for depth in depths_of(metrics):
             name = cell_name(core, depth)
-            line: list[Cell] = [label, depth, f"{parameters[name]:,}", settings]
-            for metric, form in COLUMNS.values():
+            line: list[Cell] = [f"{label}, depth {depth}"]
+            if parameters is not None:
+                line.append(f"{parameters[name]:,}")
+            for metric, form in columns.values():
                 value = metrics.get(f"{name}/{metric}")
                 line.append("" if value is None else f"{value:{form}}")
             lines.append(line)
-    titles = ("architecture", "depth", "parameters", "settings", *COLUMNS)
+    titles = ("architecture", *(() if parameters is None else ("parameters",)), *columns)
     return Table(titles, lines, frozenset(titles[1:]))
 
 
@@ -72,9 +81,13 @@ def _p(metrics: Metrics, split: str, test: str) -> str:
 def write_findings(metrics: Metrics, parameters: Mapping[str, int], settings: int) -> str:
     """Write claims and tables of one study in Markdown."""
     judged = claims(metrics)
-    legend = LEGEND.format(frequency=metrics[FREQUENCY])
-    parts = [cell_table(metrics, parameters, settings).markdown(), legend]
-    parts.append(rank_table(metrics).markdown())
+    parts = [
+        cell_table(metrics, OF_ALL, parameters).markdown(),
+        OF_ALL_LEGEND.format(settings=settings, frequency=metrics[FREQUENCY]),
+        cell_table(metrics, OF_BEST, None).markdown(),
+        OF_BEST_LEGEND,
+        rank_table(metrics).markdown(),
+    ]
     if judged:
         parts = [claim.table(judged).markdown(), RULES, *parts]
     return "\n".join(parts)

@@ -248,8 +248,14 @@ def test_a_run_that_diverged_counts_till_then_and_without_an_epoch_ranks_last():
 def test_tables_show_each_cell_and_its_best_setting(finished):
     made = record(finished, NAME)
     text = "\n".join(table.section([made], finished))
-    (line,) = [line for line in text.splitlines() if line.startswith("| RHN          |     1")]
-    for form, name in (("{:.3f}", "test/nll"), ("{:.2g}", "search/best_learning_rate")):
+    lines = [line for line in text.splitlines() if line.startswith("| RHN, depth 1 ")]
+    of_all, of_best = lines
+    assert f"{made.parameters['rhn_depth1']:,}" in of_all
+    for line, form, name in (
+        (of_all, "{:.3f}", "train/best_nll"),
+        (of_best, "{:.3f}", "test/nll"),
+        (of_best, "{:.2g}", "search/best_learning_rate"),
+    ):
         assert form.format(made.metrics[f"rhn_depth1/{name}"]) in line
     assert "![Best training loss of every run](rhn_optimization/smoke/seed0/swarm.png)" in text
     assert table.section([replace(made, status="diverged")], finished) == []
