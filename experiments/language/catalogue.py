@@ -230,9 +230,9 @@ Settings that the paper doesn't give for this row are those of the authors' best
     if overnight is not None:
         docstring += f"""
 `overnight` is `paper` in {overnight.train.epochs} epochs, for {TWO_CORES} with bfloat16 products:
-about 9 hours (an estimate). Its command: python -m experiments run {name} --preset overnight
+about 8.5 hours (an estimate). Its command: python -m experiments run {name} --preset overnight
 --precision bfloat16"""
-        extra = Preset(overnight, 9.0, TWO_CORES, (dataset,), estimated=True)
+        extra = Preset(overnight, 8.5, TWO_CORES, (dataset,), estimated=True)
         presets = {"smoke": presets["smoke"], "cpu": presets["cpu"], "overnight": extra} | presets
     return Experiment(
         name=name,
