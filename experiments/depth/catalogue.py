@@ -186,7 +186,7 @@ def _stacked() -> Experiment:
     )
     cpu = StackConfig(
         data=DataConfig(TEXT),
-        parameters=100_000,
+        parameters=112_000,
         model=ModelConfig(tied=False, dropout_i=0.05, dropout_o=0.05),
         train=train,
         evaluation=EvaluationConfig(full=False, sample_tokens=0),
