@@ -17,12 +17,14 @@ class Work(NamedTuple):
     dependent_products: int
     """Of an update: products of which each waits for the one before."""
     updates: int
+    """Of the training."""
 
 
 class Machine(NamedTuple):
     """A device as this arithmetic sees it."""
 
     name: str
+    """In words."""
     flops: float
     """Floating-point operations a second, half of the peak."""
     latency: float

@@ -58,7 +58,8 @@ def test_a_family_is_listed_run_resumed_shown_and_reported(toy, capsys, tmp_path
     assert main(["table", "toy_line", "--out", str(toy)]) == 0
     assert "matched" in capsys.readouterr().out
     text = report_text(made, registry.experiments(), tmp_path, registry.families())
-    assert "<summary>Toys: made here</summary>" in text
+    assert "### Toys: made here" in text
+    assert "<summary>toy_line, cpu</summary>" in text
     assert "*toy protocol*: a line against a line." in text
 
     assert main(["report", "--runs", str(toy), "--out", str(tmp_path / "report")]) == 0

@@ -52,6 +52,9 @@ def test_kernel_threads_and_devices_reach_a_tuning(tmp_path, monkeypatch, note_r
             meshes.append(keywords["mesh"])
             raise Seen
 
+        def held_bytes(self, member):
+            return 0
+
     monkeypatch.setattr(tutor, "TutorLearner", Watched)
     monkeypatch.setattr(tutor, "Population", Stopping)
     monkeypatch.setattr(device, "threads", lambda: 7)

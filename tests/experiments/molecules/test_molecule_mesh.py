@@ -31,8 +31,9 @@ def test_devices_reach_a_tuning(tmp_path, monkeypatch, prior):
         pass
 
     def stop(learner, seeds, *, mesh, threads=None):
-        if threads is not None:  # else a look at whether devices can divide it
+        if threads is not None:  # else a look at whether devices can divide it, and hold it
             raise Seen(seeds, mesh)
+        return SimpleNamespace(held_bytes=lambda member: 0)
 
     monkeypatch.setattr(device, "seen", lambda platform="": 2)
     monkeypatch.setattr(tutor, "make_mesh", lambda devices: f"a mesh of {devices}")
