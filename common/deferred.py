@@ -24,8 +24,7 @@ class Recurrence(abc.ABC):
     """A core's time steps, forward and backward; hashable, without arrays of its own.
 
     Arrays are pytrees of its own making. `masks` are constant over time and get no gradient.
-    Kernels go through `forward_kernel` and `backward_kernel`, which give them the products'
-    precision.
+    `common.product.rounded` and `backward_kernel` give kernels the precision of the products.
     """
 
     @abc.abstractmethod
@@ -137,11 +136,6 @@ def masked(x: jax.Array, mask: jax.Array | None) -> jax.Array:
     """
     expanded = jnp.expand_dims(x, -3)
     return expanded if mask is None else expanded * mask
-
-
-def forward_kernel(kernel: jax.Array, precision: str) -> jax.Array:
-    """What `product` reads of a kernel [n, gates, m] in this precision."""
-    return rounded(kernel, precision)
 
 
 def backward_kernel(kernel: jax.Array, precision: str) -> jax.Array:

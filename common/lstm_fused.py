@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from common.deferred import (
     Recurrence,
     backward_kernel,
-    forward_kernel,
     product,
     product_back,
     weight_gradient,
 )
+from common.product import rounded
 
 _OUTPUT_GATE = 2
 _SCALE = (0.5, 0.5, 0.5, 1.0)
@@ -64,7 +64,7 @@ class LSTMRecurrence(Recurrence):
 
     def prepare(self, weights: jax.Array) -> jax.Array:
         """The kernel in the products' precision."""
-        return forward_kernel(weights, self.precision)
+        return rounded(weights, self.precision)
 
     def prepare_backward(self, weights: jax.Array) -> jax.Array:
         """The kernel as the products of the backward pass read it."""

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 from common.deferred import (
     Recurrence,
     backward_kernel,
-    forward_kernel,
     product,
     product_back,
     unroll,
     weight_gradient,
 )
+from common.product import rounded
 from highway import kernel
 
 VECTOR = 16
@@ -60,7 +60,7 @@ class HighwayRecurrence(Recurrence):
     def prepare(self, weights: tuple[LayerWeights, ...]) -> tuple[LayerWeights, ...]:
         """Kernels in the products' precision."""
         return tuple(
-            layer._replace(kernel=forward_kernel(layer.kernel, self.precision)) for layer in weights
+            layer._replace(kernel=rounded(layer.kernel, self.precision)) for layer in weights
         )
 
     def prepare_backward(self, weights: tuple[LayerWeights, ...]) -> tuple[jax.Array, ...]:
@@ -270,10 +270,10 @@ class TransitionRecurrence(Recurrence):
         past = weights.shortcut
         return TransitionWeights(
             tuple(
-                layer._replace(kernel=forward_kernel(layer.kernel, self.precision))
+                layer._replace(kernel=rounded(layer.kernel, self.precision))
                 for layer in weights.layers
             ),
-            None if past is None else forward_kernel(past, self.precision),
+            None if past is None else rounded(past, self.precision),
         )
 
     def prepare_backward(self, weights: TransitionWeights) -> tuple[tuple[jax.Array, ...], Any]:

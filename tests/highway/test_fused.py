@@ -132,3 +132,17 @@ def test_gradients_equal_those_of_the_scan(name, coupled, depth, separate, rate)
         expected = jax.value_and_grad(weighed, (1, 2, 3))(plain, *arguments)
         actual = jax.value_and_grad(weighed, (1, 2, 3))(fused, *arguments)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 0, 1e-10), actual, expected)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_layers_are_widened_to_whole_vectors(masked):
+    """7 units are 16 to the products; state and outputs are 7 again."""
+    config = ModelConfig(core="rhn", depth=2, units=7)
+    core = make_core(5, config, rngs=nnx.Rngs(0), compute=Compute("jax"))
+    rate = 0.4 if masked else 0.0
+    masks = core.sample_masks(jax.random.key(1), 4, rate, rate, separate=False)
+    state, xs = core.initial_state(4), jnp.ones((6, 4, 5))
+    text = str(jax.make_jaxpr(lambda xs: core.unroll(state, xs, masks))(xs))
+    assert "f32[16,2,16]" in text
+    last, outputs = core.unroll(state, xs, masks)
+    assert (last.shape, outputs.shape) == ((4, 7), (6, 4, 7))

@@ -114,6 +114,20 @@ def test_stores_best_action():
     np.testing.assert_array_equal(rows.reward, reward[rows.observation, drawn] / np.float32(0.5))
 
 
+def test_early_epsilon_is_that_of_the_learners_optimizer():
+    """Gradients about as large as ε move the weights less."""
+    graph, _ = make_table()
+    moved = []
+    for early in (False, True):
+        optimizer = make_learner(
+            graph, walk(), quirks=Quirks(early_epsilon=early)
+        ).learner.optimizer
+        gradient = jnp.full(3, 1e-8)
+        changes, _ = optimizer.update(gradient, optimizer.init(jnp.zeros(3)))
+        moved.append(float(-changes[0]))
+    assert moved[1] < 0.1 * moved[0]
+
+
 @pytest.mark.parametrize("trains_prior", [False, True])
 def test_g_trains_its_prior_only_as_a_quirk(trains_prior):
     """Then every array of it drifts, and log p of the rows with it."""

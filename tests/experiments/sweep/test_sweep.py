@@ -191,11 +191,7 @@ def test_ctrl_c_in_a_terminal_lets_all_save(tmp_path):
             assert sweep.poll() is None, shown
             shown += os.read(leader, 4096)
         os.write(leader, b"\x03")
-        try:
-            while part := os.read(leader, 4096):
-                shown += part
-        except OSError:  # the other end is closed
-            pass
+        shown += rest_of(leader)
     os.close(leader)
     assert sweep.returncode == 130
     assert b"stopped; 2 of 2 runs are left." in shown
@@ -279,18 +275,24 @@ def test_two_sweeps_at_once_run_nothing_twice(tmp_path):
 
 
 @pytest.mark.slow
+def rest_of(terminal):
+    """What is still written to it, until the other end is closed."""
+    shown = b""
+    try:
+        while part := os.read(terminal, 4096):
+            shown += part
+    except OSError:  # closed
+        pass
+    return shown
+
+
 def test_in_a_terminal_a_table_is_rewritten(tmp_path):
     leader, follower = pty.openpty()
     with subprocess.Popen(
         command(tmp_path, RHN.format(1), "--set", *SHORT), stderr=follower, stdout=subprocess.PIPE
     ) as sweep:
         os.close(follower)
-        shown = b""
-        try:
-            while part := os.read(leader, 4096):
-                shown += part
-        except OSError:  # the other end is closed
-            pass
+        shown = rest_of(leader)
     os.close(leader)
     assert sweep.returncode == 0
     assert b"running" in shown
