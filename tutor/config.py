@@ -242,6 +242,10 @@ class CompositionConfig:
     """Compositions at each evaluation."""
     final_compositions: Annotated[PositiveInt, Amount("compositions")] = 100_000
     """Compositions from which the statistics of Table 1 are computed."""
+    temperature: PositiveFloat = 1.0
+    """The policy's scores are divided by it before events are drawn, see
+    `tutor.evaluation.Composer`; near 0 the best event is taken. Pieces of eight bars are drawn
+    at 1."""
 
 
 @dataclass(frozen=True)

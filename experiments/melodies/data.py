@@ -10,11 +10,11 @@ import numpy as np
 
 from common.datasets.folk_melodies import read_tune, source_tunes
 from common.error import DataError
-from common.key import OCTAVE, estimate_key
+from common.key import OCTAVE, estimate_key, move_to_c
 from common.melody import NoMelody, encode_notes
 from experiments.melodies.catalogue import FOLK, MelodyWindowsConfig
 from experiments.melodies.domain import EIGHT_BARS, PARAMS, judge_events, judge_phrases
-from experiments.melodies.note_rnn import load_melodies, sizes
+from experiments.melodies.note_rnn import load_own, prepare, sizes
 from experiments.run import Context
 from experiments.train import Outcome, Outcomes, Rehearsed, data_used
 
@@ -33,7 +33,8 @@ def run(context: Context) -> Outcomes:
     """Measure windows of held-out melodies, from their beginnings and from anywhere."""
     config: MelodyWindowsConfig = context.config
     started = time.monotonic()
-    melodies = load_melodies(config.data, context.options.data_dir, swapped=config.original_quirks)
+    own = load_own(config.data, context.options.data_dir)
+    melodies = prepare(own, config.data, swapped=config.original_quirks)
     data = data_used(melodies, sizes(melodies), context.experiment.data)
     context.place.run.claim_data(asdict(data), context.place.folder)
     if context.place.rehearsal:
@@ -47,6 +48,8 @@ def run(context: Context) -> Outcomes:
         beginnings, anywhere = cut(held_out, EIGHT_BARS, config.windows, random)
         metrics |= judge_phrases(beginnings, "start_8_bars")
         metrics |= judge_phrases(anywhere, "anywhere_8_bars")
+    if config.data.key == "C":
+        metrics |= count_keys((*own.train, *own.valid, *own.test))
     if config.check_keys and config.data.name == FOLK:
         metrics |= check_keys(source_tunes())
     seconds = {"evaluation": round(time.monotonic() - started, 3)}
@@ -97,6 +100,16 @@ def read_signature(text: str) -> int | None:
         return None
     sharps = FIFTHS[note] + {"": 0, "#": 7, "b": -7}[sign] - fewer
     return 7 * sharps % OCTAVE
+
+
+def count_keys(melodies: Iterable[np.ndarray]) -> dict[str, float]:
+    """Count melodies by what moving them to C makes of them, as metrics.
+
+    Returns:
+      `keys/major`, `keys/minor`: moved. `keys/without_a_key`, `keys/too_wide`: left as they are.
+    """
+    counts = move_to_c(melodies).counts
+    return {f"keys/{what.replace(' ', '_')}": float(count) for what, count in counts.items()}
 
 
 def check_keys(tunes: Iterable[tuple[str, str]]) -> dict[str, float]:

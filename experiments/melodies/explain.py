@@ -6,7 +6,7 @@ from common.record import Record
 from common.table import Cell, Table
 from experiments.melodies.catalogue import TABLE_1
 from experiments.melodies.comparison import Finding, Runs
-from experiments.melodies.finding import FINDINGS, NOT_MEASURED, SUGGESTED
+from experiments.melodies.finding import FINDINGS, SUGGESTED
 from experiments.melodies.table import (
     DATA,
     MOVES,
@@ -67,15 +67,20 @@ def page(records: Iterable[Record]) -> str:
 
 
 def _keys(records: Sequence[Record]) -> list[str]:
-    """How often tunes are moved to C by the key that they are noted in."""
-    found = [one.metrics for one in IN_C.among(records) if "abc/agreeing" in one.metrics]
-    if not found:
+    """How many tunes are moved to C, and how often by the key that they are noted in."""
+    found = next((one.metrics for one in IN_C.among(records) if "keys/major" in one.metrics), None)
+    if found is None:
         return []
-    abc = {name: found[0][f"abc/{name}"] for name in ("tunes", "agreeing", "without_estimate")}
+    major, minor, keyless, wide = (
+        found[f"keys/{what}"] for what in ("major", "minor", "without_a_key", "too_wide")
+    )
     return [
         f"\nKeys are estimated from a tune's notes, by the scale that holds most of them. Of "
-        f"{abc['tunes']:,.0f} tunes in ABC notation the estimate has the signature of the notation "
-        f"in {abc['agreeing']:.1f} %, and {abc['without_estimate']:.1f} % have no estimate."
+        f"{found['abc/tunes']:,.0f} tunes in ABC notation the estimate has the signature of the "
+        f"notation in {found['abc/agreeing']:.1f} %, and {found['abc/without_estimate']:.1f} % "
+        f"have no estimate. Of the melodies that models learn from and are tested on, "
+        f"{major:,.0f} are moved to C major and {minor:,.0f} to A minor; {keyless:,.0f} without a "
+        f"key and {wide:,.0f} too wide to fit stay as they are."
     ]
 
 
@@ -171,7 +176,6 @@ def _suggested(records: Sequence[Record]) -> list[str]:
             for place, one in enumerate(FINDINGS, start=1)
             if one.suggestion == number
         ]
-        told += [NOT_MEASURED[number]] if number in NOT_MEASURED else []
         parts.append(f"{number}. {suggested}\n" + "".join(f"   - {one}\n" for one in told))
     return parts
 

@@ -135,6 +135,11 @@ def load_melodies(config: MelodyDataConfig, data_dir: Path | None, *, swapped: b
       ConfigError: the dataset isn't one of melodies.
       DataError: as loading does, or a split is empty.
     """
+    return prepare(load_own(config, data_dir), config, swapped=swapped)
+
+
+def load_own(config: MelodyDataConfig, data_dir: Path | None) -> MelodySet:
+    """Return the configured numbers of melodies in their own keys and speeds; raises as above."""
     melodies = load(config.name, data_dir=data_dir)
     if not isinstance(melodies, MelodySet):
         raise ConfigError(f"data.name={config.name}: the Note RNN needs a dataset of melodies.")
@@ -151,7 +156,15 @@ def load_melodies(config: MelodyDataConfig, data_dir: Path | None, *, swapped: b
                 f"{config.name}: the {split} split is empty: bring more melodies "
                 f"({sum(map(len, splits.values()))} here)."
             )
-    splits = {split: _prepare(sequences, config, split) for split, sequences in splits.items()}
+    return replace(melodies, **splits)
+
+
+def prepare(melodies: MelodySet, config: MelodyDataConfig, *, swapped: bool) -> MelodySet:
+    """Move and stretch melodies as configured; `swapped` exchanges their rests and holds."""
+    splits = {
+        split: _prepare(getattr(melodies, split), config, split)
+        for split in ("train", "valid", "test")
+    }
     if swapped:
         splits = {
             split: tuple(swap_specials(sequence) for sequence in sequences)

@@ -69,7 +69,6 @@ SETTINGS = (
         "rests and holds swapped, tunes in C and slower in shares fitted by us",
     ),
     Setting("in_c", "cpu", "in_c", "tunes in C, beginnings learned, rate 0.01"),
-    Setting("vectorised", "paper", "own_key", "as published, 40 compositions at once"),
 )
 ANYWHERE = "anywhere"
 SPLITS = {"start": "data, from the start", ANYWHERE: "data, from anywhere"}

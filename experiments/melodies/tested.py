@@ -47,6 +47,16 @@ DOUBLE = Runs("Q, double, c = 0.5", Q, "in_c", ("learn.double=true",), "13 14 15
 BOLTZMANN = Runs("Q, Boltzmann, c = 0.5", Q, "in_c", ("learn.exploration=boltzmann",), "16 17 18")
 LONGER = Runs("Q, c = 0.5, 3,000,000 events", Q, "in_c", ("learn.iterations=3000000",), "22 23 24")
 FAR_SIGHT = Runs("Q, c = 0.5, γ = 0.9", Q, "in_c", ("learn.discount=0.9",), "19 20 21")
+BEST_IN_C = Runs(
+    "Q, c = 0.5, the best event", Q, "in_c", ("evaluation.temperature=0.001",), "49 50 51"
+)
+BEST_OF_OWN_BEGINNINGS = Runs(
+    "own keys, beginnings learned, rate 0.5, the best event",
+    Q,
+    "paper_beginnings",
+    ("evaluation.temperature=0.001",),
+    "10 11 12",
+)
 OWN_KEY = Runs("Note RNN, own keys", "note_rnn", "cpu_own_key", seeds="0")
 MOVED_TO_C = Runs("Note RNN, in C", "note_rnn", "cpu_own_key", ("data.key=C",), "20")
 AS_THEY_ARE = Runs("data as they are", DATA, "own_key", seeds="0")

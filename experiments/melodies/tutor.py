@@ -56,7 +56,13 @@ def run(context: Context) -> Outcomes:
     quirks = Quirks(True, learn.method == "g", True) if config.original_quirks else Quirks()
     graph, _ = trained.make_graph(note_rnn.model, domain.num_events, context.compute)
     learner = TutorLearner(learn, graph, domain.num_events, domain.environment, quirks)
-    composer = Composer(note_rnn.graph, learn.method, domain.environment, domain.length)
+    composer = Composer(
+        note_rnn.graph,
+        learn.method,
+        domain.environment,
+        domain.length,
+        temperature=evaluation.temperature,
+    )
     longer = of_bars(8)
     long_composer = Composer(note_rnn.graph, learn.method, longer.environment, longer.length)
 

@@ -117,6 +117,24 @@ def test_the_final_compositions_are_those_of_the_tuned_policy(tuned):
         assert found[0] != pytest.approx(found[1], rel=1e-3)
 
 
+def test_the_final_compositions_have_the_set_temperature(tmp_path, note_rnn):
+    assert tune(tmp_path, "q", note_rnn, "evaluation.temperature=0.001") == 0
+    model = trained.load(folder(tmp_path, Q))
+    found = {}
+    for temperature in (0.001, 1.0):
+        composer = Composer(
+            model.graph,
+            "q",
+            model.domain.environment,
+            model.domain.length,
+            temperature=temperature,
+        )
+        made = composer.compose(model.policy, jax.random.key(0), 200)
+        found[temperature] = made.metrics("composed")["composed/entropy"]
+    assert record(tmp_path, Q).metrics["composed/entropy"] == pytest.approx(found[0.001])
+    assert found[0.001] < 0.1 * found[1.0]
+
+
 def test_pieces_of_eight_bars_are_those_of_the_tuned_policy(tmp_path, note_rnn):
     assert tune(tmp_path, "q", note_rnn, "eight_bar_pieces=200") == 0
     model, longer = trained.load(folder(tmp_path, Q)), of_bars(8)

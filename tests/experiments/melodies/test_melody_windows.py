@@ -1,10 +1,14 @@
 """The melodies themselves: windows cut out of them, and their keys against ABC's."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from run_case import record, run
 
+from common.datasets import load
 from common.error import DataError
+from common.key import estimate_key
 from experiments.melodies.data import check_keys, cut, read_signature
 
 
@@ -60,6 +64,23 @@ def test_keys_are_checked_where_that_is_set(tmp_path, monkeypatch):
     assert (found["abc/tunes"], found["abc/agreeing"]) == (2, 50)
     assert run(tmp_path, "melody_data", "--fresh", "--set", "windows=20") == 0
     assert "abc/tunes" not in record(tmp_path, "melody_data").metrics
+
+
+def test_melodies_moved_to_c_are_counted(tmp_path):
+    """All splits of them, before they are moved; where they keep their keys nothing is."""
+    assert run(tmp_path, "melody_data", "--set", "windows=20", "data.key=C") == 0
+    found = record(tmp_path, "melody_data").metrics
+    own = load("chorale_melodies")
+    splits = (own.train[:40], own.valid[:10], own.test[:10])
+    expected = Counter(
+        "without_a_key" if (key := estimate_key(melody)) is None else key.mode
+        for split in splits
+        for melody in split
+    )
+    assert {name: found[f"keys/{name}"] for name in expected} == expected
+    assert sum(value for name, value in found.items() if name.startswith("keys/")) == 60
+    assert run(tmp_path, "melody_data", "--fresh", "--set", "windows=20") == 0
+    assert "keys/major" not in record(tmp_path, "melody_data").metrics
 
 
 def test_the_experiment_measures_held_out_melodies(tmp_path):
