@@ -287,10 +287,19 @@ class TutorConfig:
     """Whether to depart from the paper as the released code does: Boltzmann exploration stores the
     best action, G trains its prior, Adam adds its ε early, and evaluations count each piece's last
     event only. The Note RNN must then have `original_quirks` too."""
+    trains_prior: bool = False
+    """Whether G trains its prior, as with `original_quirks`, without the other quirks."""
 
     def __post_init__(self):
-        """Raise ConfigError where evaluations or blocks don't divide the training evenly."""
+        """Raise ConfigError for settings that don't go together.
+
+        Evaluations and blocks must divide the training evenly; only G trains its prior.
+        """
         self.learn.require_whole_blocks()
+        if self.trains_prior and self.learn.method != "g":
+            raise ConfigError(
+                f"trains_prior=true is a quirk of G-learning, and learn.method={self.learn.method}."
+            )
         if self.learn.iterations % self.evaluation.every:
             raise ConfigError(
                 f"learn.iterations={self.learn.iterations} is no multiple of "

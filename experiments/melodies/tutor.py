@@ -53,7 +53,12 @@ def run(context: Context) -> Outcomes:
     note_rnn = find_note_rnn(config, context.options)
     domain, prior = note_rnn.domain, note_rnn.policy.prior
     data = NOTE_RNN.data(note_rnn)
-    quirks = Quirks(True, learn.method == "g", True) if config.original_quirks else Quirks()
+    original = config.original_quirks
+    quirks = Quirks(
+        stores_best_action=original,
+        trains_prior=config.trains_prior or (original and learn.method == "g"),
+        early_epsilon=original,
+    )
     graph, _ = trained.make_graph(note_rnn.model, domain.num_events, context.compute)
     learner = TutorLearner(learn, graph, domain.num_events, domain.environment, quirks)
     composer = Composer(
@@ -71,7 +76,7 @@ def run(context: Context) -> Outcomes:
     ) -> tuple[dict[str, float], None]:
         key = jax.random.fold_in(jax.random.key(seed), step)
         made = composer.compose(policy_of(state), key, evaluation.compositions, tick=tick)
-        return made.metrics("eval", last_only=config.original_quirks), None
+        return made.metrics("eval", last_only=original), None
 
     def measure(state: LearnState, seed: int, tick: Tick) -> dict[str, float]:
         tuned = note_rnn._replace(policy=policy_of(state), method=learn.method, data=data)

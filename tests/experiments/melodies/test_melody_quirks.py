@@ -80,6 +80,20 @@ def test_quirks_of_the_released_code(tmp_path, quirky, note_rnn, monkeypatch):
     assert [note.pitch for part in played for note in part.notes] == [n.pitch for n in heard]
 
 
+@pytest.mark.parametrize("trains_prior", [True, False])
+def test_training_the_prior_is_a_setting_of_its_own(tmp_path, note_rnn, trains_prior):
+    assert tune(tmp_path, "g", note_rnn, f"trains_prior={str(trains_prior).lower()}") == 0
+    kept = trained.load(folder(tmp_path, "tutor_melodies_g"))
+    first = trained.load(note_rnn).policy.prior
+    same = jax.tree.map(np.array_equal, kept.policy.prior, first)
+    assert all(jax.tree.leaves(same)) != trains_prior
+
+
+def test_only_g_trains_its_prior(tmp_path, note_rnn, capsys):
+    assert tune(tmp_path, "psi", note_rnn, "trains_prior=true") == 2
+    refused(capsys, 2, "trains_prior=true is a quirk of G-learning", "learn.method=psi")
+
+
 def test_quirks_that_do_not_match(tmp_path, quirky, note_rnn, capsys):
     assert tune(tmp_path / "a", "q", folder(quirky, "note_rnn")) == 2
     refused(capsys, 2, "has original_quirks=true", "this experiment false", "note_rnn.run=DIR")
