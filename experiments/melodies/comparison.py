@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from common.config import flatten, override, to_dict
 from common.record import Record
-from common.table import summarize
-from experiments.melodies.table import means
+from common.table import Summary, summarize
+from experiments.melodies.table import means, summary_of
+from experiments.registry import find
 
 Values = Mapping[str, Mapping[str, Sequence[float]]]
 """Label of a finding's runs → statistic → value of each seed."""
@@ -41,9 +43,18 @@ class Runs:
     def commands(self) -> tuple[str, ...]:
         """The commands that make them, one after another."""
         first = self.note_rnn.commands if self.note_rnn else ()
-        words = f"python -m experiments run {self.experiment} --preset {self.preset}"
-        changes = f" --set {' '.join(self.overrides)}" if self.overrides else ""
-        return (*first, f"{words} --seeds {self.seeds}{changes}")
+        seeds = map(int, self.seeds.split())
+        return (*first, command(self.experiment, self.preset, seeds, self.overrides))
+
+    def settings(self) -> dict[str, Any]:
+        """Return all settings by name, those of the Note RNN that they tune among them."""
+        config = override(find(self.experiment).preset(self.preset).config, self.changes)
+        found = flatten(to_dict(config))
+        chosen = {one: found.pop(f"note_rnn.{one}", None) for one in ("preset", "seed", "run")}
+        if chosen["preset"] is None:
+            return found
+        prior = self.note_rnn or Runs("", "note_rnn", chosen["preset"])
+        return {**prior.settings(), **found}
 
     def among(self, records: Iterable[Record]) -> list[Record]:
         """Return the finished ones among records that the commands make, all on one Note RNN."""
@@ -61,6 +72,16 @@ class Runs:
         group = self.among(records)
         values = {metric: means(group, metric) for metric in metrics}
         return {metric: fmean(known) for metric, known in values.items() if known}
+
+
+def command(
+    experiment: str, preset: str, seeds: Iterable[int], overrides: Iterable[str] = ()
+) -> str:
+    """Write the command that makes runs of one experiment at one setting."""
+    words = f"python -m experiments run {experiment} --preset {preset}"
+    changes = " ".join(overrides)
+    given = f" --set {changes}" if changes else ""
+    return f"{words} --seeds {' '.join(map(str, seeds))}{given}"
 
 
 class Less(NamedTuple):
@@ -161,8 +182,47 @@ class Change:
     what: str
     setting: str
     of: str
-    """What is measured: Q's compositions, the Note RNN's, or the data."""
+    """What is measured: compositions of Q, of G or of the Note RNN, or the data."""
     before: Runs
     after: Runs
     split: str = "composed"
     """Of the metrics' names."""
+
+    @property
+    def values(self) -> str:
+        """The setting's value before and after, in words."""
+        before, after = (one.settings()[self.setting] for one in (self.before, self.after))
+        return f"{_worded(before)} → {_worded(after)}"
+
+    def moved(self, records: Sequence[Record], statistic: str) -> tuple[float, float] | None:
+        """Return a statistic's means before and after the change, where they are told apart.
+
+        Their ranges don't touch then: 95 % intervals where there are any, else the values of all
+        seeds. None where they do, or records lack the statistic.
+        """
+        metric = f"{self.split}/{statistic}"
+        before, after = (
+            summary_of(one.among(records), metric) for one in (self.before, self.after)
+        )
+        if before is None or after is None:
+            return None
+        low, high = sorted((before, after), key=lambda one: one.mean)
+        if _range(low)[1] >= _range(high)[0]:
+            return None
+        return before.mean, after.mean
+
+
+def _range(summary: Summary) -> tuple[float, float]:
+    """The interval of a mean, or from the least to the largest value where it has none."""
+    if summary.low is None or summary.high is None:
+        return min(summary.values), max(summary.values)
+    return summary.low, summary.high
+
+
+def _worded(value: Any) -> str:
+    """A setting's value as --set takes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return str([list(one) for one in value])
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,11 +1,12 @@
 """docs/table_1.md: Table 1 row by row, and what was found about it, from committed records."""
 
 from collections.abc import Iterable, Sequence
+from statistics import fmean
 
 from common.record import Record
 from common.table import Cell, Table
 from experiments.melodies.catalogue import TABLE_1
-from experiments.melodies.comparison import Finding, Runs
+from experiments.melodies.comparison import Finding, Runs, command
 from experiments.melodies.finding import FINDINGS, SUGGESTED
 from experiments.melodies.table import (
     DATA,
@@ -15,11 +16,13 @@ from experiments.melodies.table import (
     OF_PRIOR,
     SETTINGS,
     SPLITS,
+    Setting,
     by_experiment,
+    means,
     printed_of,
     value_of,
 )
-from experiments.melodies.tested import CHANGES, IN_C, TUNES
+from experiments.melodies.tested import CHANGES, IN_C, TUNES, TUNES_OF_Q
 from tutor.music.shape import PHRASES
 
 INTRODUCTION = """\
@@ -34,17 +37,21 @@ An empty cell was not measured, or not run yet. Values are means over seeds with
 intervals: over seeds of the tuning where three or more tuned one Note RNN (which leaves out how \
 Note RNNs differ), over Note RNNs where three or more were tuned, over compositions where there is \
 one run. Those of the data are over windows of one drawing, as if each came from a tune of its \
-own; windows from anywhere overlap, so theirs are too narrow. Models answer a priming event that \
+own; windows from anywhere overlap, so theirs are too narrow. Below each row stand the single changes \
+that move it most; those whose intervals touch are left out. Models answer a priming event that \
 isn't part of the composition, so their first event stands where a tune's second does; the data's \
 windows from the start begin with a tune's first. The settings:
 """
 
 MOST_CHANGES = 4
 """Changes that are told of each row."""
+TUNED = frozenset(NAMES) - {NOTE_RNN}
+"""Experiments that tune a Note RNN."""
 
 PIECES = {
     IN_C: {f"{split}_8_bars": f"{label}, in C" for split, label in SPLITS.items()},
-    TUNES: {"composed_8_bars": "G, preset `melodies`"},
+    TUNES: {"composed_8_bars": TUNES.label},
+    TUNES_OF_Q: {"composed_8_bars": TUNES_OF_Q.label},
 }
 """Runs with pieces of eight bars → splits of their metrics → label."""
 
@@ -55,6 +62,8 @@ def page(records: Iterable[Record]) -> str:
     parts = [INTRODUCTION]
     parts += [f"- `{setting.preset}`: {setting.title}" for setting in SETTINGS]
     parts += _keys(records)
+    for setting in SETTINGS:
+        parts += _runs_of(setting, records)
     parts.append("\n## The rows\n")
     for statistic in (*TABLE_1, *MOVES):
         parts += [f"### {_title(statistic)}\n", _row(statistic, records).markdown()]
@@ -84,6 +93,28 @@ def _keys(records: Sequence[Record]) -> list[str]:
     ]
 
 
+def _runs_of(setting: Setting, records: Sequence[Record]) -> list[str]:
+    """What stands behind the values of a setting: how many runs, and their commands, folded."""
+    lines = []
+    for name, group in by_experiment(records, setting).items():
+        seeds: dict[tuple[str, ...], list[int]] = {}
+        for one in group:
+            seeds.setdefault(tuple(one.overrides), []).append(one.seed)
+        priors = len({one.config.get("note_rnn", {}).get("seed") for one in group})
+        number = f"{len(group)} run{'s' * (len(group) > 1)}"
+        on = f" on {priors} Note RNN{'s' * (priors > 1)}" if name in TUNED else ""
+        lines.append(f"{NAMES.get(name, 'data')}, {number}{on}:\n")
+        lines += [
+            f"    {command(name, group[0].preset, each, overrides)}"
+            for overrides, each in seeds.items()
+        ]
+        lines.append("")
+    if not lines:
+        return []
+    summary = f"<details><summary>Runs of <code>{setting.preset}</code></summary>\n"
+    return ["", summary, *lines, "</details>"]
+
+
 def _title(statistic: str) -> str:
     words = MOVES.get(statistic, statistic.replace("_", " "))
     return words[0].upper() + words[1:]
@@ -109,50 +140,50 @@ def _row(statistic: str, records: Sequence[Record]) -> Table:
 
 def _changes(statistic: str, records: Sequence[Record]) -> list[str]:
     """The single changes that move a statistic most, and the commands of the runs behind them."""
-    found = []
-    for change in CHANGES:
-        metric = f"{change.split}/{statistic}"
-        ends = [runs.means(records, [metric]) for runs in (change.before, change.after)]
-        if all(ends):
-            before, after = (end[metric] for end in ends)
-            if before == after:  # of one Note RNN
-                continue
-            found.append((abs(after - before), before, after, change))
-    found.sort(key=lambda one: -one[0])
+    moved = [(one, ends) for one in CHANGES if (ends := one.moved(records, statistic))]
+    moved.sort(key=lambda found: -abs(found[1][1] - found[1][0]))
+    moved = moved[:MOST_CHANGES]
     lines: list[list[Cell]] = [
         [
             one.what,
-            f"`{one.setting}`",
-            one.of,
+            f"`{one.setting}` {one.values}",
+            "Note RNN" if statistic in OF_PRIOR else one.of,
             f"{before:.3g}",
             f"{after:.3g}",
             f"{after - before:+.3g}",
         ]
-        for _, before, after, one in found[:MOST_CHANGES]
+        for one, (before, after) in moved
     ]
     if not lines:
         return []
     titles = ("what moves it most", "setting", "of", "before", "after", "difference")
-    groups = [runs for *_, one in found[:MOST_CHANGES] for runs in (one.before, one.after)]
+    groups = [runs for one, _ in moved for runs in (one.before, one.after)]
     return [Table(titles, lines, frozenset(titles[3:])).markdown(), _commands(groups)]
 
 
 def _eight_bars(records: Sequence[Record]) -> list[str]:
     """How often bars come again in pieces of eight, in the data and as composed for tunes."""
     lines: list[list[Cell]] = []
+    courses = []
     for runs, splits in PIECES.items():
         group = runs.among(records)
         for split, label in splits.items():
             names = [f"{split}/notes_returning_after_{bars}_bars" for bars in PHRASES]
             lines.append([label, *(value_of(group, name) for name in names)])
+            if found := [fmean(values) for name in names if (values := means(group, name))]:
+                way = "rises" if found[-1] > found[0] else "falls"
+                courses.append(f"in {label} it {way} from {found[0]:.3g} to {found[-1]:.3g}")
     heads = [f"{bars} bar{'s' if bars > 1 else ''} before" for bars in PHRASES]
-    commands = _commands(PIECES)
     return [
         "## Bars that come again\n",
         "Of the notes in pieces of eight bars, those that also began so many bars before, in the "
-        "same place and pitch, in %.\n",
+        "same place and pitch, in %. A bar is 16 sixteenths here, for tunes in 3/4 and 6/8 too, "
+        "whose bars are shorter.\n",
         Table(("pieces", *heads), lines, frozenset(heads)).markdown(),
-        commands,
+        f"With the distance, {'; '.join(courses)}. Phrases that come again make it rise.\n"
+        if courses
+        else "",
+        _commands(PIECES),
     ]
 
 

@@ -15,33 +15,40 @@ Q_BOLTZMANN_AT_2 = Runs(
     ("learn.c=2.0", "learn.exploration=boltzmann"),
     "46 47 48",
 )
-PUBLISHED = Runs("own keys, masked, rate 0.5 (as published)", Q, "paper")
-OWN_BEGINNINGS = Runs("own keys, beginnings learned, rate 0.5", Q, "paper_beginnings")
+PUBLISHED = Runs("Q, own keys, masked, rate 0.5 (as published)", Q, "paper")
+OWN_BEGINNINGS = Runs("Q, own keys, beginnings learned, rate 0.5", Q, "paper_beginnings")
 C_MASKED = Runs(
-    "in C, masked, rate 0.5",
+    "Q, in C, masked, rate 0.5",
     Q,
     "in_c",
     seeds="31 32 33",
     note_rnn=Runs("", "note_rnn", "cpu", ("prior.learning_rate=0.5", "prior.beginnings=0.0"), "13"),
 )
 C_BEGINNINGS = Runs(
-    "in C, beginnings learned, rate 0.5",
+    "Q, in C, beginnings learned, rate 0.5",
     Q,
     "in_c",
     seeds="28 29 30",
     note_rnn=Runs("", "note_rnn", "cpu", ("prior.learning_rate=0.5",), "10"),
 )
 SLOW_RATE = Runs(
-    "own keys, masked, rate 0.01",
+    "Q, own keys, masked, rate 0.01",
     Q,
     "in_c",
     seeds="34 35 36",
     note_rnn=Runs("", "note_rnn", "cpu_own_key", seeds="0"),
 )
-C_SLOW_RATE = Runs("in C, beginnings learned, rate 0.01", Q, "in_c")
-SWAPPED = Runs("`swapped_stretched`, c = 0.5", Q, "swapped_stretched")
+C_MASKED_SLOW_RATE = Runs(
+    "Q, in C, masked, rate 0.01",
+    Q,
+    "in_c",
+    seeds="52 53 54",
+    note_rnn=Runs("", "note_rnn", "cpu", ("prior.beginnings=0.0",), "14"),
+)
+C_SLOW_RATE = Runs("Q, in C, beginnings learned, rate 0.01", Q, "in_c")
+SWAPPED = Runs("Q, `swapped_stretched`, c = 0.5", Q, "swapped_stretched")
 SWAPPED_AT_1 = Runs(
-    "`swapped_stretched`, c = 1", Q, "swapped_stretched", ("learn.c=1.0",), "10 11 12"
+    "Q, `swapped_stretched`, c = 1", Q, "swapped_stretched", ("learn.c=1.0",), "10 11 12"
 )
 DOUBLE = Runs("Q, double, c = 0.5", Q, "in_c", ("learn.double=true",), "13 14 15")
 BOLTZMANN = Runs("Q, Boltzmann, c = 0.5", Q, "in_c", ("learn.exploration=boltzmann",), "16 17 18")
@@ -51,7 +58,7 @@ BEST_IN_C = Runs(
     "Q, c = 0.5, the best event", Q, "in_c", ("evaluation.temperature=0.001",), "49 50 51"
 )
 BEST_OF_OWN_BEGINNINGS = Runs(
-    "own keys, beginnings learned, rate 0.5, the best event",
+    "Q, own keys, beginnings learned, rate 0.5, the best event",
     Q,
     "paper_beginnings",
     ("evaluation.temperature=0.001",),
@@ -63,6 +70,7 @@ AS_THEY_ARE = Runs("data as they are", DATA, "own_key", seeds="0")
 IN_C = Runs("data, in C", DATA, "in_c", seeds="0")
 SWAPPED_DATA = Runs("data, rests and holds swapped", DATA, "swapped", seeds="0")
 SLOW_DATA = Runs("data, four times slower", DATA, "slow", seeds="0")
+FITTED_DATA = Runs("data of `swapped_stretched`", DATA, "swapped_stretched", seeds="0")
 SWAPPED_SLOW_DATA = Runs("data, swapped and four times slower", DATA, "swapped_slow", seeds="0")
 G_FOR_TUNES = Runs(
     "G, Boltzmann, c = 2",
@@ -72,53 +80,71 @@ G_FOR_TUNES = Runs(
     "10 11 12",
 )
 TUNES = Runs("G, preset `melodies`", G, "melodies")
+TUNES_OF_Q = Runs("Q, preset `melodies`", Q, "melodies")
 G_PUBLISHED = Runs("G, published settings", G, "paper")
+G_TRAINING_ITS_PRIOR = Runs(
+    "G that trains its prior", G, "paper", ("trains_prior=true",), "10 11 12"
+)
 G_QUIRKS = Runs("G that trains its prior, `swapped_stretched`", G, "swapped_stretched")
 
 
-def _note_rnn(preset: str) -> Runs:
-    return Runs(preset, "note_rnn", preset, seeds="0")
+def note_rnn(preset: str, seeds: str = "0 1 2") -> Runs:
+    """Return the Note RNNs of a preset themselves."""
+    return Runs(f"Note RNN `{preset}`", "note_rnn", preset, seeds=seeds)
 
 
 CHANGES = (
+    Change("share of beginnings, own keys", "prior.beginnings", "Q", PUBLISHED, OWN_BEGINNINGS),
+    Change("share of beginnings, in C", "prior.beginnings", "Q", C_MASKED, C_BEGINNINGS),
     Change(
-        "beginnings learned, own keys, rate 0.5",
-        "prior.beginnings",
+        "rate of the Note RNN, masked",
+        "prior.learning_rate",
         "Q",
-        PUBLISHED,
-        OWN_BEGINNINGS,
+        C_MASKED,
+        C_MASKED_SLOW_RATE,
     ),
-    Change("beginnings learned, in C, rate 0.5", "prior.beginnings", "Q", C_MASKED, C_BEGINNINGS),
     Change(
-        "rate of the Note RNN 0.5 → 0.01", "prior.learning_rate", "Q", C_BEGINNINGS, C_SLOW_RATE
+        "rate of the Note RNN, beginnings learned",
+        "prior.learning_rate",
+        "Q",
+        C_BEGINNINGS,
+        C_SLOW_RATE,
     ),
-    Change("c 0.5 → 1", "learn.c", "Q", Q_IN_C, Q_AT_1),
-    Change("c 0.5 → 2", "learn.c", "Q", Q_IN_C, Q_AT_2),
+    Change("weight of the prior", "learn.c", "Q", Q_IN_C, Q_AT_1),
+    Change("weight of the prior", "learn.c", "Q", Q_IN_C, Q_AT_2),
     Change("double Q-learning", "learn.double", "Q", Q_IN_C, DOUBLE),
-    Change("Boltzmann exploration", "learn.exploration", "Q", Q_IN_C, BOLTZMANN),
-    Change("three times the events", "learn.iterations", "Q", Q_IN_C, LONGER),
-    Change("γ 0.5 → 0.9", "learn.discount", "Q", Q_IN_C, FAR_SIGHT),
+    Change("exploration", "learn.exploration", "Q", Q_IN_C, BOLTZMANN),
+    Change("events of the tuning", "learn.iterations", "Q", Q_IN_C, LONGER),
+    Change("discount γ", "learn.discount", "Q", Q_IN_C, FAR_SIGHT),
     Change(
-        "beginnings learned",
+        "the best event in place of a drawn one", "evaluation.temperature", "Q", Q_IN_C, BEST_IN_C
+    ),
+    Change("G trains its prior", "trains_prior", "G", G_PUBLISHED, G_TRAINING_ITS_PRIOR),
+    Change(
+        "share of beginnings",
         "prior.beginnings",
         "Note RNN",
-        _note_rnn("paper"),
-        _note_rnn("paper_beginnings"),
+        note_rnn("paper"),
+        note_rnn("paper_beginnings"),
     ),
     Change("tunes moved to C", "data.key", "Note RNN", OWN_KEY, MOVED_TO_C),
     Change(
-        "rests and holds swapped", "original_quirks", "Note RNN", OWN_KEY, _note_rnn("cpu_quirks")
+        "rests and holds swapped",
+        "original_quirks",
+        "Note RNN",
+        OWN_KEY,
+        note_rnn("cpu_quirks", "0"),
     ),
     Change(
-        "the first 8 events trained too",
+        "events at the start that aren't trained",
         "prior.masked",
         "Note RNN",
         OWN_KEY,
-        _note_rnn("cpu_unmasked"),
+        note_rnn("cpu_unmasked", "0"),
     ),
     Change(
         "rests and holds swapped", "original_quirks", "data", AS_THEY_ARE, SWAPPED_DATA, ANYWHERE
     ),
-    Change("four times slower", "data.stretch", "data", AS_THEY_ARE, SLOW_DATA, ANYWHERE),
+    Change("slower tunes", "data.stretch", "data", AS_THEY_ARE, SLOW_DATA, ANYWHERE),
 )
 """What moves the rows of Table 1, one thing at a time."""
