@@ -334,9 +334,11 @@ def _add_compose_options(compose: argparse.ArgumentParser) -> None:
         "--bars",
         type=int,
         metavar="N",
-        help="length (that of its training; without RUN that of a tune)",
+        help="length in bars (that of its training; without RUN that of a tune)",
     )
-    compose.add_argument("--key", metavar="K", help="major key to write in, as in Eb or F#")
+    compose.add_argument(
+        "--key", metavar="K", help="move what is composed in C into a major key, as Eb or F#"
+    )
     compose.add_argument(
         "--temperature",
         type=argument_types.positive,

@@ -124,15 +124,15 @@ def render(
     title: str,
     *,
     wav: bool = False,
-    key: str = "C",
+    key: str | None = None,
 ) -> Composed:
     """Write compositions as MIDI files, and piano rolls with broken rules marked.
 
     The folder gets `composition1.mid`, `composition2.mid`, ... (and the same as `.wav`), and
     `piano_roll.png`, with more than eight also `piano_roll2.png` and so on; files of these names
-    from before are deleted. A primer comes first in the MIDI files. They are in `key`; pictures and
-    reward are in C, as the model composes. They read swapped events unswapped: 0 ends a note, 1
-    holds it.
+    from before are deleted. A primer comes first in the MIDI files. They are in `key`, or as the
+    model composes; pictures and reward always are. They read swapped events unswapped: 0 ends a
+    note, 1 holds it.
     """
     events = _events(made)
     folder.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,7 @@ def render(
     for number, composition in enumerate(events, start=1):
         heard = composition if primer is None else np.concatenate([primer, composition])
         files.append(folder / f"composition{number}.mid")
-        _write(heard, files[-1], notes, wav=wav, transpose=KEYS[key])
+        _write(heard, files[-1], notes, wav=wav, transpose=None if key is None else KEYS[key])
     scores = _score(events)
     return Composed(
         events=events,
@@ -163,22 +163,32 @@ def _events(made: Compositions) -> np.ndarray:
 
 
 def _write(
-    events: np.ndarray, path: Path, notes: Notes, *, wav: bool = False, transpose: int = 0
+    events: np.ndarray,
+    path: Path,
+    notes: Notes,
+    *,
+    wav: bool = False,
+    transpose: int | None = None,
 ) -> None:
-    """Write a composition int [T] as a MIDI file, and if asked as sound beside it."""
+    """Write a composition int [T] as a MIDI file, and if asked as sound beside it.
+
+    It is moved by `transpose` semitones, or else as the released code does.
+    """
     heard = swap_specials(events) if notes[SWAPPED] else events
-    transpose += SHARP if notes[SWAPPED] else 0
+    if transpose is None:
+        transpose = SHARP if notes[SWAPPED] else 0
     write_melody(heard, path, transpose=transpose)
     if wav:
         write_wav(heard, path.with_suffix(".wav"), transpose=transpose)
 
 
 def _score(events: np.ndarray) -> dict[str, np.ndarray]:
-    """The parts of the reward of compositions [N, T]; long ones section by section."""
+    """The told parts of the reward of compositions [N, T]; long ones section by section."""
     number, length = events.shape
     section = min(length, SECTION)
     pieces = events.reshape(-1, section)
-    scores = jax.device_get(theory.score_composition(pieces, replace(PARAMS, length=section)))
+    params = replace(_marked(length), length=section)
+    scores = jax.device_get(theory.score_composition(pieces, params))
     return {name: parts.reshape(number, length) for name, parts in scores.items()}
 
 
@@ -229,8 +239,7 @@ def _draw(
 def _table(files: list[Path], scores: Mapping[str, np.ndarray]) -> Table:
     """Per composition its file, its reward and how many events break each rule."""
     violations = find_violations(scores)
-    told = {rule.name for rule in _marked(scores["total"].shape[1]).rules}
-    broken = {mark.text: violations[rule] for rule, mark in MARKS.items() if rule in told}
+    broken = {mark.text: violations[rule] for rule, mark in MARKS.items() if rule in violations}
     titles = ("file", "reward", *broken)
     totals = np.sum(scores["total"], axis=-1)
     rows: list[tuple[Cell, ...]] = [

@@ -37,10 +37,10 @@ An empty cell was not measured, or not run yet. Values are means over seeds with
 intervals: over seeds of the tuning where three or more tuned one Note RNN (which leaves out how \
 Note RNNs differ), over Note RNNs where three or more were tuned, over compositions where there is \
 one run. Those of the data are over windows of one drawing, as if each came from a tune of its \
-own; windows from anywhere overlap, so theirs are too narrow. Below each row stand the single changes \
-that move it most; those whose intervals touch are left out. Models answer a priming event that \
+own; windows from anywhere overlap, so theirs are too narrow. Models answer a priming event that \
 isn't part of the composition, so their first event stands where a tune's second does; the data's \
-windows from the start begin with a tune's first. The settings:
+windows from the start begin with a tune's first. Below each row stand the single changes that \
+move it most; those whose intervals touch are left out. The settings:
 """
 
 MOST_CHANGES = 4

@@ -290,9 +290,21 @@ def test_length_key_and_temperature(capsys, run, tmp_path):
 
 
 def test_long_pieces_are_scored_in_sections_of_eight_bars(run, tmp_path):
+    """Without the rule of autocorrelation: tunes are meant to come back to what they began with."""
     made = compose(run, tmp_path, count=2, bars=16)
-    halves = score_composition(made.events.reshape(4, 128), replace(PARAMS, length=128))
+    params = replace(PARAMS.without("penalize_autocorrelation"), length=128)
+    halves = score_composition(made.events.reshape(4, 128), params)
     np.testing.assert_array_equal(made.scores["total"], np.reshape(halves["total"], (2, 256)))
+
+
+@pytest.mark.parametrize(("key", "semitones"), [("C", -2), ("D", 0), ("A", -5)])
+def test_a_key_that_is_asked_for_is_that_of_the_file(capsys, swapped, tmp_path, key, semitones):
+    """Also of a model of the released code, whose files are else two semitones sharp."""
+    files = [tmp_path / name / "composition1.mid" for name in ("plain", "moved")]
+    assert answer(capsys, swapped, "-n", 1, "--out", files[0].parent)[0] == 0
+    assert answer(capsys, swapped, "-n", 1, "--out", files[1].parent, "--key", key)[0] == 0
+    plain, moved = (sounding(file) for file in files)
+    assert moved == [(start, end, pitch + semitones) for start, end, pitch in plain]
 
 
 def test_autocorrelation_is_marked_in_pieces_as_long_as_in_training(monkeypatch, run, tmp_path):

@@ -1,5 +1,6 @@
 """The claims about Table 1, tested by the committed records and by made-up ones."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import pytest
 from common.config import flatten, from_dict, override, to_dict
 from common.record import read_record
 from experiments import registry
+from experiments.arguments import make_parser
+from experiments.cli import COMMANDS
 from experiments.melodies.catalogue import TABLE_1
 from experiments.melodies.comparison import NO, ON_AVERAGE, SURE, Less, Runs, judge, strength
 from experiments.melodies.explain import PIECES, page
-from experiments.melodies.finding import FINDINGS, LEAPS, MOTIF, SUGGESTED, TONIC
+from experiments.melodies.finding import FINDINGS, LEAPS, MOTIF, SHARES, SUGGESTED, TONIC
 from experiments.melodies.tested import CHANGES
 
 RESULTS = Path(__file__).parents[3] / "results"
@@ -50,6 +53,13 @@ def settings_of(record, committed):
     return found
 
 
+def read_command(command):
+    """The options of a command, read as they are when it is given."""
+    words = shlex.split(command)
+    assert words[:3] == ["python", "-m", "experiments"]
+    return make_parser(COMMANDS).parse_args(words[3:])
+
+
 def note_rnns(records):
     return {one.checksums["Note RNN"] for record in records for one in record.data}
 
@@ -63,6 +73,8 @@ def test_the_two_sides_of_a_change_differ_in_what_it_names(change, committed):
         for other in after:
             old, new = settings_of(one, committed), settings_of(other, committed)
             assert {name for name in old if old[name] != new[name]} == {change.setting}
+            assert old == change.before.settings()
+            assert new == change.after.settings()
     if change.of == "Q" and change.setting.startswith("learn."):
         assert len(note_rnns([*before, *after])) == 1
 
@@ -74,12 +86,11 @@ def test_the_commands_of_the_page_make_its_numbers(runs, committed):
     if not found:
         assert "Not tested yet" in page_of(runs, committed)
         return
-    command = runs.commands[-1]
-    seeds, _, changes = command.partition(" --seeds ")[2].partition(" --set ")
-    assert sorted(one.seed for one in found) == [int(seed) for seed in seeds.split()]
+    asked = read_command(runs.commands[-1])
+    assert sorted(one.seed for one in found) == asked.seeds
     for one in found:
-        assert sorted(one.overrides) == sorted(changes.split())
-        assert f"run {one.experiment} --preset {one.preset} " in command
+        assert sorted(one.overrides) == sorted(asked.overrides)
+        assert (one.experiment, one.preset) == (asked.name, asked.preset)
     if runs.experiment.startswith("tutor_"):
         assert len(note_rnns(found)) == 1
 
@@ -164,15 +175,62 @@ def test_a_finding_is_judged_by_its_records(committed):
     flat = shares(*first, [60.0, 60.0, 60.0])
     text = page(flat)
     assert "**Corrected: 1 of 3 don't hold: c = 2 against c = 1.** It counts as" in text
-    assert "   - claim 4: Corrected: 1 of 3 don't hold: c = 2 against c = 1.\n" in text
+    place = FINDINGS.index(finding) + 1
+    assert f"   - claim {place}: Corrected: 1 of 3 don't hold: c = 2 against c = 1.\n" in text
     changes = text.split("### Compositions starting with tonic")[1].split("###")[0]
-    assert changes.index("| c 0.5 → 1 ") < changes.index("| c 0.5 → 2 ")  # the larger one first
-    assert "`learn.c` | Q   |     80 |    15 |        -65 |" in changes
+    assert changes.index("`learn.c` 0.5 → 1 ") < changes.index("`learn.c` 0.5 → 2 ")  # larger first
+    assert "`learn.c` 0.5 → 1 | Q   |     80 |    15 |        -65 |" in changes
     assert f"    {at_2.commands[-1]}\n" in text
 
 
+def test_the_values_of_a_change_are_those_of_its_settings():
+    told = {(one.what, one.of): one.values for one in CHANGES}
+    assert told["discount γ", "Q"] == "0.5 → 0.9"
+    assert told["share of beginnings, in C", "Q"] == "0 → 0.25"
+    assert told["slower tunes", "data"] == "[] → [[4, 1.0]]"
+    assert told["double Q-learning", "Q"] == "false → true"
+
+
+def test_a_change_within_its_spread_is_not_told(committed):
+    (change,) = (one for one in CHANGES if one.what == "discount γ")
+
+    def records(before, after):
+        return [
+            made(committed, runs, int(seed), **{TONIC: share})
+            for runs, values in ((change.before, before), (change.after, after))
+            for seed, share in zip(runs.seeds.split(), values, strict=True)
+        ]
+
+    name = TONIC.removeprefix("composed/")
+    apart = records([10.0, 20.0, 30.0], [40.0, 50.0, 60.0])
+    assert change.moved(apart, name) == (20.0, 50.0)
+    assert change.moved(records([40.0, 50.0, 60.0], [10.0, 20.0, 30.0]), name) == (50.0, 20.0)
+    assert change.moved(records([10.0, 20.0, 45.0], [40.0, 50.0, 60.0]), name) is None
+    assert change.moved(apart[:3], name) is None
+
+
+def test_the_readme_tells_what_the_records_have(committed):
+    """Of compositions that start with the tonic."""
+    told = " ".join((RESULTS.parent / "README.md").read_text().split())
+    assert "With the published settings hardly any composition of Q, Ψ and G starts with" in told
+    for method in ("q", "psi", "g"):
+        shares = {
+            preset: [
+                one.metrics[TONIC]
+                for one in committed
+                if (one.experiment, one.preset) == (f"tutor_melodies_{method}", preset)
+                and not one.overrides
+            ]
+            for preset in ("paper", "in_c")
+        }
+        assert max(shares["paper"]) < 10
+        assert min(shares["in_c"]) > 50
+
+
 ONE = {TONIC: 90.0, LEAPS: 94.0, MOTIF: 76.0}
-PLAYED = [(58, 3.9, 1.3), (70, 4.4, 0.7)]
+ILL = {TONIC: 1.0, LEAPS: 80.0, MOTIF: 58.0}
+ROWS = {f"composed/{name}": 50.0 for name in SHARES}
+PLAYED = [(58, 3.9, 1.3), (70, 4.4, 0.7), (80, 3.0, 0.3)]
 PRIOR = (84, 2.0, 0.0)
 
 
@@ -181,31 +239,46 @@ PRIOR = (84, 2.0, 0.0)
     [
         ("in either key", [0.3, 2.0], True),
         ("in either key", [0.3, 40.0], False),
-        ("Either cure alone", [ONE, ONE, ONE, ONE], True),
-        ("Either cure alone", [ONE, ONE | {MOTIF: 75.0}, ONE, ONE], False),
-        ("Either cure alone", [ONE, ONE, ONE, ONE | {LEAPS: 91.0}], False),
+        ("With either cure", [ONE, ONE, ONE, ONE, ONE], True),
+        ("With either cure", [ONE, ONE | {MOTIF: 75.0}, ONE, ONE, ONE], False),
+        ("With either cure", [ONE, ONE, ONE, ONE, ONE | {LEAPS: 91.0}], False),
+        ("Either cure alone", [ILL, ONE, ONE, ILL, ONE, ONE, ONE], True),
+        ("Either cure alone", [ILL, ONE, ONE | {LEAPS: 79.0}, ILL, ONE, ONE, ONE], False),
+        ("Either cure alone", [ONE, ONE, ONE, ILL, ONE, ONE, ONE], False),
+        ("expect a tonic more", [-9.0, -5.0, -5.0, -9.0, -5.0, -5.0, -5.0], True),
+        ("expect a tonic more", [-9.0, -5.0, -5.0, -9.0, -5.0, -10.0, -5.0], False),
         ("Both cures together", [10.0], True),
         ("Both cures together", [30.0], False),
         ("So it does on the Note RNN", [10.0, 5.0], True),
         ("So it does on the Note RNN", [5.0, 10.0], False),
-        ("alone sets the share", [(-n, 90 - n) for n in range(6)], True),
-        ("alone sets the share", [(-n, 90 - n % 5) for n in range(6)], False),
+        ("alone sets the share", [(-n, 90 - n) for n in range(8)], True),
+        ("alone sets the share", [(-n, 90 - n % 5) for n in range(8)], False),
         ("out of the data", [6.0, 1.0], True),
         ("out of the data", [6.0, 1.3], False),
         ("easier to predict", [0.88, 0.85], True),
         ("easier to predict", [0.85, 0.88], False),
-        ("only where rests and holds", [8.0, 24.0, 42.0, 69.0], True),
-        ("only where rests and holds", [8.0, 24.0, 52.0, 69.0], False),
-        ("Double Q", [ONE, ONE | {LEAPS: 85.0}], True),
-        ("Double Q", [ONE, ONE | {LEAPS: 83.0}], False),
-        ("Double Q", [ONE, ONE | {TONIC: 101.0}], False),
+        ("only where rests and holds", [8.0, 24.0, 42.0, 58.0, 69.0], True),
+        ("only where rests and holds", [8.0, 24.0, 52.0, 58.0, 69.0], False),
+        ("only where rests and holds", [8.0, 24.0, 42.0, 49.0, 69.0], False),
+        ("Of Note RNNs", [46.0, 22.0, 3.0, 6.0], True),
+        ("Of Note RNNs", [46.0, 64.0, 3.0, 6.0], False),
+        ("Double Q", [ROWS, ROWS | {LEAPS: 49.0}], True),
+        ("Double Q", [ROWS, ROWS | {LEAPS: 61.0}], False),
+        ("Double Q", [ROWS | {TONIC: 61.0}, ROWS], False),
+        ("argmax of Q is not the paper's policy, in C", [90.0, 100.0], True),
+        ("argmax of Q is not the paper's policy, in C", [90.0, 60.0], False),
+        ("argmax of Q is not the paper's policy, on", [37.0, 0.0], True),
+        ("argmax of Q is not the paper's policy, on", [37.0, 25.0], False),
         ("collapses", [0.66, 0.15], True),
         ("collapses", [0.66, 0.34], False),
         ("exploration and c = 2 is", [*PLAYED, (82, 2.6, 0.1), PRIOR], True),
-        ("exploration and c = 2 is", [*PLAYED, (69, 2.6, 0.1), PRIOR], False),
-        ("The preset `melodies`", [*PLAYED, (75, 2.7, 0.8), PRIOR], False),
-        ("strays further", [(61, 17, 0.7), (83, 4, 0.1)], True),
-        ("strays further", [(61, 17, 0.7), (83, 18, 0.1)], False),
+        ("exploration and c = 2 is", [*PLAYED, (79, 2.6, 0.1), PRIOR], False),
+        ("The preset `melodies` of G", [*PLAYED, (82, 2.7, 0.8), PRIOR], False),
+        ("With the preset `melodies`, Q", [(0.5, 85, 0.3), (0.4, 75, 0.1), PRIOR], True),
+        ("With the preset `melodies`, Q", [(0.5, 75, 0.3), (0.4, 85, 0.1), PRIOR], False),
+        ("With Boltzmann exploration and", [(0.3, 85, 0.3), (0.4, 75, 0.1), PRIOR], False),
+        ("makes more wide", [(61, 17, 0.7), (83, 4, 0.1)], True),
+        ("makes more wide", [(61, 17, 0.7), (83, 18, 0.1)], False),
         ("It is the exploration", [61.0, 83.0], True),
         ("It is the exploration", [61.0, 60.0], False),
     ],
@@ -221,7 +294,7 @@ def test_what_counts_as_confirmed(words, values, confirmed):
 
 
 def test_g_that_trains_its_prior_is_compared_with_what_is_printed():
-    finding = finding_of("G whose target trains the prior")
+    finding = finding_of("on the same Note RNN, with nothing else changed")
     printed = {f"composed/{one}": [values[3]] for one, values in TABLE_1.items()}
     plain, leaky = (runs.label for runs in finding.runs)
     off = {name: [value + 1.0] for name, (value,) in printed.items()}
@@ -233,13 +306,13 @@ def test_every_suggestion_is_tested():
     assert {one.suggestion for one in FINDINGS} == set(range(1, len(SUGGESTED) + 1))
 
 
-@pytest.mark.parametrize("finding", FINDINGS, ids=range(1, len(FINDINGS) + 1))
-def test_commands_of_findings_are_commands(finding):
-    groups = list(finding.runs)
-    groups += [runs.note_rnn for runs in finding.runs if runs.note_rnn]
-    for runs in groups:
-        experiment = registry.find(runs.experiment)
-        override(experiment.preset(runs.preset).config, runs.overrides)
+def test_commands_of_the_page_can_be_given(committed):
+    """All of them, those of the settings among them, as the command line reads them."""
+    commands = {line.strip() for line in page(committed).splitlines() if line.startswith("    ")}
+    assert len(commands) > len(GROUPS)
+    for command in commands:
+        asked = read_command(command)
+        override(registry.find(asked.name).preset(asked.preset).config, asked.overrides)
 
 
 def test_the_note_rnn_of_its_own_is_made_first_and_looked_for(committed):
