@@ -105,7 +105,7 @@ SMALL = {
         for setting in ("original", "vectorised")
         for words, measure in {
             f"tuning, {setting} setting, events a second": "steps_per_second",
-            f"{setting}: with Optax's Adam": "optax_adam_steps_per_second",
+            f"{setting}: with Adam on one flat vector": "flat_adam_steps_per_second",
             f"{setting}: LSTM differentiated by JAX": "scan_steps_per_second",
             f"{setting}: gradient steps a second": "updates_per_second",
             f"{setting}: time of three seeds over that of one": "3_seeds_time_ratio",
@@ -170,10 +170,10 @@ AIMS: list[tuple[str, str, Callable[[Measured], float]]] = [
         lambda m: m["tutor/vectorised/3_seeds_time_ratio"],
     ),
     (
-        "tuning, original setting: Adam, times Optax's",
+        "tuning, original setting: Adam on one flat vector, times Adam on each array",
         "≥ 1.20",
         lambda m: (
-            m["tutor/original/steps_per_second"] / m["tutor/original/optax_adam_steps_per_second"]
+            m["tutor/original/flat_adam_steps_per_second"] / m["tutor/original/steps_per_second"]
         ),
     ),
 ]

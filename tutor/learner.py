@@ -45,7 +45,7 @@ from tutor.learn_state import (
 )
 from tutor.replay import Replay
 from tutor.sequence_model import Graph, Params
-from tutor.update import adam, log_prior_after, update
+from tutor.update import log_prior_after, update
 
 ROUND_STEPS = 200
 """About how many environment steps draw their random numbers at once."""
@@ -68,7 +68,8 @@ class Quirks(NamedTuple):
     trains_prior: bool = False
     """Whether G's target passes its gradient into the prior, which then drifts from the data."""
     early_epsilon: bool = False
-    """Whether Adam adds its ε before it corrects the bias of v, see `tutor.update.adam`."""
+    """Whether ε is added to √v before the bias of v is corrected, as in TensorFlow's Adam, and not
+    to the corrected √v̂ (Kingma & Ba 2015, algorithm 1)."""
 
 
 class TutorLearner:
@@ -436,9 +437,15 @@ def make_optimizer(
     if config.learning_rate_end:
         updates = config.iterations // config.update_every
         rate = optax.linear_schedule(config.learning_rate, config.learning_rate_end, updates)
-    return optax.chain(
-        clip_each_by_norm(config.clip_norm), adam(rate, early_epsilon=quirks.early_epsilon)
-    )
+    adam = optax.adam(rate)
+    if quirks.early_epsilon:
+        adam = optax.inject_hyperparams(optax.adam)(rate, eps=_early_epsilon)
+    return optax.chain(clip_each_by_norm(config.clip_norm), adam)
+
+
+def _early_epsilon(updates: jax.Array) -> jax.Array:
+    """ε as it acts on the corrected √v̂ where it was added to √v, after so many updates."""
+    return 1e-8 / jnp.sqrt(1 - 0.999 ** (updates + 1))
 
 
 def clip_each_by_norm(limit: float) -> optax.GradientTransformation:

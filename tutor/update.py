@@ -91,38 +91,6 @@ def update(
     return Update(params, drifting_prior, optimizer_state, value)
 
 
-def adam(
-    learning_rate: float | optax.Schedule, *, early_epsilon: bool = False
-) -> optax.GradientTransformation:
-    """Make `optax.adam` with one division for each parameter instead of three.
-
-    At the tutor's sizes Adam's time goes into divisions. The numbers are equal to rounding, and
-    states are those of `optax.adam`.
-
-    Args:
-      learning_rate: a number, or a function of the number of updates done.
-      early_epsilon: whether ε is added to √v before the bias of v is corrected, as in TensorFlow's
-        Adam, and not to the corrected √v̂ (Kingma & Ba 2015, algorithm 1).
-    """
-    first, second, epsilon = 0.9, 0.999, 1e-8
-
-    def update(
-        gradient: optax.Updates, state: optax.OptState, params: optax.Params | None = None
-    ) -> tuple[optax.Updates, optax.OptState]:
-        before, rest = state
-        mean = jax.tree.map(lambda g, m: (1 - first) * g + first * m, gradient, before.mu)
-        square = jax.tree.map(lambda g, v: (1 - second) * g * g + second * v, gradient, before.nu)
-        count = optax.safe_increment(before.count)
-        rate = learning_rate(before.count) if callable(learning_rate) else learning_rate
-        scale = -rate / (1 - first**count)
-        root = jax.lax.rsqrt(1 - second**count)
-        added = epsilon * root if early_epsilon else epsilon
-        changes = jax.tree.map(lambda m, v: scale * m / (jnp.sqrt(v) * root + added), mean, square)
-        return changes, (before._replace(count=count, mu=mean, nu=square), rest)
-
-    return optax.GradientTransformation(optax.adam(1.0).init, update)
-
-
 def log_prior_after(graph: Graph, prior: Params, batch: StoredTransition) -> jax.Array:
     """Compute log p(·|s') of the states that transitions led to.
 
