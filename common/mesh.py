@@ -79,6 +79,25 @@ def put(tree: Any, mesh: Mesh | None, specs: Any) -> Any:
     )
 
 
+def placed_shapes(tree: Any, mesh: Mesh | None, specs: Any) -> Any:
+    """Return shapes and types of arrays as `put` would return these; they may be shapes themselves.
+
+    Args:
+      tree: arrays, or their shapes and types.
+      mesh: the devices, or None for one: the tree is then returned as it is.
+      specs: see `put`.
+    """
+    if mesh is None:
+        return tree
+
+    def placed(sharding: NamedSharding, part: Any) -> Any:
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), part
+        )
+
+    return jax.tree.map(placed, shardings(mesh, specs), tree)
+
+
 def constrain(tree: Any, mesh: Mesh | None, specs: Any) -> Any:
     """Say within a jitted function how devices hold arrays; without a mesh nothing is said.
 

@@ -21,7 +21,18 @@ import optax
 from jax.sharding import Mesh, PartitionSpec
 from jax.stages import Traced
 
-from common.mesh import each, held_bytes, join, own, put, replicate, require_even, shardings, spec
+from common.mesh import (
+    each,
+    held_bytes,
+    join,
+    own,
+    placed_shapes,
+    put,
+    replicate,
+    require_even,
+    shardings,
+    spec,
+)
 
 State = TypeVar("State")
 Totals = TypeVar("Totals", bound=tuple)
@@ -157,7 +168,8 @@ class ModelLearner(abc.ABC):
 
     def traced(self, state: Any) -> Traced:
         """Trace `advance`; the state's shapes are enough."""
-        return self._advance.trace(state, self.windows, np.int32(0))
+        placed = placed_shapes(state, self.mesh, spec(None))
+        return self._advance.trace(placed, self.windows, np.int32(0))
 
     def placed(self, state: Any) -> Any:
         """Return a state whose arrays every device has the whole of, as they are between calls."""
@@ -337,7 +349,8 @@ class Population:
 
     def traced(self, state: PopulationState) -> Traced:
         """Trace `advance` of members side by side; the state's shapes are enough."""
-        return self._advance.trace(state, np.int32(0), *self.data)
+        placed = placed_shapes(state, self.mesh, self._specs)
+        return self._advance.trace(placed, np.int32(0), *self.data)
 
     def members(self, state: PopulationState | Apart) -> Iterator[Any]:
         """Yield each member's state, in the order of `seeds`.
@@ -399,7 +412,7 @@ class Population:
     ) -> PopulationState:
         # One alone goes without vmap, which costs even at one.
         alone = not self._deals_members and len(state.seeds.diverged_at) == 1
-        one_round = partial(_round_with, self.learner, data)
+        one_round = self.learner.round
         if alone:
             state = state._replace(seeds=take_member(state.seeds, 0))
         else:
@@ -407,7 +420,7 @@ class Population:
 
         def update(state: PopulationState) -> PopulationState:
             step = state.step + self.learner.round_steps
-            return PopulationState(step, one_round(state.seeds, state.step))
+            return PopulationState(step, one_round(state.seeds, state.step, *data))
 
         state = advance(update, state, stop)
         if alone:
@@ -415,13 +428,13 @@ class Population:
         return state
 
 
-def _side_by_side(one_round: Callable[[Any, jax.Array], Any]) -> Callable[[Any, jax.Array], Any]:
-    """A round of one member as one of those members that a device has."""
+def _side_by_side(one_round: Callable[..., Any]) -> Callable[..., Any]:
+    """A round of one member as one of those members that a device has; all read the same data."""
 
-    def round_of(members: Any, step: jax.Array) -> Any:
+    def round_of(members: Any, *whole: Any) -> Any:
         if len(members.diverged_at) > 1:
-            return jax.vmap(one_round, in_axes=(0, None))(members, step)
-        done = one_round(take_member(members, 0), step)
+            return jax.vmap(one_round, in_axes=(0, *(None for _ in whole)))(members, *whole)
+        done = one_round(take_member(members, 0), *whole)
         return jax.tree.map(lambda leaf: leaf[None], done)
 
     return round_of
@@ -441,7 +454,3 @@ def _at_zero(state: PopulationState) -> PopulationState:
     """A state whose totals begin anew."""
     zeros = jax.tree.map(jnp.zeros_like, state.seeds.totals)
     return state._replace(seeds=state.seeds._replace(totals=zeros))
-
-
-def _round_with(learner: Member, data: tuple[Any, ...], state: Any, step: jax.Array) -> Any:
-    return learner.round(state, step, *data)

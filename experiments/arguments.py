@@ -147,6 +147,7 @@ def make_parser(
     _add_preset(devices)
     _add_overrides(devices)
     _add_precision(devices)
+    _add_mesh(devices)
     devices.add_argument("--json", action="store_true", help="machine-readable")
     return parser
 

@@ -250,12 +250,12 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 def _devices(options: argparse.Namespace) -> None:
-    _configure(options.platform)
+    _configure(options.platform, options.mesh or 1)
     if options.check is not None:
         _check(find(options.check), options)
         return
-    if options.preset or options.overrides or options.precision != "float32":
-        raise ConfigError("--preset, --set and --precision are for --check NAME.")
+    if options.preset or options.overrides or options.precision != "float32" or options.mesh:
+        raise ConfigError("--preset, --set, --precision and --mesh are for --check NAME.")
     from common import device
 
     found = device.describe()
@@ -272,12 +272,15 @@ def _check(experiment: Experiment, options: argparse.Namespace) -> None:
     """Say which programs of an experiment lower for which platforms.
 
     Raises:
-      ConfigError: one doesn't.
+      ConfigError: one doesn't, or its trainings can't be divided as asked for.
     """
     from experiments import lowering
 
     preset = experiment.preset_name(options.preset or experiment.default_preset)
-    traced = lowering.trace(experiment, preset, options.overrides, options.precision)
+    devices: int = options.mesh or 1
+    _require_divisible(experiment, devices)
+    _require_seen(devices)
+    traced = lowering.trace(experiment, preset, options.overrides, options.precision, devices)
     found = lowering.lower(traced)
     failed = [one for one in found if one.error]
     if options.json:
@@ -304,8 +307,7 @@ def _devices_of(experiment: Experiment, options: argparse.Namespace) -> int:
     cluster = _cluster(options)
     if not experiment.cpu_devices and cluster is not None:
         raise ConfigError(f"{experiment.name} trains on one device: one process is enough.")
-    if not experiment.cpu_devices and asked is not None and asked > 1:
-        raise ConfigError(f"--mesh data={asked}: {experiment.name} trains on one device.")
+    _require_divisible(experiment, asked or 1)
     wanted = asked or max(1, min(experiment.cpu_devices, device.cores()))
     settings = {"tf32": options.precision == "tf32", "preallocate": options.preallocate}
     if cluster is None:
@@ -323,9 +325,20 @@ def _devices_of(experiment: Experiment, options: argparse.Namespace) -> int:
         return found
     if asked is None:
         return wanted if device.seen("cpu") >= wanted else 1
-    if found < asked:
-        raise ConfigError(f"--mesh data={asked}: JAX sees {found} devices here.")
+    _require_seen(asked)
     return asked
+
+
+def _require_divisible(experiment: Experiment, devices: int) -> None:
+    if not experiment.cpu_devices and devices > 1:
+        raise ConfigError(f"--mesh data={devices}: {experiment.name} trains on one device.")
+
+
+def _require_seen(devices: int) -> None:
+    from common import device
+
+    if (found := device.seen()) < devices:
+        raise ConfigError(f"--mesh data={devices}: JAX sees {found} devices here.")
 
 
 def _started_with(experiment: Experiment) -> int:

@@ -9,6 +9,7 @@ from jax.stages import Traced
 from common import device
 from common.compute import Compute, Precision
 from common.config import override
+from common.mesh import make_mesh
 from experiments.registry import Experiment
 
 PLATFORMS = ("cuda", "tpu")
@@ -29,11 +30,16 @@ def trace(
     preset: str,
     overrides: Sequence[str] = (),
     precision: Precision | Literal["tf32"] = "float32",
+    devices: int = 1,
 ) -> dict[str, Traced]:
     """Trace all that a device computes in an experiment, as an accelerator is given it.
 
     The recurrence is computed in the fastest way but the CPU's. `precision` is that of what matrix
-    products read, as for a run.
+    products read, as for a run. Several devices, of those that JAX has here, divide the training
+    among them.
+
+    Raises:
+      ConfigError: they can't divide it.
     """
     config = override(experiment.preset(preset).config, overrides)
     kernel = next(kernel for kernel in experiment.kernels if kernel != "cpu")
@@ -44,7 +50,8 @@ def trace(
     with jax.default_matmul_precision(
         device.matmul_precision("gpu", tf32=precision == "tf32") or "float32"
     ):
-        return programs(config, compute)
+        mesh = make_mesh(devices)
+        return programs(config, compute) if mesh is None else programs(config, compute, mesh)
 
 
 def lower(programs: Mapping[str, Traced]) -> list[Lowered]:

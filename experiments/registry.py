@@ -94,8 +94,8 @@ class Experiment:
     """Whether its name is a command of its own, the same as `run` with the name."""
     programs: str = ""
     """`module:function`, (config, compute) → name → jax.stages.Traced: what a device computes in a
-    run again and again. Of the sizes that depend on data any will do. Empty where that is
-    nothing."""
+    run again and again. Of the sizes that depend on data any will do. Where trainings can be
+    divided, it also takes `mesh`, devices that do so. Empty where that is nothing."""
     inputs: str = ""
     """`module:function`, where it learns from a model of another run: (config, options) → name →
     checksum of what a run would be given now; see common.record.DataUsed."""
@@ -217,14 +217,16 @@ def runner_of(kind: type) -> Callable[..., Any]:
     return _configured_by(kind).load_runner()
 
 
-def programs_of(kind: type, config: Any, compute: Compute) -> dict[str, Any]:
-    """Trace what a device computes for experiments whose settings are a `kind`.
+def programs_of(kind: type, config: Any, compute: Compute, mesh: Any = None) -> dict[str, Any]:
+    """Trace what a device, or each of a mesh, computes for experiments whose settings are a `kind`.
 
     Raises:
       ValueError: no experiment has such settings.
     """
     trace = _configured_by(kind).load_programs()
-    return trace(config, compute) if trace else {}
+    if trace is None:
+        return {}
+    return trace(config, compute) if mesh is None else trace(config, compute, mesh)
 
 
 def _configured_by(kind: type) -> Experiment:

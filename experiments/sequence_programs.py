@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from jax.stages import Traced
 
 from common.compute import Compute
@@ -20,6 +21,7 @@ def trace_prior(
     prior: PriorConfig,
     samples: int,
     compute: Compute,
+    mesh: Mesh | None = None,
 ) -> dict[str, Traced]:
     """Trace the update, the evaluation and the composing of so many samples."""
     sequence = np.zeros(prior.steps + 1, np.int32)
@@ -29,6 +31,7 @@ def trace_prior(
         trained.core_factory(model, compute),
         [sequence],
         initial_range=model.initial_range,
+        mesh=mesh,
     )
     state = jax.eval_shape(partial(learner.initial_state, 0))
     events = np.zeros((EVALUATION_BATCH, len(sequence)), np.int32)

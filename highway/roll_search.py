@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from jax.stages import Traced
 
 from common.compute import SCAN, Compute
-from common.mesh import divide, each, own, replicate, require_even
+from common.mesh import divide, each, own, placed_shapes, replicate, require_even, spec
 from common.population import apply_finite, is_finite
 from highway.config import ModelConfig, SearchConfig
 from highway.roll_model import (
@@ -202,11 +202,11 @@ class RollSearch:
 
     def traced(self, state: SearchState) -> dict[str, Traced]:
         """Trace an epoch and an evaluation; the state's shapes are enough."""
-        order = jax.eval_shape(self.order, 0)
-        params = state.members.best_params
+        order = placed_shapes(jax.eval_shape(self.order, 0), self.mesh, spec(None))
+        members = placed_shapes(state.members, self.mesh, spec(0))
         return {
-            "epoch": self._epoch.trace(state.members, order, self.train, self.valid),
-            "evaluation": self._evaluate.trace(params, self.valid),
+            "epoch": self._epoch.trace(members, order, self.train, self.valid),
+            "evaluation": self._evaluate.trace(members.best_params, self.valid),
         }
 
     def collect(self, state: SearchState) -> tuple[SearchState, dict[str, float]]:

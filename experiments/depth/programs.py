@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from jax.stages import Traced
 
 from common.compute import Compute
@@ -41,25 +42,30 @@ def analysis(config: AnalysisConfig, compute: Compute) -> dict[str, Traced]:
     }
 
 
-def stacked(config: StackConfig, compute: Compute) -> dict[str, Traced]:
+def stacked(config: StackConfig, compute: Compute, mesh: Mesh | None = None) -> dict[str, Traced]:
     """Trace the training of every model."""
     return {
         f"{name}/{part}": traced
         for name, model in sized_models(config, VOCABULARY).items()
         for part, traced in programs_of(
-            LanguageModelConfig, trial_settings(config, model, config.learning_rates[0]), compute
+            LanguageModelConfig,
+            trial_settings(config, model, config.learning_rates[0]),
+            compute,
+            mesh,
         ).items()
     }
 
 
-def feed_forward(config: FeedForwardDepthConfig, compute: Compute) -> dict[str, Traced]:
+def feed_forward(
+    config: FeedForwardDepthConfig, compute: Compute, mesh: Mesh | None = None
+) -> dict[str, Traced]:
     """Trace the training and the evaluation of every kind and depth."""
     size = config.search.batch_size
     examples = Examples(np.zeros((size, PIXELS), np.float32), np.zeros(size, np.int32))
     found = {}
     for network in networks(config, PIXELS, CLASSES):
         learner = FeedForwardLearner(network, config.search, examples, CLASSES, 0)
-        population = Population(learner, range(config.search.members), learner.data)
+        population = Population(learner, range(config.search.members), learner.data, mesh=mesh)
         state = jax.eval_shape(partial(population.initial_state, learner.initial_state))
         one = jax.eval_shape(partial(learner.initial_state, 0))
         name = f"{network.kind}{network.layers}"

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from jax.stages import Traced
 
 from common.compute import Compute
@@ -18,11 +19,13 @@ VOCABULARY = 100
 """That of the data isn't known before they are loaded."""
 
 
-def programs(config: LanguageModelConfig, compute: Compute) -> dict[str, Traced]:
+def programs(
+    config: LanguageModelConfig, compute: Compute, mesh: Mesh | None = None
+) -> dict[str, Traced]:
     """Trace the update, the evaluations and the sampling of text."""
     size, steps = config.train.batch_size, config.train.steps
     windows = make_windows(np.zeros(size * (steps + 1), np.int32), size, steps, split="train")
-    learner = LanguageModelLearner(config, VOCABULARY, windows, compute)
+    learner = LanguageModelLearner(config, VOCABULARY, windows, compute, mesh)
     state = jax.eval_shape(partial(learner.initial_state, 0))
     graph, params, tokens = learner.graph, state.params, windows.inputs[0]
     model, key = partial(nnx.merge, graph), partial(jax.random.key, 0)

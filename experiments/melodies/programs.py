@@ -3,6 +3,7 @@
 from functools import partial
 
 import jax
+from jax.sharding import Mesh
 from jax.stages import Traced
 
 from common.compute import Compute
@@ -15,24 +16,32 @@ from tutor.config import NoteRNNConfig, TutorConfig
 from tutor.evaluation import Composer, Policy
 from tutor.learner import TutorLearner
 
-SEEDS = (0, 1)
+SEVERAL = 2
+"""Seeds that tune together, on one device."""
 
 
-def note_rnn(config: NoteRNNConfig, compute: Compute) -> dict[str, Traced]:
+def note_rnn(
+    config: NoteRNNConfig, compute: Compute, mesh: Mesh | None = None
+) -> dict[str, Traced]:
     """Trace the training, and the composing."""
-    return trace_prior(MELODIES, config.model, config.prior, config.final_compositions, compute)
+    samples = config.final_compositions
+    return trace_prior(MELODIES, config.model, config.prior, samples, compute, mesh)
 
 
-def tuning(config: TutorConfig, compute: Compute) -> dict[str, Traced]:
-    """Trace rounds of one seed and of two, and the composing."""
+def tuning(config: TutorConfig, compute: Compute, mesh: Mesh | None = None) -> dict[str, Traced]:
+    """Trace rounds of one seed and of several, and the composing.
+
+    A seed that composes one at a time leaves several devices nothing to divide: it is left out.
+    """
     graph, prior = trained.make_graph(NOTE_RNN.model(config.note_rnn), MELODIES.num_events, compute)
     learner = TutorLearner(config.learn, graph, MELODIES.num_events, MELODIES.environment)
     composer = Composer(graph, config.learn.method, MELODIES.environment, MELODIES.length)
     policy = Policy(prior, prior)
     found = {"composing": composer.traced(policy, config.evaluation.final_compositions)}
-    for seeds in (SEEDS[:1], SEEDS):
-        population = Population(learner, seeds)
+    counts = [1, SEVERAL] if mesh is None else [1, mesh.size]
+    for count in counts[mesh is not None and config.learn.environments == 1 :]:
+        population = Population(learner, range(count), mesh=mesh)
         begin = partial(learner.initial_state, prior)
         state = jax.eval_shape(partial(population.initial_state, begin))
-        found[f"rounds of {len(seeds)} seed{'s' * (len(seeds) > 1)}"] = population.traced(state)
+        found[f"rounds of {count} seed{'s' * (count > 1)}"] = population.traced(state)
     return found

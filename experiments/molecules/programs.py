@@ -3,6 +3,7 @@
 from functools import partial
 
 import jax
+from jax.sharding import Mesh
 from jax.stages import Traced
 
 from common.compute import Compute
@@ -18,12 +19,14 @@ from tutor.molecules.config import MoleculeRNNConfig
 from tutor.molecules.environment import make_environment
 
 
-def molecule_rnn(config: MoleculeRNNConfig, compute: Compute) -> dict[str, Traced]:
+def molecule_rnn(
+    config: MoleculeRNNConfig, compute: Compute, mesh: Mesh | None = None
+) -> dict[str, Traced]:
     """Trace the training, and the composing."""
-    return trace_prior(MOLECULES, config.model, config.prior, config.final_samples, compute)
+    return trace_prior(MOLECULES, config.model, config.prior, config.final_samples, compute, mesh)
 
 
-def tuning(config: Config, compute: Compute) -> dict[str, Traced]:
+def tuning(config: Config, compute: Compute, mesh: Mesh | None = None) -> dict[str, Traced]:
     """Trace rounds, and the composing.
 
     The call of Python that gives rewards is left out: JAX lowers one only for a platform that is
@@ -35,7 +38,7 @@ def tuning(config: Config, compute: Compute) -> dict[str, Traced]:
     learner = make_learner(config, graph, make_environment(MOSES, LENGTH, None))
     method = config.learn.method if isinstance(config.learn, LearnConfig) else "q"
     composer = Composer(graph, method, MOLECULES.environment, LENGTH)
-    population = Population(learner, (0,))
+    population = Population(learner, (0,), mesh=mesh)
     state = jax.eval_shape(
         partial(population.initial_state, partial(begin, learner, method, prior))
     )

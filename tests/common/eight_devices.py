@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from test_population import Descent
 
@@ -26,7 +27,7 @@ def core(size, rngs):
     return LSTM(size, 6, initial_range=0.1, forget_bias=1.0, rngs=rngs)
 
 
-def learner(devices, batch=6):
+def learner(devices, batch=8):
     config = PriorConfig(batch_size=batch, steps=9, masked=2, learning_rate=0.01)
     data = [np.arange(start, start + 9 + start) % 5 for start in range(5)]
     divided = make_mesh(devices)
@@ -63,7 +64,7 @@ def run(one):
 
 
 def search(devices):
-    config = SearchConfig(settings=4, epochs=2, batch_size=2)
+    config = SearchConfig(settings=8, epochs=2, batch_size=2)
     rolls = [np.eye(4 + k, 6, dtype=np.uint8) for k in range(4)]
     model = ModelConfig(core="dt_rnn", depth=1, units=5, tied=False)
     shuffle, divided = jax.random.key(9), make_mesh(devices)
@@ -74,8 +75,15 @@ def search(devices):
     return [list(used), one.collect(state)[1], tests, digest(state), one._epoch._cache_size()]
 
 
+class Reader(Descent):
+    """Looks in a table that all members share."""
+
+    def round(self, state, step, table):
+        return super().round(state, step, jnp.sum(table[(step + jnp.arange(2)) % len(table)]))
+
+
 def population(devices, seeds=range(8)):
-    one = Population(Descent(), seeds, mesh=make_mesh(devices))
+    one = Population(Reader(), seeds, (np.arange(5.0),), mesh=make_mesh(devices))
     state = one.initial_state(lambda seed: Descent().initial_state(seed, 10.0 ** (seed - 3)))
     state, metrics = one.collect(one.advance(state, 4))
     state = one.advance(state, 200)
@@ -115,10 +123,10 @@ def refused(make):
 def main() -> None:
     jax.config.update("jax_num_cpu_devices", 8)
     found = {
-        "note_rnn": {n: run(learner(n)) for n in (1, 2)},
-        "language": {n: run(language(n)) for n in (1, 8)},
-        "search": {n: search(n) for n in (1, 2)},
-        "population": {n: population(n) for n in (1, 8)},
+        "note_rnn": {n: run(learner(n)) for n in (1, 2, 8)},
+        "language": {n: run(language(n)) for n in (1, 2, 8)},
+        "search": {n: search(n) for n in (1, 2, 8)},
+        "population": {n: population(n) for n in (1, 2, 8)},
         "held": [leaf.addressable_data(0).shape[1] for leaf in language(8).windows],
         "bytes": [held({"a": None}), held({"a": 0, "b": None}), held({"a": 1})],
         "members": [held_members(1), held_members(2)],

@@ -1,12 +1,15 @@
 """What experiments compute is lowered for CUDA and TPU from here."""
 
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from apart import run_apart
 
+from common import device
 from experiments import lowering
 from experiments.cli import main
 from experiments.registry import experiments, find
@@ -18,6 +21,11 @@ for _one in experiments().values():
     if _one.name not in MADE_OF_OTHERS:
         _OF_A_KIND.setdefault(_one.programs, _one.name)
 """Programs → the first experiment that has such."""
+DIVIDED = {"rhn_penn_treebank_depth1_tied", "tutor_molecules_q", "highway_depth"}
+"""A batch; environments and memory; a population."""
+_DIVIDED_TOO = set(
+    {one.programs: one.name for one in experiments().values() if one.cpu_devices}.values()
+)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +56,23 @@ def test_bfloat16_lowers_too(changes):
     assert any("xbf16>" in text for text in texts)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [DIVIDED, pytest.param(_DIVIDED_TOO - DIVIDED, marks=pytest.mark.slow)],
+    ids=["fast", "slow"],
+)
+def test_what_devices_divide_lowers_for_accelerators(names):
+    """Every update; what is evaluated is for one device, but for a search's populations."""
+    found = run_apart(Path(__file__).with_name("two_devices.py"), *sorted(names))
+    assert found.keys() == names
+    for name, programs in found.items():
+        for program, lowered in programs.items():
+            trains = any(word in program for word in ("update", "rounds", "epoch"))
+            alone = not trains and name != "rhn_optimization"
+            assert lowered == ([1, False] if alone else [2, True]), (name, program)
+        assert [2, True] in programs.values()
+
+
 def test_no_experiment_keeps_its_programs_to_itself():
     assert {name for name, one in experiments().items() if not one.programs} == TRAINS_NOTHING
 
@@ -76,7 +101,7 @@ def a_call_of_python(x):
 def test_what_does_not_lower_is_named(monkeypatch, capsys):
     x = jnp.float32(1)
     programs = {"sine": jax.jit(jnp.sin).trace(x), "call": jax.jit(a_call_of_python).trace(x)}
-    asked = []
+    asked, configured = [], []
 
     def trace(_, *arguments):
         asked.append(arguments)
@@ -85,7 +110,7 @@ def test_what_does_not_lower_is_named(monkeypatch, capsys):
     monkeypatch.setattr(lowering, "trace", trace)
     check = ["devices", "--check", "note_rnn", "--precision", "tf32", "--set", "data.key=C"]
     assert main(check) == 2
-    assert asked == [("cpu", ["data.key=C"], "tf32")]
+    assert asked == [("cpu", ["data.key=C"], "tf32", 1)]
     told = capsys.readouterr()
     lines = [line.split(maxsplit=2) for line in told.out.splitlines()]
     assert [line[:2] for line in lines] == [
@@ -94,6 +119,11 @@ def test_what_does_not_lower_is_named(monkeypatch, capsys):
     assert [line[2] == "lowers" for line in lines] == [True, True, False, False]
     assert "error: 2 of 4 can't be lowered." in told.err
     del programs["call"]
+    monkeypatch.setattr(device, "configure", lambda *settings: configured.append(settings[2]))
+    monkeypatch.setattr(device, "seen", lambda: 8)
+    assert main(["devices", "--check", "note_rnn", "--mesh", "data=8"]) == 0
+    assert (asked[-1][-1], configured[-1]) == (8, 8)
+    capsys.readouterr()
     assert main(["devices", "--check", "note_rnn", "--json"]) == 0
     assert {one["error"] for one in json.loads(capsys.readouterr().out)} == {""}
 
@@ -103,5 +133,10 @@ def test_what_is_not_checked_is_said(capsys):
     assert "computes nothing on a device" in capsys.readouterr().out
     assert main(["devices", "--check", "nope"]) == 2
     assert "unknown experiment 'nope'" in capsys.readouterr().err
-    assert main(["devices", "--preset", "smoke"]) == 2
-    assert "are for --check NAME" in capsys.readouterr().err
+    for option in (["--preset", "smoke"], ["--mesh", "data=2"]):
+        assert main(["devices", *option]) == 2
+        assert "are for --check NAME" in capsys.readouterr().err
+    assert main(["devices", "--check", "quickstart", "--mesh", "data=2"]) == 2
+    assert "quickstart trains on one device" in capsys.readouterr().err
+    assert main(["devices", "--check", "note_rnn", "--mesh", "data=4096"]) == 2
+    assert "--mesh data=4096: JAX sees" in capsys.readouterr().err
