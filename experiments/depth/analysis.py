@@ -271,7 +271,8 @@ def _write(
             for name, steps in spectrum.items()
         },
         path / "spectrum.png",
-        title="Temporal Jacobian: Geršgorin discs, eigenvalues (dots), unit circle (dotted)",
+        title="Jacobian of a step: Geršgorin discs (large ones lie outside), eigenvalues (dots), "
+        "unit circle (dotted)",
     )
     tables = layer_table(metrics), spectrum_table(metrics), _step_table(spectrum)
     write_findings(context, metrics, *tables)

@@ -10,6 +10,7 @@ from common.config import (
     IMMATERIAL,
     Amount,
     Depth,
+    FiniteFloat,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -83,6 +84,8 @@ class StackConfig:
     """The same for all, but for the learning rate."""
     learning_rates: Annotated[tuple[Rate, ...], Field(min_length=1)] = (0.002, 0.005)
     """Each model is trained at all of these; the one that is best on validation counts."""
+    transform_biases: tuple[FiniteFloat, ...] = ()
+    """Each highway model is trained at all of these, too; none: at `model.transform_bias`."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 

@@ -339,9 +339,10 @@ def _write(
         picture.bars(
             costs,
             path / "lesion.png",
-            title="Best highways with one layer taken out: training error, points more",
-            x_label="highway layer",
-            y_label="points",
+            title="Best highways with one layer taken out: what the training error rises by",
+            x_label=f"highway layer (dashed: under {100 * HARMLESS:g} % is little)",
+            y_label="% of images",
+            mark=100 * HARMLESS,
         )
     (path / "members.txt").write_text(_members(cells).markdown(), encoding="utf-8")
     write_findings(context, metrics, _summary(cells, metrics))

@@ -26,26 +26,20 @@ from highway.size import parameter_count, units_nearest
 
 
 def run(context: Context) -> Outcomes:
-    """Train every model at every learning rate; keep for each the rate best on validation."""
+    """Train every model at all its settings; keep for each those best on validation."""
     config: StackConfig = context.config
     (seed,) = context.seeds
     runner: Callable[..., Outcomes] = registry.runner_of(LanguageModelConfig)
     corpus = load_corpus(config.data, context.options.data_dir)
     models = sized_models(config, len(corpus.vocabulary))
     require_equal_sizes(config, models, len(corpus.vocabulary))
-    trials = {
-        name: {
-            f"{name}/rate{rate:g}": trial_settings(config, model, rate)
-            for rate in config.learning_rates
-        }
-        for name, model in models.items()
-    }
+    trials = {name: trials_of(config, name, model) for name, model in models.items()}
     for trial in trials.values():  # what the last lacks is said before the first is trained
         for folder, settings in trial.items():
             with contextlib.suppress(Rehearsed):
                 runner(context.part(folder, settings).rehearsal())
     best: dict[str, Outcome] = {}
-    rates: dict[str, str] = {}
+    chosen: dict[str, LanguageModelConfig] = {}
     outcome: Outcome | DivergedRun | None = None
     for name, trial in trials.items():
         for folder, settings in trial.items():
@@ -53,7 +47,7 @@ def run(context: Context) -> Outcomes:
             if isinstance(outcome, DivergedRun):
                 continue
             if name not in best or _score(outcome) < _score(best[name]):
-                best[name], rates[name] = outcome, f"{settings.train.learning_rate:g}"
+                best[name], chosen[name] = outcome, settings
     if not best:
         diverged = cast(DivergedRun, outcome)
         return {seed: DivergedRun("every model diverged", diverged.outcome)}
@@ -65,7 +59,7 @@ def run(context: Context) -> Outcomes:
     }
     metrics = {**merged.metrics, **learning, **unigram_losses(corpus)}
     merged = replace(merged, metrics=metrics)
-    context.place.lead(partial(_write, context, models, best, rates, merged))
+    context.place.lead(partial(_write, context, models, best, chosen, merged))
     return {seed: merged}
 
 
@@ -126,6 +120,22 @@ def trial_settings(config: StackConfig, model: ModelConfig, rate: float) -> Lang
     return LanguageModelConfig(config.data, model, train, config.evaluation)
 
 
+def trials_of(config: StackConfig, name: str, model: ModelConfig) -> dict[str, LanguageModelConfig]:
+    """Return all settings at which a model is trained, by the folder that each has."""
+    if model.core != "rhn" or not config.transform_biases:
+        return {
+            f"{name}/rate{rate:g}": trial_settings(config, model, rate)
+            for rate in config.learning_rates
+        }
+    return {
+        f"{name}/rate{rate:g}_bias{bias:g}": trial_settings(
+            config, replace(model, transform_bias=bias), rate
+        )
+        for rate in config.learning_rates
+        for bias in config.transform_biases
+    }
+
+
 LOSSES = {
     "training loss": "train/loss",
     "validation loss": "valid/loss",
@@ -140,6 +150,14 @@ def _told(merged: Outcome, model: str, metrics: Iterable[str]) -> list[str]:
     return ["" if value is None else f"{value:.4f}" for value in values]
 
 
+def _chosen(settings: LanguageModelConfig | None) -> tuple[str, str]:
+    """The learning rate and, of a highway model, the transform bias."""
+    if settings is None:
+        return "diverged", ""
+    bias = f"{settings.model.transform_bias:g}" if settings.model.core == "rhn" else ""
+    return f"{settings.train.learning_rate:g}", bias
+
+
 def _score(outcome: Outcome) -> float:
     return outcome.metrics["valid/loss"]
 
@@ -148,10 +166,10 @@ def _write(
     context: Context,
     models: Mapping[str, ModelConfig],
     best: Mapping[str, Outcome],
-    rates: Mapping[str, str],
+    chosen: Mapping[str, LanguageModelConfig],
     merged: Outcome,
 ) -> None:
-    """The curves of all models at their best rates, and the findings."""
+    """The curves of all models at their best settings, and the findings."""
     curves: dict[str, Series] = {
         name: [(row["epoch"], row["valid/loss"]) for row in one.curve if "valid/loss" in row]
         for name, one in best.items()
@@ -164,7 +182,8 @@ def _write(
         title="Stacked layers and deep transitions of the same size",
     )
     steps = context.config.train.steps
-    sizes = ("model", "units", "parameters", f"longest path over {steps} steps", "learning rate")
+    sizes = ("model", "units", "parameters", f"longest path over {steps} steps")
+    settings = ("learning rate", "transform bias")
     losses = {
         title: metric
         for title, metric in LOSSES.items()
@@ -176,12 +195,12 @@ def _write(
             model.units,
             best[name].parameters if name in best else "",
             longest_path(model, steps),
-            rates.get(name, "diverged"),
+            *_chosen(chosen.get(name)),
             *_told(merged, name, losses.values()),
         )
         for name, model in models.items()
     ]
-    lines.append((UNIGRAM, "", "", "", "", *_told(merged, UNIGRAM, losses.values())))
-    titles = (*sizes, *losses)
+    lines.append((UNIGRAM, *[""] * 5, *_told(merged, UNIGRAM, losses.values())))
+    titles = (*sizes, *settings, *losses)
     table = Table(titles, lines, frozenset(titles[1:]))
     write_findings(context, merged.metrics, table)

@@ -187,11 +187,10 @@ def test_means_over_text_are_of_every_step_of_every_window(runs):
     """A text of two windows: the state goes on, and the spread is over time and rows."""
     model = load_run(runs["rhn"], None)
     train = model.config.train
-    text = model.corpus.valid[: 2 * train.batch_size * train.steps + 1]
+    text = model.corpus.valid[: train.batch_size * (2 * train.steps + 1)]
     model = replace(model, corpus=replace(model.corpus, valid=text))
     means, spread = look.over_text(model, lambda: None)
-    rows = text[:-1].reshape(train.batch_size, -1)
-    assert rows.shape == (train.batch_size, 2 * train.steps)
+    rows = text.reshape(train.batch_size, -1)[:, :-1]
     whole = look.over_time(model, rows, 0)
     np.testing.assert_allclose(means.transform, whole.transform.mean((0, 1)), rtol=1e-5)
     np.testing.assert_allclose(means.movement, whole.movement.mean((0, 1)), rtol=1e-5)

@@ -9,7 +9,7 @@ from run_case import folder, record, run
 
 from common.datasets import Corpus
 from experiments import registry
-from experiments.depth.stacked import longest_path, sized_models, unigram_losses
+from experiments.depth.stacked import longest_path, sized_models, trials_of, unigram_losses
 from experiments.registry import find
 from experiments.train import DivergedRun, Outcome
 from highway.config import LanguageModelConfig
@@ -66,6 +66,24 @@ def test_stacks_have_layers_and_transitions_depth():
     assert longest_path(deep, 20) == 100
     assert longest_path(stacked, 20) == 24
     assert longest_path(models["rnn1"], 20) == 20
+
+
+def test_highway_models_are_trained_at_each_rate_and_bias():
+    config = replace(
+        find(NAME).presets["cpu"].config, learning_rates=(0.1, 0.2), transform_biases=(-2.0, 1.0)
+    )
+    models = sized_models(config, 65)
+    trials = trials_of(config, "rhn_deep5", models["rhn_deep5"])
+    assert {
+        folder: (one.train.learning_rate, one.model.transform_bias)
+        for folder, one in trials.items()
+    } == {
+        "rhn_deep5/rate0.1_bias-2": (0.1, -2.0),
+        "rhn_deep5/rate0.1_bias1": (0.1, 1.0),
+        "rhn_deep5/rate0.2_bias-2": (0.2, -2.0),
+        "rhn_deep5/rate0.2_bias1": (0.2, 1.0),
+    }
+    assert list(trials_of(config, "rnn1", models["rnn1"])) == ["rnn1/rate0.1", "rnn1/rate0.2"]
 
 
 def outcome(loss: float) -> Outcome:
