@@ -42,6 +42,7 @@ def test_each_kind_and_depth_is_trained_and_measured(done):
         curve = [row for row in made.curve if f"{cell}/train/loss" in row]
         assert [row["epoch"] for row in curve] == [1, 2]
     assert made.metrics["search/members"] == 2
+    assert "highway10/train/n_below_plain" in made.metrics
     listed = {metric.name for metric in find(NAME).metrics}
     compared = {f"highway10/train/{one}_below_plain" for one in ("n", "p")}
     assert {name for name in made.metrics if "10/" in name} - listed <= compared

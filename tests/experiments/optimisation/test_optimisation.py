@@ -108,7 +108,11 @@ def test_a_study_has_a_record_of_every_cell_with_what_was_measured(finished):
         assert found == {"valid/nll": best["best_valid"], "test/nll": best["test"]}
         lowest = [one["best_train"] for one in tried]
         assert made.metrics[f"{cell['name']}/train/best_nll"] == min(lowest)
-        assert made.metrics[f"{cell['name']}/train/median_nll"] == np.median(lowest)
+        frequency = made.metrics["train/frequency_nll"]
+        median = np.median(np.minimum(lowest, frequency))
+        assert made.metrics[f"{cell['name']}/train/median_nll"] == pytest.approx(median)
+        place = 1 + sum(one["learning_rate"] > best["learning_rate"] for one in tried)
+        assert made.metrics[f"{cell['name']}/search/rate_place"] == place
     assert made.parameters == {
         cell_name(one.core, one.depth): roll_parameter_count(one, 88)
         for one in cell_models(STUDY.presets["smoke"].config, 88)
