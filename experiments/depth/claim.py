@@ -116,8 +116,9 @@ def stacked_claims(metrics: Metrics) -> list[Claim]:
             continue
         text = "Plain transitions don't gain from depth at the same size (section 5.1)"
         found.append(Claim(text, told, OPPOSITE.get(verdict, verdict)))
-        text = "Plain transitions get harder to optimise with depth (section 5.1)"
-        found.append(Claim(text, *_compared(metrics, shallow, deep, "train")))
+        if f"{kind}1/train/loss" in metrics:
+            text = "Plain transitions get harder to optimise with depth (section 5.1)"
+            found.append(Claim(text, *_compared(metrics, shallow, deep, "train")))
     for kind, word in words.items():
         for depth in _stacked_depths(metrics, kind):
             deep = f"{kind}_deep{depth}", "in the transition"
