@@ -116,8 +116,8 @@ def _summary(metrics: Metrics, search: SearchConfig, by_core: Mapping[CoreName, 
         edge = sum(place <= LARGEST for place in places)
         told.append(
             f"the best setting has one of the {LARGEST} largest rates drawn in {edge} of "
-            f"{len(places)} searches, none of which drew over {metrics['search/largest_rate']:.2g} "
-            f"of up to {search.highest_rate:g}"
+            f"{len(places)} searches: none over {metrics['search/largest_rate']:.2g} was drawn, "
+            f"where up to {search.highest_rate:g} may be"
         )
     falling = [
         f"{CORES[core]} depth {depth}"

@@ -247,8 +247,8 @@ def test_the_finding_tells_where_the_search_is_at_its_edge():
         ]
     cells[1].runs[4] = replace(cells[1].runs[4], best_epoch=5, epochs=5)
     (found, *_) = (claim.found for claim in judge(cells))
-    told = "one of the 2 largest rates drawn in 2 of 6 searches, none of which drew over 0.06 of "
-    assert told + "up to 1" in found
+    assert "one of the 2 largest rates drawn in 2 of 6 searches: none over 0.06 was drawn" in found
+    assert "where up to 1 may be" in found
     assert found.endswith("still falling at the last epoch: RHN depth 6")
     assert "still falling" not in judge(made_cells(PAPER))[0].found
 
