@@ -30,12 +30,12 @@ class Trace(NamedTuple):
 
 
 class Discs(NamedTuple):
-    """Geršgorin discs of a matrix [n, n], by rows: all eigenvalues lie in their union."""
+    """Geršgorin discs of matrices [..., n, n], by rows: all eigenvalues lie in their union."""
 
-    centres: np.ndarray
-    """Diagonal entries, real, [n]."""
-    radii: np.ndarray
-    """Sums of the other entries' absolute values, [n]."""
+    centres: Any
+    """Diagonal entries, a real array [..., n]."""
+    radii: Any
+    """Sums of the other entries' absolute values, [..., n]."""
 
     def contain(self, point: complex, slack: float = 0.0) -> bool:
         """Return whether a point of the complex plane lies in some disc, up to `slack`."""
@@ -94,10 +94,8 @@ def lesion(params: dict[str, Any], layers: Iterable[int]) -> dict[str, Any]:
 def jacobian(core: RHN | DeepTransitionRNN, state: jax.Array, x: jax.Array) -> jax.Array:
     """Compute the temporal Jacobian ∂y[t]/∂y[t−1] of one time step from the equations.
 
-    For a highway layer (section 4) with preactivations of proposal h, transform t and carry c,
-    ∂s_l/∂s_{l−1} = diag(c) + diag(t · h') R_Hᵀ + diag(h · t') R_Tᵀ + diag(s · c') R_Cᵀ, where
-    h' = 1 − h² and t' = t (1 − t); with c = 1 − t the last two are diag((h − s) · t') R_Tᵀ. For a
-    plain layer it is diag(1 − s_l²) R_lᵀ. The step's is their product.
+    It is the product of the layers' (`layer_jacobians`); a DT(S)-RNN's last layer adds what it
+    reads from y[t−1] itself.
 
     Args:
       core: of one recurrent layer.
@@ -108,12 +106,43 @@ def jacobian(core: RHN | DeepTransitionRNN, state: jax.Array, x: jax.Array) -> j
       [units, units]; row i is the gradient of y_i[t].
     """
     if isinstance(core, RHN):
-        return _highway_jacobian(core, state, x)
-    return _plain_jacobian(core, state, x)
+        return _product(_highway_layers(core, state, x))
+    layers, slope = _plain_layers(core, state, x)
+    if not core.shortcut:
+        return _product(layers)
+    return _product(layers) + slope[:, None] * core.state_shortcut[...][:, 0].T
 
 
-def _highway_jacobian(core: RHN, state: jax.Array, x: jax.Array) -> jax.Array:
-    total, s = jnp.eye(len(state), dtype=state.dtype), state[None]
+def layer_jacobians(core: RHN | DeepTransitionRNN, state: jax.Array, x: jax.Array) -> jax.Array:
+    """Compute the Jacobian ∂s_l/∂s_{l−1} of every layer in one time step from the equations.
+
+    For a highway layer (section 4) with preactivations of proposal h, transform t and carry c it is
+    diag(c) + diag(t · h') R_Hᵀ + diag(h · t') R_Tᵀ + diag(s · c') R_Cᵀ, where h' = 1 − h² and
+    t' = t (1 − t); with c = 1 − t the last two are diag((h − s) · t') R_Tᵀ. For a plain layer it is
+    diag(1 − s_l²) R_lᵀ.
+
+    Args:
+      core: of one recurrent layer.
+      state: y[t−1], [units].
+      x: the input, [input].
+
+    Returns:
+      [depth, units, units]; row i of each is the gradient of unit i of s_l.
+    """
+    if isinstance(core, RHN):
+        return jnp.stack(_highway_layers(core, state, x))
+    return jnp.stack(_plain_layers(core, state, x)[0])
+
+
+def _product(layers: list[jax.Array]) -> jax.Array:
+    total = jnp.eye(len(layers[0]), dtype=layers[0].dtype)
+    for local in layers:
+        total = local @ total
+    return total
+
+
+def _highway_layers(core: RHN, state: jax.Array, x: jax.Array) -> list[jax.Array]:
+    found, s = [], state[None]
     projected = core.project(x[None], NO_MASKS)
     for place, layer in enumerate(core.layers):
         gates = layer.compute_gates(s, projected if place == 0 else None)
@@ -124,31 +153,33 @@ def _highway_jacobian(core: RHN, state: jax.Array, x: jax.Array) -> jax.Array:
         local += by_transform[:, None] * kernel[:, TRANSFORM].T
         if not layer.coupled:
             local += (s[0] * c * (1 - c))[:, None] * kernel[:, CARRY].T
-        total = local @ total
+        found.append(local)
         s = gates.proposal * gates.transform + s * gates.carry
-    return total
+    return found
 
 
-def _plain_jacobian(core: DeepTransitionRNN, state: jax.Array, x: jax.Array) -> jax.Array:
-    total, s = jnp.eye(len(state), dtype=state.dtype), state
+def _plain_layers(
+    core: DeepTransitionRNN, state: jax.Array, x: jax.Array
+) -> tuple[list[jax.Array], jax.Array]:
+    """The layers' Jacobians, and the slopes 1 − s² of the last one's units."""
+    found, s = [], state
     first, last = core.project(x[None], NO_MASKS)
     for place, (kernel, bias) in enumerate(zip(core.kernels, core.biases, strict=True)):
         recurrent = kernel[...][:, 0]
-        preactivation, inner = s @ recurrent + bias[...][0], recurrent.T @ total
+        preactivation = s @ recurrent + bias[...][0]
         if place == 0:
             preactivation += first[0]
         if last is not None and place == len(core.kernels) - 1:
-            past = core.state_shortcut[...][:, 0]
-            preactivation, inner = preactivation + last[0] + state @ past, inner + past.T
+            preactivation += last[0] + state @ core.state_shortcut[...][:, 0]
         s = jnp.tanh(preactivation)
-        total = (1 - s**2)[:, None] * inner
-    return total
+        found.append((1 - s**2)[:, None] * recurrent.T)
+    return found, 1 - s**2
 
 
-def discs(matrix: np.ndarray) -> Discs:
-    """Return the Geršgorin discs of a real matrix [n, n] (Geršgorin 1931; section 4)."""
-    centres = np.diagonal(matrix)
-    return Discs(centres, np.abs(matrix).sum(axis=1) - np.abs(centres))
+def discs(matrices: Any) -> Discs:
+    """Return the Geršgorin discs of real matrices [..., n, n] (Geršgorin 1931; section 4)."""
+    centres = matrices.diagonal(0, -2, -1)
+    return Discs(centres, abs(matrices).sum(-1) - abs(centres))
 
 
 def eigenvalues(matrix: np.ndarray) -> np.ndarray:

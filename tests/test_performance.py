@@ -196,7 +196,9 @@ def test_aims_are_set_against_what_was_measured(measured):
 def test_the_course_of_the_overnight_run_is_that_recorded():
     told = json.loads((DOCS / "performance.json").read_text())["overnight"]
     curve = told["valid/perplexity"]
-    assert table("Overnight", number=1) == [[epoch, f"{value:.1f}"] for epoch, value in curve.items()]
+    assert table("Overnight", number=1) == [
+        [epoch, f"{value:.1f}"] for epoch, value in curve.items()
+    ]
     text = " ".join((DOCS / "performance.md").read_text().split())
     config = find("rhn_penn_treebank_depth10_tied").preset("overnight").config
     assert f"{len(curve)} of its {config.train.epochs} epochs" in text

@@ -18,7 +18,6 @@ from common.table import Table
 from experiments import registry
 from experiments.depth import picture
 from experiments.depth.catalogue import PLAIN, layer_metric
-from experiments.depth.claim import layer_table, spectrum_table, write_findings
 from experiments.depth.config import AnalysisConfig
 from experiments.depth.look import (
     Layers,
@@ -31,6 +30,7 @@ from experiments.depth.look import (
     valid_loss,
 )
 from experiments.depth.look import lesions as measure_lesions
+from experiments.depth.table import layer_table, spectrum_table, write_findings
 from experiments.run import Context, Options
 from experiments.text_model import TrainedModel, load_best, load_corpus, load_run
 from experiments.train import DivergedRun, Outcome, Outcomes, Rehearsed, data_used, merge
@@ -184,35 +184,46 @@ def _look(
         spectrum = {name: spectra(one, pieces(one, look)[0], look) for name, one in models.items()}
     finally:
         progress.close()
-    metrics = {**losses, **diverged, **_metrics(mean, spread, found, spectrum)}
+    metrics = {**losses, **diverged, **measures(mean, spread, found, spectrum)}
     place.lead(partial(_write, context, model, texts, shown, found, spectrum, metrics))
     return metrics
 
 
-def _metrics(
+def measures(
     mean: Layers, spread: np.ndarray, lesions: Lesions, spectrum: Mapping[str, list[Spectrum]]
 ) -> dict[str, float]:
+    """Return what was measured under its metrics' names; of spectra the means over time steps."""
     metrics = {}
-    measures: dict[str, Any] = {
+    each: dict[str, Any] = {
         "transform_activity": mean.transform,
         "transform_std": spread,
         "movement": mean.movement,
         "lesion_cost": lesions.costs,
     }
-    for measure, values in measures.items():
+    for measure, values in each.items():
         for layer, value in enumerate(values, 1):
             metrics[layer_metric(layer, measure)] = float(value)
+    by_layer = {
+        name: np.mean([inside(step.layers.centres) for step in steps], axis=(0, 2))
+        for name, steps in spectrum.items()
+    }
+    for layer, share in enumerate(by_layer[RHN], 1):
+        metrics[layer_metric(layer, "centres_in_unit")] = float(share)
     for name, steps in spectrum.items():
         means = {
             "spectral_radius": [np.abs(step.eigenvalues[0]) for step in steps],
             "disc_centre": [np.mean(step.discs.centres) for step in steps],
             "disc_radius": [np.mean(step.discs.radii) for step in steps],
-            "centres_in_unit": [
-                np.mean((step.discs.centres >= 0) & (step.discs.centres <= 1)) for step in steps
-            ],
+            "centres_in_unit": [np.mean(inside(step.discs.centres)) for step in steps],
+            "layer_centres_in_unit": by_layer[name],
         }
         metrics |= {f"{name}/valid/{k}": float(np.mean(values)) for k, values in means.items()}
     return metrics
+
+
+def inside(centres: np.ndarray) -> np.ndarray:
+    """Return which centres of discs lie between 0 and 1, as carry gates would have it."""
+    return (centres >= 0) & (centres <= 1)
 
 
 def _write(
@@ -260,7 +271,8 @@ def _write(
             for name, steps in spectrum.items()
         },
         path / "spectrum.png",
-        title="Temporal Jacobian: Geršgorin discs, eigenvalues (dots), unit circle (dotted)",
+        title="Jacobian of a step: Geršgorin discs (large ones lie outside), eigenvalues (dots), "
+        "unit circle (dotted)",
     )
     tables = layer_table(metrics), spectrum_table(metrics), _step_table(spectrum)
     write_findings(context, metrics, *tables)

@@ -8,7 +8,10 @@ from pydantic import Field
 from common.config import (
     DATASET,
     IMMATERIAL,
+    Amount,
     Depth,
+    FiniteFloat,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -68,14 +71,21 @@ class StackConfig:
     data: DataConfig = field(default_factory=DataConfig)
     depths: Depths = (1, 2, 5)
     """Each d; at 1 both ways are the same."""
-    parameters: PositiveInt = 200_000
+    parameters: Annotated[PositiveInt, Amount("parameters a model")] = 200_000
     """About how many each model has; its width is chosen for that."""
+    unequal: NonNegativeFloat = 0.01
+    """Share by which the largest of the models may have more parameters than the smallest."""
+    initial_gain: NonNegativeFloat = 0.0
+    """Weights start uniform in ± √(initial_gain / units), so that layers of every width pass on
+    about √(initial_gain / 3) of their input; 0: in ± `model.initial_range`, whatever the width."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """What all have in common: `core`, `depth`, `layers` and `units` don't count."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """The same for all, but for the learning rate."""
     learning_rates: Annotated[tuple[Rate, ...], Field(min_length=1)] = (0.002, 0.005)
     """Each model is trained at all of these; the one that is best on validation counts."""
+    transform_biases: tuple[FiniteFloat, ...] = ()
+    """Each highway model is trained at all of these, too; none: at `model.transform_bias`."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 

@@ -18,9 +18,10 @@ from common.population import Population
 from common.table import Table
 from common.training import Schedule, Tick
 from experiments.depth import picture
-from experiments.depth.catalogue import HIGHWAY, PLAIN
-from experiments.depth.claim import write_findings
+from experiments.depth.catalogue import HARMLESS, HIGHWAY, LEARNED, PLAIN, SOLVED
 from experiments.depth.config import FeedForwardDepthConfig, ImageConfig
+from experiments.depth.table import write_findings
+from experiments.results.paired import capped, signed_rank
 from experiments.run import Context
 from experiments.train import DivergedRun, Outcome, Outcomes, Row, data_used, train
 from highway.config import FeedForwardConfig
@@ -37,8 +38,6 @@ from highway.feed_forward import (
 )
 
 SPLITS = ("train", "valid", "test")
-HARMLESS = 0.01
-"""Rise of the training error up to which a layer is taken out at little cost."""
 
 
 @dataclass
@@ -64,6 +63,11 @@ class Cell:
             self.scores[member]["train"].loss if member in self.scores else math.inf
             for member in sorted(self.curves)
         ]
+
+    @property
+    def learned(self) -> list[int]:
+        """Members that learned something, the lowest training loss first."""
+        return [member for member in self.ranked if self.scores[member]["train"].loss < LEARNED]
 
     @property
     def ranked(self) -> list[int]:
@@ -97,7 +101,7 @@ def run(context: Context) -> Outcomes:
         return {seed: DivergedRun("every network diverged", outcome)}
     taken_out = {name: _lesions(cell, splits["train"]) for name, cell in cells.items()}
     metrics = _metrics(cells, taken_out)
-    curves = {name: _mean_curve(cell, config.best) for name, cell in cells.items()}
+    curves = {name: mean_curve(cell, config.best) for name, cell in cells.items()}
     merged = [
         {"step": row["step"], "epoch": row["epoch"], f"{name}/train/loss": row["train/loss"]}
         for name, rows in curves.items()
@@ -236,12 +240,11 @@ def _lesions(cell: Cell, examples: Examples) -> list[Score]:
 def _metrics(
     cells: Mapping[str, Cell], taken_out: Mapping[str, Sequence[Score]]
 ) -> dict[str, float]:
-    from scipy.stats import mannwhitneyu
-
-    metrics: dict[str, float] = {}
+    metrics = {"search/members": float(max(len(cell.losses) for cell in cells.values()))}
     for name, cell in cells.items():
         losses = cell.losses
         metrics[f"{name}/train/diverged"] = float(sum(map(math.isinf, losses)))
+        metrics[f"{name}/train/learned"] = float(len(cell.learned))
         if not cell.scores:
             continue
         best = cell.scores[cell.ranked[0]]
@@ -251,18 +254,41 @@ def _metrics(
         for split in ("valid", "test"):
             metrics[f"{name}/{split}/error"] = best[split].error
         if found := taken_out[name]:
-            harmless = [one.error - best["train"].error < HARMLESS for one in found]
-            metrics[f"{name}/train/harmless_layers"] = float(np.mean(harmless))
-        if cell.config.kind == HIGHWAY:
-            plain = cells[f"{PLAIN}{cell.config.layers}"].losses
-            test = mannwhitneyu(losses, plain, alternative="less", method="asymptotic")
-            metrics[f"{name}/train/rank_p"] = float(test.pvalue)
-            metrics[f"{name}/train/rank_n"] = float(min(len(losses), len(plain)))
-    return metrics
+            rises = [one.error - best["train"].error for one in found]
+            metrics[f"{name}/train/harmless_layers"] = harmless_share(rises)
+    return metrics | rank_tests({name: cell.losses for name, cell in cells.items()})
 
 
-def _mean_curve(cell: Cell, best: int) -> list[dict[str, float]]:
-    """The mean training loss over the members that ended best, at each evaluation."""
+def harmless_share(rises: Sequence[float]) -> float:
+    """Return which share of layers is taken out at little cost, from the rises of the error."""
+    return float(np.mean([rise < HARMLESS for rise in rises]))
+
+
+def rank_tests(losses: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Compare the training losses of networks of the same settings.
+
+    Args:
+      losses: by kind and depth, as `highway10`; member k of each has the same setting, and an
+        infinite loss where it diverged.
+
+    Returns:
+      The metrics of `signed_rank`: `KIND/train/..._harder`, whether the greatest depth ends higher
+      than the least, and `highwayDEPTH/train/..._below_plain`.
+    """
+    ends = {name: capped(each, LEARNED, SOLVED) for name, each in losses.items()}
+    depths = sorted(int(name.removeprefix(PLAIN)) for name in ends if name.startswith(PLAIN))
+    found: dict[str, float] = {}
+    for kind in (PLAIN, HIGHWAY) if len(depths) > 1 else ():
+        shallow, deep = (ends[f"{kind}{depth}"] for depth in (depths[0], depths[-1]))
+        found |= signed_rank(f"{kind}/train", "harder", shallow, deep)
+    for depth in depths:
+        name = f"{HIGHWAY}{depth}"
+        found |= signed_rank(f"{name}/train", "below_plain", ends[name], ends[f"{PLAIN}{depth}"])
+    return found
+
+
+def mean_curve(cell: Cell, best: int) -> list[dict[str, float]]:
+    """Return the mean training loss of the members that ended best, at each evaluation."""
     losses: dict[float, list[float]] = {}
     for member in cell.ranked[:best]:
         for row in cell.curves[member]:
@@ -293,7 +319,7 @@ def _write(
         path / "curves.png",
         x_label="epoch",
         y_label="log₁₀ of the training loss in nats",
-        title=f"Mean of the {min(config.best, config.search.members)} best networks",
+        title=f"Mean of the {config.best} best of {config.search.members} networks of each kind",
     )
     picture.swarm(
         {_title(name): cell.losses for name, cell in cells.items()},
@@ -313,9 +339,10 @@ def _write(
         picture.bars(
             costs,
             path / "lesion.png",
-            title="Best highways with one layer taken out: training error, points more",
-            x_label="highway layer",
-            y_label="points",
+            title="Best highways with one layer taken out: what the training error rises by",
+            x_label=f"highway layer (dashed: under {100 * HARMLESS:g} % is little)",
+            y_label="% of images",
+            mark=100 * HARMLESS,
         )
     (path / "members.txt").write_text(_members(cells).markdown(), encoding="utf-8")
     write_findings(context, metrics, _summary(cells, metrics))
@@ -327,8 +354,14 @@ def _title(name: str) -> str:
 
 
 def _summary(cells: Mapping[str, Cell], metrics: Mapping[str, float]) -> Table:
-    names = ("train/best_loss", "train/median_loss", "valid/error", "test/error", "train/diverged")
-    measures = ("best training loss", "median", "valid error", "test error", "diverged")
+    measures = {
+        "best training loss": "train/best_loss",
+        "median": "train/median_loss",
+        "valid error": "valid/error",
+        "test error": "test/error",
+        "learned": "train/learned",
+        "diverged": "train/diverged",
+    }
     lines: list[tuple[Any, ...]] = [
         (
             _title(name),
@@ -336,7 +369,7 @@ def _summary(cells: Mapping[str, Cell], metrics: Mapping[str, float]) -> Table:
             cell.parameters,
             *(
                 f"{value:.4g}" if (value := metrics.get(f"{name}/{one}")) is not None else ""
-                for one in names
+                for one in measures.values()
             ),
         )
         for name, cell in cells.items()

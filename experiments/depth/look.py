@@ -48,6 +48,8 @@ class Spectrum(NamedTuple):
     discs: gates.Discs
     eigenvalues: np.ndarray
     """Complex [units], the largest first."""
+    layers: gates.Discs
+    """Of each layer's own Jacobian, [layers, units]."""
 
 
 def pieces(model: TrainedModel, look: LookConfig) -> np.ndarray:
@@ -154,20 +156,38 @@ def spectra(model: TrainedModel, tokens: np.ndarray, look: LookConfig) -> list[S
     """
     times = np.unique(np.linspace(0, look.tokens - 1, look.spectra).astype(int))
     places = jnp.asarray(times + look.context)
-    found = np.asarray(jacobians(model.graph, model.params, jnp.asarray(tokens), places))
+    found, layers = jax.device_get(
+        jacobians(model.graph, model.params, jnp.asarray(tokens), places)
+    )
     return [
-        Spectrum(int(time), gates.discs(matrix), gates.eigenvalues(matrix))
-        for time, matrix in zip(times, found, strict=True)
+        Spectrum(
+            int(time),
+            gates.discs(matrix),
+            gates.eigenvalues(matrix),
+            gates.Discs(layers.centres[k], layers.radii[k]),
+        )
+        for k, (time, matrix) in enumerate(zip(times, found, strict=True))
     ]
 
 
 @partial(jax.jit, static_argnums=0)
-def jacobians(graph: Graph, params: Params, tokens: jax.Array, places: jax.Array) -> jax.Array:
-    """The Jacobians at some places of a text, [places, units, units]."""
+def jacobians(
+    graph: Graph, params: Params, tokens: jax.Array, places: jax.Array
+) -> tuple[jax.Array, gates.Discs]:
+    """Compute the Jacobians of a time step, and the discs of its layers', at places of a text.
+
+    Returns:
+      [places, units, units], and arrays [places, layers, units].
+    """
     model: LanguageModel = nnx.merge(graph, params)
     core, xs = model.core.cores[0], model.embedding[...][tokens]
     assert isinstance(core, RHN | DeepTransitionRNN)
     begin = core.initial_state(1)
     _, outputs = core.unroll(begin, xs[:, None])
     before = jnp.concatenate([begin, outputs[:-1, 0]])
-    return jax.lax.map(lambda place: gates.jacobian(core, before[place], xs[place]), places)
+
+    def look(place: jax.Array) -> tuple[jax.Array, gates.Discs]:
+        at = core, before[place], xs[place]
+        return gates.jacobian(*at), gates.discs(gates.layer_jacobians(*at))
+
+    return jax.lax.map(look, places)

@@ -58,9 +58,18 @@ def heat_maps(
 
 
 def bars(
-    values: Mapping[str, Sequence[float]], path: Path, *, title: str, x_label: str, y_label: str
+    values: Mapping[str, Sequence[float]],
+    path: Path,
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    mark: float = 0.0,
 ) -> Path:
-    """Draw values of each layer, from 1 on, as bars, a panel for each key; return the file."""
+    """Draw values of each layer, from 1 on, as bars, a panel for each key; return the file.
+
+    A dashed line is drawn at `mark`.
+    """
 
     def draw(figure: Any) -> None:
         from matplotlib.ticker import MaxNLocator
@@ -68,7 +77,10 @@ def bars(
         rows = figure.subplots(len(values), 1, squeeze=False)[:, 0]
         for axes, (name, heights) in zip(rows, values.items(), strict=True):
             axes.bar(range(1, len(heights) + 1), heights, color=COLOURS[0], width=0.8)
+            axes.set_xlim(0.5, len(heights) + 0.5)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            if mark:
+                axes.axhline(mark, color=INK, linewidth=0.8, linestyle="--")
             axes.axhline(0, color=INK, linewidth=0.8)
             axes.grid(axis="y", color=FAINT, linewidth=0.8)
             axes.set_axisbelow(True)
@@ -86,7 +98,9 @@ def bars(
 def spectra(
     found: Mapping[str, Sequence[tuple[str, Discs, np.ndarray]]], path: Path, *, title: str
 ) -> Path:
-    """Draw discs and eigenvalues: a row for each model, a panel for each time step.
+    """Draw discs and eigenvalues: a row for each model, a panel for each time step, of one scale.
+
+    All eigenvalues and the unit circle are inside; of large discs only a part is, or nothing.
 
     Args:
       found: model → (name of the time step, discs, eigenvalues).
@@ -94,6 +108,8 @@ def spectra(
       title: of the picture.
     """
     columns = max(map(len, found.values()))
+    farthest = max(abs(step[2]).max() for steps in found.values() for step in steps)
+    reach = 1.1 * max(1.0, float(farthest))
 
     def draw(figure: Any) -> None:
         from matplotlib.collections import EllipseCollection
@@ -118,9 +134,7 @@ def spectra(
                 turn = np.linspace(0, 2 * np.pi, 200)
                 axes.plot(np.cos(turn), np.sin(turn), color=INK, linewidth=0.8, linestyle=":")
                 axes.plot(values.real, values.imag, ".", color=COLOURS[1], markersize=4)
-                middle = float(np.median(discs.centres))
-                reach = max(1.1, 1.1 * float(np.max(np.abs(values))), float(np.median(size)) / 2)
-                axes.set_xlim(middle - reach, middle + reach)
+                axes.set_xlim(-reach, reach)
                 axes.set_ylim(-reach, reach)
                 axes.set_aspect("equal")
                 axes.set_title(plain(f"{model}, {step}"), fontsize=9, color=INK)

@@ -161,16 +161,12 @@ def load_own(config: MelodyDataConfig, data_dir: Path | None) -> MelodySet:
 
 def prepare(melodies: MelodySet, config: MelodyDataConfig, *, swapped: bool) -> MelodySet:
     """Move and stretch melodies as configured; `swapped` exchanges their rests and holds."""
-    splits = {
-        split: _prepare(getattr(melodies, split), config, split)
-        for split in ("train", "valid", "test")
-    }
-    if swapped:
-        splits = {
-            split: tuple(swap_specials(sequence) for sequence in sequences)
-            for split, sequences in splits.items()
-        }
-    return replace(melodies, **splits)
+
+    def made(split: str) -> tuple[Events, ...]:
+        sequences = _prepare(getattr(melodies, split), config, split)
+        return tuple(map(swap_specials, sequences)) if swapped else sequences
+
+    return replace(melodies, train=made("train"), valid=made("valid"), test=made("test"))
 
 
 def _prepare(

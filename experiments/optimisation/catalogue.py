@@ -53,6 +53,11 @@ def _study() -> Experiment:
         parameters_per_step=12_000,
         search=SearchConfig(settings=3, epochs=3, batch_size=5, report_every=1),
     )
+    less = (
+        f"{cpu.parameters_per_step:,} of them, {cpu.search.settings} settings a cell instead of "
+        f"{paper.search.settings},\nand {cpu.search.epochs} epochs instead of "
+        f"{paper.search.epochs:,}; early stopping waits for {cpu.search.patience}, so never acts"
+    )
     title = "RHN, DT-RNN and DT(S)-RNN by depth, each at settings drawn at random, on chorales"
     return Experiment(
         name="rhn_optimization",
@@ -67,9 +72,8 @@ Hours:      days on {TWO_CORES} for `paper` (an estimate; it is meant for an acc
             {ONE_CORE} for `cpu`, seconds for `smoke`.
 Score:      the paper shows pictures, no numbers; whether its claim holds is judged by the runs'
             best training losses and rank tests between architectures.
-At each depth the architectures have equally many parameters (to 1 %), and more the deeper: 150,000
-times the depth in `paper`. `cpu` has a fifth of them, 10 settings a cell instead of 60, and 100
-epochs instead of 1000: as many as the patience of early stopping, which therefore never acts there.
+At each depth the architectures have equally many parameters (to 1 %), and more the deeper:
+{paper.parameters_per_step:,} times the depth in `paper`. `cpu` has {less}.
 Grids, sizes and stopping are recalled from the paper's appendix and weren't read again; its sizes
 are remembered as recurrent weights, here all parameters are counted. All cells try the same
 settings, so that none is better for luck in drawing them. At depth 1, DT(S)-RNN is DT-RNN. One seed

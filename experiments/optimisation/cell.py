@@ -5,6 +5,7 @@ import statistics
 from dataclasses import dataclass
 
 from experiments.optimisation.catalogue import CORES
+from experiments.results.paired import capped
 
 CellMetrics = dict[str, float]
 
@@ -55,11 +56,11 @@ class Cell:
 
         Args:
           frequency_nll: the loss of predicting each key by its frequency, below which a run learned
-            something.
+            something; in the median none counts as worse than that.
         """
         found = {
             "train/best_nll": min(self.losses),
-            "train/median_nll": statistics.median(self.losses),
+            "train/median_nll": statistics.median(capped(self.losses, frequency_nll)),
             "search/learned": float(sum(loss < frequency_nll for loss in self.losses)),
             "search/diverged": float(sum(run.diverged_at >= 0 for run in self.runs)),
             "search/epochs": statistics.fmean(run.epochs for run in self.runs),
@@ -69,6 +70,7 @@ class Cell:
                 "valid/nll": math.inf if best.best_valid is None else best.best_valid,
                 "test/nll": math.inf if best.test is None else best.test,
                 "search/best_epoch": float(best.best_epoch),
+                "search/still_falling": float(best.best_epoch == best.epochs),
                 "search/best_learning_rate": best.learning_rate,
                 "search/best_std": best.std,
             }

@@ -9,6 +9,7 @@ from typing import Any
 from common.plot import COLOURS, FAINT, INK, plain, save_picture
 from experiments.optimisation.catalogue import CORES
 from experiments.optimisation.cell import Cell
+from experiments.results.paired import capped
 
 WIDTH = 0.8
 """Of a swarm; two of them are 1 apart."""
@@ -19,10 +20,9 @@ NEAR = 0.02
 def draw_swarm(cells: Sequence[Cell], path: Path, title: str, frequency_nll: float) -> Path:
     """Draw the paper's swarm plot; return its path.
 
-    A point is a run, at its best training loss; a cross one that diverged later. The line is the
-    median of all runs, those without any loss included; how many these are stands above. The
-    dashed line is the loss of predicting each key by its frequency: what isn't below has learned
-    nothing of time.
+    A point is a run, at its best training loss; a cross one that diverged later; how many have none
+    stands above. The dashed line is the loss of predicting each key by its frequency: what isn't
+    below has learned nothing of time, and counts as just that in the median, the thick line.
     """
     depths = sorted({cell.depth for cell in cells})
     finite = [loss for cell in cells for loss in cell.losses if math.isfinite(loss)]
@@ -35,7 +35,7 @@ def draw_swarm(cells: Sequence[Cell], path: Path, title: str, frequency_nll: flo
             group = list(CORES).index(cell.core)  # type: ignore[arg-type]
             x = group * (len(depths) + 1) + depths.index(cell.depth)
             ticks[x] = str(cell.depth)
-            _draw_cell(axes, cell, x, finite)
+            _draw_cell(axes, cell, x, finite, frequency_nll)
         for group, label in enumerate(CORES.values()):
             middle = group * (len(depths) + 1) + (len(depths) - 1) / 2
             axes.text(
@@ -44,15 +44,17 @@ def draw_swarm(cells: Sequence[Cell], path: Path, title: str, frequency_nll: flo
             )  # fmt: skip
         axes.axhline(frequency_nll, color=INK, linewidth=1, linestyle="--", zorder=0)
         axes.text(
-            1.0, frequency_nll, "each key by its frequency ", ha="right", va="bottom", fontsize=8,
-            transform=axes.get_yaxis_transform(), color=INK,
+            1.0, -0.16, "thick: median; dashed: each key by its frequency", ha="right", fontsize=8,
+            transform=axes.transAxes, color=INK,
         )  # fmt: skip
         axes.set_xticks(list(ticks), list(ticks.values()))
 
     return save_picture(path, (10.0, 6.0), draw)
 
 
-def _draw_cell(axes: Any, cell: Cell, x: int, finite: Sequence[float]) -> None:
+def _draw_cell(
+    axes: Any, cell: Cell, x: int, finite: Sequence[float], frequency_nll: float
+) -> None:
     colour = COLOURS[list(CORES).index(cell.core)]  # type: ignore[arg-type]
     known = [k for k, loss in enumerate(cell.losses) if math.isfinite(loss)]
     heights = [math.log(cell.losses[k]) for k in known]
@@ -61,11 +63,10 @@ def _draw_cell(axes: Any, cell: Cell, x: int, finite: Sequence[float]) -> None:
         diverged = cell.runs[k].diverged_at >= 0
         axes.plot(
             x + shift, cell.losses[k], "x" if diverged else "o", color=colour, markersize=5,
-            alpha=0.75, markeredgewidth=1.5 if diverged else 0,
+            alpha=0.75, markeredgewidth=1.5 if diverged else 0, zorder=3,
         )  # fmt: skip
-    middle = statistics.median(cell.losses)
-    if math.isfinite(middle):
-        axes.hlines(middle, x - WIDTH / 2, x + WIDTH / 2, color=INK, linewidth=1.5)
+    middle = statistics.median(capped(cell.losses, frequency_nll))
+    axes.hlines(middle, x - WIDTH / 2, x + WIDTH / 2, color=INK, linewidth=3, zorder=2)
     if without := len(cell.runs) - len(known):
         axes.text(
             x, 1.0, f"{without} without", transform=axes.get_xaxis_transform(), ha="center",

@@ -20,7 +20,7 @@ from common.training import Schedule, Tick
 from experiments.optimisation.catalogue import CORES, FREQUENCY, STUDY, SWARM, cell_name
 from experiments.optimisation.cell import Cell, CellMetrics, Run
 from experiments.optimisation.config import ChoraleConfig, OptimisationConfig
-from experiments.optimisation.finding import claims, rank_tests
+from experiments.optimisation.finding import claims, drawn_rates, rank_tests
 from experiments.optimisation.picture import draw_swarm
 from experiments.optimisation.table import write_findings
 from experiments.results.claim import FINDINGS, tell
@@ -57,7 +57,8 @@ def run(context: Context) -> Outcomes:
     merged = merge(parts)
     metrics = {
         **merged.metrics,
-        **rank_tests(cells),
+        **rank_tests(cells, frequency),
+        **drawn_rates(cells),
         FREQUENCY: frequency,
     }
     context.place.lead(partial(_write, context, cells, merged.parameters, metrics))
@@ -201,9 +202,9 @@ def _write(
     write_atomically(path / STUDY, study + "\n")
     draw_swarm(cells, path / SWARM, context.experiment.title, metrics[FREQUENCY])
     assert isinstance(parameters, dict)  # it was merged from parts
-    text = write_findings(metrics, parameters, context.config.search.settings)
-    write_atomically(path / FINDINGS, text)
-    tell(claims(metrics), context.place.label)
+    search = context.config.search
+    write_atomically(path / FINDINGS, write_findings(metrics, parameters, search))
+    tell(claims(metrics, search), context.place.label)
 
 
 def _describe(row: Row) -> str:

@@ -3,11 +3,17 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from common.config import from_dict
 from common.record import Record
 from common.table import Cell, Table
 from experiments.optimisation.catalogue import CORES, FAMILY, FREQUENCY, SWARM, cell_name
+from experiments.optimisation.config import OptimisationConfig
 from experiments.optimisation.finding import RULES, Metrics, claims, depths_of
 from experiments.results import claim
+from experiments.results.verdict import scale
+from highway.config import SearchConfig
+
+(STUDY,) = FAMILY.experiments
 
 OF_ALL = {
     "learned": ("search/learned", ".0f"),
@@ -23,16 +29,19 @@ OF_BEST = {
     "std": ("search/best_std", ".1g"),
     "T bias": ("search/best_transform_bias", "g"),
     "epoch": ("search/best_epoch", ".0f"),
+    "still falling": ("search/still_falling", ".0f"),
 }
 """Of the setting that is best on validation, likewise."""
 OF_ALL_LEGEND = """\
 NLL in nats a time step, {settings} settings each. *learned*: settings whose lowest training loss \
 is below that of predicting each key by how often it sounds, {frequency:.3f}. *best*, *median \
-train*: lowest training loss of each setting, over the settings.
+train*: lowest training loss of each setting, over the settings; in the median none counts as \
+higher than that.
 """
 OF_BEST_LEGEND = """\
 Of the setting that is best on validation: NLL in nats a time step, its learning rate, standard \
-deviation of initial weights, initial bias of the transform gate, and best epoch.
+deviation of initial weights, initial bias of the transform gate, best epoch, and 1 where that was \
+the last: more epochs would have helped.
 """
 
 
@@ -78,12 +87,12 @@ def _p(metrics: Metrics, split: str, test: str) -> str:
     return ("–" if p is None else f"{p:.2g}") + number
 
 
-def write_findings(metrics: Metrics, parameters: Mapping[str, int], settings: int) -> str:
+def write_findings(metrics: Metrics, parameters: Mapping[str, int], search: SearchConfig) -> str:
     """Write claims and tables of one study in Markdown."""
-    judged = claims(metrics)
+    judged = claims(metrics, search)
     parts = [
         cell_table(metrics, OF_ALL, parameters).markdown(),
-        OF_ALL_LEGEND.format(settings=settings, frequency=metrics[FREQUENCY]),
+        OF_ALL_LEGEND.format(settings=search.settings, frequency=metrics[FREQUENCY]),
         cell_table(metrics, OF_BEST, None).markdown(),
         OF_BEST_LEGEND,
         rank_table(metrics).markdown(),
@@ -94,31 +103,39 @@ def write_findings(metrics: Metrics, parameters: Mapping[str, int], settings: in
 
 
 def findings(records: Iterable[Record]) -> list[str]:
-    """Return what is claimed as a whole of each study, and whether it holds."""
+    """Return what is claimed as a whole of each study, whether it holds, and at what scale."""
     return [
-        claims(record.metrics)[0].sentence
-        for record in records
-        if record.experiment in {one.name for one in FAMILY.experiments}
-        and record.status == "done"
-        and record.preset != "smoke"
-        and claims(record.metrics)
+        claim.at_scale(judged[0], scale(record, STUDY))
+        for record in _done(records)
+        if record.preset != "smoke" and (judged := claims(record.metrics, search_of(record)))
     ]
 
 
 def section(records: Iterable[Record], folder: Path) -> list[str]:
-    """Write the findings of all finished studies in Markdown, with their swarms."""
-    names = [one.name for one in FAMILY.experiments]
+    """Write scales and findings of all finished studies in Markdown, with their swarms."""
     parts = []
-    for record in records:
-        if record.experiment not in names or record.status != "done":
-            continue
-        assert isinstance(record.parameters, dict)  # of this experiment always by cell
+    for record in _done(records):
         label = ", ".join((record.preset, f"seed {record.seed}", *record.overrides))
         parts.append(f"### How hard to optimise, by architecture and depth: {label}\n")
-        parts.append(
-            write_findings(record.metrics, record.parameters, record.config["search"]["settings"])
-        )
+        if words := scale(record, STUDY):
+            parts.append(f"{words[0].upper()}{words[1:]}.\n")
+        parts.append(findings_of(record))
         place = Path(record.experiment, record.preset, f"seed{record.seed}", SWARM)
         if (folder / place).exists():
             parts.append(f"![Best training loss of every run]({place.as_posix()})\n")
     return parts
+
+
+def findings_of(record: Record) -> str:
+    """Return what a record's run left as its findings."""
+    assert isinstance(record.parameters, dict)  # of this experiment always by cell
+    return write_findings(record.metrics, record.parameters, search_of(record))
+
+
+def search_of(record: Record) -> SearchConfig:
+    """Return how a record's run searched."""
+    return from_dict(OptimisationConfig, record.config).search
+
+
+def _done(records: Iterable[Record]) -> list[Record]:
+    return [one for one in records if one.experiment == STUDY.name and one.status == "done"]

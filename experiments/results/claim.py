@@ -31,6 +31,11 @@ class Claim(NamedTuple):
         return f"{self.text}: {self.verdict} here ({self.found})."
 
 
+def at_scale(claim: Claim, scale: str) -> str:
+    """Return a claim in a sentence, and in words by what its run is less than the paper's."""
+    return claim.sentence + (f" {scale[0].upper()}{scale[1:]}." if scale else "")
+
+
 def holds(condition: bool) -> Judgement:
     """Return the verdict on a claim that can be decided."""
     return "holds" if condition else "does not hold"

@@ -149,6 +149,12 @@ def depart(record: Record, experiment: Experiment, metric: str) -> Departure | N
     )
 
 
+def scale(record: Record, experiment: Experiment) -> str:
+    """Return in words in what a run differs from the paper's; empty where in nothing."""
+    departure = depart(record, experiment, experiment.metrics[0].name)
+    return _departed(departure).text if departure else ""
+
+
 def judge(
     ours: Summary | None,
     published: Sequence[Published],

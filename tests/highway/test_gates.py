@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from common.recurrent import NO_MASKS
 from highway import gates
 from highway.config import ModelConfig
 from highway.core import make_core
@@ -105,6 +106,24 @@ def test_the_jacobian_is_that_of_automatic_differentiation(kind, depth, changes)
 
         found = gates.jacobian(one, state[0], xs[0, 0])
         np.testing.assert_allclose(found, jax.jacfwd(step)(state[0]), rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("coupled", [True, False])
+def test_each_layers_jacobian_is_that_of_automatic_differentiation(coupled):
+    with precision("float64"):
+        one = core(depth=3, coupled=coupled)
+        state, xs = sequences()
+        entered = gates.trace(one, state[:1], xs[:1, :1]).states[0, :, 0]
+        found = gates.layer_jacobians(one, state[0], xs[0, 0])
+        assert found.shape == (3, UNITS, UNITS)
+        for place, layer in enumerate(one.layers):
+            projected = one.project(xs[0, :1], NO_MASKS) if place == 0 else None
+
+            def step(s, layer=layer, projected=projected):
+                return layer.compute_gates(s[None], projected).mix(s[None])[0]
+
+            wanted = jax.jacfwd(step)(entered[place])
+            np.testing.assert_allclose(found[place], wanted, rtol=1e-11, atol=1e-13)
 
 
 @settings(deadline=None, max_examples=200, derandomize=True, database=None)

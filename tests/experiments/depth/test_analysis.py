@@ -11,13 +11,17 @@ import pytest
 from run_case import folder, record, run
 
 from common.checkpoint import Checkpoints
+from common.config import from_dict
 from common.record import write_record
 from common.window import make_windows
 from experiments.depth import look
+from experiments.depth.analysis import measures
+from experiments.depth.catalogue import STEP_MEASURES
 from experiments.depth.config import LookConfig
 from experiments.registry import find
-from experiments.text_model import load_run
-from highway.config import ModelConfig
+from experiments.text_model import load_best, load_run
+from highway import gates
+from highway.config import LanguageModelConfig, ModelConfig
 from highway.learner import LanguageModelLearner
 from highway.size import parameter_count, units_nearest
 
@@ -44,9 +48,9 @@ def runs(done, tmp_path_factory) -> dict[str, Path]:
     made, out = record(done, NAME), tmp_path_factory.mktemp("models")
     settings = made.config["language"]
     rhn = ModelConfig(**settings["model"])
-    plain = replace(rhn, core="dt_rnn")
+    plain = replace(rhn, core="dts_rnn")
     units = units_nearest(plain, VOCABULARY, parameter_count(rhn, VOCABULARY))
-    changes = {"rhn": {}, "plain": {"core": "dt_rnn", "units": units}}
+    changes = {"rhn": {}, "plain": {"core": "dts_rnn", "units": units}}
     for name, change in changes.items():
         shutil.copytree(folder(done, NAME) / name / "checkpoints", out / name / "checkpoints")
         config = {**settings, "model": {**settings["model"], **change}}
@@ -58,11 +62,7 @@ def test_both_models_are_trained_measured_and_drawn(done):
     made = record(done, NAME)
     shown = {metric.name for metric in find(NAME).metrics}
     measured = {name for name in shown if not name.startswith("layer")}
-    measured |= {
-        f"layer{layer}/valid/{measure}"
-        for layer in (1, 2)
-        for measure in ("transform_activity", "transform_std", "movement", "lesion_cost")
-    }
+    measured |= {f"layer{layer}/valid/{measure}" for layer in (1, 2) for measure in STEP_MEASURES}
     assert measured == shown & made.metrics.keys()
     assert abs(made.parameters["plain"] / made.parameters["rhn"] - 1) < 0.05  # a tiny one
     for name in ("gates.png", "movement.png", "lesion.png", "spectrum.png"):
@@ -75,7 +75,7 @@ def test_both_models_are_trained_measured_and_drawn(done):
         assert f"{made.metrics[f'{name}/valid/loss']:.4f}" in findings
     lines = [line.split("|") for line in findings.splitlines() if line.startswith("|     2 |")]
     cost = made.metrics["layer2/valid/lesion_cost"]
-    assert float(lines[0][5]) == pytest.approx(cost, abs=1e-4)
+    assert float(lines[0][6]) == pytest.approx(cost, abs=1e-4)
 
 
 def test_the_best_state_is_looked_at(done):
@@ -121,7 +121,7 @@ def save_untrained(path: Path) -> None:
     ("settings", "code", "message"),
     [
         (["run=nowhere"], 3, "nowhere: no record.json"),
-        (["run={plain}"], 2, "its model.core is dt_rnn; here rhn is needed"),
+        (["run={plain}"], 2, "its model.core is dts_rnn; here rhn is needed"),
         (["plain_run={plain}"], 2, "plain_run is for a run beside"),
         (["language.model.core=dt_rnn"], 2, "only an RHN can be looked into"),
         (["run={rhn}", "look.tokens=5000"], 2, "set them lower"),
@@ -178,3 +178,72 @@ def test_spectra_are_those_of_the_shown_steps(runs):
     matrix = jax.jacfwd(lambda y: core.step(y[None], xs[6][None])[1][0])(state[0])
     np.testing.assert_allclose(found[1].discs.centres, np.diagonal(matrix), atol=1e-6)
     assert all(found[1].discs.contain(value, 1e-5) for value in found[1].eigenvalues)
+    single = gates.discs(np.asarray(gates.layer_jacobians(core, state[0], xs[6])))
+    np.testing.assert_allclose(found[1].layers.centres, single.centres, atol=1e-6)
+    np.testing.assert_allclose(found[1].layers.radii, single.radii, atol=1e-5)
+
+
+def test_means_over_text_are_of_every_step_of_every_window(runs):
+    """A text of two windows: the state goes on, and the spread is over time and rows."""
+    model = load_run(runs["rhn"], None)
+    train = model.config.train
+    text = model.corpus.valid[: train.batch_size * (2 * train.steps + 1)]
+    model = replace(model, corpus=replace(model.corpus, valid=text))
+    means, spread = look.over_text(model, lambda: None)
+    rows = text.reshape(train.batch_size, -1)[:, :-1]
+    whole = look.over_time(model, rows, 0)
+    np.testing.assert_allclose(means.transform, whole.transform.mean((0, 1)), rtol=1e-5)
+    np.testing.assert_allclose(means.movement, whole.movement.mean((0, 1)), rtol=1e-5)
+    np.testing.assert_allclose(spread, whole.transform.std((0, 1)), rtol=1e-4)
+
+
+def test_what_is_measured_stands_under_its_name():
+    def step(eigenvalue, centres, layers):
+        discs = (gates.Discs(np.array(one), np.array(one) + 1) for one in (centres, layers))
+        whole, single = discs
+        return look.Spectrum(0, whole, np.array([eigenvalue, 0]), single)
+
+    steps = [step(3 + 4j, [0.5, 2.0], [[0.1, 0.2], [1.5, 0.2]]), step(-1, [0, 1], [[1, 0], [2, 2]])]
+    mean = look.Layers(np.array([0.6, 0.2]), np.array([3.0, 4.0]))
+    lesions = look.Lesions(2.0, [2.5, 1.75])
+    found = measures(mean, np.array([0.01, 0.02]), lesions, {"rhn": steps, "plain": steps[:1]})
+    assert found == pytest.approx(
+        {
+            "layer1/valid/transform_activity": 0.6,
+            "layer2/valid/transform_activity": 0.2,
+            "layer1/valid/transform_std": 0.01,
+            "layer2/valid/transform_std": 0.02,
+            "layer1/valid/movement": 3.0,
+            "layer2/valid/movement": 4.0,
+            "layer1/valid/lesion_cost": 0.5,
+            "layer2/valid/lesion_cost": -0.25,
+            "layer1/valid/centres_in_unit": 1.0,
+            "layer2/valid/centres_in_unit": 0.25,
+            "rhn/valid/spectral_radius": 3.0,
+            "rhn/valid/disc_centre": 0.875,
+            "rhn/valid/disc_radius": 1.875,
+            "rhn/valid/centres_in_unit": 0.75,
+            "rhn/valid/layer_centres_in_unit": 0.625,
+            "plain/valid/spectral_radius": 5.0,
+            "plain/valid/disc_centre": 1.25,
+            "plain/valid/disc_radius": 2.25,
+            "plain/valid/centres_in_unit": 0.5,
+            "plain/valid/layer_centres_in_unit": 0.75,
+        }
+    )
+
+
+def test_the_look_measures_the_rhn_with_its_own_loss(done):
+    """Lesions count from the loss of the same model, and each layer's stands under its number."""
+    made = record(done, NAME)
+    model = load_best(folder(done, NAME) / "rhn", language(made), None)
+    without = look.valid_loss(model, look.lesioned(model.params, 0, 1), lambda: None)
+    cost = without - made.metrics["rhn/valid/loss"]
+    assert made.metrics["layer2/valid/lesion_cost"] == pytest.approx(cost, abs=1e-6)
+    means, spread = look.over_text(model, lambda: None)
+    assert made.metrics["layer2/valid/transform_std"] == pytest.approx(spread[1])
+    assert made.metrics["layer2/valid/movement"] == pytest.approx(means.movement[1])
+
+
+def language(made) -> LanguageModelConfig:
+    return from_dict(LanguageModelConfig, made.config["language"])

@@ -1,6 +1,5 @@
 """Plain and highway networks by depth: one small run, and what it leaves."""
 
-import json
 import math
 import shutil
 from pathlib import Path
@@ -10,8 +9,16 @@ import pytest
 from run_case import folder, record, result, run
 
 from experiments.depth.config import ImageConfig
-from experiments.depth.feed_forward import load_images, networks
+from experiments.depth.feed_forward import (
+    Cell,
+    harmless_share,
+    load_images,
+    mean_curve,
+    networks,
+    rank_tests,
+)
 from experiments.registry import find
+from highway.config import FeedForwardConfig
 from highway.feed_forward import Score, evaluate, parameter_count
 
 NAME = "highway_depth"
@@ -34,25 +41,59 @@ def test_each_kind_and_depth_is_trained_and_measured(done):
         assert made.metrics[f"{cell}/train/best_loss"] <= made.metrics[f"{cell}/train/median_loss"]
         curve = [row for row in made.curve if f"{cell}/train/loss" in row]
         assert [row["epoch"] for row in curve] == [1, 2]
-    assert 0 <= made.metrics["highway10/train/harmless_layers"] <= 1
-    assert 0 < made.metrics["highway10/train/rank_p"] <= 1
+    assert made.metrics["search/members"] == 2
+    assert "highway10/train/n_below_plain" in made.metrics
     listed = {metric.name for metric in find(NAME).metrics}
-    assert {name for name in made.metrics if "10/" in name} - listed == {
-        "highway10/train/rank_p",
-        "highway10/train/rank_n",
+    compared = {f"highway10/train/{one}_below_plain" for one in ("n", "p")}
+    assert {name for name in made.metrics if "10/" in name} - listed <= compared
+
+
+def made_cell(losses: list[float]) -> Cell:
+    """A cell whose members ended with these training losses; infinite ones diverged."""
+    scores = {
+        member: dict.fromkeys(("train", "valid", "test"), Score(loss, 0.1))
+        for member, loss in enumerate(losses)
+        if math.isfinite(loss)
+    }
+    curves = {
+        member: [{"step": 1, "epoch": 1.0, "train/loss": 10.0 * member}]
+        for member in range(len(losses))
+    }
+    return Cell(FeedForwardConfig("highway", 10, 8), 100, {}, scores, {}, curves, {})
+
+
+def test_curves_are_means_over_the_best_members():
+    cell = made_cell([0.6, 0.2, math.inf, 0.1])
+    assert mean_curve(cell, 2) == [{"step": 1, "epoch": 1.0, "train/loss": 20.0}]
+    assert mean_curve(cell, 9)[0]["train/loss"] == pytest.approx(40 / 3)
+    assert cell.learned == [3, 1]
+
+
+def test_rank_tests_compare_networks_of_the_same_settings():
+    """What is solved is equal, and so is what learned nothing; nine of ten pairs are left."""
+    plain = [0.02 + 0.001 * k for k in range(9)] + [2.3]
+    losses = {
+        "plain10": plain,
+        "highway10": [0.011] * 9 + [math.inf],
+        "plain50": [math.inf] * 9 + [2.5],
+        "highway50": [0.001 * k for k in range(9)] + [2.4],
+    }
+    found = rank_tests(losses)
+    certain = pytest.approx(1 / 2**9)
+    assert (found["highway10/train/p_below_plain"], found["highway10/train/n_below_plain"]) == (
+        certain,
+        9,
+    )
+    assert (found["plain/train/p_harder"], found["plain/train/n_harder"]) == (certain, 9)
+    assert found["highway/train/p_harder"] == pytest.approx(1.0)
+    assert rank_tests({name: losses[name] for name in ("plain10", "highway10")}).keys() == {
+        "highway10/train/p_below_plain",
+        "highway10/train/n_below_plain",
     }
 
 
-def test_curves_are_means_over_the_best_members(done):
-    path = folder(done, NAME) / "highway10" / "metrics.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    expected = [
-        np.mean([row["seed0/train/loss"], row["seed1/train/loss"]])
-        for row in lines
-        if "seed0/train/loss" in row
-    ]
-    curve = [row for row in record(done, NAME).curve if "highway10/train/loss" in row]
-    assert [row["highway10/train/loss"] for row in curve] == pytest.approx(expected)
+def test_a_layer_does_little_harm_below_a_hundredth_of_the_images():
+    assert harmless_share([-0.02, 0.0099, 0.0101, 0.4]) == 0.5
 
 
 def test_images_are_cut_to_the_configured_numbers():

@@ -5,6 +5,7 @@ import math
 import signal
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,17 +17,20 @@ from common.datasets import load
 from common.error import ConfigError
 from common.interrupt import Interrupt
 from common.plot import LARGEST_BYTES
+from common.record import find_records
 from experiments.optimisation import table
 from experiments.optimisation.catalogue import CORES, FAMILY, cell_name
 from experiments.optimisation.cell import Cell, Run
 from experiments.optimisation.config import OptimisationConfig
-from experiments.optimisation.finding import claims, rank_tests
+from experiments.optimisation.finding import claims, drawn_rates, rank_tests
 from experiments.optimisation.picture import draw_swarm, offsets
 from experiments.optimisation.run import cell_models, make_search, runs
+from highway.config import SearchConfig
 from highway.roll_model import frequency_nll, pad
 from highway.size import roll_parameter_count
 
 NAME = "rhn_optimization"
+RESULTS = Path(__file__).parents[3] / "results"
 (STUDY,) = FAMILY.experiments
 
 
@@ -56,9 +60,19 @@ def made_cells(losses):
     ]
 
 
+FREQUENCY_NLL = 20.0
+"""What settings of made cells have to come below."""
+SEARCH = SearchConfig(settings=6, epochs=5)
+
+
 def metrics_of(cells):
-    named = {f"{cell.name}/{k}": value for cell in cells for k, value in cell.metrics(11.0).items()}
-    return named | rank_tests(cells)
+    each = {cell.name: cell.metrics(FREQUENCY_NLL) for cell in cells}
+    named = {f"{cell}/{k}": value for cell, found in each.items() for k, value in found.items()}
+    return named | rank_tests(cells, FREQUENCY_NLL) | drawn_rates(cells)
+
+
+def judge(cells):
+    return claims(metrics_of(cells), SEARCH)
 
 
 def as_the_paper_says(core, depth):
@@ -94,7 +108,11 @@ def test_a_study_has_a_record_of_every_cell_with_what_was_measured(finished):
         assert found == {"valid/nll": best["best_valid"], "test/nll": best["test"]}
         lowest = [one["best_train"] for one in tried]
         assert made.metrics[f"{cell['name']}/train/best_nll"] == min(lowest)
-        assert made.metrics[f"{cell['name']}/train/median_nll"] == np.median(lowest)
+        frequency = made.metrics["train/frequency_nll"]
+        median = np.median(np.minimum(lowest, frequency))
+        assert made.metrics[f"{cell['name']}/train/median_nll"] == pytest.approx(median)
+        place = 1 + sum(one["learning_rate"] > best["learning_rate"] for one in tried)
+        assert made.metrics[f"{cell['name']}/search/rate_place"] == place
     assert made.parameters == {
         cell_name(one.core, one.depth): roll_parameter_count(one, 88)
         for one in cell_models(STUDY.presets["smoke"].config, 88)
@@ -163,7 +181,7 @@ def test_a_study_stopped_in_the_middle_of_a_cell_ends_with_the_same_bits(
 
 
 def test_the_claim_holds_where_only_the_others_get_worse_with_depth():
-    judged = claims(metrics_of(made_cells(PAPER)))
+    judged = judge(made_cells(PAPER))
     assert [claim.verdict for claim in judged] == ["holds"] * 6
     assert "1: 7.90, 6: 7.40" in judged[1].found
 
@@ -171,7 +189,7 @@ def test_the_claim_holds_where_only_the_others_get_worse_with_depth():
 @pytest.mark.parametrize(
     ("changed", "verdicts"),
     [
-        ({("rhn", 6): [9.0] * 6}, ["holds in part", "does not hold", "holds", "holds"]),
+        ({("rhn", 6): [9.0] * 6}, ["does not hold", "does not hold", "holds", "holds"]),
         ({("dt_rnn", 6): [7.0] * 6}, ["holds in part", "holds", "does not hold", "holds"]),
         (
             {("rhn", 6): [9.0] * 6, ("dt_rnn", 6): [7.0] * 6, ("dts_rnn", 6): [7.0] * 6},
@@ -179,26 +197,69 @@ def test_the_claim_holds_where_only_the_others_get_worse_with_depth():
         ),
         (  # nothing is shown where nothing was trained
             {("rhn", 1): [math.inf] * 6, ("rhn", 6): [math.inf] * 6},
-            ["holds in part", "undecided", "holds", "holds"],
+            ["undecided", "undecided", "holds", "holds"],
         ),
         (  # one lucky setting, against all the others
             {("rhn", 6): [7.9, 9.0, 9.1, 9.2, 9.3, 9.4], ("rhn", 1): [8.0] * 6},
-            ["holds in part", "undecided", "holds", "holds"],
+            ["undecided", "undecided", "holds", "holds"],
+        ),
+        (
+            {("rhn", 1): [math.inf] * 6, ("rhn", 6): [math.inf] * 6, ("dt_rnn", 6): [7.0] * 6},
+            ["undecided", "undecided", "does not hold", "holds"],
         ),
     ],
 )
-def test_the_claim_fails_with_whichever_architecture_is_otherwise(changed, verdicts):
-    judged = claims(metrics_of(made_cells(PAPER | changed)))
+def test_the_whole_claim_is_decided_by_rhns(changed, verdicts):
+    judged = judge(made_cells(PAPER | changed))
     assert [claim.verdict for claim in judged[:4]] == verdicts
+    for claim in judged[1:4]:
+        assert f"{claim.text}: {claim.verdict}" in judged[0].found
+
+
+def test_runs_that_learned_nothing_are_equal():
+    """However far above they end; what learned decides, and below five pairs nothing does."""
+    learned = {key: losses[:4] for key, losses in PAPER.items()}
+    wild = {("rhn", depth): [30.0, math.inf] for depth in (1, 6)}
+    wild |= {(core, depth): [21.0 + depth, 22.0] for core in CORES for depth in (1, 6)} | wild
+    cells = made_cells({key: [*losses, *wild[key]] for key, losses in learned.items()})
+    metrics = metrics_of(cells)
+    same = metrics_of(made_cells({key: [*learned[key], 20.0, 20.0] for key in PAPER}))
+    assert {k: v for k, v in metrics.items() if "/train/" in k} == {
+        k: v for k, v in same.items() if "/train/" in k
+    }
+    assert metrics["dt_rnn/train/n_harder"] == 4
+    assert metrics["rhn_depth1/train/median_nll"] == pytest.approx(7.925)
+    judged = claims(metrics, SEARCH)
+    assert {claim.verdict for claim in judged} == {"undecided"}
+    assert "4, 4 of 6 settings learned" in judged[1].found
+    assert "4 against 4 of 6 learned; p = 0.062 (n = 4)" in judged[4].found
+    nothing = made_cells({key: [*losses[:3], 21.0, 22.0, 23.0] for key, losses in PAPER.items()})
+    assert metrics_of(nothing)["rhn_depth1/train/median_nll"] == pytest.approx((7.92 + 20.0) / 2)
+
+
+def test_the_finding_tells_where_the_search_is_at_its_edge():
+    cells = made_cells(PAPER)
+    for cell in cells:
+        cell.runs[:] = [
+            replace(run, learning_rate=0.01 * (k + 1), best_valid=9.0 - (k == best))
+            for k, run in enumerate(cell.runs)
+            for best in [4 if cell.core == "rhn" else 0]
+        ]
+    cells[1].runs[4] = replace(cells[1].runs[4], best_epoch=5, epochs=5)
+    (found, *_) = (claim.found for claim in judge(cells))
+    assert "one of the 2 largest rates drawn in 2 of 6 searches: none over 0.06 was drawn" in found
+    assert "where up to 1 may be" in found
+    assert found.endswith("still falling at the last epoch: RHN depth 6")
+    assert "still falling" not in judge(made_cells(PAPER))[0].found
 
 
 def test_rank_tests_are_those_of_the_losses():
-    found = rank_tests(made_cells(PAPER))
+    found = rank_tests(made_cells(PAPER), FREQUENCY_NLL)
     assert found["depth6/train/p_rhn_below_dt_rnn"] == pytest.approx(1 / 64)  # 6 of 6 pairs
     assert found["depth6/train/p_rhn_below_dt_rnn_unpaired"] == pytest.approx(1 / 924)
     assert found["rhn/train/p_harder"] == pytest.approx(1.0)
     assert found["dt_rnn/train/p_harder"] == pytest.approx(1 / 64)
-    alike = rank_tests(made_cells({key: [9.0, 9.0] for key in PAPER}))
+    alike = rank_tests(made_cells({key: [9.0, 9.0] for key in PAPER}), FREQUENCY_NLL)
     assert not any(name.endswith(("p_rhn_below_dt_rnn", "kruskal", "p_harder")) for name in alike)
     assert alike["rhn/train/n_harder"] == 0
     assert found["depth6/train/p_kruskal"] < 0.01
@@ -209,7 +270,7 @@ def test_pairs_of_next_to_equal_losses_say_nothing():
     metrics = metrics_of(made_cells(close))
     assert "depth6/train/p_rhn_below_dt_rnn" not in metrics
     assert metrics["depth6/train/p_rhn_below_dt_rnn_unpaired"] < 0.001
-    judged = claims(metrics)[4]
+    judged = claims(metrics, SEARCH)[4]
     assert judged.verdict == "undecided"
     assert "no two runs differ" in judged.found
 
@@ -217,7 +278,7 @@ def test_pairs_of_next_to_equal_losses_say_nothing():
 @pytest.mark.parametrize(("count", "verdict"), [(4, "undecided"), (5, "holds")])
 def test_too_few_pairs_decide_nothing(count, verdict):
     few = {key: losses[:count] for key, losses in PAPER.items()}
-    judged = claims(metrics_of(made_cells(few)))
+    judged = judge(made_cells(few))
     assert {claim.verdict for claim in judged} == {verdict}
     assert f"(n = {count})" in judged[1].found
 
@@ -228,6 +289,7 @@ def test_what_learned_is_below_the_frequencies_of_the_keys():
     assert frequency_nll(rolls) == pytest.approx(wanted)
     cell = Cell("rhn_depth6", "rhn", 6, 9, [made_run(loss) for loss in (10.0, 11.5, None, 8.0)])
     assert cell.metrics(11.0)["search/learned"] == 2
+    assert cell.metrics(11.0)["train/median_nll"] == pytest.approx(10.5)  # of 8, 10, 11, 11
 
 
 def test_a_run_that_diverged_counts_till_then_and_without_an_epoch_ranks_last():
@@ -237,11 +299,11 @@ def test_a_run_that_diverged_counts_till_then_and_without_an_epoch_ranks_last():
     assert found["search/diverged"] == 2
     assert (found["train/best_nll"], found["train/median_nll"]) == (7.0, 8.0)
     lost = replace(cell, runs=[at_once] * 5 + [later])
-    assert "train/median_nll" not in lost.metrics(11.0)
+    assert lost.metrics(11.0)["train/median_nll"] == 11.0
     assert not {"train/best_nll", "test/nll"} & replace(cell, runs=[at_once]).metrics(11.0).keys()
     cells = [*made_cells({key: PAPER[key] for key in PAPER if key != ("rhn", 6)}), lost]
-    judged = claims(metrics_of(cells))
-    assert "diverged" in judged[1].found
+    judged = judge(cells)
+    assert "6: 7.00; median 1: 7.93, 6: 20.00; 6, 1 of 6 settings learned" in judged[1].found
     assert judged[4].verdict == "does not hold"
 
 
@@ -260,6 +322,15 @@ def test_tables_show_each_cell_and_its_best_setting(finished):
     assert "![Best training loss of every run](rhn_optimization/smoke/seed0/swarm.png)" in text
     assert table.section([replace(made, status="diverged")], finished) == []
     assert (folder(finished, NAME) / "findings.txt").read_text() in text
+    assert "3 of 60 settings" in text
+
+
+def test_committed_findings_are_those_of_their_records():
+    records = [one for one in find_records(RESULTS) if one.experiment == NAME]
+    assert records
+    for one in records:
+        place = RESULTS / NAME / one.preset / f"seed{one.seed}" / "findings.txt"
+        assert place.read_text(encoding="utf-8") == table.findings_of(one)
 
 
 def test_the_swarm_is_small_and_the_same_again_whatever_diverged(tmp_path):

@@ -1,0 +1,127 @@
+"""The tables and claims of this family, of a run and in the report, from records alone."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from common.record import Record, write_atomically
+from common.table import Cell, Table
+from experiments.depth.catalogue import FAMILY, PLAIN
+from experiments.depth.claim import CLAIMS, RULES, Metrics, layers
+from experiments.results import claim
+from experiments.results.claim import FINDINGS
+from experiments.results.verdict import scale
+from experiments.run import Context
+
+TITLES_OF_RUNS = (*claim.TITLES, "run")
+EXPERIMENTS = {one.name: one for one in FAMILY.experiments}
+
+
+def layer_table(metrics: Metrics) -> Table:
+    """Tabulate the layers of a trained RHN."""
+    titles_of = {
+        "transform_activity": "mean transform gate",
+        "transform_std": "its std over time",
+        "movement": "movement",
+        "centres_in_unit": "disc centres in [0, 1]",
+        "lesion_cost": "lesion costs, nats",
+    }
+    columns = {
+        title: values for one, title in titles_of.items() if (values := layers(metrics, one))
+    }
+    loss = metrics["rhn/valid/loss"]
+    lines: list[tuple[Cell, ...]] = [
+        (layer, *(f"{value:.4f}" for value in values), f"{loss + values[-1]:.4f}")
+        for layer, values in enumerate(zip(*columns.values(), strict=True), 1)
+    ]
+    titles = ("layer", *columns, "loss without it")
+    return Table(titles, lines, frozenset(titles))
+
+
+def spectrum_table(metrics: Metrics) -> Table:
+    """Tabulate the mean spectra of the models, beside their losses."""
+    measures = {
+        "validation loss": "loss",
+        "largest |eigenvalue|": "spectral_radius",
+        "mean centre": "disc_centre",
+        "centres in [0, 1]": "centres_in_unit",
+        "mean radius": "disc_radius",
+        "of single layers: centres in [0, 1]": "layer_centres_in_unit",
+    }
+    lines: list[tuple[Any, ...]] = [
+        (name, *(_number(metrics.get(f"{name}/valid/{measure}")) for measure in measures.values()))
+        for name in ("rhn", PLAIN)
+        if f"{name}/valid/disc_centre" in metrics
+    ]
+    titles = ("model", *measures)
+    return Table(titles, lines, frozenset(titles[1:]))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def write_findings(context: Context, metrics: Metrics, *tables: Table) -> None:
+    """Write claims, rules and tables into a run's directory; tell the claims' verdicts."""
+    name = context.experiment.name
+    claims = CLAIMS[name](metrics)
+    parts = [claim.table(claims).markdown(), RULES[name], *(one.markdown() for one in tables)]
+    write_atomically(context.place.path / FINDINGS, "\n".join(parts))
+    claim.tell(claims, context.place.label)
+
+
+def findings(records: Iterable[Record]) -> list[str]:
+    """Return the main claim of each run, which is its first: whether it holds, at what scale."""
+    return [
+        claim.at_scale(claims[0], scale(record, EXPERIMENTS[record.experiment]))
+        for record in _done(records)
+        if record.preset != "smoke" and (claims := CLAIMS[record.experiment](record.metrics))
+    ]
+
+
+def section(records: Iterable[Record], folder: Path) -> list[str]:
+    """Write claims, scales, rules, tables and pictures of all finished runs in Markdown."""
+    done = _done(records)
+    lines = [
+        (*one, _label(record))
+        for record in done
+        for one in CLAIMS[record.experiment](record.metrics)
+    ]
+    if not lines:
+        return []
+    scales = [
+        f"- {_label(record)}: {words}"
+        for record in done
+        if (words := scale(record, EXPERIMENTS[record.experiment]))
+    ]
+    rules = [f"{name}: {RULES[name]}" for name in dict.fromkeys(one.experiment for one in done)]
+    parts = [
+        "### Depth: claims and findings\n",
+        Table(TITLES_OF_RUNS, lines).markdown(),
+        "\n".join([*scales, ""]),
+        *rules,
+    ]
+    for record in done:
+        place = Path(record.experiment, record.preset, f"seed{record.seed}")
+        shown = [
+            f"![{picture.stem}: {_label(record)}]({(place / picture.name).as_posix()})\n"
+            for picture in sorted((folder / place).glob("*.png"))
+        ]
+        if record.experiment == "rhn_analysis":
+            tables = layer_table(record.metrics), spectrum_table(record.metrics)
+            shown = [*(one.markdown() for one in tables), *shown]
+        parts += [f"#### {_label(record)}\n", *shown] if shown else []
+    return parts
+
+
+def _label(record: Record) -> str:
+    return f"{record.experiment}, {record.preset}, seed {record.seed}"
+
+
+def _done(records: Iterable[Record]) -> list[Record]:
+    """The finished runs of this family, by experiment."""
+    order = list(CLAIMS)
+    return sorted(
+        (one for one in records if one.experiment in order and one.status == "done"),
+        key=lambda one: (order.index(one.experiment), one.preset, one.seed),
+    )
