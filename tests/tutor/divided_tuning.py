@@ -1,6 +1,6 @@
 """Tunings of one seed by several numbers of simulated devices, as JSON; see test_divided_tuning.py.
 
-`python divided_tuning.py 1,2,8 NAME ...` tunes by these of LEARNERS; the first number is 1.
+`python divided_tuning.py 1,2,8 NAME ...` tunes by these of LEARNERS; the numbers rise from 1.
 """
 
 import json
@@ -107,15 +107,15 @@ def moved(text):
     return [one for one in sent if re.search(rf"\[(1,)?{CAPACITY}[,\]]", one)]
 
 
-def tune(name, devices, by):
-    """Tunes in two halves; of 8 devices' tuning the second half also by each fewer."""
+def tune(name, devices, by, most):
+    """Tunes in two halves; of the tuning by most devices the second half also by each fewer."""
     CALLED.clear()
     one, state = begin(LEARNERS[name], devices)
     by[devices] = one, abstract(state)
     several = len(by) == 2  # the first number of devices after 1
     text = one._advance.lower(state, np.int32(0)).compile().as_text() if several else ""
     state, first = result(one, one.advance(state, 200))
-    saved = keep(state) if devices == 8 else None
+    saved = keep(state) if devices == most else None
     state, second = result(one, one.advance(state, 400))
     found = {
         "halves": [first, second],
@@ -173,9 +173,10 @@ def main() -> None:
     jax.config.update("jax_num_cpu_devices", 8)
     found = {}
     numbers, *names = sys.argv[1:]
+    counts = [int(number) for number in numbers.split(",")]
     for name in names:
         by: dict[int, tuple] = {}  # populations, each compiled once
-        found[name] = {n: tune(name, n, by) for n in map(int, numbers.split(","))}
+        found[name] = {n: tune(name, n, by, counts[-1]) for n in counts}
     wrong = [
         values(environments=1),
         values(environments=5, update_every=5, replay_capacity=100),

@@ -16,7 +16,7 @@ def tune(devices, names):
 
 @pytest.fixture(scope="module")
 def fast():
-    return tune("1,8", FAST)
+    return tune("1,4", FAST)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,10 @@ def test_several_devices_tune_as_one_does(tuned, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_fewer_devices_go_on(tuned, method):
-    assert len(tuned["8"]["by fewer"]) == len(tuned) - 1
-    for these in tuned["8"]["by fewer"]:
-        require_close(these, tuned["8"]["halves"][1])
+    most = list(tuned.values())[-1]
+    assert len(most["by fewer"]) == len(tuned) - 1
+    for these in most["by fewer"]:
+        require_close(these, most["halves"][1])
 
 
 @pytest.mark.parametrize("method", METHODS[:-1])
