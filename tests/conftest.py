@@ -1,9 +1,12 @@
 """Keeps tests out of the user's cache, and compiles for them quickly and only once a session."""
 
+import fcntl
+import gc
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,6 +31,9 @@ if _KNOWS_FLAGS:
 
 
 def pytest_configure():
+    # Looking for garbage as often as usual, among modules and JAX's traces, takes a twelfth of the
+    # time.
+    gc.set_threshold(50_000, 20, 20)
     import jax
 
     jax.config.update("jax_compilation_cache_dir", str(Path(_CACHE) / "compiled"))
@@ -35,9 +41,36 @@ def pytest_configure():
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+def pytest_collection_finish():
+    gc.freeze()  # modules stay
+
+
 def pytest_unconfigure():
     if _OURS:
         shutil.rmtree(_CACHE, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """(name, what fills a folder) → the folder; of all workers one fills it, each has a copy."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # of all workers
+
+    def folder(name: str, fill: Callable[[Path], None]) -> Path:
+        original, own = base / f"{name}-original", tmp_path_factory.mktemp(name)
+        with original.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if original.exists():
+                shutil.copytree(original, own, symlinks=True, dirs_exist_ok=True)
+            else:
+                fill(own)
+                filling = Path(tempfile.mkdtemp(dir=base))
+                shutil.copytree(own, filling, symlinks=True, dirs_exist_ok=True)
+                filling.rename(original)  # at once: a worker may end in the middle
+        return own
+
+    return folder
 
 
 @pytest.fixture

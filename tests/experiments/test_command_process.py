@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 
 import pytest
 
@@ -108,17 +109,18 @@ def test_a_full_disk_behind_standard_output_is_named():
     assert shell("$E show nope >/dev/full 2>&1").returncode == 2
 
 
+ENCODINGS = ("ascii", "utf-16", "latin-1", "cp1252", "koi8-r")
+SHOWN = ("list", "show tutor_melodies_psi", "run --help", "data nope")
+QUICK = list(zip(("ascii", "utf-16") * 2, SHOWN, strict=True))
+
+
 @pytest.mark.parametrize(
-    "encoding",
+    ("encoding", "command"),
     [
-        "ascii",
-        pytest.param("latin-1", marks=pytest.mark.slow),
-        pytest.param("cp1252", marks=pytest.mark.slow),
-        "utf-16",
-        pytest.param("koi8-r", marks=pytest.mark.slow),
+        pytest.param(*pair, marks=[] if pair in QUICK else pytest.mark.slow)
+        for pair in product(ENCODINGS, SHOWN)
     ],
 )
-@pytest.mark.parametrize("command", ["list", "show tutor_melodies_psi", "run --help", "data nope"])
 def test_terminals_that_are_not_utf8(encoding, command):
     done = shell(f"$E {command}", PYTHONIOENCODING=encoding)
     assert done.returncode == (2 if "nope" in command else 0), done.stderr

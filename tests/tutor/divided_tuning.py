@@ -1,6 +1,6 @@
-"""Tunings of one seed by 1, 2 and 8 simulated devices, as JSON; see test_divided_tuning.py.
+"""Tunings of one seed by several numbers of simulated devices, as JSON; see test_divided_tuning.py.
 
-`python divided_tuning.py NAME ...` tunes by these of LEARNERS.
+`python divided_tuning.py 1,2,8 NAME ...` tunes by these of LEARNERS; the numbers rise from 1.
 """
 
 import json
@@ -107,14 +107,15 @@ def moved(text):
     return [one for one in sent if re.search(rf"\[(1,)?{CAPACITY}[,\]]", one)]
 
 
-def tune(name, devices, by):
-    """Tunes in two halves; of 8 devices' tuning the second half also by 2 and by 1."""
+def tune(name, devices, by, most):
+    """Tunes in two halves; of the tuning by most devices the second half also by each fewer."""
     CALLED.clear()
     one, state = begin(LEARNERS[name], devices)
     by[devices] = one, abstract(state)
-    text = one._advance.lower(state, np.int32(0)).compile().as_text() if devices == 2 else ""
+    several = len(by) == 2  # the first number of devices after 1
+    text = one._advance.lower(state, np.int32(0)).compile().as_text() if several else ""
     state, first = result(one, one.advance(state, 200))
-    saved = keep(state) if devices == 8 else None
+    saved = keep(state) if devices == most else None
     state, second = result(one, one.advance(state, 400))
     found = {
         "halves": [first, second],
@@ -130,7 +131,7 @@ def tune(name, devices, by):
         },
     }
     if saved is not None:
-        found["by 2"], found["by 1"] = (go_on(*by[n], saved) for n in (2, 1))
+        found["by fewer"] = [go_on(*by[n], saved) for n in by if n < devices]
     return found
 
 
@@ -171,9 +172,11 @@ def refused(make):
 def main() -> None:
     jax.config.update("jax_num_cpu_devices", 8)
     found = {}
-    for name in sys.argv[1:]:
+    numbers, *names = sys.argv[1:]
+    counts = [int(number) for number in numbers.split(",")]
+    for name in names:
         by: dict[int, tuple] = {}  # populations, each compiled once
-        found[name] = {n: tune(name, n, by) for n in (1, 2, 8)}
+        found[name] = {n: tune(name, n, by, counts[-1]) for n in counts}
     wrong = [
         values(environments=1),
         values(environments=5, update_every=5, replay_capacity=100),

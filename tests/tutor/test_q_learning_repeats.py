@@ -22,9 +22,8 @@ from common.melody import NUM_EVENTS
 from tutor.actor import Environment
 from tutor.music import theory
 
-pytestmark = pytest.mark.usefixtures("full_optimisation")
 
-
+@pytest.mark.usefixtures("full_optimisation")
 def test_a_seed_that_diverges_keeps_what_it_had_and_others_go_on():
     """Its batches are its whole memory: the first infinite reward is in the next one."""
     graph, prior = make_table()
@@ -118,6 +117,7 @@ def first_steps(seeds, stop=1200):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("full_optimisation")
 def test_the_bits_do_not_depend_on_how_learning_is_divided(tmp_path):
     """One call, several, and a checkpoint between them, read into another learner."""
     learner, prior = music()

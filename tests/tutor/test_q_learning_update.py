@@ -71,7 +71,6 @@ UPDATE = {
         ("psi", False, False),
         ("g", False, False),
         ("g", False, True),
-        ("q", True, False),
         ("rl_only", True, False),
     ],
 )

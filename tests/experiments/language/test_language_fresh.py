@@ -1,12 +1,12 @@
 """`--fresh` loses nothing before something new is saved, whatever the start fails of."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import run_case
 from language_case import ROW, SMALL, folder, record, run, start, wait_for
 from run_case import result
 
@@ -25,14 +25,6 @@ def content(path: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory) -> Path:
-    """A finished run that no test here may change."""
-    out = tmp_path_factory.mktemp("kept")
-    assert run(out, "--set", *SMALL) == 0
-    return out
-
-
 @pytest.mark.parametrize(
     ("settings", "code"),
     [
@@ -44,29 +36,29 @@ def kept(tmp_path_factory) -> Path:
         (["model.depth=0"], 2),
     ],
 )
-def test_a_start_that_fails_loses_nothing(kept, capsys, settings, code):
-    before = content(folder(kept))
-    assert run(kept, "--fresh", "--set", *SMALL, *settings) == code
-    assert content(folder(kept)) == before
+def test_a_start_that_fails_loses_nothing(finished, capsys, settings, code):
+    before = content(folder(finished))
+    assert run(finished, "--fresh", "--set", *SMALL, *settings) == code
+    assert content(folder(finished)) == before
     assert "Traceback" not in capsys.readouterr().err
-    assert run(kept, "--set", *SMALL) == 0
+    assert run(finished, "--set", *SMALL) == 0
     assert "done before" in capsys.readouterr().err
 
 
-def test_no_data_and_a_damaged_source_lose_nothing(kept, tmp_path, capsys, monkeypatch):
+def test_no_data_and_a_damaged_source_lose_nothing(finished, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HIGHWAY_TUTOR_CACHE", str(tmp_path / "cache"))
     (tmp_path / "ptb.zip").write_text("no zip")
-    before = content(folder(kept))
+    before = content(folder(finished))
     settings = ["--set", *SMALL, "data.name=penn_treebank"]
-    assert run(kept, "--fresh", "--data-dir", str(tmp_path), *settings) == 3
-    assert content(folder(kept)) == before
+    assert run(finished, "--fresh", "--data-dir", str(tmp_path), *settings) == 3
+    assert content(folder(finished)) == before
     assert "the run from before is back" in capsys.readouterr().err
 
 
-def test_what_is_refused_for_one_seed_leaves_the_others(kept, capsys):
-    before = content(kept)
-    assert run(kept, "--fresh", "--seeds", "0", "1", "--set", "data.train_tokens=5") == 2
-    after = content(kept)
+def test_what_is_refused_for_one_seed_leaves_the_others(finished, capsys):
+    before = content(finished)
+    assert run(finished, "--fresh", "--seeds", "0", "1", "--set", "data.train_tokens=5") == 2
+    after = content(finished)
     assert {name: after[name] for name in before} == before
 
 
@@ -81,9 +73,9 @@ sys.exit(main(sys.argv[2:]))
 
 
 @pytest.mark.parametrize(("number", "code"), [("9", -9), ("15", 143)])
-def test_a_signal_before_the_first_update_loses_nothing(kept, capsys, number, code):
-    before = content(folder(kept))
-    command = ["run", ROW, "--preset", "smoke", "--out", str(kept), "--set", *SMALL]
+def test_a_signal_before_the_first_update_loses_nothing(finished, capsys, number, code):
+    before = content(folder(finished))
+    command = ["run", ROW, "--preset", "smoke", "--out", str(finished), "--set", *SMALL]
     stopped = (
         KILLED
         if number == "9"
@@ -98,13 +90,13 @@ def test_a_signal_before_the_first_update_loses_nothing(kept, capsys, number, co
     )  # fmt: skip
     assert done.returncode == code, done.stderr
     if number == "9":
-        assert (folder(kept) / BEFORE).exists()
+        assert (folder(finished) / BEFORE).exists()
         capsys.readouterr()
-    assert run(kept, "--set", *SMALL) == 0
+    assert run(finished, "--set", *SMALL) == 0
     told = capsys.readouterr().err + done.stderr
     assert "the run from before is back" in told
     assert "done before" in told
-    assert content(folder(kept)) == before
+    assert content(folder(finished)) == before
 
 
 def test_the_new_run_takes_the_place_once_it_is_saved(tmp_path, done):
@@ -118,8 +110,8 @@ def test_the_new_run_takes_the_place_once_it_is_saved(tmp_path, done):
     assert result(record(tmp_path)) == result(record(done))
 
 
-def test_a_full_disk_at_the_start_loses_nothing(small_disk, capsys):
-    assert run(small_disk, "--set", *SMALL) == 0
+def test_a_full_disk_at_the_start_loses_nothing(small_disk, done, capsys):
+    shutil.copytree(folder(done), folder(small_disk))
     before = content(folder(small_disk))
     filler = small_disk / "filler"
     for free in (60_000, 0):  # no room for a checkpoint, then not even for a line
@@ -135,24 +127,23 @@ def test_a_full_disk_at_the_start_loses_nothing(small_disk, capsys):
     assert "done before" in capsys.readouterr().err
 
 
-def test_other_files_beside_the_run_come_back_too(tmp_path):
-    assert run(tmp_path, "--set", *SMALL) == 0
-    note = folder(tmp_path) / "my notes.txt"
+def test_other_files_beside_the_run_come_back_too(finished):
+    note = folder(finished) / "my notes.txt"
     note.write_text("mine")
-    assert run(tmp_path, "--fresh", "--set", "data.train_tokens=5") == 2
+    assert run(finished, "--fresh", "--set", "data.train_tokens=5") == 2
     assert note.read_text() == "mine"
-    assert run_case.record(tmp_path, ROW).status == "done"
+    assert record(finished).status == "done"
 
 
-def test_a_run_in_use_and_one_behind_a_link_lose_nothing(tmp_path, kept, capsys):
-    before = content(folder(kept))
+def test_a_run_in_use_and_one_behind_a_link_lose_nothing(tmp_path, finished, capsys):
+    before = content(folder(finished))
     failing = ["--fresh", "--set", "data.train_tokens=5"]
-    with RunDirectory(folder(kept)):
-        assert run(kept, "--fresh", "--set", *SMALL) == 2
+    with RunDirectory(folder(finished)):
+        assert run(finished, "--fresh", "--set", *SMALL) == 2
         assert "another process is running here" in capsys.readouterr().err
     here = folder(tmp_path)
     here.parent.mkdir(parents=True)
-    here.symlink_to(folder(kept))
+    here.symlink_to(folder(finished))
     assert run(tmp_path, *failing) == 2
     assert here.is_symlink()
-    assert content(folder(kept)) == before
+    assert content(folder(finished)) == before

@@ -1,6 +1,7 @@
 """`--kernel` and `--precision`: recorded, kept by a run, refused where they mean nothing."""
 
 import json
+import shutil
 
 import pytest
 import run_case
@@ -15,14 +16,20 @@ from common.record import FILE_NAME
 from experiments.language import run as language_run
 from experiments.registry import find
 from highway import evaluation, kernel
-from highway.learner import LanguageModelLearner
+
+
+@pytest.fixture(scope="module")
+def by_scan(tmp_path_factory):
+    """A run by scan that has yet to be evaluated; no test may change it."""
+    out = tmp_path_factory.mktemp("scan")
+    assert run(out, "--kernel", "scan", "--set", *SMALL) == 0
+    (folder(out) / FILE_NAME).unlink()
+    return out
 
 
 @pytest.fixture
-def begun(tmp_path):
-    """A run by scan that has yet to be evaluated."""
-    assert run(tmp_path, "--kernel", "scan", "--set", *SMALL) == 0
-    (folder(tmp_path) / FILE_NAME).unlink()
+def begun(by_scan, tmp_path):
+    shutil.copytree(folder(by_scan), folder(tmp_path))
     return tmp_path
 
 
@@ -64,14 +71,13 @@ def test_precision_is_recorded(tmp_path):
 def test_the_kernel_reaches_the_learner(tmp_path, monkeypatch):
     chosen = []
 
-    class Seen(LanguageModelLearner):
-        def __init__(self, *arguments, **more):
-            chosen.append(arguments[-1])
-            super().__init__(*arguments, **more)
+    def learner(config, size, windows, compute, mesh):
+        chosen.append(compute)
+        raise DataError("seen")
 
-    monkeypatch.setattr(language_run, "LanguageModelLearner", Seen)
+    monkeypatch.setattr(language_run, "LanguageModelLearner", learner)
     for way in ("scan", "jax"):
-        assert run(tmp_path / way, "--kernel", way, "--set", *SMALL) == 0
+        assert run(tmp_path / way, "--kernel", way, "--set", *SMALL) == 3
     assert chosen == [Compute("scan"), Compute("jax")]
 
 
@@ -120,9 +126,9 @@ def test_what_cannot_be_computed_so_is_refused(tmp_path, capsys, name, options, 
     refused(capsys, *words)
 
 
-@pytest.fixture
-def by_kernel(tmp_path, monkeypatch):
-    """A run by the CPU kernel, stopped after one of its two epochs."""
+@pytest.fixture(scope="module")
+def one_epoch_by_kernel(tmp_path_factory):
+    """A run by the CPU kernel, stopped after one of its two epochs; no test may change it."""
     if kernel.load() is None:
         pytest.skip("there is no C++ compiler")
     validate, calls = language_run._Trial.validate, []
@@ -133,12 +139,19 @@ def by_kernel(tmp_path, monkeypatch):
             raise DataError("stopped")
         return validate(*arguments)
 
-    with monkeypatch.context() as patch:
+    out = tmp_path_factory.mktemp("kernel")
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(language_run._Trial, "validate", once)
-        assert run(tmp_path, "--set", *SMALL) == 3
-    told = sessions(tmp_path)[0]["device"]
+        assert run(out, "--set", *SMALL) == 3
+    told = sessions(out)[0]["device"]
     assert (told["kernel"], told["kernel_level"]) == ("cpu", kernel.load().level)
     assert told["kernel_threads"] == told["cores"]
+    return out
+
+
+@pytest.fixture
+def by_kernel(one_epoch_by_kernel, tmp_path):
+    shutil.copytree(folder(one_epoch_by_kernel), folder(tmp_path))
     return tmp_path
 
 

@@ -51,14 +51,13 @@ def test_data_that_are_missing_or_wrong_exit_with_3(tmp_path, capsys, monkeypatc
     assert not list((tmp_path / "cache").glob("tfds/penn_treebank/*"))
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_says_so_and_records_nothing(tmp_path, capsys):
-    assert run(tmp_path, "--set", *SMALL) == 0
-    (folder(tmp_path) / "record.json").unlink()
-    for checkpoint in (folder(tmp_path) / "checkpoints").iterdir():
+def test_a_run_whose_checkpoints_are_all_damaged_says_so_and_records_nothing(finished, capsys):
+    (folder(finished) / "record.json").unlink()
+    for checkpoint in (folder(finished) / "checkpoints").iterdir():
         (checkpoint / "_CHECKPOINT_METADATA").write_text("")
-    assert run(tmp_path, "--set", *SMALL) == 3
+    assert run(finished, "--set", *SMALL) == 3
     assert "start again with --fresh" in capsys.readouterr().err.lower()
-    assert not (folder(tmp_path) / "record.json").exists()
+    assert not (folder(finished) / "record.json").exists()
 
 
 def test_a_loss_too_large_for_its_perplexity_still_makes_a_record(tmp_path):
@@ -75,13 +74,12 @@ def test_splits_too_short_are_found_before_training(tmp_path, capsys):
     assert run(tmp_path, "--set", *SMALL) == 0  # the failed start is not in the way
 
 
-def test_a_damaged_record_is_named_with_what_to_do(tmp_path, capsys):
-    assert run(tmp_path, "--set", *SMALL) == 0
-    (folder(tmp_path) / "record.json").write_text("{")
-    assert run(tmp_path, "--set", *SMALL) == 3
+def test_a_damaged_record_is_named_with_what_to_do(finished, capsys):
+    (folder(finished) / "record.json").write_text("{")
+    assert run(finished, "--set", *SMALL) == 3
     assert "Delete it; the command that made it" in capsys.readouterr().err
-    (folder(tmp_path) / "record.json").unlink()
-    assert run(tmp_path, "--set", *SMALL) == 0
+    (folder(finished) / "record.json").unlink()
+    assert run(finished, "--set", *SMALL) == 0
 
 
 def test_a_dataset_that_is_no_text_is_refused(tmp_path, capsys):

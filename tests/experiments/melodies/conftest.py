@@ -12,11 +12,13 @@ from common.interrupt import Interrupt
 
 
 @pytest.fixture(scope="session")
-def tuned(tmp_path_factory) -> Path:
+def tuned(made_once) -> Path:
     """Two seeds tuned together, where no Note RNN was."""
-    out = tmp_path_factory.mktemp("tuned")
-    assert run(out, Q, "--seeds", "0", "1", "--set", *SMALL) == 0
-    return out
+
+    def fill(out: Path) -> None:
+        assert run(out, Q, "--seeds", "0", "1", "--set", *SMALL) == 0
+
+    return made_once("tuned", fill)
 
 
 @pytest.fixture(scope="session")
@@ -26,20 +28,24 @@ def note_rnn(tuned) -> Path:
 
 
 @pytest.fixture(scope="session")
-def highway(tmp_path_factory) -> Path:
+def highway(made_once) -> Path:
     """A Note RNN with the core of the other paper."""
-    out = tmp_path_factory.mktemp("highway")
-    settings = ["model.core=rhn", "model.depth=2", "prior.iterations=30"]
-    assert run(out, "note_rnn", "--set", *settings) == 0
-    return out
+
+    def fill(out: Path) -> None:
+        settings = ["model.core=rhn", "model.depth=2", "prior.iterations=30"]
+        assert run(out, "note_rnn", "--set", *settings) == 0
+
+    return made_once("highway", fill)
 
 
 @pytest.fixture(scope="session")
-def quirky(tmp_path_factory) -> Path:
+def quirky(made_once) -> Path:
     """A Note RNN of the released code's data."""
-    out = tmp_path_factory.mktemp("quirky")
-    assert run(out, "note_rnn", "--set", "original_quirks=true") == 0
-    return out
+
+    def fill(out: Path) -> None:
+        assert run(out, "note_rnn", "--set", "original_quirks=true") == 0
+
+    return made_once("quirky", fill)
 
 
 class StopAt3(Interrupt):

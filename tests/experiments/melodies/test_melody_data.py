@@ -1,8 +1,10 @@
 """A run belongs to its data: other files, other Note RNNs are refused; splits are checked first."""
 
 import json
+import shutil
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 from melody_case import FEW, LITTLE, Q, refused, tune
@@ -12,9 +14,11 @@ from common import datasets
 from common.key import move_to_c, stretch
 from common.melody import swap_specials
 from common.midi import write_melody
+from experiments import trained
 from experiments.cli import main
 from experiments.melodies.note_rnn import load_melodies
 from tutor.config import MelodyDataConfig
+from tutor.evaluation import Policy
 
 MIDI = ["--set", "data.name=midi_melodies", *LITTLE]
 
@@ -27,9 +31,12 @@ def write_files(where, count: int, first: int = 0, length: int = 40) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [pytest.param("another", marks=pytest.mark.slow), "more", "one edited"]
+    "change",
+    [*(pytest.param(one, marks=pytest.mark.slow) for one in ("another", "more")), "one edited"],
 )
-def test_a_stopped_run_refuses_other_files(tmp_path, capsys, stopped, change):
+def test_a_stopped_run_refuses_other_files_and_names_a_folder_that_is_gone(
+    tmp_path, capsys, stopped, change
+):
     here, there = tmp_path / "a", tmp_path / "b"
     write_files(here, 4)
     stopped(tmp_path / "runs", "note_rnn", "--data-dir", str(here), *MIDI)
@@ -43,7 +50,11 @@ def test_a_stopped_run_refuses_other_files(tmp_path, capsys, stopped, change):
         "and now midi_melodies (MIDI files", "Give it what it began with", "--out", "--fresh",
     )  # fmt: skip
     assert (folder(tmp_path / "runs", "note_rnn") / "metrics.jsonl").read_bytes() == rows
-    here.rename(tmp_path / "moved")  # the same files elsewhere are the same data
+    here.rename(tmp_path / "moved")
+    for data in (["--data-dir", str(here)], []):
+        assert run(tmp_path / "runs", "note_rnn", *data, *MIDI) == 3
+        refused(capsys, 3, "--data-dir")
+    # The same files elsewhere are the same data.
     assert run(tmp_path / "runs", "note_rnn", "--data-dir", str(tmp_path / "moved"), *MIDI) == 0
     assert "continues at update" in capsys.readouterr().err
 
@@ -77,16 +88,24 @@ def test_a_run_without_its_data_written_down_continues(tmp_path, stopped):
     assert kept["checksums"] == record(tmp_path, "note_rnn").data[0].checksums
 
 
-def test_a_tutor_refuses_a_note_rnn_that_was_retrained(tmp_path, capsys, stopped):
-    first = folder(tmp_path, "note_rnn")
-    assert run(tmp_path, "note_rnn", "--set", *LITTLE) == 0
+def retrained(note_rnn, path) -> None:
+    """Makes the run of another Note RNN out of a copy of one: none of its weights is the same."""
+    shutil.copytree(note_rnn, path)
+    model = trained.load(path)
+    shutil.rmtree(path / trained.FOLDER)
+    params = jax.tree.map(lambda leaf: leaf + 0.01, model.policy.prior)
+    trained.save(path, model._replace(policy=Policy(params, params)))
+
+
+def test_a_tutor_refuses_a_note_rnn_that_was_retrained(tmp_path, capsys, stopped, note_rnn):
+    first = tmp_path / "first"
+    shutil.copytree(note_rnn, first)
     given = ["--set", *FEW, f"note_rnn.run={first}"]
     stopped(tmp_path, Q, *given)
     assert tune(tmp_path / "done", "q", first, *FEW) == 0
     made = record(tmp_path / "done", Q)
     kept = first.rename(tmp_path / "kept")
-    assert run(tmp_path, "note_rnn", "--seeds", "1", "--set", *LITTLE) == 0
-    folder(tmp_path, "note_rnn", 1).rename(first)
+    retrained(note_rnn, first)
     assert run(tmp_path, Q, *given) == 2
     refused(capsys, 2, str(folder(tmp_path, Q)), "Note RNN", "on other data", "--fresh")
     assert tune(tmp_path / "done", "q", first, *FEW) == 2
@@ -168,17 +187,6 @@ def test_a_part_of_a_run_refuses_other_files_before_the_parts_before_it(tmp_path
     assert run(out, "quickstart", "--data-dir", str(there), *settings) == 2
     refused(capsys, 2, str(part), "on other data")
     assert (folder(out, "quickstart") / "rhn" / "metrics.jsonl").read_bytes() == rows
-
-
-def test_a_data_folder_that_is_gone_is_named_and_the_run_stays(tmp_path, capsys, stopped):
-    write_files(tmp_path / "a", 4)
-    stopped(tmp_path, "note_rnn", "--data-dir", str(tmp_path / "a"), *MIDI)
-    (tmp_path / "a").rename(tmp_path / "moved")
-    for data in (["--data-dir", str(tmp_path / "a")], []):
-        assert run(tmp_path, "note_rnn", *data, *MIDI) == 3
-        refused(capsys, 3, "--data-dir")
-    assert run(tmp_path, "note_rnn", "--data-dir", str(tmp_path / "moved"), *MIDI) == 0
-    assert "continues at update" in capsys.readouterr().err
 
 
 def test_melodies_are_moved_stretched_and_swapped_as_configured():

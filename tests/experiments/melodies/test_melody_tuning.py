@@ -73,18 +73,34 @@ def test_a_seed_alone_is_the_same_seed_in_company(tuned, note_rnn, tmp_path):
     assert gap < 0.1 * abs(alone["composed/reward"] - other["composed/reward"])
 
 
+def require_pieces_of_the_tuned_policy(model: trained.Trained, told: dict[str, float]) -> None:
+    """Of eight bars; the prior's are others."""
+    longer = of_bars(8)
+    composer = Composer(model.graph, model.method, longer.environment, longer.length)
+    found = []
+    for params in model.policy:
+        policy = model.policy._replace(params=params)
+        made = composer.compose(policy, jax.random.key(0), 200)
+        found.append(judge_phrases(made.events, "composed_8_bars"))
+    for name, value in found[0].items():
+        assert told[name] == pytest.approx(value)
+    assert found[0] != pytest.approx(found[1], rel=1e-3)
+
+
 @pytest.mark.parametrize("method", ["psi", pytest.param("rl_only", marks=pytest.mark.slow)])
 def test_a_given_note_rnn_is_tuned_by_each_method(tmp_path, note_rnn, method):
     before = (note_rnn / "record.json").stat().st_mtime_ns
-    assert tune(tmp_path, method, note_rnn, "eight_bar_pieces=20") == 0
+    assert tune(tmp_path, method, note_rnn, "eight_bar_pieces=200") == 0
     name = f"tutor_melodies_{method}"
     made = record(tmp_path, name)
     assert made.config["learn"]["method"] == method
     assert all(math.isfinite(value) for value in made.metrics.values())
     assert 0 <= made.metrics["composed_8_bars/notes_returning_after_4_bars"] < 100
-    assert trained.load(folder(tmp_path, name)).method == method
     assert not (tmp_path / "note_rnn").exists()
     assert (note_rnn / "record.json").stat().st_mtime_ns == before
+    model = trained.load(folder(tmp_path, name))
+    assert model.method == method
+    require_pieces_of_the_tuned_policy(model, made.metrics)
 
 
 def test_the_core_can_be_swapped(tmp_path, highway):
@@ -133,21 +149,6 @@ def test_the_final_compositions_have_the_set_temperature(tmp_path, note_rnn):
         found[temperature] = made.metrics("composed")["composed/entropy"]
     assert record(tmp_path, Q).metrics["composed/entropy"] == pytest.approx(found[0.001])
     assert found[0.001] < 0.1 * found[1.0]
-
-
-def test_pieces_of_eight_bars_are_those_of_the_tuned_policy(tmp_path, note_rnn):
-    assert tune(tmp_path, "q", note_rnn, "eight_bar_pieces=200") == 0
-    model, longer = trained.load(folder(tmp_path, Q)), of_bars(8)
-    composer = Composer(model.graph, "q", longer.environment, longer.length)
-    found = []
-    for params in model.policy:
-        policy = model.policy._replace(params=params)
-        made = composer.compose(policy, jax.random.key(0), 200)
-        found.append(judge_phrases(made.events, "composed_8_bars"))
-    told = record(tmp_path, Q).metrics
-    for name, value in found[0].items():
-        assert told[name] == pytest.approx(value)
-    assert found[0] != pytest.approx(found[1], rel=1e-3)
 
 
 @pytest.mark.slow

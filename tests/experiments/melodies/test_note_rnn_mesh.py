@@ -10,6 +10,7 @@ from melody_case import FEW, LITTLE, Q
 from run_case import record, run
 
 from common import device
+from common.record import Record
 from experiments.registry import find
 
 
@@ -21,18 +22,25 @@ def run_apart(out, *arguments: str) -> None:
     subprocess.run(command, check=True, env={**os.environ, "XLA_FLAGS": own}, capture_output=True)
 
 
-def test_a_processor_is_two_devices_by_default(tmp_path):
+@pytest.fixture(scope="module")
+def by_scan(tmp_path_factory) -> Record:
+    """A Note RNN of one device, by the plain scan."""
+    out = tmp_path_factory.mktemp("scan")
+    assert run(out, "note_rnn", "--mesh", "data=1", "--kernel", "scan", "--set", *LITTLE) == 0
+    made = record(out, "note_rnn")
+    assert made.device["count"] == 1
+    return made
+
+
+def test_a_processor_is_two_devices_by_default(tmp_path, by_scan):
     run_apart(tmp_path, "note_rnn", "--preset", "smoke", "--set", *LITTLE)
     made = record(tmp_path, "note_rnn")
     expected = min(2, device.cores())
     assert find("note_rnn").cpu_devices == 2
     assert (made.device["count"], made.device["seen"]) == (expected, expected)
     assert ("--mesh data=2" in made.command) == (expected == 2)
-    assert run(tmp_path / "one", "note_rnn", "--mesh", "data=1", "--set", *LITTLE) == 0
-    alone = record(tmp_path / "one", "note_rnn")
-    assert alone.device["count"] == 1
     for name in ("valid/log_perplexity", "test/log_perplexity"):
-        assert made.metrics[name] == pytest.approx(alone.metrics[name], rel=1e-4)
+        assert made.metrics[name] == pytest.approx(by_scan.metrics[name], rel=1e-4)
 
 
 def test_and_for_a_tuning_that_trains_it_first(tmp_path):
@@ -51,16 +59,12 @@ def test_refusals(tmp_path, capsys):
     assert "write data=N" in capsys.readouterr().err
 
 
-def test_how_it_is_computed_is_recorded_and_felt(tmp_path):
+def test_how_it_is_computed_is_recorded_and_felt(tmp_path, by_scan):
     """Differences of the plain scan, and an LSTM in bfloat16: of rounding only."""
-    losses = {}
-    for given in (["--kernel", "scan"], ["--precision", "bfloat16"]):
-        assert run(tmp_path / given[1], "note_rnn", *given, "--set", *LITTLE) == 0
-        made = record(tmp_path / given[1], "note_rnn")
-        losses[made.device["kernel"], made.device["products"]] = made.metrics[
-            "valid/log_perplexity"
-        ]
-    assert list(losses) == [("scan", "float32"), ("jax", "bfloat16")]
-    plain, narrow = losses.values()
+    assert run(tmp_path, "note_rnn", "--precision", "bfloat16", "--set", *LITTLE) == 0
+    made = by_scan, record(tmp_path, "note_rnn")
+    how = [(one.device["kernel"], one.device["products"]) for one in made]
+    assert how == [("scan", "float32"), ("jax", "bfloat16")]
+    plain, narrow = (one.metrics["valid/log_perplexity"] for one in made)
     assert plain != narrow
     assert narrow == pytest.approx(plain, rel=1e-3)

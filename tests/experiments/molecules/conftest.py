@@ -13,11 +13,13 @@ LITTLE = ["prior.iterations=40", "prior.evaluate_every=20", "final_samples=150"]
 
 
 @pytest.fixture(scope="session")
-def molecule_runs(tmp_path_factory) -> Path:
+def molecule_runs(made_once) -> Path:
     """Where the runs lie: a prior, which `prior` names."""
-    out = tmp_path_factory.mktemp("molecules")
-    assert run(out, "molecule_rnn", "--set", *LITTLE) == 0
-    return out
+
+    def fill(out: Path) -> None:
+        assert run(out, "molecule_rnn", "--set", *LITTLE) == 0
+
+    return made_once("molecules", fill)
 
 
 @pytest.fixture(scope="session")
