@@ -28,7 +28,7 @@ def draw_swarm(cells: Sequence[Cell], path: Path, title: str, frequency_nll: flo
     finite = [loss for cell in cells for loss in cell.losses if math.isfinite(loss)]
 
     def draw(figure: Any) -> None:
-        axes = figure.add_axes((0.085, 0.13, 0.89, 0.76))
+        axes = figure.add_axes((0.085, 0.16, 0.89, 0.73))
         _style(axes, title)
         ticks = {}
         for cell in cells:
@@ -44,7 +44,7 @@ def draw_swarm(cells: Sequence[Cell], path: Path, title: str, frequency_nll: flo
             )  # fmt: skip
         axes.axhline(frequency_nll, color=INK, linewidth=1, linestyle="--", zorder=0)
         axes.text(
-            1.0, -0.16, "thick: median; dashed: each key by its frequency", ha="right", fontsize=8,
+            1.0, -0.19, "thick: median; dashed: each key by its frequency", ha="right", fontsize=8,
             transform=axes.transAxes, color=INK,
         )  # fmt: skip
         axes.set_xticks(list(ticks), list(ticks.values()))
@@ -101,5 +101,5 @@ def _style(axes: Any, title: str) -> None:
         axes.spines[side].set_visible(False)
     axes.grid(axis="y", which="both", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.set_xlabel("recurrence depth", fontsize=11.5, color=INK, labelpad=24)
+    axes.set_xlabel("recurrence depth", fontsize=11.5, color=INK, labelpad=32)
     axes.tick_params(colors="#555555", labelsize=10)
