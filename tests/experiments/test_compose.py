@@ -336,6 +336,15 @@ def test_what_can_not_be_composed(capsys, run, tmp_path, option, words):
     assert words in error
 
 
+def test_the_tunes_of_the_readme_are_pieces_of_eight_bars():
+    folder = RESULTS.parent / "docs" / "tunes"
+    named = (RESULTS.parent / "README.md").read_text()
+    for path in sorted(folder.glob("*.mid")):
+        assert 7 * 16 < len(read_melody(path)) <= 8 * 16
+        assert f"docs/tunes/{path.name}" in named
+    assert len(list(folder.glob("*.mid"))) == 3
+
+
 def test_the_last_part_of_a_run_composes(run, tmp_path):
     """As of the quickstart: the model lies in a folder of a part."""
     for part in ("a_tutor", "note_rnn"):

@@ -14,6 +14,8 @@ from tutor.music.key import OCTAVE, Key
 from tutor.music.theory import DEFAULT, MusicParams, score_composition
 
 BAR, BEAT = 16, 4  # sixteenths
+MOST_NAMED_BEATS = 20
+"""Beats of a panel whose sixteenths have room on the axis; of longer ones bars are named."""
 SHOWN_PRIMER = 16
 """Sixteenths of a primer that are drawn: its last ones."""
 ONE_WIDE, TWO_WIDE, PANEL_HEIGHT = 10.0, 13.0, 2.45  # in units of 100 dots, as all lengths below
@@ -237,7 +239,7 @@ def _draw_grid(axes: Any, low: int, high: int, key: Key) -> None:
     axes.set_ylim(low - 0.5 - BENEATH * (high - low), high + 0.5 + ABOVE * (high - low))
     start, end = map(round, axes.get_xlim())
     beats = [t for t in range(start, end + 1) if t % BEAT == 0]
-    axes.set_xticks(beats)
+    axes.set_xticks(beats if len(beats) <= MOST_NAMED_BEATS else [t for t in beats if t % BAR == 0])
     for t in beats:
         colour, width = ("#888888", 1.1) if t % BAR == 0 else (FAINT, 0.8)
         axes.axvline(t, color=colour, linewidth=width, zorder=1)

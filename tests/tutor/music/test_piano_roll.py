@@ -118,6 +118,13 @@ def test_each_panel_has_the_marks_of_its_composition(figures, tmp_path):
     ]
 
 
+@pytest.mark.parametrize(("length", "apart"), [(32, 4), (128, 16), (256, 16)])
+def test_times_on_the_axis_have_room(figures, tmp_path, length, apart):
+    events = np.full((1, length), NO_EVENT)
+    draw_piano_roll(events, tmp_path / "p.png", DEFAULT, scores={"total": np.zeros((1, length))})
+    assert figures[0].axes[0].get_xticks().tolist() == list(range(0, length + 1, apart))
+
+
 def test_notes_begin_in_the_primer_and_sound_on():
     notes = piano_roll._notes_from(-4, [2, 0, 14, 1, 1, 1], np.array([1, 16]))
     assert notes == [(-4, 5, 60), (1, 1, 62)]
