@@ -151,7 +151,7 @@ Leaves gates.png, movement.png, lesion.png, spectrum.png, and findings.txt: what
 what was found, and whether they agree.""",
         presets={
             "smoke": Preset(smoke, 0.01, TWO_CORES, (TEXT,)),
-            "cpu": Preset(cpu, 0.113, ONE_CORE, (TEXT,)),
+            "cpu": Preset(cpu, 0.37, ONE_CORE, (TEXT,)),
             "paper": Preset(paper, 8.0, GPU, ("penn_treebank",), estimated=True),
         },
         default_preset="cpu",

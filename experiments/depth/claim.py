@@ -94,7 +94,7 @@ def _centres(metrics: Metrics) -> Claim | None:
         f"(plain {100 * plain:.0f} %)"
     )
     if losses[1] > COMPARABLE * losses[0]:
-        told += f"; the plain model didn't learn: validation loss {losses[1]:.3f}, RHN "
+        told += f"; the plain model learned less: validation loss {losses[1]:.3f}, RHN "
         return Claim(text, f"{told}{losses[0]:.3f}", "undecided")
     return Claim(text, told, holds(min(shares) >= CENTRED > plain))
 

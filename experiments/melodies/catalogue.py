@@ -92,9 +92,9 @@ NOTE_RNN_HOURS = {
     "smoke": 0.01,
     "cpu": 0.07,
     "cpu_own_key": 0.06,
-    "cpu_quirks": 0.15,
-    "cpu_unmasked": 0.06,
-    "swapped_stretched": 0.13,
+    "cpu_quirks": 0.03,
+    "cpu_unmasked": 0.03,
+    "swapped_stretched": 0.065,
     "paper_beginnings": 0.23,
     "paper": 0.21,
 }

@@ -121,7 +121,9 @@ def test_each_panel_has_the_marks_of_its_composition(figures, tmp_path):
 @pytest.mark.parametrize(("length", "apart"), [(32, 4), (128, 16), (256, 16)])
 def test_times_on_the_axis_have_room(figures, tmp_path, length, apart):
     events = np.full((1, length), NO_EVENT)
-    draw_piano_roll(events, tmp_path / "p.png", DEFAULT, scores={"total": np.zeros((1, length))})
+    names = ("total", *(rule.name for rule in DEFAULT.rules))
+    scores = {name: np.zeros((1, length)) for name in names}
+    draw_piano_roll(events, tmp_path / "p.png", DEFAULT, scores=scores)
     assert figures[0].axes[0].get_xticks().tolist() == list(range(0, length + 1, apart))
 
 
