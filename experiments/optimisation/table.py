@@ -29,7 +29,6 @@ OF_BEST = {
     "std": ("search/best_std", ".1g"),
     "T bias": ("search/best_transform_bias", "g"),
     "epoch": ("search/best_epoch", ".0f"),
-    "still falling": ("search/still_falling", ".0f"),
 }
 """Of the setting that is best on validation, likewise."""
 OF_ALL_LEGEND = """\
@@ -40,8 +39,7 @@ higher than that.
 """
 OF_BEST_LEGEND = """\
 Of the setting that is best on validation: NLL in nats a time step, its learning rate, standard \
-deviation of initial weights, initial bias of the transform gate, best epoch, and 1 where that was \
-the last: more epochs would have helped.
+deviation of initial weights, initial bias of the transform gate, and best epoch.
 """
 
 
