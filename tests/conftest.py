@@ -33,7 +33,7 @@ if _KNOWS_FLAGS:
 def pytest_configure():
     # Looking for garbage as often as usual, among modules and JAX's traces, takes a twelfth of the
     # time.
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(10_000, 10, 10)
     import jax
 
     jax.config.update("jax_compilation_cache_dir", str(Path(_CACHE) / "compiled"))
