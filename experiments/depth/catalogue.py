@@ -246,7 +246,7 @@ def _stacked() -> Experiment:
 Reproduces: the comparison behind figure 1 of Zilly et al. 2017: between states T steps apart the
             longest path has d·T layers in a transition of depth d, and d + T − 1 in d stacked ones.
 Command:    python -m experiments run stacked_or_deep
-Hours:      0.16 on {TWO_CORES} for `cpu`, about 150 on {GPU} for `paper` (an estimate), seconds for
+Hours:      0.22 on {TWO_CORES} for `cpu`, about 150 on {GPU} for `paper` (an estimate), seconds for
             `smoke`.
 Plain RNNs, RHNs and LSTMs, each as d stacked layers of depth 1 and (but LSTMs) as one layer of
 depth d, all with about the same number of parameters and the same training; each at several
