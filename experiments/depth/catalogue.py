@@ -141,7 +141,7 @@ Reproduces: Zilly et al. 2017, section 6 (the transform gates' activity of every
             transition).
 Command:    python -m experiments run rhn_analysis
             python -m experiments run rhn_analysis --set run=runs/EXPERIMENT/PRESET/seed0
-Hours:      0.11 on {ONE_CORE} for `cpu`, about 8 on {GPU} for `paper` (an estimate), seconds for
+Hours:      0.37 on {ONE_CORE} for `cpu`, about 8 on {GPU} for `paper` (an estimate), seconds for
             `smoke`.
 With `run` a finished language model with an RHN is looked into, whatever text it learned from
 (--data-dir says where that is, if it was brought by hand); `plain_run` sets a plain deep-transition
