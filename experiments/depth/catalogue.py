@@ -72,6 +72,8 @@ SPECTRUM_MEASURES = {
 }
 PLAIN: Literal["plain"] = "plain"
 HIGHWAY: Literal["highway"] = "highway"
+CPU_HOURS = {"rhn_analysis": 0.37, "stacked_or_deep": 0.22, "highway_depth": 0.8}
+"""Hours of each preset `cpu` in its committed record."""
 UNIGRAM = "unigram"
 """Stands among models for predicting each token by how often it comes in training."""
 SOLVED = 0.01
@@ -141,8 +143,8 @@ Reproduces: Zilly et al. 2017, section 6 (the transform gates' activity of every
             transition).
 Command:    python -m experiments run rhn_analysis
             python -m experiments run rhn_analysis --set run=runs/EXPERIMENT/PRESET/seed0
-Hours:      0.37 on {ONE_CORE} for `cpu`, about 8 on {GPU} for `paper` (an estimate), seconds for
-            `smoke`.
+Hours:      {CPU_HOURS["rhn_analysis"]:g} on {ONE_CORE} for `cpu`,
+            about 8 on {GPU} for `paper` (an estimate), seconds for `smoke`.
 With `run` a finished language model with an RHN is looked into, whatever text it learned from
 (--data-dir says where that is, if it was brought by hand); `plain_run` sets a plain deep-transition
 RNN beside it. Without, both are trained first, on Shakespeare (`paper`: Penn Treebank); the plain
@@ -151,7 +153,7 @@ Leaves gates.png, movement.png, lesion.png, spectrum.png, and findings.txt: what
 what was found, and whether they agree.""",
         presets={
             "smoke": Preset(smoke, 0.01, TWO_CORES, (TEXT,)),
-            "cpu": Preset(cpu, 0.37, ONE_CORE, (TEXT,)),
+            "cpu": Preset(cpu, CPU_HOURS["rhn_analysis"], ONE_CORE, (TEXT,)),
             "paper": Preset(paper, 8.0, GPU, ("penn_treebank",), estimated=True),
         },
         default_preset="cpu",
@@ -246,8 +248,8 @@ def _stacked() -> Experiment:
 Reproduces: the comparison behind figure 1 of Zilly et al. 2017: between states T steps apart the
             longest path has d·T layers in a transition of depth d, and d + T − 1 in d stacked ones.
 Command:    python -m experiments run stacked_or_deep
-Hours:      0.22 on {TWO_CORES} for `cpu`, about 150 on {GPU} for `paper` (an estimate), seconds for
-            `smoke`.
+Hours:      {CPU_HOURS["stacked_or_deep"]:g} on {TWO_CORES} for `cpu`,
+            about 150 on {GPU} for `paper` (an estimate), seconds for `smoke`.
 Plain RNNs, RHNs and LSTMs, each as d stacked layers of depth 1 and (but LSTMs) as one layer of
 depth d, all with about the same number of parameters and the same training; each at several
 learning rates, of which the best on validation counts. In `cpu` initial weights are as wide as lets
@@ -258,7 +260,7 @@ Figure 1 makes no claim of losses; that deep does better than stacked is asked h
 Leaves curves.png, and findings.txt: the claims, what was found, and whether they agree.""",
         presets={
             "smoke": Preset(smoke, 0.01, TWO_CORES, (TEXT,)),
-            "cpu": Preset(cpu, 0.22, TWO_CORES, (TEXT,)),
+            "cpu": Preset(cpu, CPU_HOURS["stacked_or_deep"], TWO_CORES, (TEXT,)),
             "paper": Preset(paper, 150.0, GPU, ("penn_treebank",), estimated=True),
         },
         default_preset="cpu",
@@ -323,8 +325,8 @@ Reproduces: Srivastava, Greff, Schmidhuber 2015: plain networks get harder to tr
             at little cost where the data are easy. Details are recalled, not read again.
 Command:    python -m experiments run highway_depth
             python -m experiments run highway_depth --preset paper --data-dir DIR   (MNIST)
-Hours:      0.8 on {ONE_CORE} for `cpu`, about 30 on {GPU} for `paper` (an estimate), seconds for
-            `smoke`.
+Hours:      {CPU_HOURS["highway_depth"]:g} on {ONE_CORE} for `cpu`,
+            about 30 on {GPU} for `paper` (an estimate), seconds for `smoke`.
 Networks of 50 units a layer (plain ones wider, for equal parameters), trained by gradient descent
 with momentum; learning rate, transform bias and nonlinearity (tanh or rectified) are drawn for each
 network, the same for both kinds. `cpu` learns the 1,797 digits that scikit-learn bundles.
@@ -332,7 +334,7 @@ Leaves curves.png, swarm.png, lesion.png, members.txt (the settings and losses o
 those that diverged too), and findings.txt: the claims, what was found, and whether they agree.""",
         presets={
             "smoke": Preset(smoke, 0.01, TWO_CORES, ("digits",)),
-            "cpu": Preset(cpu, 0.8, ONE_CORE, ("digits",)),
+            "cpu": Preset(cpu, CPU_HOURS["highway_depth"], ONE_CORE, ("digits",)),
             "paper": Preset(paper, 30.0, GPU, ("mnist",), estimated=True),
         },
         default_preset="cpu",

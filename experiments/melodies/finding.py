@@ -95,7 +95,9 @@ SUGGESTED = (
 
 def _told(runs: Runs, metric: str, found: Values) -> str:
     """Name a value, for whom a comparison with it fails."""
-    return f"{WORDS[metric]}, {runs.label} ({fmean(found[runs.label][metric]):.3g} %)"
+    words = f"{WORDS[metric]}, " if metric in WORDS else ""
+    unit = " %" if metric in WORDS else ""
+    return f"{words}{runs.label} ({fmean(found[runs.label][metric]):.3g}{unit})"
 
 
 def _below_the_printed_tonic(found: Values, group: Iterable[Runs]) -> list[Less]:
@@ -103,20 +105,12 @@ def _below_the_printed_tonic(found: Values, group: Iterable[Runs]) -> list[Less]
     return [Less(found[runs.label][TONIC], printed, _told(runs, TONIC, found)) for runs in group]
 
 
-def _likelier_tonic(found: Values) -> list[Less]:
-    return [
-        Less(found[ill.label][LOG_P], found[cured.label][LOG_P], cured.label)
-        for ill, cures in CURES.items()
-        for cured in cures
-    ]
-
-
-def _repaired(found: Values) -> list[Less]:
+def _higher_when_cured(found: Values, metrics: Iterable[str]) -> list[Less]:
     return [
         Less(found[ill.label][metric], found[cured.label][metric], _told(cured, metric, found))
+        for metric in metrics
         for ill, cures in CURES.items()
         for cured in cures
-        for metric in WORDS
     ]
 
 
@@ -276,7 +270,7 @@ FINDINGS = (
         (PUBLISHED, OWN_BEGINNINGS, SLOW_RATE, C_MASKED, *CURES[C_MASKED]),
         (TONIC, LEAPS, MOTIF),
         "all three are higher than without a cure",
-        _repaired,
+        partial(_higher_when_cured, metrics=tuple(WORDS)),
         shown=(LOG_P,),
     ),
     Finding(
@@ -286,7 +280,7 @@ FINDINGS = (
         (LOG_P,),
         "log p(tonic | primer) of the Note RNN that is tuned is higher than without a cure, in "
         "the same key",
-        _likelier_tonic,
+        partial(_higher_when_cured, metrics=(LOG_P,)),
     ),
     Finding(
         1,

@@ -16,7 +16,7 @@ def tune(devices, names):
 
 @pytest.fixture(scope="module")
 def fast():
-    return tune("1,4", FAST)
+    return tune("1,2,8", FAST)
 
 
 @pytest.fixture(scope="module")
