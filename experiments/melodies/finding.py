@@ -1,25 +1,60 @@
 """What was found about Table 1: claims, the runs that test each, and when they confirm it."""
 
-from collections.abc import Iterable
 from functools import partial
-from itertools import pairwise
-from statistics import fmean
 
-from experiments.melodies.catalogue import COLUMNS, TABLE_1
-from experiments.melodies.comparison import Finding, Less, Runs, Values
+from experiments.melodies.catalogue import TABLE_1
+from experiments.melodies.comparison import Finding
+from experiments.melodies.criteria import (
+    BEAT,
+    CURED,
+    CURES,
+    DENSITY,
+    ENTROPY,
+    FEW_POINTS,
+    FITTED,
+    INTERVAL,
+    KEY,
+    KL,
+    LEAPS,
+    LOG_P,
+    LOSS,
+    MOTIF,
+    OUT_OF_C,
+    PRINTED,
+    PRINTED_REPEATED,
+    REPEATED,
+    REPEATED_ANYWHERE,
+    REWARD,
+    SHARES,
+    TONIC,
+    WIDE,
+    WINDOWS,
+    WORDS,
+    above_the_printed,
+    below_the_printed_tonic,
+    composed,
+    falls_with_c,
+    farther_from_the_printed_tonic,
+    grows_past_half,
+    higher_when_cured,
+    in_order_of_log_p,
+    leaves_the_data,
+    little_changes,
+    lower,
+    nearer_to_the_printed_g,
+    nearest_to_the_printed_repetitions,
+    nearest_to_tunes,
+    pleases_more,
+)
 from experiments.melodies.table import ANYWHERE
 from experiments.melodies.tested import (
     AS_THEY_ARE,
     BEST_IN_C,
     BEST_OF_OWN_BEGINNINGS,
     BOLTZMANN,
-    C_BEGINNINGS,
     C_MASKED,
-    C_MASKED_SLOW_RATE,
-    C_SLOW_RATE,
     DOUBLE,
     FAR_SIGHT,
-    FITTED_DATA,
     G_FOR_TUNES,
     G_PUBLISHED,
     G_QUIRKS,
@@ -34,44 +69,13 @@ from experiments.melodies.tested import (
     Q_AT_2,
     Q_BOLTZMANN_AT_2,
     Q_IN_C,
-    SLOW_DATA,
     SLOW_RATE,
     SWAPPED,
     SWAPPED_AT_1,
-    SWAPPED_DATA,
-    SWAPPED_SLOW_DATA,
     TUNES,
     TUNES_OF_Q,
-    G,
-    Q,
     note_rnn,
 )
-
-
-def _composed(*statistics: str) -> tuple[str, ...]:
-    return tuple(f"composed/{one}" for one in statistics)
-
-
-TONIC, LEAPS, MOTIF, REPEATED, KEY, LOG_P = _composed(
-    "compositions_starting_with_tonic",
-    "leaps_resolved",
-    "notes_in_motif",
-    "notes_excessively_repeated",
-    "notes_not_in_key",
-    "log_p_tonic",
-)
-BEAT, INTERVAL, WIDE, DENSITY, KL, REWARD = _composed(
-    "on_beat", "mean_interval", "leaps_over_fifth", "note_density", "kl_policy_prior", "reward"
-)
-WORDS = {TONIC: "tonic", LEAPS: "leaps", MOTIF: "motif"}
-REPEATED_ANYWHERE = f"{ANYWHERE}/notes_excessively_repeated"
-OUT_OF_C = f"{ANYWHERE}/notes_not_in_key"
-ENTROPY = "composed/entropy"
-LOSS = "valid/log_perplexity"
-
-PRINTED = {metric: TABLE_1[metric.partition("/")[2]][COLUMNS[Q]] for metric in WORDS}
-"""Of Q."""
-PRINTED_REPEATED = TABLE_1["notes_excessively_repeated"][COLUMNS["note_rnn"]]
 
 SUGGESTED = (
     "A rate of 0.5 with beginnings that are never trained leaves the Note RNN certain of holds at "
@@ -93,163 +97,6 @@ SUGGESTED = (
 """What trials with shorter trainings, of one seed mostly, suggested; FINDINGS test it."""
 
 
-def _told(runs: Runs, metric: str, found: Values) -> str:
-    """Name a value, for whom a comparison with it fails."""
-    words = f"{WORDS[metric]}, " if metric in WORDS else ""
-    unit = " %" if metric in WORDS else ""
-    return f"{words}{runs.label} ({fmean(found[runs.label][metric]):.3g}{unit})"
-
-
-def _below_the_printed_tonic(found: Values, group: Iterable[Runs]) -> list[Less]:
-    printed = [PRINTED[TONIC]]
-    return [Less(found[runs.label][TONIC], printed, _told(runs, TONIC, found)) for runs in group]
-
-
-def _higher_when_cured(found: Values, metrics: Iterable[str]) -> list[Less]:
-    return [
-        Less(found[ill.label][metric], found[cured.label][metric], _told(cured, metric, found))
-        for metric in metrics
-        for ill, cures in CURES.items()
-        for cured in cures
-    ]
-
-
-def _above_the_printed(found: Values) -> list[Less]:
-    return [
-        Less([PRINTED[metric]], found[runs.label][metric], _told(runs, metric, found))
-        for metric in WORDS
-        for runs in CURED
-    ]
-
-
-def _falls_with_c(found: Values) -> list[Less]:
-    at_half, at_1, at_2 = (found[runs.label][TONIC] for runs in (Q_IN_C, Q_AT_1, Q_AT_2))
-    printed = [PRINTED[TONIC]]
-    return [
-        Less(printed, at_half, "c = 0.5 against what is printed"),
-        Less(at_1, printed, "c = 1 against what is printed"),
-        Less(at_2, at_1, "c = 2 against c = 1"),
-    ]
-
-
-def _in_order_of_log_p(found: Values) -> list[Less]:
-    ranked = sorted(found, key=lambda label: fmean(found[label][LOG_P]))
-    return [
-        Less(
-            found[low][TONIC],
-            found[high][TONIC],
-            f"{low} (log p {fmean(found[low][LOG_P]):.3g}, tonic {fmean(found[low][TONIC]):.3g} %) "
-            f"against {high} ({fmean(found[high][LOG_P]):.3g}, {fmean(found[high][TONIC]):.3g} %)",
-        )
-        for low, high in pairwise(ranked)
-    ]
-
-
-def _less(low: Runs, high: Runs, metric: str, found: Values, times: float = 1.0) -> list[Less]:
-    """That a metric of some runs is less than so many times that of others."""
-    bound = [times * value for value in found[high.label][metric]]
-    return [Less(found[low.label][metric], bound, f"{low.label} against {high.label}")]
-
-
-def _grows_past_half(found: Values) -> list[Less]:
-    shares = {runs.label: found[runs.label][REPEATED_ANYWHERE] for runs in WINDOWS}
-    labels = list(shares)
-    steps = [
-        Less(shares[low], shares[high], f"{low} against {high}") for low, high in pairwise(labels)
-    ]
-    return [
-        *steps,
-        Less(shares[labels[0]], [15.0], f"{labels[0]} against 15 %"),
-        Less(shares[labels[-3]], [50.0], f"{labels[-3]} against 50 %"),
-        Less([50.0], shares[labels[-2]], f"{labels[-2]} against 50 %"),
-    ]
-
-
-def _nearest_to_the_printed_repetitions(found: Values) -> list[Less]:
-    off = {
-        label: [abs(value - PRINTED_REPEATED) for value in values[REPEATED]]
-        for label, values in found.items()
-    }
-    fitted, *others = off
-    return [Less(off[fitted], off[other], f"against {other}") for other in others]
-
-
-def _nearer_to_the_printed_g(found: Values, leaky: Runs) -> list[Less]:
-    """That statistics of a G that trains its prior are nearer to the printed ones."""
-    found_by = {runs: found[runs.label] for runs in (leaky, G_PUBLISHED)}
-    compared = []
-    for name, values in TABLE_1.items():
-        near, far = (
-            [abs(value - values[COLUMNS[G]]) for value in one[f"composed/{name}"]]
-            for one in found_by.values()
-        )
-        compared.append(Less(near, far, name.replace("_", " ")))
-    return compared
-
-
-def _little_changes(found: Values, changed: Runs) -> list[Less]:
-    base, other = found[Q_IN_C.label], found[changed.label]
-    compared = []
-    for name in SHARES:
-        metric, words = f"composed/{name}", name.replace("_", " ")
-        low, high = sorted((base, other), key=lambda one: fmean(one[metric]))
-        near = [value + FEW_POINTS for value in low[metric]]
-        compared.append(Less(high[metric], near, words))
-    return compared
-
-
-def _farther_from_the_printed_tonic(near: Runs, far: Runs, found: Values) -> list[Less]:
-    low, high = (
-        [abs(value - PRINTED[TONIC]) for value in found[runs.label][TONIC]] for runs in (near, far)
-    )
-    return [Less(low, high, f"{near.label} against {far.label}")]
-
-
-def _nearest_to_tunes(found: Values, ours: Runs) -> list[Less]:
-    own = found[ours.label]
-    return [
-        Less(low[metric], high[metric], f"{words}, against {runs.label}")
-        for runs in (Q_IN_C, Q_AT_2, Q_BOLTZMANN_AT_2)
-        for other in (found[runs.label],)
-        for low, high, metric, words in (
-            (other, own, BEAT, "notes on the beat"),
-            (own, other, INTERVAL, "mean interval"),
-            (own, other, KL, "KL(π ‖ p)"),
-        )
-    ]
-
-
-def _pleases_more(found: Values, more: Runs, less: Runs) -> list[Less]:
-    high, low = found[more.label], found[less.label]
-    return [
-        Less(low[REWARD], high[REWARD], "reward"),
-        Less(low[BEAT], high[BEAT], "notes on the beat"),
-        Less(low[KL], high[KL], "KL(π ‖ p)"),
-    ]
-
-
-def _leaves_the_data(found: Values) -> list[Less]:
-    greedy, own = found[Q_AT_2.label], found[G_FOR_TUNES.label]
-    return [
-        Less(greedy[LEAPS], own[LEAPS], "leaps resolved"),
-        Less(own[WIDE], greedy[WIDE], "intervals over a fifth"),
-        Less(own[KL], greedy[KL], "KL(π ‖ p)"),
-    ]
-
-
-FEW_POINTS = 10.0
-"""Percentage points by which what makes little difference moves a row."""
-CURES = {
-    PUBLISHED: (OWN_BEGINNINGS, SLOW_RATE),
-    C_MASKED: (C_BEGINNINGS, C_MASKED_SLOW_RATE, C_SLOW_RATE),
-}
-"""Runs without a cure → those in the same key with one of them, or both."""
-CURED = tuple(runs for cures in CURES.values() for runs in cures)
-WINDOWS = (AS_THEY_ARE, SWAPPED_DATA, SLOW_DATA, FITTED_DATA, SWAPPED_SLOW_DATA)
-FITTED = note_rnn("swapped_stretched")
-SHARES = tuple(name for name in TABLE_1 if "autocorrelation" not in name)
-"""Statistics of Table 1 that are percentages."""
-
 FINDINGS = (
     Finding(
         1,
@@ -258,7 +105,7 @@ FINDINGS = (
         (PUBLISHED, C_MASKED),
         (TONIC,),
         f"fewer than the printed {PRINTED[TONIC]:g} % start with the tonic",
-        partial(_below_the_printed_tonic, group=(PUBLISHED, C_MASKED)),
+        partial(below_the_printed_tonic, group=(PUBLISHED, C_MASKED)),
         shown=(LOG_P,),
     ),
     Finding(
@@ -270,7 +117,7 @@ FINDINGS = (
         (PUBLISHED, OWN_BEGINNINGS, SLOW_RATE, C_MASKED, *CURES[C_MASKED]),
         (TONIC, LEAPS, MOTIF),
         "all three are higher than without a cure",
-        partial(_higher_when_cured, metrics=tuple(WORDS)),
+        partial(higher_when_cured, metrics=tuple(WORDS)),
         shown=(LOG_P,),
     ),
     Finding(
@@ -280,7 +127,7 @@ FINDINGS = (
         (LOG_P,),
         "log p(tonic | primer) of the Note RNN that is tuned is higher than without a cure, in "
         "the same key",
-        partial(_higher_when_cured, metrics=(LOG_P,)),
+        partial(higher_when_cured, metrics=(LOG_P,)),
     ),
     Finding(
         1,
@@ -288,7 +135,7 @@ FINDINGS = (
         CURED,
         (TONIC, LEAPS, MOTIF),
         f"more than the printed {PRINTED[TONIC]:g}, {PRINTED[LEAPS]:g} and {PRINTED[MOTIF]:g} %",
-        _above_the_printed,
+        above_the_printed,
     ),
     Finding(
         1,
@@ -297,7 +144,7 @@ FINDINGS = (
         (SWAPPED,),
         (TONIC,),
         f"fewer than the printed {PRINTED[TONIC]:g} % do",
-        partial(_below_the_printed_tonic, group=(SWAPPED,)),
+        partial(below_the_printed_tonic, group=(SWAPPED,)),
         shown=(LOG_P, LEAPS, MOTIF),
     ),
     Finding(
@@ -307,7 +154,7 @@ FINDINGS = (
         (Q_IN_C, Q_AT_1, Q_AT_2),
         (TONIC,),
         f"the share falls from row to row, past {PRINTED[TONIC]:g} % between the first two",
-        _falls_with_c,
+        falls_with_c,
         shown=(LOG_P,),
     ),
     Finding(
@@ -316,7 +163,7 @@ FINDINGS = (
         (SWAPPED, SWAPPED_AT_1),
         (TONIC,),
         "the share is lower with c = 1 than with c = 0.5",
-        partial(_less, SWAPPED_AT_1, SWAPPED, TONIC),
+        partial(lower, SWAPPED_AT_1, SWAPPED, TONIC),
         shown=(LEAPS, MOTIF, KEY),
     ),
     Finding(
@@ -326,7 +173,7 @@ FINDINGS = (
         (PUBLISHED, C_MASKED, *CURED, SWAPPED),
         (LOG_P, TONIC),
         "the share rises from each row to the one with the next higher log p",
-        _in_order_of_log_p,
+        in_order_of_log_p,
         inference="what is printed tells of the authors' own Note RNN, which was never released, "
         "as much as of the method.",
     ),
@@ -337,7 +184,7 @@ FINDINGS = (
         (AS_THEY_ARE, IN_C),
         (OUT_OF_C,),
         "less than a fifth of them are left",
-        partial(_less, IN_C, AS_THEY_ARE, OUT_OF_C, times=1 / 5),
+        partial(lower, IN_C, AS_THEY_ARE, OUT_OF_C, times=1 / 5),
         shown=(f"{ANYWHERE}/note_density",),
     ),
     Finding(
@@ -346,7 +193,7 @@ FINDINGS = (
         (OWN_KEY, MOVED_TO_C),
         (LOSS,),
         "the validation loss is lower (one Note RNN each, with other seeds)",
-        partial(_less, MOVED_TO_C, OWN_KEY, LOSS),
+        partial(lower, MOVED_TO_C, OWN_KEY, LOSS),
         shown=(KEY,),
     ),
     Finding(
@@ -358,7 +205,7 @@ FINDINGS = (
         (REPEATED_ANYWHERE,),
         "the share grows in the order of the rows, from under 15 %, and only the last two are over "
         "50",
-        _grows_past_half,
+        grows_past_half,
         shown=(f"{ANYWHERE}/note_density",),
         inference="the published data probably had both.",
     ),
@@ -369,7 +216,7 @@ FINDINGS = (
         (FITTED, *map(note_rnn, ("paper", "paper_beginnings", "cpu"))),
         (REPEATED,),
         "its share is nearer to the printed one than the others'",
-        _nearest_to_the_printed_repetitions,
+        nearest_to_the_printed_repetitions,
     ),
     *(
         Finding(
@@ -377,9 +224,9 @@ FINDINGS = (
             "G whose target trains the prior, a quirk of the released code, comes nearer to the "
             f"odd column that the paper printed than G under the published settings{where}",
             (G_PUBLISHED, leaky),
-            _composed(*TABLE_1),
+            composed(*TABLE_1),
             "most statistics of Table 1 are nearer to those printed",
-            partial(_nearer_to_the_printed_g, leaky=leaky),
+            partial(nearer_to_the_printed_g, leaky=leaky),
             most=True,
         )
         for leaky, where in (
@@ -396,9 +243,9 @@ FINDINGS = (
             6,
             f"{title} makes little difference to the rows of Table 1.",
             (Q_IN_C, runs),
-            _composed(*SHARES),
+            composed(*SHARES),
             f"all percentages are within {FEW_POINTS:g} points",
-            partial(_little_changes, changed=runs),
+            partial(little_changes, changed=runs),
             shown=(ENTROPY,),
         )
         for title, runs in (
@@ -414,7 +261,7 @@ FINDINGS = (
         (Q_IN_C, FAR_SIGHT),
         (ENTROPY,),
         "the entropy is less than half",
-        partial(_less, FAR_SIGHT, Q_IN_C, ENTROPY, times=1 / 2),
+        partial(lower, FAR_SIGHT, Q_IN_C, ENTROPY, times=1 / 2),
         shown=(TONIC, LEAPS, MOTIF, REPEATED),
     ),
     *(
@@ -426,7 +273,7 @@ FINDINGS = (
             (drawn, best),
             (TONIC,),
             f"it differs more from {PRINTED[TONIC]:g} %",
-            partial(_farther_from_the_printed_tonic, drawn, best),
+            partial(farther_from_the_printed_tonic, drawn, best),
             shown=(LEAPS, MOTIF, REPEATED, ENTROPY),
         )
         for where, drawn, best in (
@@ -442,7 +289,7 @@ FINDINGS = (
             (Q_IN_C, Q_AT_2, Q_BOLTZMANN_AT_2, runs, note_rnn("cpu")),
             (BEAT, INTERVAL, KL),
             "it is all three",
-            partial(_nearest_to_tunes, ours=runs),
+            partial(nearest_to_tunes, ours=runs),
             shown=(REWARD, DENSITY),
         )
         for title, runs, more in (
@@ -463,7 +310,7 @@ FINDINGS = (
             (q, g, note_rnn("cpu")),
             (REWARD, BEAT, KL),
             "it does all three",
-            partial(_pleases_more, more=q, less=g),
+            partial(pleases_more, more=q, less=g),
             shown=(DENSITY, INTERVAL),
         )
         for title, q, g in (
@@ -479,7 +326,7 @@ FINDINGS = (
         (Q_AT_2, G_FOR_TUNES),
         (LEAPS, WIDE, KL),
         "it does all three",
-        _leaves_the_data,
+        leaves_the_data,
     ),
     Finding(
         7,
@@ -488,7 +335,7 @@ FINDINGS = (
         (Q_AT_2, Q_BOLTZMANN_AT_2),
         (LEAPS,),
         "more are resolved",
-        partial(_less, Q_AT_2, Q_BOLTZMANN_AT_2, LEAPS),
+        partial(lower, Q_AT_2, Q_BOLTZMANN_AT_2, LEAPS),
         shown=(WIDE, KL),
     ),
 )

@@ -13,8 +13,9 @@ from experiments.arguments import make_parser
 from experiments.cli import COMMANDS
 from experiments.melodies.catalogue import TABLE_1
 from experiments.melodies.comparison import NO, ON_AVERAGE, SURE, Less, Runs, judge, strength
+from experiments.melodies.criteria import LEAPS, MOTIF, SHARES, TONIC
 from experiments.melodies.explain import PIECES, page
-from experiments.melodies.finding import FINDINGS, LEAPS, MOTIF, SHARES, SUGGESTED, TONIC
+from experiments.melodies.finding import FINDINGS, SUGGESTED
 from experiments.melodies.tested import CHANGES
 
 RESULTS = Path(__file__).parents[3] / "results"
