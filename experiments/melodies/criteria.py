@@ -1,4 +1,4 @@
-"""When a claim about Table 1 holds: which values of its runs are compared.
+"""What each claim about Table 1 compares of its runs.
 
 Functions take what was found, values by label of the runs and statistic, and return comparisons.
 """
