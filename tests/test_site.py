@@ -26,6 +26,8 @@ def test_links_that_lead_nowhere_are_found(tmp_path, broken):
         "<img src='a%20picture.png'> <a href='https://arxiv.org/abs/1607.03474'></a>"
         "<a href='#bottom'></a> <a href='api/cells.html#cells.LSTM'></a>"
         "<a href='api/core.html'></a> <img src='a%20tune.mid'> <a href='../outside.html'></a>"
+        "<script src='https://cdn.example/x.js'></script> <img src='data:image/png;base64,AA=='>"
+        "<link rel='stylesheet' href='//cdn.example/x.css'> <link rel='canonical' href='https://a.b'>"
     )
     (tmp_path / "api/cells.html").write_text(
         "<h2 id='cells.RHN'></h2> <a href='..'></a> <a href='/index.html#top'></a>"
@@ -36,7 +38,9 @@ def test_links_that_lead_nowhere_are_found(tmp_path, broken):
         "api/cells.html: index.html",
         "index.html: #bottom",
         "index.html: ../outside.html",
+        "index.html: //cdn.example/x.css",
         "index.html: a%20tune.mid",
         "index.html: api/cells.html#cells.LSTM",
         "index.html: api/core.html",
+        "index.html: https://cdn.example/x.js",
     ]

@@ -1,4 +1,7 @@
-"""A hook of MkDocs: every link, picture and anchor of the built site must lead somewhere in it."""
+"""A hook of MkDocs: every link, picture and anchor of the built site must lead somewhere.
+
+Scripts, styles and pictures must lie in the site itself, so that it is whole without a network.
+"""
 
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,17 +13,20 @@ PAGE = "index.html"
 
 
 class _Page(HTMLParser):
-    """What a page links to, and the anchors that it has."""
+    """What a page links to, what it loads when it is shown, and the anchors that it has."""
 
     def __init__(self, text: str):
         super().__init__()
         self.links: set[str] = set()
+        self.loaded: set[str] = set()
         self.anchors: set[str] = set()
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value for name, value in attrs if value}
         self.links |= {given[name] for name in LINKS if name in given}
+        loads = "src" in given or given.get("rel") in ("stylesheet", "icon")
+        self.loaded |= {given[name] for name in LINKS if loads and name in given}
         self.anchors |= {given["id"]} if "id" in given else set()
 
 
@@ -31,7 +37,8 @@ def broken(site: Path) -> list[str]:
       site: folder of a static site.
 
     Returns:
-      A line for each link to a file that isn't there, or to an anchor that its page doesn't have.
+      A line for each link to a file that isn't there, or to an anchor that its page doesn't have,
+      and for each script, style or picture that comes from the network.
     """
     pages = {
         path.resolve(): _Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")
@@ -40,14 +47,14 @@ def broken(site: Path) -> list[str]:
         f"{path.relative_to(site.resolve())}: {link}"
         for path, page in pages.items()
         for link in page.links
-        if not _leads_somewhere(link, path, site.resolve(), pages)
+        if not (link.startswith("data:") or _leads_somewhere(link, path, site.resolve(), pages))
     )
 
 
 def _leads_somewhere(link: str, page: Path, site: Path, pages: dict[Path, _Page]) -> bool:
     parts = urlsplit(link)
-    if parts.scheme or parts.netloc:
-        return True  # outside of the site
+    if parts.scheme or parts.netloc:  # outside of the site
+        return link not in pages[page].loaded
     place, anchor = unquote(parts.path), unquote(parts.fragment)
     folder = site if place.startswith("/") else page.parent
     target = (folder / place.lstrip("/")).resolve() if place else page
