@@ -19,7 +19,7 @@ from tutor.evaluation import Compositions
 from tutor.molecules import chemistry, statistics
 from tutor.molecules.config import RewardConfig, ScoringConfig
 from tutor.molecules.environment import make_environment
-from tutor.molecules.reward import NAMES, Reward
+from tutor.molecules.reward import NAMES, TERM, Reward
 from tutor.molecules.scorer import Scorer
 
 LENGTH = 60
@@ -51,9 +51,8 @@ def of_each(made: Compositions, reward: Reward) -> dict[str, np.ndarray]:
     """Measure each molecule of [N, T]: arrays [N], NaN where it has no such measure.
 
     Returns:
-      valid, 1 or 0; the properties of `reward.NAMES` and the reward's weighted terms, as
-      `term/NAME`, of the valid ones; of all: reward, length in tokens, and kl_policy_prior and
-      log_prior as sums over the tokens, in nats.
+      What `Reward.measure` does; of all: length in tokens, and kl_policy_prior and log_prior as
+      sums over the tokens, in nats.
     """
     molecules = smiles_of(made)
 
@@ -61,9 +60,7 @@ def of_each(made: Compositions, reward: Reward) -> dict[str, np.ndarray]:
         return np.where(made.counted, values, 0.0).astype(np.float64).sum(axis=1)
 
     return {
-        **reward.properties(molecules),
-        **{f"term/{name}": values for name, values in reward.terms(molecules).items()},
-        "reward": reward(molecules).astype(np.float64),
+        **reward.measure(molecules),
         "kl_policy_prior": total(made.kl),
         "log_prior": total(made.log_prior),
         "length": made.lengths.astype(np.float64),
@@ -131,8 +128,7 @@ def render(
     reward = Reward(from_dict(RewardConfig, notes[REWARD]), ScoringConfig(), cores=device.cores())
     molecules = smiles_of(made, primer)
     try:
-        parts = {f"reward_{name}": values for name, values in reward.terms(molecules).items()}
-        scores = {**reward.properties(molecules), **parts, "total": reward(molecules)}
+        scores = reward.measure(molecules)
     finally:
         reward.scorer.close()
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,20 +137,21 @@ def render(
             path.unlink()
     file = folder / "molecules.csv"
     titles = ("number", "smiles", "valid", "reward", *NAMES)
+    parts = [name for name in scores if name.startswith(TERM)]
     measured = (*NAMES, *parts)
     rows: list[tuple[Cell, ...]] = [
         (
             k + 1,
             smiles,
             int(scores["valid"][k]),
-            f"{scores['total'][k]:.4f}",
+            f"{scores['reward'][k]:.4f}",
             *(_number(scores[name][k]) for name in measured),
         )
         for k, smiles in enumerate(molecules)
     ]
     with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow((*titles, *parts))
+        writer.writerow((*titles, *(f"reward_{name.removeprefix(TERM)}" for name in parts)))
         writer.writerows(rows)
     pictures = []
     for start in range(0, len(molecules), SHOWN):

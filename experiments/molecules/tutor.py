@@ -222,6 +222,7 @@ def measured(
         "speed/scored": done.measured / max(done.seconds, 1e-9),
         "speed/known": done.known / max(done.known + done.measured, 1),
         "speed/workers_replaced": float(done.replaced),
+        "speed/given_up": float(done.given_up),
     }
 
 

@@ -8,10 +8,14 @@ from common.error import ConfigError
 from common.molecule import split_smiles
 from tutor.molecules.chemistry import HARDEST, Value
 from tutor.molecules.config import RewardConfig, ScoringConfig
-from tutor.molecules.scorer import Scorer
+from tutor.molecules.scorer import Scorer, Values
 
 NAMES = ("qed", "sa", "logp", "ring_penalty", "atoms")
 """Properties that the terms are made of; those of the user's functions follow."""
+
+
+TERM = "term/"
+"""What stands before a term's name among other measures."""
 
 
 class Reward:
@@ -45,11 +49,43 @@ class Reward:
         Raises:
           ConfigError: a function of the user's failed.
         """
+        return self._rewards(molecules, self._values(molecules))
+
+    def measure(self, molecules: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return what is known of each molecule, float64 [molecules], by one call of the scorer.
+
+        Returns:
+          valid, 1 or 0; properties by the names of `NAMES` and the reward's weighted terms, as
+          TERM + name, but those of weight 0: NaN where there is no molecule; the reward.
+
+        Raises:
+          ConfigError: a function of the user's failed.
+        """
+        measured = self._values(molecules)
+        width = len(NAMES)
+        table = np.full((len(molecules), width), np.nan)
+        parts = {name: np.full(len(molecules), np.nan) for name in weights(self.config)}
+        for row, (smiles, values) in enumerate(zip(molecules, measured, strict=True)):
+            if values is not None:
+                table[row] = values[:width]
+                named = terms(self.config, smiles, values)
+                for name, column in parts.items():
+                    column[row] = named[name]
+        return {
+            "valid": np.array([values is not None for values in measured], np.float64),
+            **dict(zip(NAMES, table.T, strict=True)),
+            **{TERM + name: column for name, column in parts.items()},
+            "reward": self._rewards(molecules, measured).astype(np.float64),
+        }
+
+    def _values(self, molecules: Sequence[str]) -> list[Values]:
         try:
-            measured = self.scorer.measure(molecules)
+            return self.scorer.measure(molecules)
         except ConfigError as error:
             self.failure = error
             raise
+
+    def _rewards(self, molecules: Sequence[str], measured: Sequence[Values]) -> np.ndarray:
         least = self.config.invalid
         sums = [
             least
@@ -59,39 +95,12 @@ class Reward:
         ]
         return np.array(sums, np.float32)
 
-    def terms(self, molecules: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return the weighted terms by name, float64 [molecules]: NaN where there is no molecule.
-
-        Those of weight 0 are left out.
-        """
-        measured = self.scorer.measure(molecules)
-        found = [
-            None if values is None else terms(self.config, smiles, values)
-            for smiles, values in zip(molecules, measured, strict=True)
-        ]
-        return {
-            name: np.array([np.nan if one is None else one[name] for one in found])
-            for name, weight in weights(self.config).items()
-            if weight
-        }
-
-    def properties(self, molecules: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return properties by name, float64 [molecules]: NaN where there is no molecule.
-
-        They are those of `NAMES`, and "valid", 1 or 0.
-        """
-        measured = self.scorer.measure(molecules)
-        nothing = (np.nan,) * len(NAMES)
-        table = np.array([values[: len(NAMES)] if values else nothing for values in measured])
-        columns = table.reshape(len(molecules), len(NAMES)).T.astype(np.float64)
-        valid = np.array([values is not None for values in measured], np.float64)
-        return {"valid": valid, **dict(zip(NAMES, columns, strict=True))}
-
 
 def weights(config: RewardConfig) -> dict[str, float]:
-    """Return the weight of each term of a molecule's reward, in the order of `terms`."""
+    """Return the weights of a molecule's reward by term, but those of 0."""
     names = ("valid", "qed", "sa", "logp", "ring", "repeated_carbons", "trivial")
-    return {name: getattr(config, name) for name in names} | dict(config.functions)
+    found = {name: getattr(config, name) for name in names} | dict(config.functions)
+    return {name: weight for name, weight in found.items() if weight}
 
 
 def terms(config: RewardConfig, smiles: str, values: tuple[Value, ...]) -> Mapping[str, float]:

@@ -234,11 +234,10 @@ def test_compose_writes_a_table_and_a_picture(reinvent, tmp_path, capsys):
     assert all(row["smiles"].startswith("c1ccccc1") for row in rows)
     reward = Reward(RewardConfig(), ScoringConfig(workers=1))
     try:
-        scores = reward([row["smiles"] for row in rows])
-        found = reward.properties([row["smiles"] for row in rows])
+        found = reward.measure([row["smiles"] for row in rows])
     finally:
         reward.scorer.close()
-    np.testing.assert_allclose([float(row["reward"]) for row in rows], scores, atol=1e-4)
+    np.testing.assert_allclose([float(row["reward"]) for row in rows], found["reward"], atol=1e-4)
     assert [row["valid"] for row in rows] == [str(int(one)) for one in found["valid"]]
     terms = [f"reward_{name}" for name in ("valid", "qed", "sa", "ring", "repeated_carbons")]
     for row in rows:

@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from common.error import ConfigError
 from tutor.molecules import chemistry
 from tutor.molecules.config import RewardConfig, ScoringConfig
-from tutor.molecules.reward import NAMES, Reward, longest_run, terms
+from tutor.molecules.reward import NAMES, TERM, Reward, longest_run, terms
 from tutor.molecules.scorer import Scorer
 
 pytest.importorskip("rdkit", reason='needs pip install "highway-tutor[molecules]"')
@@ -153,13 +154,18 @@ def test_the_reward_is_its_weighted_terms(own):
     try:
         scores = reward(MOLECULES)
         chain, macrocycle = (reward.scorer.measure([one])[0] for one in ("CCCCCCCCCO", MACROCYCLE))
-        found, parts = reward.properties(MOLECULES), reward.terms(MOLECULES)
+        before = replace(reward.scorer.throughput)
+        found = reward.measure(MOLECULES)
+        asked = reward.scorer.throughput.known - before.known
     finally:
         reward.scorer.close()
     assert scores[[1, 2, 5]].tolist() == [0, 0, 0]
+    assert found["reward"].tolist() == scores.tolist()
+    assert asked == len(MOLECULES)  # each is asked for once
+    parts = {name: values for name, values in found.items() if name.startswith(TERM)}
     np.testing.assert_allclose(sum(parts.values())[[0, 3, 4]], scores[[0, 3, 4]], rtol=1e-6)
-    assert parts["own_terms:rings"][[0, 4]].tolist() == [7.0, 7.0]
-    assert np.isnan(parts["valid"]).tolist() == [False, True, True, False, False, True]
+    assert parts["term/own_terms:rings"][[0, 4]].tolist() == [7.0, 7.0]
+    assert np.isnan(parts["term/valid"]).tolist() == [False, True, True, False, False, True]
     qed, sa, logp = chain[:3]
     expected = 0.5 + 2 * qed + 3 * (10 - sa) / 9 + 0.25 * logp - 0.1 * (9 - 4) - 0.3 * (12 - 10)
     np.testing.assert_allclose(scores[3], expected, rtol=1e-6)
@@ -184,13 +190,13 @@ def test_no_molecule_is_worse_than_garbage():
         config = RewardConfig(ring=5.0, **settings)
         reward = Reward(config, ScoringConfig(workers=1))
         try:
-            return reward([MACROCYCLE, NONE, ASPIRIN]).tolist(), reward.terms([ASPIRIN])
+            return reward([MACROCYCLE, NONE, ASPIRIN]).tolist(), reward.measure([ASPIRIN])
         finally:
             reward.scorer.close()
 
     (large, none, aspirin), parts = scores()
     assert large == none == 0 < aspirin
-    assert "logp" not in parts  # its weight is 0
+    assert "term/logp" not in parts  # its weight is 0
     (large, none, same), _ = scores(invalid=-30.0)
     assert none == -30 < large < 0
     assert same == aspirin
