@@ -1,4 +1,4 @@
-"""A new family is one folder and one line in the registry: the toy of WORKSPACE.md, tried."""
+"""A new family is one folder and one line in the registry: the toy of docs/adding.md, tried."""
 
 import re
 import sys
@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def files() -> dict[str, str]:
-    """File name → content, from the code blocks of WORKSPACE.md that begin with their path."""
-    text = (ROOT / "WORKSPACE.md").read_text(encoding="utf-8")
+    """File name → content, from the code blocks of docs/adding.md that begin with their path."""
+    text = (ROOT / "docs/adding.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n# experiments/toy/(\w+\.py)\n(.*?)```", text, re.DOTALL)
     return dict(blocks)
 
