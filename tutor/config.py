@@ -149,6 +149,11 @@ class LearnConfig:
     """Most transitions that the memory holds; the newest stay."""
     batch_size: PositiveInt = 32
     """Transitions of a gradient step."""
+    unroll: PositiveInt = 1
+    """Consecutive transitions through which a gradient step goes back in time, so that the value
+    network learns what to remember (truncated back-propagation as in Kapturowski et al. 2019); a
+    batch is `batch_size` / `unroll` such sequences. 1 as published: the recurrent states are those
+    that were stored."""
     learning_rate: PositiveFloat = 1e-3
     """Learning rate of Adam (Kingma & Ba 2015)."""
     learning_rate_end: NonNegativeFloat = 0.0
@@ -191,10 +196,24 @@ class LearnConfig:
                 f"learn.replay_capacity={self.replay_capacity} is no multiple of "
                 f"learn.environments={self.environments}."
             )
-        if self.replay_capacity < self.batch_size:
+        if self.replay_capacity < self.least_stored:
             raise ConfigError(
                 f"learn.replay_capacity={self.replay_capacity} holds no batch of {self.batch_size}."
             )
+        if self.batch_size % self.unroll:
+            raise ConfigError(
+                f"learn.batch_size={self.batch_size} is no multiple of learn.unroll={self.unroll}."
+            )
+        if self.unroll > 1 and self.bootstrap_at_end:
+            raise ConfigError(
+                "learn.unroll goes through transitions whose ends are known: set "
+                "learn.bootstrap_at_end=false."
+            )
+
+    @property
+    def least_stored(self) -> int:
+        """How many transitions the memory must hold before a batch can be drawn."""
+        return self.batch_size // self.unroll + (self.unroll - 1) * self.environments
 
     @property
     def block(self) -> int:

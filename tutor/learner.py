@@ -45,7 +45,7 @@ from tutor.learn_state import (
 )
 from tutor.replay import Replay
 from tutor.sequence_model import Graph, Params
-from tutor.update import log_prior_after, update
+from tutor.update import log_prior_after, replayed, update
 
 ROUND_STEPS = 200
 """About how many environment steps draw their random numbers at once."""
@@ -189,7 +189,7 @@ class TutorLearner:
 
         Reward (not divided by c) and log p(a|s) are means over the events that were chosen,
         exploration included. KL and entropy of the policy are computed exactly for each of a batch
-        of replayed states a round, and averaged.
+        of replayed states a round, and averaged, once the memory has a batch.
 
         Args:
           totals: NumPy scalars.
@@ -204,9 +204,10 @@ class TutorLearner:
         metrics = {
             "train/reward": sums["reward"] / sums["steps"] * self.config.c,
             "train/log_prior": sums["log_prior"] / sums["steps"],
-            "train/kl_policy_prior": sums["kl"] / sums["looks"],
-            "train/entropy": sums["entropy"] / sums["looks"],
         }
+        if sums["looks"]:
+            metrics["train/kl_policy_prior"] = sums["kl"] / sums["looks"]
+            metrics["train/entropy"] = sums["entropy"] / sums["looks"]
         if sums["updates"]:
             metrics["train/loss"] = sums["loss"] / sums["updates"]
         return metrics
@@ -224,7 +225,10 @@ class TutorLearner:
         draws = self._draw(jax.random.fold_in(state.key, step // self.round_steps), step)
         begun = step + jnp.arange(self.blocks, dtype=jnp.int32) * self._block_size
         done, _ = jax.lax.scan(self._block, state, (begun, draws))
-        done = done._replace(totals=self._add_policy_statistics(done, draws.places[-1, -1]))
+        filled = step + self.round_steps >= self.config.least_stored
+        totals = self._add_policy_statistics(done, draws.places[-1, -1])
+        totals = jax.tree.map(lambda new, old: jnp.where(filled, new, old), totals, done.totals)
+        done = done._replace(totals=totals)
         finite = is_finite((done.totals.loss, done.params, done.prior))
         goes_on = state.diverged_at < 0
         new, old = ({name: getattr(one, name) for name in _GUARDED} for one in (done, state))
@@ -285,7 +289,7 @@ class TutorLearner:
             return self._learn(state, *jax.tree.map(lambda leaf: leaf[number], batches))
 
         stored = begun + self._block_size
-        updates = jnp.where(stored >= self.config.batch_size, self.updates_per_block, 0)
+        updates = jnp.where(stored >= self.config.least_stored, self.updates_per_block, 0)
         state = jax.lax.fori_loop(0, updates, learn, state)
         rate = 1.0 - (1.0 - self.config.target_rate) ** updates
         target = kl_control.soft_update(state.target, state.params, rate)
@@ -342,7 +346,14 @@ class TutorLearner:
     def _bootstrap_values(self, state: LearnState, rows: StoredTransition) -> BootstrapValues:
         """Evaluate target network and prior, which don't change within a block, at all s'."""
         target = nnx.merge(self.graph, state.target)
-        _, q_t = target.step(rows.policy_after, rows.next_observation)
+        after, unroll = rows.policy_after, self.config.unroll
+        if unroll > 1:
+            batches = jax.tree.map(
+                lambda leaf: leaf.reshape(self.updates_per_block, -1, *leaf.shape[1:]), rows
+            )
+            after, _ = jax.vmap(lambda batch: replayed(target, batch, unroll))(batches)
+            after = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), after)
+        _, q_t = target.step(after, rows.next_observation)
         asked = self.keeps_prior_state and not self.quirks.trains_prior
         return BootstrapValues(
             q_t, log_prior_after(self.graph, state.prior, rows) if asked else None
@@ -361,6 +372,7 @@ class TutorLearner:
             rows,
             values,
             double=self.config.double,
+            unroll=self.config.unroll,
             drifting_prior=state.prior if self.quirks.trains_prior else None,
         )
         totals = state.totals._replace(
@@ -385,8 +397,8 @@ class TutorLearner:
         resets = jax.random.split(keys[2], math.prod(steps))
         first = jax.vmap(self.environment.reset, (0, None))(resets, self.environment.params)[0]
         stored = step + self._block_size * (1 + jnp.arange(self.blocks))
-        sizes = jnp.minimum(jnp.repeat(stored, self.updates_per_block), self.config.replay_capacity)
-        places = replay.draw_places(keys[3], sizes, self.config.batch_size)
+        stored = jnp.repeat(stored, self.updates_per_block)
+        places = self._draw_places(keys[3], stored)
         return Draws(
             steps=StepDraws(
                 explore=jax.random.uniform(keys[0], steps),
@@ -395,6 +407,25 @@ class TutorLearner:
             ),
             places=places.reshape(self.blocks, self.updates_per_block, -1),
         )
+
+    def _draw_places(self, key: jax.Array, stored: jax.Array) -> jax.Array:
+        """Draw a batch of places for each of several updates, given the rows stored before it.
+
+        Returns:
+          int32 [updates, batch]; of sequences the first places, then the second, and so on.
+        """
+        config = self.config
+        sizes = jnp.minimum(stored, config.replay_capacity)
+        if config.unroll == 1:
+            return replay.draw_places(key, sizes, config.batch_size)
+        # A sequence's rows lie `environments` apart; its last row must have all others before it.
+        span = (config.unroll - 1) * config.environments
+        count = config.batch_size // config.unroll
+        last = stored[:, None] - sizes[:, None] + span
+        last = last + replay.draw_places(key, sizes - span, count)
+        back = config.environments * jnp.arange(config.unroll - 1, -1, -1)
+        places = (last[:, None, :] - back[:, None]) % config.replay_capacity
+        return places.reshape(len(stored), config.batch_size)
 
     def _environment_keys(self, key: jax.Array, step: jax.Array) -> jax.Array:
         """Make the keys [E] with which the environments take the step."""

@@ -11,7 +11,7 @@ from flax import nnx
 from tutor import kl_control
 from tutor.kl_control import Method, Transition
 from tutor.learn_state import BootstrapValues, StoredTransition
-from tutor.sequence_model import Graph, Params
+from tutor.sequence_model import Graph, Params, SequenceModel
 
 
 class Update(NamedTuple):
@@ -37,6 +37,7 @@ def update(
     values: BootstrapValues,
     *,
     double: bool = False,
+    unroll: int = 1,
     drifting_prior: Params | None = None,
 ) -> Update:
     """Compute one gradient step of the value network on a batch; pure, to be traced by jit.
@@ -54,6 +55,7 @@ def update(
       values: of the states that the transitions led to, arrays [batch, A].
       double: whether the value network chooses the action whose target value counts (double
         Q-learning). For the methods with a maximum.
+      unroll: transitions of a sequence, see `replayed`.
       drifting_prior: the prior's parameters, to train them as well through G's target, as the
         released code does; `optimizer_state` is then that of the pair (params, drifting_prior).
     """
@@ -62,9 +64,7 @@ def update(
     def loss(trained: Any) -> jax.Array:
         params, prior = trained if leaks else (trained, None)
         model = nnx.merge(graph, params)
-        # Unrolled over one event: a core may have a faster backward pass there than for a step.
-        _, values_tm1 = model.unroll(batch.policy_before, batch.observation[:, None])
-        q_tm1 = values_tm1[:, 0]
+        _, q_tm1 = replayed(model, batch, unroll)
         log_prior_t = batch.log_prior if values.log_prior is None else values.log_prior
         selector = None
         if leaks:
@@ -89,6 +89,41 @@ def update(
     trained = optax.apply_updates(trained, changes)
     params, drifting_prior = trained if leaks else (trained, None)
     return Update(params, drifting_prior, optimizer_state, value)
+
+
+def replayed(model: SequenceModel, rows: StoredTransition, length: int) -> tuple[Any, jax.Array]:
+    """Compute a model's recurrent states and values after the observations of transitions.
+
+    Args:
+      model: the value network, or the target network.
+      rows: transitions, leaves [length · n, ...]: the first of n sequences of consecutive ones,
+        then the second, and so on.
+      length: transitions of a sequence. The state of the first is the stored one; those that
+        follow come from the model itself, until an end, after which again a stored one begins.
+
+    Returns:
+      States and values [length · n, A] after each observation.
+    """
+    if length == 1:
+        # Unrolled over one event: a core may have a faster backward pass there than for a step.
+        state, values = model.unroll(rows.policy_before, rows.observation[:, None])
+        return state, values[:, 0]
+    by_time = jax.tree.map(lambda leaf: leaf.reshape(length, -1, *leaf.shape[1:]), rows)
+    first = jnp.ones_like(by_time.discount[:1], bool)
+    begins = jnp.concatenate([first, by_time.discount[:-1] == 0])
+
+    def step(state: Any, xs: Any) -> tuple[Any, Any]:
+        begins, stored, observation = xs
+
+        def choose(stored: jax.Array, own: jax.Array) -> jax.Array:
+            return jnp.where(begins.reshape(-1, *(1,) * (own.ndim - 1)), stored, own)
+
+        after = model.step(jax.tree.map(choose, stored, state), observation)
+        return after[0], after
+
+    start = jax.tree.map(lambda leaf: leaf[0], by_time.policy_before)
+    _, after = jax.lax.scan(step, start, (begins, by_time.policy_before, by_time.observation))
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), after)
 
 
 def log_prior_after(graph: Graph, prior: Params, batch: StoredTransition) -> jax.Array:

@@ -83,7 +83,7 @@ def _tune(
             f"only {before['prior/valid']:.0%} of the prior's molecules are valid: a better prior, "
             "trained for longer or on more molecules, would be easier to tune."
         )
-    baseline = before[f"optimum/c{learn.c:g}/baseline"] if config.reward.baseline else 0.0
+    baseline = before["prior/reward"] if config.reward.baseline else 0.0
     environment = make_environment(MOSES, LENGTH, reward, baseline)
     graph, _ = trained.make_graph(prior.model, MOLECULES.num_events, context.compute)
     learner = make_learner(config, graph, environment)
