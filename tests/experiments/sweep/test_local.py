@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import pytest
-from toy_job import sessions, steps, times_run, toy
+from toy_job import given, sessions, steps, times_run, toy
 
 from common.error import DivergedError
 from common.run_lock import in_use
@@ -248,6 +248,17 @@ def test_a_slot_is_the_cores_and_variables_of_its_run(tmp_path):
         time.sleep(0.01)
     assert child.said() == [f"{{{core}}} 1"]
     assert os.sched_getaffinity(0) == before
+
+
+def test_a_system_that_confines_no_process_to_cores_runs_it_anyway(tmp_path, monkeypatch):
+    """As macOS; the number of threads is still that of the slot's cores."""
+    for name in ("sched_getaffinity", "sched_setaffinity"):
+        monkeypatch.delattr(os, name)
+    job, slot = toy(tmp_path, 0), Slot((0,))
+    with Signals() as signals:
+        (entry,) = launch([job], [slot], Recorder(), signals)
+    assert entry.stage == "done", entry.why
+    assert given(job)["NPROC"] == "1"
 
 
 def test_lines_say_every_change_and_from_time_to_time_how_far_all_is(tmp_path, monkeypatch):

@@ -274,7 +274,6 @@ def test_two_sweeps_at_once_run_nothing_twice(tmp_path):
         assert sessions == 1, path
 
 
-@pytest.mark.slow
 def rest_of(terminal):
     """What is still written to it, until the other end is closed."""
     shown = b""
@@ -286,6 +285,7 @@ def rest_of(terminal):
     return shown
 
 
+@pytest.mark.slow
 def test_in_a_terminal_a_table_is_rewritten(tmp_path):
     leader, follower = pty.openpty()
     with subprocess.Popen(
