@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from common.config import to_dict
+from common.config import override, to_dict
 from common.error import ConfigError
 from common.process import Process
 from common.record import Record, write_record
@@ -37,6 +38,13 @@ def begin(path: Path, config: object) -> None:
     path.mkdir(parents=True)
     (path / "config.json").write_text(json.dumps(to_dict(config)))
     (path / "metrics.jsonl").write_text("{}\n")
+
+
+def finished(experiment: str, seed: int, config: dict[str, Any]) -> Record:
+    return Record(
+        experiment, "smoke", seed, "done", "", config, [], 1, {}, [], [], {}, {}, {}, "", [], False,
+        "",
+    )  # fmt: skip
 
 
 def test_patterns_mean_experiments_in_their_order_each_once():
@@ -165,26 +173,8 @@ def test_seeds_begun_together_go_on_together(tmp_path):
     jobs = expanded(tmp_path, "tutor_melodies_q", seeds=(0, 1, 2))[1:]
     assert [job.seeds for job in jobs] == [(0,), (1, 2)]
     (root / "seed1").mkdir()
-    done = Record(
-        "tutor_melodies_q",
-        "smoke",
-        1,
-        "done",
-        "",
-        {},
-        [],
-        1,
-        {},
-        [],
-        [],
-        {},
-        {},
-        {},
-        "",
-        [],
-        False,
-        "",
-    )
+    config = to_dict(find("tutor_melodies_q").presets["smoke"].config)
+    done = finished("tutor_melodies_q", 1, config)
     write_record(done, root / "seed1", Process())  # killed between two records
     jobs = expanded(tmp_path, "tutor_melodies_q", seeds=(0, 1, 2))[1:]
     assert [job.seeds for job in jobs] == [(0,), (1, 2)]
@@ -200,6 +190,38 @@ def test_a_directory_with_other_settings_is_in_the_way(tmp_path):
     assert len(expanded(tmp_path, RHN, seeds=(0, 1))) == 2
     with pytest.raises(ConfigError, match="seed1 holds a run with another configuration"):
         expanded(tmp_path, RHN, seeds=(0, 1), overrides=("train.epochs=1",))
+
+
+def test_a_finished_run_with_other_settings_is_in_the_way_without_its_config_too(tmp_path):
+    """Its record says what they were."""
+    path, config = tmp_path / RHN / "smoke" / "seed0", find(RHN).presets["smoke"].config
+    path.mkdir(parents=True)
+    write_record(finished(RHN, 0, to_dict(config)), path, Process())
+    (job,) = expanded(tmp_path, RHN)
+    assert state_of(job).kind == "finished"
+    with pytest.raises(ConfigError, match="seed0 holds a run with another configuration"):
+        expanded(tmp_path, RHN, overrides=("train.epochs=1",))
+    (path / "record.json").write_text("{")
+    (job,) = expanded(tmp_path, RHN, overrides=("train.epochs=1",))
+    assert state_of(job).kind == "damaged"  # `run` says so
+
+
+def test_a_run_that_others_start_from_must_have_its_presets_settings(tmp_path):
+    path, config = (
+        tmp_path / "note_rnn" / "smoke" / "seed0",
+        find("note_rnn").preset("smoke").config,
+    )
+    path.mkdir(parents=True)
+    write_record(finished("note_rnn", 0, to_dict(config)), path, Process())
+    assert state_of(expanded(tmp_path, "tutor_melodies_q")[0]).kind == "finished"
+    other = to_dict(override(config, ["model.units=9"]))
+    write_record(finished("note_rnn", 0, other), path, Process())
+    with pytest.raises(ConfigError) as refused:
+        expanded(tmp_path, "tutor_melodies_q")
+    assert "seed0 holds a run with another configuration (model.units: 9 → " in str(refused.value)
+    assert f"--set note_rnn.run={path}" in str(refused.value)
+    given = expanded(tmp_path, "tutor_melodies_q", overrides=(f"note_rnn.run={path}",))
+    assert [job.experiment for job in given] == ["tutor_melodies_q"]
 
 
 def test_expected_hours_are_those_of_what_is_left(tmp_path):
