@@ -63,6 +63,21 @@ class Slot:
         return changed
 
 
+@dataclass(frozen=True)
+class Places:
+    """How many runs go on side by side, and on what, as the hours that they take depend on it."""
+
+    count: int
+    cores: int | None
+    """CPU cores that they share; None where each has as many as its preset promises hours for."""
+    accelerators: int
+    """That they share; 0 for none."""
+
+    def each(self, promised: int) -> int:
+        """Return on how many cores a run goes on, of those for which its hours are promised."""
+        return promised if self.cores is None else max(1, min(promised, self.cores // self.count))
+
+
 def look(platform: str) -> Machine:
     """Look what this machine has for runs on a platform of `common.device.PLATFORMS`."""
     return Machine(
@@ -112,6 +127,11 @@ def divide(machine: Machine, jobs: int) -> list[Slot]:
         Slot(machine.cores[bounds[k] : bounds[k + 1]], gpus[k % len(gpus)], sharing)
         for k in range(jobs)
     ]
+
+
+def places(machine: Machine, jobs: int) -> Places:
+    """Return what so many runs side by side have of a machine."""
+    return Places(jobs, len(machine.cores), len(machine.gpus) or int(machine.tpu))
 
 
 def _may_be(platform: str, name: str, *aliases: str) -> bool:

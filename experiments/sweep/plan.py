@@ -47,8 +47,10 @@ class Job:
     point: Point = ()
     """The settings by which it differs from others of the grid."""
     hours: float = 0.0
-    """What its preset promises, for each seed."""
+    """What its preset promises on `device`, for all its seeds."""
+    device: str = registry.ONE_CORE
     estimated: bool = False
+    """Whether `hours` was never measured."""
     after: Path | None = None
     """The run that it starts from, which is run before it."""
 
@@ -63,6 +65,11 @@ class Job:
         """What it is, in a few words."""
         seeds = "-".join(map(str, self.seeds))
         return " ".join((self.experiment, self.preset, *self.point, f"seed {seeds}"))
+
+    @property
+    def cores(self) -> int:
+        """How many CPU cores `device` has; 0 where it is no CPU."""
+        return registry.CORES.get(self.device, 0)
 
     def command(self) -> list[str]:
         """Return the command that does it."""
@@ -165,6 +172,7 @@ def _jobs(
             passed=request.passed,
             point=point,
             hours=size.hours * len(seeds),
+            device=size.device,
             estimated=size.estimated,
             after=_upstream_path(experiment, config, request.out),
         )
@@ -228,13 +236,15 @@ def _upstream(job: Job, request: Request) -> Job | None:
     first = registry.find(registry.find(job.experiment).upstream)
     preset, seed = job.after.parent.name, int(job.after.name.removeprefix("seed"))
     anyway = f"\nTo start from it all the same: --set {first.name}.run={job.after}"
-    _require_same_settings(job.after, first.presets[preset].config, anyway)
+    size = first.presets[preset]
+    _require_same_settings(job.after, size.config, anyway)
     return Job(
         experiment=first.name,
         preset=preset,
         seeds=(seed,),
         out=request.out,
         passed=(*request.passed, *(("--mesh", "data=1") if first.cpu_devices else ())),
-        hours=first.presets[preset].hours,
-        estimated=first.presets[preset].estimated,
+        hours=size.hours,
+        device=size.device,
+        estimated=size.estimated,
     )

@@ -158,7 +158,7 @@ def test_after_a_signal_it_says_what_a_table_that_is_gone_showed(
             if entries[0].stage == "failed" and entries[1].state.step and not stopping:
                 os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(command_module, "make_watcher", lambda n: Table(n, io.StringIO()))
+    monkeypatch.setattr(command_module, "make_watcher", lambda places: Table(places, io.StringIO()))
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it may be ignored, as under nohup
     try:
         assert main(toys(*jobs)) == code
