@@ -52,7 +52,8 @@ def sweep(options: argparse.Namespace) -> None:
     require_space(options.out)
     with Signals() as signals, make_watcher(places(machine, at_a_time)) as watcher:
         entries = launch(jobs, divide(machine, at_a_time), watcher, signals)
-    print(results([entry.job for entry in entries if entry.state.ended]))
+    if table := results([entry.job for entry in entries if entry.state.ended]):
+        print(table)
     if signals.received is not None:
         left = sum(not entry.state.ended for entry in entries)
         text = f"stopped; {left} of {len(entries)} runs are left. The same command continues them."
@@ -83,9 +84,12 @@ def _by_slurm(jobs: Sequence[Job], options: argparse.Namespace) -> None:
     """Submit what is neither finished nor running nor queued; or say how far it is; or cancel.
 
     Raises:
+      ConfigError: Slurm's options can't be read, or it refuses them.
       SweepUnfinished: with --status, some failed.
       DivergedError: with --status, none failed, some diverged.
     """
+    if not options.status and not options.cancel:
+        slurm.parameters(options.slurm)
     folder = options.out / slurm.FOLDER
     tasks = slurm.queued(jobs)
     entries = [slurm.entry_of(job, task, folder) for job, task in zip(jobs, tasks, strict=True)]
@@ -100,7 +104,6 @@ def _by_slurm(jobs: Sequence[Job], options: argparse.Namespace) -> None:
             for job, task, state in zip(jobs, tasks, states, strict=True)
             if task is None and not state.ended and state.kind != "running"
         ]
-        slurm.parameters(options.slurm)
         require_space(options.out)
         if told := troubles([entry for entry in entries if entry.stage == "failed"]):
             print("Submitted again, after they failed:\n" + "\n".join(told))

@@ -12,7 +12,8 @@ from common import device
 from common.error import ConfigError
 
 RUN_BYTES = 2**30
-"""About what a small run on a CPU takes of memory; presets that need more refuse by themselves."""
+"""About what a small run on a CPU takes of memory. A run that needs more is refused by itself where
+the whole machine hasn't that, not where its share of it hasn't: then give fewer `--jobs`."""
 PREALLOCATED = 0.9
 """The share of a GPU's memory that runs which share it take together."""
 
@@ -89,11 +90,10 @@ def look(platform: str) -> Machine:
 
 
 def jobs_at_a_time(machine: Machine, runs: int, asked: int | None = None) -> int:
-    """Return how many runs go on side by side: as asked for, or as many as finish a table first.
+    """Return how many runs go on side by side: as asked for, or as many as there are places.
 
-    On a CPU that is one run a core, while memory lasts: a run on several cores is never as many
-    times faster, and small ones are hardly faster at all (two tunings on a core each are done
-    before two in turns on both). On GPUs it is one run each. A TPU belongs to one process.
+    On a CPU that is one run a core, while there is RUN_BYTES for each; on GPUs one run each. A TPU
+    belongs to one process.
 
     Args:
       machine: where.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sweep_case import RHN
 
 from common.config import override, to_dict
 from common.error import ConfigError
@@ -24,8 +25,6 @@ from experiments.sweep.state import State
 from experiments.sweep.view import plan_text, summary
 from experiments.upstream import Upstream
 from tutor.config import NoteRNNRun
-
-RHN = "rhn_penn_treebank_depth3_tied"
 
 
 def expanded(tmp_path: Path, *names: str, **asked) -> list[Job]:
