@@ -99,7 +99,8 @@ def _expected(left: Mapping[Job, float], places: Places) -> Iterator[str]:
             each = [hours * job.cores / places.each(job.cores) for job, hours in some.items()]
             where = f"{places.cores} CPU core{'' if places.cores == 1 else 's'}"
             if places.cores is None:
-                where = f"{' or '.join(dict.fromkeys(job.device for job in some))} each"
+                where = " or ".join(dict.fromkeys(job.device for job in some))
+                where += " each" if count > 1 else ""
         estimated = any(job.estimated for job in some)
         hours = max(sum(each) / count, *each, 0.0)
         yield f"{_hours(hours, estimated=estimated)} on {where}"

@@ -17,8 +17,9 @@ from experiments.arguments import make_parser
 from experiments.cli import COMMANDS, main
 from experiments.registry import ONE_CORE, TWO_CORES, find
 from experiments.run import Options
+from experiments.sweep import command
 from experiments.sweep.command import request
-from experiments.sweep.machine import Places
+from experiments.sweep.machine import Machine, Places
 from experiments.sweep.plan import Job, Request, expand, matching, state_of
 from experiments.sweep.point import LONGEST, is_point, mark_point, point_folder, points
 from experiments.sweep.state import State
@@ -303,15 +304,18 @@ def test_hours_are_those_of_the_preset_for_each_seed_and_of_the_run_before(tmp_p
     ]  # fmt: skip
     assert [(job.device, job.cores) for job in (first, alone)] == [(TWO_CORES, 2)] * 2
     assert [job.estimated for job in (first, alone)] == [before.estimated, tuned.estimated]
+    molecules = expanded(tmp_path, "tutor_molecules_q", preset="cpu")
+    assert [job.estimated for job in molecules] == [True, True]
     (row,) = expanded(tmp_path, RHN, preset="paper")
     assert (row.device, row.cores, row.estimated) == (find(RHN).preset("paper").device, 0, True)
 
 
-def test_a_dry_run_touches_nothing(tmp_path, capsys):
-    command = ["sweep", "rhn_*_depth[12]_tied", "--preset", "smoke", "--grid", "train.epochs=1,2"]
-    assert main([*command, "--dry-run", "--out", str(tmp_path / "runs")]) == 0
+def test_a_dry_run_touches_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "look", lambda platform: Machine((0, 1, 2), 2**34))
+    words = ["sweep", "rhn_*_depth[12]_tied", "--preset", "smoke", "--grid", "train.epochs=1,2"]
+    assert main([*words, "--dry-run", "--out", str(tmp_path / "runs")]) == 0
     told = capsys.readouterr().out
-    assert re.search(r"^4 runs: 4 waiting; 0\.0\d+ h on \d+ CPU cores? expected, ", told, re.M)
+    assert re.search(r"^4 runs: 4 waiting; 0\.0\d+ h on 3 CPU cores expected, 3 at a", told, re.M)
     assert told.count("\npython -m experiments run ") == 4
     assert not list(tmp_path.iterdir())
 

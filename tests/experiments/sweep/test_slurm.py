@@ -237,7 +237,9 @@ def test_what_slurm_would_not_take_is_refused_in_a_dry_run_too(tmp_path, empty_q
     words += ["--out", str(tmp_path / "runs")]
     assert main([*words, "--dry-run", "--slurm", "time=soon"]) == 2
     assert "error: --slurm time=soon: write minutes" in capsys.readouterr().err
-    assert main([*words, "--dry-run", "--slurm", "time=5"]) == 0
+    capsys.readouterr()
+    assert main([*words, "--dry-run", "--slurm", "time=5", "--seeds", "0", "1"]) == 0
+    assert " h on 2 CPU cores each expected, 2 at a time" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
 
 
