@@ -12,7 +12,7 @@ from experiments.registry import benchmarks, experiments
 
 EXIT_CODES = """exit codes: 0 done · 1 a run of a sweep failed · 2 usage or configuration error ·
 3 data missing, corrupt or not writable · 4 diverged · 5 another of several processes was lost ·
-130, 143 interrupted (SIGINT, SIGTERM) after saving"""
+129, 130, 143 interrupted (SIGHUP, SIGINT, SIGTERM) after saving"""
 RESULTS = Path("results")
 SCRIPT = "highway-tutor"
 """The command that installing the package brings, beside `python -m experiments`."""
@@ -240,7 +240,7 @@ def _add_sweep_options(sweep: argparse.ArgumentParser) -> None:
         "--jobs",
         type=argument_types.jobs,
         metavar="N",
-        help="runs at a time (what is fastest here)",
+        help="runs at a time (as many as cores, or GPUs)",
     )
     sweep.add_argument(
         "--launcher",

@@ -24,6 +24,8 @@ FAMILIES = (
 ONE_CORE = "1 CPU core"
 TWO_CORES = "2 CPU cores"
 """Devices for which presets promise their hours."""
+CORES = {ONE_CORE: 1, TWO_CORES: 2}
+"""How many cores the devices have that are CPUs."""
 
 
 @dataclass(frozen=True)

@@ -158,15 +158,18 @@ def written(table: PaperTable, answers: Answers) -> Table:
 
 
 def smaller(table: PaperTable, answers: Answers) -> str:
-    """Write the runs that are smaller than the paper's in Markdown; empty where there are none."""
-    runs: dict[tuple[str, ...], dict[str, Row]] = {}
-    measures: dict[str, None] = {}
+    """Write the runs that are smaller than the paper's in Markdown; empty where there are none.
+
+    In a column whose numbers were measured by several protocols each is named.
+    """
+    runs: dict[tuple[str, ...], dict[str, list[Row]]] = {}
+    measures: dict[str, set[str]] = {}
     for asked in table.asked():
         for row in answers.scaled_down(asked):
             run = f"{row.experiment}, {', '.join((row.preset, *row.changes))}"
             measure = f"{row.split} {row.metric.measure}"
-            measures[measure] = None
-            runs.setdefault((run, row.dataset), {})[measure] = row
+            measures.setdefault(measure, set()).add(row.protocol)
+            runs.setdefault((run, row.dataset), {}).setdefault(measure, []).append(row)
     if not runs:
         return ""
     if len(measures) > MOST_MEASURES:
@@ -174,8 +177,14 @@ def smaller(table: PaperTable, answers: Answers) -> str:
         return f"{APART} {'; '.join(names)}: their numbers stand under *Every run*.\n"
     lines: list[list[Cell]] = []
     for (run, dataset), found in runs.items():
-        first = next(iter(found.values()))
-        values = [ours(found[one]) if one in found else "" for one in measures]
+        first = next(iter(found.values()))[0]
+        values = [
+            "<br>".join(
+                f"{ours(row)}, {row.protocol}" if len(protocols) > 1 else ours(row)
+                for row in found.get(measure, ())
+            )
+            for measure, protocols in measures.items()
+        ]
         size = "" if first.parameters is None else short(first.parameters)
         how = first.verdict.text.partition(": ")[2] or first.verdict.text
         lines.append([f"{run}<br>on {dataset}", size, *values, len(first.seeds), how])

@@ -300,7 +300,9 @@ def device_text(device: Mapping[str, Any]) -> str:
     """Return on what a run ran, from the facts in its record."""
     kind = device.get("kind") or device.get("platform", "")
     if device.get("platform") == "cpu":
-        text = f"{kind}, {device['cores']} cores" if "cores" in device else str(kind)
+        text = str(kind)
+        if "cores" in device:
+            text += f", {device['cores']} core{'' if device['cores'] == 1 else 's'}"
     else:
         text = f"{device.get('count', 1)} × {kind}"
     precision = precision_of(device)

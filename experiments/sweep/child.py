@@ -33,7 +33,7 @@ class Child:
         Args:
           job: what it does.
           environment: its variables; None for those of this process.
-          cores: those that it may use; none for all.
+          cores: those that it may use, where the system can confine it; none for all.
 
         Raises:
           OSError: the log can't be written.
@@ -46,9 +46,10 @@ class Child:
         with self.log.open("ab") as stream:
             stream.write(f"{PROMPT}{shlex.join(job.command())}\n".encode())
             stream.flush()
-            before = os.sched_getaffinity(0) if cores else None
+            can = hasattr(os, "sched_setaffinity")  # macOS can't: its runs have threads alone
+            before = os.sched_getaffinity(0) if cores and can else None
             try:
-                if cores:  # this thread's, which the child inherits
+                if before is not None:  # this thread's, which the child inherits
                     os.sched_setaffinity(0, cores)
                 self._process = subprocess.Popen(
                     job.command(),

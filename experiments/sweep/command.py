@@ -12,7 +12,7 @@ from common.record import FILE_NAME, read_record
 from experiments.sweep import slurm
 from experiments.sweep.live import make_watcher
 from experiments.sweep.local import Signals, launch, require_done, troubles
-from experiments.sweep.machine import divide, jobs_at_a_time, look
+from experiments.sweep.machine import Places, divide, jobs_at_a_time, look, places
 from experiments.sweep.plan import Job, Request, expand, state_of
 from experiments.sweep.state import find_runs, read_state
 from experiments.sweep.view import plan_text, state_table
@@ -46,12 +46,14 @@ def sweep(options: argparse.Namespace) -> None:
     at_a_time = jobs_at_a_time(machine, len(jobs), options.jobs)
     if options.dry_run or options.status:
         states = [state_of(job) for job in jobs]
-        print(plan_text(jobs, states, at_a_time, commands=options.dry_run))
+        text = plan_text(jobs, states, places(machine, at_a_time), commands=options.dry_run)
+        print(text)
         return
     require_space(options.out)
-    with Signals() as signals, make_watcher(at_a_time) as watcher:
+    with Signals() as signals, make_watcher(places(machine, at_a_time)) as watcher:
         entries = launch(jobs, divide(machine, at_a_time), watcher, signals)
-    print(results([entry.job for entry in entries if entry.state.ended]))
+    if table := results([entry.job for entry in entries if entry.state.ended]):
+        print(table)
     if signals.received is not None:
         left = sum(not entry.state.ended for entry in entries)
         text = f"stopped; {left} of {len(entries)} runs are left. The same command continues them."
@@ -82,9 +84,12 @@ def _by_slurm(jobs: Sequence[Job], options: argparse.Namespace) -> None:
     """Submit what is neither finished nor running nor queued; or say how far it is; or cancel.
 
     Raises:
+      ConfigError: Slurm's options can't be read, or it refuses them.
       SweepUnfinished: with --status, some failed.
       DivergedError: with --status, none failed, some diverged.
     """
+    if not options.status and not options.cancel:
+        slurm.parameters(options.slurm)
     folder = options.out / slurm.FOLDER
     tasks = slurm.queued(jobs)
     entries = [slurm.entry_of(job, task, folder) for job, task in zip(jobs, tasks, strict=True)]
@@ -99,7 +104,6 @@ def _by_slurm(jobs: Sequence[Job], options: argparse.Namespace) -> None:
             for job, task, state in zip(jobs, tasks, states, strict=True)
             if task is None and not state.ended and state.kind != "running"
         ]
-        slurm.parameters(options.slurm)
         require_space(options.out)
         if told := troubles([entry for entry in entries if entry.stage == "failed"]):
             print("Submitted again, after they failed:\n" + "\n".join(told))
@@ -109,8 +113,9 @@ def _by_slurm(jobs: Sequence[Job], options: argparse.Namespace) -> None:
             slurm.submit(left, folder, options.slurm, options.jobs, there)
         print(f"{len(left)} of {len(jobs)} runs submitted. The same command with --status follows.")
         tasks = slurm.queued(jobs)
-    at_a_time = options.jobs or len(jobs)
-    print(plan_text(jobs, states, at_a_time, commands=options.dry_run, tasks=tasks))
+    count = options.jobs or len(jobs)
+    each = Places(count, cores=None, accelerators=count)
+    print(plan_text(jobs, states, each, commands=options.dry_run, tasks=tasks))
     if options.status:
         require_done(entries)
 

@@ -1,5 +1,6 @@
 """What a sweep shows while it runs: a live table in a terminal, plain lines elsewhere."""
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from typing import Any, TextIO
 
 from common.progress import PLAIN_SECONDS
 from experiments.sweep.local import Entry, Stage, indented
+from experiments.sweep.machine import Places
 from experiments.sweep.view import summary
 
 ORDER: tuple[Stage, ...] = ("running", "failed", "stopped", "elsewhere", "waiting", "done")
@@ -15,25 +17,29 @@ AROUND = 5
 """Lines of a terminal that aren't rows."""
 
 
-def make_watcher(at_a_time: int, stream: TextIO | None = None) -> "Live | Lines":
+def make_watcher(places: Places, stream: TextIO | None = None) -> "Live | Lines":
     """Return what suits a stream, by default standard error."""
     stream = stream or sys.stderr
-    return Live(at_a_time, stream) if stream.isatty() else Lines(at_a_time, stream)
+    return Live(places, stream) if stream.isatty() else Lines(places, stream)
 
 
 class Lines:
-    """A line for each change, and every PLAIN_SECONDS how far the runs are."""
+    """A line for each change; how far all are first, every PLAIN_SECONDS, and at the end."""
 
-    def __init__(self, at_a_time: int, stream: TextIO):
-        """Write to a stream; `at_a_time` runs go on side by side."""
-        self.at_a_time, self.stream = at_a_time, stream
-        self._last = time.monotonic()
+    def __init__(self, places: Places, stream: TextIO):
+        """Write to a stream; `places` is on what runs go on side by side."""
+        self.places, self.stream = places, stream
+        self._entries: Sequence[Entry] = ()
+        self._last = -math.inf
+        self._told = ""
 
     def __enter__(self) -> "Lines":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stream.flush()
+        text = told(self._entries, self.places, stopping=True)
+        if self._entries and text != self._told:
+            self._write(text)
 
     def changed(self, entry: Entry) -> None:
         """Write the new state of a run."""
@@ -44,10 +50,12 @@ class Lines:
 
     def look(self, entries: Sequence[Entry], *, stopping: bool) -> None:
         """Write how far the runs are, if it's time to."""
+        self._entries = entries
         if time.monotonic() - self._last < PLAIN_SECONDS:
             return
         self._last = time.monotonic()
-        self._write(told(entries, self.at_a_time, stopping=stopping))
+        self._told = told(entries, self.places, stopping=stopping)
+        self._write(self._told)
         for entry in entries:
             cells = entry.state.cells()
             if entry.stage == "running" and cells["progress"]:
@@ -62,12 +70,12 @@ class Lines:
 class Live:
     """A table in a terminal that is rewritten in place."""
 
-    def __init__(self, at_a_time: int, stream: TextIO):
-        """Write to a terminal; `at_a_time` runs go on side by side."""
+    def __init__(self, places: Places, stream: TextIO):
+        """Write to a terminal; `places` is on what runs go on side by side."""
         from rich.console import Console
         from rich.live import Live as RichLive
 
-        self.at_a_time = at_a_time
+        self.places = places
         self._console = Console(file=stream, highlight=False)
         self._live = RichLive(console=self._console, auto_refresh=False)
 
@@ -101,17 +109,17 @@ class Live:
             note = entry.why if entry.stage == "failed" else cells["progress"]
             texts = (entry.job.name, entry.shown, note, cells["score"], cells["left"])
             grid.add_row(*map(Text, texts))
-        lines = [told(entries, self.at_a_time, stopping=stopping)]
+        lines = [told(entries, self.places, stopping=stopping)]
         if hidden := len(entries) - len(first):
             lines.insert(0, f"… and {hidden} more")
         return Group(grid, *map(Text, lines))
 
 
-def told(entries: Sequence[Entry], at_a_time: int, *, stopping: bool) -> str:
+def told(entries: Sequence[Entry], places: Places, *, stopping: bool) -> str:
     """Return how many runs are in which state, and how long the rest takes."""
     left = sum(entry.stage == "running" for entry in entries)
     if stopping and left:
         return f"stopping: {left} {'run saves' if left == 1 else 'runs save'}; another signal kills"
-    failed = sum(entry.stage == "failed" for entry in entries)
-    text = summary([e.job for e in entries], [e.state for e in entries], at_a_time)
-    return f"{text}; {failed} failed" if failed else text
+    others = [entry for entry in entries if entry.stage != "failed"]
+    jobs, states = [entry.job for entry in others], [entry.state for entry in others]
+    return summary(jobs, states, places, failed=len(entries) - len(others))

@@ -12,7 +12,8 @@ from common import device
 from common.error import ConfigError
 
 RUN_BYTES = 2**30
-"""About what a small run on a CPU takes of memory; presets that need more refuse by themselves."""
+"""About what a small run on a CPU takes of memory. A run that needs more is refused by itself where
+the whole machine hasn't that, not where its share of it hasn't: then give fewer `--jobs`."""
 PREALLOCATED = 0.9
 """The share of a GPU's memory that runs which share it take together."""
 
@@ -63,6 +64,21 @@ class Slot:
         return changed
 
 
+@dataclass(frozen=True)
+class Places:
+    """How many runs go on side by side, and on what, as the hours that they take depend on it."""
+
+    count: int
+    cores: int | None
+    """CPU cores that they share; None where each has as many as its preset promises hours for."""
+    accelerators: int
+    """That they share; 0 for none."""
+
+    def each(self, promised: int) -> int:
+        """Return on how many cores a run goes on, of those for which its hours are promised."""
+        return promised if self.cores is None else max(1, min(promised, self.cores // self.count))
+
+
 def look(platform: str) -> Machine:
     """Look what this machine has for runs on a platform of `common.device.PLATFORMS`."""
     return Machine(
@@ -74,11 +90,10 @@ def look(platform: str) -> Machine:
 
 
 def jobs_at_a_time(machine: Machine, runs: int, asked: int | None = None) -> int:
-    """Return how many runs go on side by side: as asked for, or as many as finish a table first.
+    """Return how many runs go on side by side: as asked for, or as many as there are places.
 
-    On a CPU that is one run a core, while memory lasts: a run on several cores is never as many
-    times faster, and small ones are hardly faster at all (two tunings on a core each are done
-    before two in turns on both). On GPUs it is one run each. A TPU belongs to one process.
+    On a CPU that is one run a core, while there is RUN_BYTES for each; on GPUs one run each. A TPU
+    belongs to one process.
 
     Args:
       machine: where.
@@ -112,6 +127,11 @@ def divide(machine: Machine, jobs: int) -> list[Slot]:
         Slot(machine.cores[bounds[k] : bounds[k + 1]], gpus[k % len(gpus)], sharing)
         for k in range(jobs)
     ]
+
+
+def places(machine: Machine, jobs: int) -> Places:
+    """Return what so many runs side by side have of a machine."""
+    return Places(jobs, len(machine.cores), len(machine.gpus) or int(machine.tpu))
 
 
 def _may_be(platform: str, name: str, *aliases: str) -> bool:

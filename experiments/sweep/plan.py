@@ -1,16 +1,17 @@
 """Names, presets, seeds, settings and a grid expanded into runs. Imports no JAX."""
 
+import contextlib
 import fnmatch
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.config import differences, fill, override, to_dict
-from common.error import ConfigError
-from common.record import FILE_NAME
+from common.error import ConfigError, DataError
+from common.record import FILE_NAME, read_record
 from experiments import registry, together
 from experiments.registry import Experiment
 from experiments.sweep.point import Point, point_folder, points
@@ -46,8 +47,10 @@ class Job:
     point: Point = ()
     """The settings by which it differs from others of the grid."""
     hours: float = 0.0
-    """What its preset promises, for each seed."""
+    """What its preset promises on `device`, for all its seeds."""
+    device: str = registry.ONE_CORE
     estimated: bool = False
+    """Whether `hours` was never measured."""
     after: Path | None = None
     """The run that it starts from, which is run before it."""
 
@@ -62,6 +65,11 @@ class Job:
         """What it is, in a few words."""
         seeds = "-".join(map(str, self.seeds))
         return " ".join((self.experiment, self.preset, *self.point, f"seed {seeds}"))
+
+    @property
+    def cores(self) -> int:
+        """How many CPU cores `device` has; 0 where it is no CPU."""
+        return registry.CORES.get(self.device, 0)
 
     def command(self) -> list[str]:
         """Return the command that does it."""
@@ -164,6 +172,7 @@ def _jobs(
             passed=request.passed,
             point=point,
             hours=size.hours * len(seeds),
+            device=size.device,
             estimated=size.estimated,
             after=_upstream_path(experiment, config, request.out),
         )
@@ -186,18 +195,27 @@ def _first(job: Job, request: Request) -> int:
     return next(seed for seed in job.seeds if seed in request.seeds)
 
 
-def _require_same_settings(path: Path, config: Any) -> None:
-    """Refuse, before anything starts, what `run` would refuse."""
+def _require_same_settings(path: Path, config: Any, otherwise: str = "") -> None:
+    """Refuse, before anything starts, what `run` would refuse; `otherwise` says what else to do."""
     begun = (path / FILE_NAME).exists() or bool(metrics_files(path))
-    try:
-        there = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    there = _settings(path)
+    if there is None:
         return  # `run` knows what to say
     if begun and (changed := differences(fill(type(config), there), to_dict(config))):
         raise ConfigError(
             f"{path} holds a run with another configuration ({'; '.join(changed[:3])}).\n"
-            "Write elsewhere with --out, or start over there: run ... --fresh."
+            f"Write elsewhere with --out, or start over there: run ... --fresh.{otherwise}"
         )
+
+
+def _settings(path: Path) -> Mapping[str, Any] | None:
+    """The settings of the run in a directory; None where none can be read."""
+    with contextlib.suppress(OSError, ValueError):
+        found: Mapping[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        return found
+    with contextlib.suppress(DataError):
+        return read_record(path / FILE_NAME).config
+    return None
 
 
 def _upstream_path(experiment: Experiment, config: Any, out: Path) -> Path | None:
@@ -217,12 +235,16 @@ def _upstream(job: Job, request: Request) -> Job | None:
         return None
     first = registry.find(registry.find(job.experiment).upstream)
     preset, seed = job.after.parent.name, int(job.after.name.removeprefix("seed"))
+    anyway = f"\nTo start from it all the same: --set {first.name}.run={job.after}"
+    size = first.presets[preset]
+    _require_same_settings(job.after, size.config, anyway)
     return Job(
         experiment=first.name,
         preset=preset,
         seeds=(seed,),
         out=request.out,
         passed=(*request.passed, *(("--mesh", "data=1") if first.cpu_devices else ())),
-        hours=first.presets[preset].hours,
-        estimated=first.presets[preset].estimated,
+        hours=size.hours,
+        device=size.device,
+        estimated=size.estimated,
     )

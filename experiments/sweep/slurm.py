@@ -1,16 +1,17 @@
 """Runs as tasks of Slurm's job arrays, submitted by submitit. What they are is read from Slurm."""
 
+import contextlib
 import math
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.error import ConfigError
+from common.error import ConfigError, DataError, UserError
 from common.record import write_atomically
 from experiments.sweep.child import LOG, Child, last_said, refuse
 from experiments.sweep.local import Entry
@@ -112,6 +113,8 @@ def submit(
 ) -> list[str]:
     """Submit jobs as arrays, those that others start from first; note each task with its run.
 
+    The runs' directories are made before; of what is refused no empty one is left.
+
     Args:
       jobs: none of them is in Slurm's queue.
       folder: for submitit's files.
@@ -124,6 +127,7 @@ def submit(
 
     Raises:
       ConfigError: submitit isn't installed, or Slurm refuses.
+      DataError: a run's directory can't be made or written; nothing was submitted.
     """
     given = parameters(settings)
     given.setdefault("time", time_limit(max(job.hours for job in jobs)))
@@ -132,20 +136,49 @@ def submit(
     known = dict(there)
     ours = {path for job in jobs for path in job.paths}
     waits = [job.after is not None and job.after in ours | known.keys() for job in jobs]
-    for second in (False, True):
-        wave = [job for job, one in zip(jobs, waits, strict=True) if one is second]
-        if not wave:
-            continue
-        if second:
-            before = {known[job.after] for job in wave if job.after}
-            # Slurm would hold back for ever what waits for `afterok`; each run looks for itself.
-            given["dependency"] = "afterany:" + ":".join(sorted(before))
-        for job, number in zip(wave, _submit(wave, folder, given), strict=True):
-            known |= dict.fromkeys(job.paths, number)
-            for path in job.paths:
-                path.mkdir(parents=True, exist_ok=True)
-                write_atomically(path / NOTE, number + "\n")
+    executor = _configured(folder, given)
+    with _made(path for job in jobs for path in job.paths):
+        for second in (False, True):
+            wave = [job for job, one in zip(jobs, waits, strict=True) if one is second]
+            if not wave:
+                continue
+            if second:
+                before = {known[job.after] for job in wave if job.after}
+                # Slurm would hold back for ever what waits for `afterok`; each run looks itself.
+                dependency = "afterany:" + ":".join(sorted(before))
+                executor = _configured(folder, given | {"dependency": dependency})
+            for job, number in zip(wave, _submit(wave, executor), strict=True):
+                known |= dict.fromkeys(job.paths, number)
+                for path in job.paths:
+                    write_atomically(path / NOTE, number + "\n")
     return [known[job.paths[0]] for job in jobs]
+
+
+@contextlib.contextmanager
+def _made(paths: Iterable[Path]) -> Iterator[None]:
+    """Make directories; after an error those that weren't there and are empty are gone again.
+
+    Raises:
+      DataError: one can't be made or written.
+    """
+    new = []
+    try:
+        for path in paths:
+            there = path.exists()
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise DataError(f"{path}: can't be made: {error.strerror or error}.") from None
+            if not there:
+                new.append(path)
+            elif not os.access(path, os.W_OK):
+                raise DataError(f"{path}: can't be written.")
+        yield
+    except UserError:
+        for path in new:
+            with contextlib.suppress(OSError):  # a task of it was submitted
+                path.rmdir()
+        raise
 
 
 def queued(jobs: Sequence[Job]) -> list[Task | None]:
@@ -258,17 +291,31 @@ def _executor() -> Any:
     return SlurmExecutor
 
 
-def _submit(jobs: Sequence[Job], folder: Path, given: Mapping[str, Any]) -> list[str]:
-    folder.mkdir(parents=True, exist_ok=True)
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Say in a line what submitit, or sbatch behind it, refuses."""
     try:
-        executor = _executor()(folder=folder.absolute(), max_num_timeout=REQUEUES)
-        executor.update_parameters(**{"job_name": "sweep", **given})
-        with executor.batch():
-            tasks = [executor.submit(SlurmRun(job)) for job in jobs]
+        yield
     except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"Slurm takes no job: {first.removeprefix('sbatch: error: ')}.") from None
-    return [task.job_id for task in tasks]
+
+
+def _configured(folder: Path, given: Mapping[str, Any]) -> Any:
+    """An executor of submitit's with these parameters."""
+    with _refusals():
+        folder.mkdir(parents=True, exist_ok=True)
+        executor = _executor()(folder=folder.absolute(), max_num_timeout=REQUEUES)
+        executor.update_parameters(**{"job_name": "sweep", **given})
+    return executor
+
+
+def _submit(jobs: Sequence[Job], executor: Any) -> list[str]:
+    """Submit jobs as one array; return the numbers of its tasks."""
+    with _refusals():
+        with executor.batch():
+            tasks = [executor.submit(SlurmRun(job)) for job in jobs]
+        return [task.job_id for task in tasks]
 
 
 def _noted(job: Job) -> str:

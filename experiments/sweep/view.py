@@ -2,9 +2,10 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from common.table import Table
+from experiments.sweep.machine import Places
 from experiments.sweep.plan import Job
 from experiments.sweep.slurm import Task
 from experiments.sweep.state import Kind, State
@@ -21,7 +22,7 @@ def state_table(states: Sequence[State]) -> Table:
 def plan_text(
     jobs: Sequence[Job],
     states: Sequence[State],
-    at_a_time: int,
+    places: Places,
     *,
     commands: bool,
     tasks: Sequence[Task | None] | None = None,
@@ -31,17 +32,17 @@ def plan_text(
     Args:
       jobs: the runs.
       states: of each job.
-      at_a_time: how many go on side by side.
+      places: on what they go on side by side.
       commands: whether to add those that do what isn't finished.
       tasks: what Slurm has in its queue for each job.
     """
     queue = tasks or [None] * len(jobs)
     rows = [
         {"run": job.name, **state.cells(), "Slurm": _task(task)}
-        | {"hours": _hours(job.hours, job.estimated)}
+        | {"hours": f"{_hours(job.hours, estimated=job.estimated)} on {job.device}"}
         for job, state, task in zip(jobs, states, queue, strict=True)
     ]
-    told = [_table(rows).render().rstrip(), summary(jobs, states, at_a_time)]
+    told = [_table(rows).render().rstrip(), summary(jobs, states, places)]
     if commands:
         left = [job for job, state in zip(jobs, states, strict=True) if not state.ended]
         told += ["\n".join(shlex.join(["python", *job.command()[1:]]) for job in left)]
@@ -55,21 +56,54 @@ def _task(task: Task | None) -> str:
     return f"{task.number} {task.state.lower()}{reason}"
 
 
-def summary(jobs: Sequence[Job], states: Sequence[State], at_a_time: int) -> str:
-    """Return how many runs are in which state, and how long the rest is expected to take."""
+def summary(jobs: Sequence[Job], states: Sequence[State], places: Places, failed: int = 0) -> str:
+    """Return how many runs are in which state, and how long the rest is expected to take.
+
+    Args:
+      jobs: the runs, but those that failed.
+      states: of each.
+      places: on what they go on side by side.
+      failed: how many more there are, which failed.
+    """
     counts = Counter(state.kind for state in states)
-    told = ", ".join(f"{counts[kind]} {kind}" for kind in SHOWN if counts[kind])
-    text = f"{len(jobs)} {'run' if len(jobs) == 1 else 'runs'}: {told}"
-    left = [
-        (job.hours * _undone(state), job.estimated)
+    told = [f"{counts[kind]} {kind}" for kind in SHOWN if counts[kind]]
+    told += [f"{failed} failed"] * bool(failed)
+    count = len(jobs) + failed
+    text = f"{count} {'run' if count == 1 else 'runs'}: {', '.join(told)}"
+    left = {
+        job: job.hours * _undone(state)
         for job, state in zip(jobs, states, strict=True)
         if not state.ended
-    ]
+    }
     if not left:
         return text
-    hours = max(sum(one for one, _ in left) / at_a_time, *(one for one, _ in left), 0.0)
-    expected = _hours(hours, any(estimated for _, estimated in left))
-    return f"{text}; {expected} expected, {at_a_time} at a time, as the presets have it"
+    times = " and ".join(_expected(left, places))
+    return f"{text}; {times} expected, {places.count} at a time, as the presets have it"
+
+
+def _expected(left: Mapping[Job, float], places: Places) -> Iterator[str]:
+    """How long runs take on the CPU cores here, and on each other device of their presets.
+
+    A run on fewer cores than its hours are promised for is taken to need as many times longer; on
+    more, it is no faster.
+    """
+    by_device: dict[str, dict[Job, float]] = {}
+    for job, hours in left.items():
+        by_device.setdefault("" if job.cores else job.device, {})[job] = hours
+    for device, some in by_device.items():
+        if device:
+            count, each = min(places.count, places.accelerators) or 1, list(some.values())
+            where = device if count == 1 else f"{device} each"
+        else:
+            count = places.count
+            each = [hours * job.cores / places.each(job.cores) for job, hours in some.items()]
+            where = f"{places.cores} CPU core{'' if places.cores == 1 else 's'}"
+            if places.cores is None:
+                where = " or ".join(dict.fromkeys(job.device for job in some))
+                where += " each" if count > 1 else ""
+        estimated = any(job.estimated for job in some)
+        hours = max(sum(each) / count, *each, 0.0)
+        yield f"{_hours(hours, estimated=estimated)} on {where}"
 
 
 def _undone(state: State) -> float:
@@ -77,7 +111,7 @@ def _undone(state: State) -> float:
     return 1 - state.step / state.total if state.total and not state.part else 1.0
 
 
-def _hours(hours: float, estimated: bool) -> str:
+def _hours(hours: float, *, estimated: bool) -> str:
     return f"{'about ' if estimated else ''}{hours:.2g} h"
 
 

@@ -4,7 +4,7 @@ import sys
 import types
 
 import pytest
-from report_case import TEST, VALID, record, seeds, words
+from report_case import MC, TEST, VALID, record, seeds, words
 
 from experiments import registry
 from experiments.language import table as language
@@ -60,6 +60,32 @@ def test_smaller_runs_stand_apart():
     assert titles[:4] == ["run", "parameters", "valid perplexity", "test perplexity"]
     assert "epochs" in cells[-1]
     assert smaller(TABLE, answers()) == ""
+
+
+def test_numbers_of_several_protocols_in_a_column_each_say_theirs():
+    """As the headline's depth 10 on the whole stream and depth 5 over passes with dropout."""
+    kinds = (words("deep"), words("mc", passes=1000), words("both", passes=7))
+    known = {one.name: one for one in kinds}
+    deep, mc, both = kinds
+    metrics = {TEST: 97.0, MC: 96.0, VALID: 98.0}
+    ten = record(mc, "cpu", overrides=["evaluation.mc_passes=10"], metrics=metrics)
+    small = [record(deep, "cpu", metrics={TEST: 99.0, VALID: 98.0}), ten]
+    small.append(record(both, "cpu", metrics=metrics))
+    found = Answers(result_rows(small, known), known)
+
+    def values(*asked: Asked) -> list[list[str]]:
+        lines = tuple(Line((one.experiment,), ((one,),)) for one in asked)
+        text = smaller(PaperTable("All", "", ("model",), ("test",), lines), found)
+        rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+        return [row[2:-2] for row in rows if row and row[0] not in ("run", "") and row[0][0] != "-"]
+
+    full, passes = "99.00, full (batch 1)", "96.00, MC dropout, 10 passes"
+    assert values(Asked("deep", TEST), Asked("mc", MC)) == [[full], [passes]]
+    assert values(Asked("both", TEST), Asked("both", MC)) == [
+        ["97.00, full (batch 1)<br>96.00, MC dropout, 7 passes"]
+    ]
+    assert values(Asked("deep", TEST), Asked("mc", TEST)) == [["99.00"], ["97.00"]]
+    assert values(Asked("deep", VALID), Asked("deep", TEST)) == [["98.00", "99.00"]]
 
 
 def test_a_table_says_how_to_run_its_numbers():

@@ -170,9 +170,15 @@ def test_pages_written_from_records_are_current(page):
 
 
 def test_hours_that_presets_promise_are_those_of_the_committed_records():
+    """And they were measured on as many cores as the presets promise them for."""
     hours: dict[tuple[str, str], list[float]] = {}
     own = (made for made in find_records(REPOSITORY / "results") if not made.overrides)
     for made in own:
+        promised = registry.find(made.experiment).preset(made.preset)
+        if made.device["platform"] == "cpu":
+            cores = registry.CORES.get(promised.device)
+            found = made.device.get("cores", cores)
+            assert found == cores, (made.experiment, made.preset, made.seed, found)
         hours.setdefault((made.experiment, made.preset), []).append(sum(made.seconds.values()))
     assert len(hours) > 10
     for (name, preset), seconds in hours.items():

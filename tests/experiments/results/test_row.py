@@ -179,6 +179,19 @@ def test_the_table_has_few_columns_unless_all_are_asked_for():
     assert "command" in as_text(found, full=True).splitlines()[0]
 
 
+def test_a_cpu_is_told_with_its_cores():
+    cpu = {"platform": "cpu", "kind": "EPYC"}
+    told = [
+        only_row(words(), [record(words(), device=cpu | more)]).device
+        for more in (
+            {"cores": 1},
+            {"cores": 2},
+            {},
+        )
+    ]
+    assert told == ["EPYC, 1 core", "EPYC, 2 cores", "EPYC"]
+
+
 BFLOAT16 = {"platform": "cpu", "kind": "EPYC", "cores": 2, "kernel": "cpu", "products": "bfloat16"}
 TF32 = {"platform": "gpu", "kind": "H200", "count": 1, "precision": "tensorfloat32"}
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import pytest
-from toy_job import sessions, steps, times_run, toy
+from toy_job import given, sessions, steps, times_run, toy
 
 from common.error import DivergedError
 from common.run_lock import in_use
@@ -19,11 +19,12 @@ from experiments.sweep import local
 from experiments.sweep.child import Child
 from experiments.sweep.live import Lines
 from experiments.sweep.local import Entry, Signals, SweepUnfinished, launch, require_done
-from experiments.sweep.machine import Slot
+from experiments.sweep.machine import Places, Slot
 from experiments.sweep.plan import Job, state_of
 from experiments.sweep.state import read_state
 
 ALL = list(range(1, 11))
+PLACES = Places(2, cores=2, accelerators=0)
 
 
 @pytest.fixture(autouse=True)
@@ -250,20 +251,39 @@ def test_a_slot_is_the_cores_and_variables_of_its_run(tmp_path):
     assert os.sched_getaffinity(0) == before
 
 
+def test_a_system_that_confines_no_process_to_cores_runs_it_anyway(tmp_path, monkeypatch):
+    """As macOS; the number of threads is still that of the slot's cores."""
+    for name in ("sched_getaffinity", "sched_setaffinity"):
+        monkeypatch.delattr(os, name)
+    job, slot = toy(tmp_path, 0), Slot((0,))
+    with Signals() as signals:
+        (entry,) = launch([job], [slot], Recorder(), signals)
+    assert entry.stage == "done", entry.why
+    assert given(job)["NPROC"] == "1"
+
+
 def test_lines_say_every_change_and_from_time_to_time_how_far_all_is(tmp_path, monkeypatch):
     monkeypatch.setattr("experiments.sweep.live.PLAIN_SECONDS", 0.2)
     stream = io.StringIO()
     with Signals() as signals:
-        launch(
-            [toy(tmp_path, 0, "fail"), toy(tmp_path, 1, seconds=1.0), toy(tmp_path, 2, "diverge")],
-            [Slot(())] * 2,
-            Lines(2, stream),
-            signals,
-        )
+        jobs = [
+            toy(tmp_path, 0, "fail", hours=5.0),
+            toy(tmp_path, 1, seconds=2.0, hours=2.0),
+            toy(tmp_path, 2, "diverge"),
+        ]
+        with Lines(PLACES, stream) as lines:
+            launch(jobs, [Slot(())] * 2, lines, signals)
     told = stream.getvalue()
     assert "toy smoke seed 0: failed\n    exit code 1.\n    error: it fails on purpose\n" in told
     assert "\ntoy smoke seed 1: finished\n" in told
     assert "\ntoy smoke seed 2: diverged\n    error: the loss is infinite\n    all of it: " in told
-    assert re.search(r"3 runs: .*1 running, .*; 0 h expected, 2 at a time, .*; 1 failed\n", told)
-    assert "\n    toy smoke seed 1: " in told
+    assert "\n3 runs: 3 waiting; 5 h on 2 CPU cores expected, 2 at a time, " in told
+    left = re.findall(r"\n3 runs: .*1 running, .*1 failed; (\S+) h on 2 CPU cores expected", told)
+    assert left
+    assert all(float(hours) <= 2 for hours in left)  # without the one that failed
+    shown = re.findall(r"\n    toy smoke seed 1: (\d+) of 10 .* %\)  (\S+ \S+)  (\d+) s left", told)
+    assert shown
+    for step, score, left in shown:
+        assert (score, int(left)) == (f"valid/loss {1 / int(step):.4g}", 10 - int(step))
+    assert told.endswith("\n3 runs: 1 finished, 1 diverged, 1 failed\n")
     assert all(line == line.rstrip() for line in told.splitlines())

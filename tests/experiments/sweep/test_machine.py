@@ -9,7 +9,7 @@ import pytest
 
 from common import device
 from common.error import ConfigError
-from experiments.sweep.machine import Machine, Slot, divide, jobs_at_a_time, look
+from experiments.sweep.machine import Machine, Places, Slot, divide, jobs_at_a_time, look, places
 
 GIB = 2**30
 TWO = Machine((0, 1), 16 * GIB)
@@ -49,6 +49,12 @@ def test_cores_are_dealt_out_whole_and_each_once():
     assert [slot.cores for slot in slots] == [(3, 4), (5, 6), (7, 8, 9)]
     assert {slot.gpu for slot in slots} == {None}
     assert divide(TWO, 1) == [Slot(())]
+
+
+def test_places_are_what_the_machine_has_for_so_many():
+    assert places(TWO, 2) == Places(2, cores=2, accelerators=0)
+    assert places(GPUS, 4) == Places(4, cores=16, accelerators=2)
+    assert places(Machine((0, 1), GIB, tpu=True), 1).accelerators == 1
 
 
 def test_gpus_are_dealt_out_and_shared_where_there_are_more_runs():

@@ -1,27 +1,31 @@
 """Names, seeds and a grid expanded into runs: pure, but for what lies in run directories."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sweep_case import RHN
 
-from common.config import to_dict
+from common.config import override, to_dict
 from common.error import ConfigError
 from common.process import Process
 from common.record import Record, write_record
 from experiments.arguments import make_parser
 from experiments.cli import COMMANDS, main
-from experiments.registry import find
+from experiments.registry import ONE_CORE, TWO_CORES, find
 from experiments.run import Options
+from experiments.sweep import command
 from experiments.sweep.command import request
+from experiments.sweep.machine import Machine, Places
 from experiments.sweep.plan import Job, Request, expand, matching, state_of
 from experiments.sweep.point import LONGEST, is_point, mark_point, point_folder, points
 from experiments.sweep.state import State
-from experiments.sweep.view import summary
+from experiments.sweep.view import plan_text, summary
 from experiments.upstream import Upstream
 from tutor.config import NoteRNNRun
-
-RHN = "rhn_penn_treebank_depth3_tied"
 
 
 def expanded(tmp_path: Path, *names: str, **asked) -> list[Job]:
@@ -37,6 +41,13 @@ def begin(path: Path, config: object) -> None:
     path.mkdir(parents=True)
     (path / "config.json").write_text(json.dumps(to_dict(config)))
     (path / "metrics.jsonl").write_text("{}\n")
+
+
+def finished(experiment: str, seed: int, config: dict[str, Any]) -> Record:
+    return Record(
+        experiment, "smoke", seed, "done", "", config, [], 1, {}, [], [], {}, {}, {}, "", [], False,
+        "",
+    )  # fmt: skip
 
 
 def test_patterns_mean_experiments_in_their_order_each_once():
@@ -165,26 +176,8 @@ def test_seeds_begun_together_go_on_together(tmp_path):
     jobs = expanded(tmp_path, "tutor_melodies_q", seeds=(0, 1, 2))[1:]
     assert [job.seeds for job in jobs] == [(0,), (1, 2)]
     (root / "seed1").mkdir()
-    done = Record(
-        "tutor_melodies_q",
-        "smoke",
-        1,
-        "done",
-        "",
-        {},
-        [],
-        1,
-        {},
-        [],
-        [],
-        {},
-        {},
-        {},
-        "",
-        [],
-        False,
-        "",
-    )
+    config = to_dict(find("tutor_melodies_q").presets["smoke"].config)
+    done = finished("tutor_melodies_q", 1, config)
     write_record(done, root / "seed1", Process())  # killed between two records
     jobs = expanded(tmp_path, "tutor_melodies_q", seeds=(0, 1, 2))[1:]
     assert [job.seeds for job in jobs] == [(0,), (1, 2)]
@@ -202,6 +195,46 @@ def test_a_directory_with_other_settings_is_in_the_way(tmp_path):
         expanded(tmp_path, RHN, seeds=(0, 1), overrides=("train.epochs=1",))
 
 
+def test_a_finished_run_with_other_settings_is_in_the_way_without_its_config_too(tmp_path):
+    """Its record says what they were."""
+    path, config = tmp_path / RHN / "smoke" / "seed0", find(RHN).presets["smoke"].config
+    path.mkdir(parents=True)
+    write_record(finished(RHN, 0, to_dict(config)), path, Process())
+    (job,) = expanded(tmp_path, RHN)
+    assert state_of(job).kind == "finished"
+    with pytest.raises(ConfigError, match="seed0 holds a run with another configuration"):
+        expanded(tmp_path, RHN, overrides=("train.epochs=1",))
+    (path / "record.json").write_text("{")
+    (job,) = expanded(tmp_path, RHN, overrides=("train.epochs=1",))
+    assert state_of(job).kind == "damaged"  # `run` says so
+
+
+def test_a_run_that_others_start_from_must_have_its_presets_settings(tmp_path):
+    path, config = (
+        tmp_path / "note_rnn" / "smoke" / "seed0",
+        find("note_rnn").preset("smoke").config,
+    )
+    path.mkdir(parents=True)
+    write_record(finished("note_rnn", 0, to_dict(config)), path, Process())
+    assert state_of(expanded(tmp_path, "tutor_melodies_q")[0]).kind == "finished"
+    other = to_dict(override(config, ["model.units=9"]))
+    write_record(finished("note_rnn", 0, other), path, Process())
+    with pytest.raises(ConfigError) as refused:
+        expanded(tmp_path, "tutor_melodies_q")
+    assert "seed0 holds a run with another configuration (model.units: 9 → " in str(refused.value)
+    assert f"--set note_rnn.run={path}" in str(refused.value)
+    given = expanded(tmp_path, "tutor_melodies_q", overrides=(f"note_rnn.run={path}",))
+    assert [job.experiment for job in given] == ["tutor_melodies_q"]
+
+
+HERE = Places(1, cores=2, accelerators=0)
+TWO_AT_A_TIME = replace(HERE, count=2)
+
+
+def waiting(jobs: list[Job]) -> list[State]:
+    return [State(jobs[0].out, "waiting")] * len(jobs)
+
+
 def test_expected_hours_are_those_of_what_is_left(tmp_path):
     jobs = [Job("x", "cpu", (k,), tmp_path, hours=2.0) for k in range(4)]
     half = State(tmp_path, "stopped", step=5, total=10)
@@ -211,18 +244,78 @@ def test_expected_hours_are_those_of_what_is_left(tmp_path):
         State(tmp_path, "waiting"),
         State(tmp_path, "diverged"),
     ]
-    assert summary(jobs, states, 1).startswith(
-        "4 runs: 1 finished, 1 diverged, 1 stopped, 1 waiting; 3 h expected, 1 at a time"
+    assert summary(jobs, states, HERE) == (
+        "4 runs: 1 finished, 1 diverged, 1 stopped, 1 waiting; "
+        "3 h on 2 CPU cores expected, 1 at a time, as the presets have it"
     )
-    assert "; 2 h expected, 8 at a time" in summary(jobs, states, 8)  # the longest
-    assert summary(jobs[:1], states[:1], 2) == "1 run: 1 finished"
+    many = summary(jobs, states, Places(8, cores=8, accelerators=0))
+    assert "; 2 h on 8 CPU cores expected, 8 at a time" in many  # the longest
+    assert summary(jobs[:1], states[:1], TWO_AT_A_TIME) == "1 run: 1 finished"
 
 
-def test_a_dry_run_touches_nothing(tmp_path, capsys):
-    command = ["sweep", "rhn_*_depth[12]_tied", "--preset", "smoke", "--grid", "train.epochs=1,2"]
-    assert main([*command, "--dry-run", "--out", str(tmp_path / "runs")]) == 0
+@pytest.mark.parametrize(
+    ("device", "at_a_time", "cores", "hours"),
+    [
+        (TWO_CORES, 1, 2, 4),
+        (TWO_CORES, 2, 2, 4),  # each on half of the cores that its hours are for
+        (TWO_CORES, 1, 1, 8),
+        (TWO_CORES, 2, 4, 2),
+        (TWO_CORES, 1, 64, 4),  # a run is no faster on more
+        (TWO_CORES, 4, None, 1),
+        (ONE_CORE, 1, 2, 4),
+        (ONE_CORE, 2, 2, 2),
+    ],
+)
+def test_expected_hours_are_those_of_the_cores_here(tmp_path, device, at_a_time, cores, hours):
+    jobs = [Job("x", "cpu", (k,), tmp_path, hours=1.0, device=device) for k in range(4)]
+    places = Places(at_a_time, cores=cores, accelerators=0)
+    where = f"{cores} CPU core{'s' * (cores != 1)}" if cores else f"{device} each"
+    found = summary(jobs, waiting(jobs), places)
+    assert f"; {hours} h on {where} expected, {at_a_time} at a time, " in found
+
+
+def test_hours_of_other_devices_are_told_apart_with_their_device(tmp_path):
+    jobs = [
+        Job("x", "paper", (k,), tmp_path, hours=6.0, device="one H100", estimated=True)
+        for k in range(2)
+    ]
+    one = Job("y", "cpu", (0,), tmp_path, hours=1.0, device=TWO_CORES)
+    assert "; about 12 h on one H100 expected, " in summary(jobs, waiting(jobs), TWO_AT_A_TIME)
+    gpus = Places(2, cores=16, accelerators=2)
+    assert "; about 6 h on one H100 each expected, " in summary(jobs, waiting(jobs), gpus)
+    both = [one, *jobs]
+    assert "; 1 h on 2 CPU cores and about 12 h on one H100 expected, 1 at a time" in summary(
+        both, waiting(both), HERE
+    )
+    text = plan_text(both, waiting(both), HERE, commands=False)
+    assert re.search(r"^\| y cpu seed 0 .* 1 h on 2 CPU cores \|$", text, re.M)
+    assert re.search(r"^\| x paper seed 0 .* about 6 h on one H100 \|$", text, re.M)
+
+
+def test_hours_are_those_of_the_preset_for_each_seed_and_of_the_run_before(tmp_path):
+    root = tmp_path / "tutor_melodies_g" / "cpu"
+    begin(root / "seeds1-2", find("tutor_melodies_g").preset("cpu").config)
+    first, alone, joint = expanded(tmp_path, "tutor_melodies_g", preset="cpu", seeds=(0, 1, 2))
+    tuned = find("tutor_melodies_g").preset("cpu")
+    before = find("note_rnn").preset(first.preset)
+    assert (first.experiment, alone.seeds, joint.seeds) == ("note_rnn", (0,), (1, 2))
+    assert [job.hours for job in (first, alone, joint)] == [
+        before.hours, tuned.hours, 2 * tuned.hours,
+    ]  # fmt: skip
+    assert [(job.device, job.cores) for job in (first, alone)] == [(TWO_CORES, 2)] * 2
+    assert [job.estimated for job in (first, alone)] == [before.estimated, tuned.estimated]
+    molecules = expanded(tmp_path, "tutor_molecules_q", preset="cpu")
+    assert [job.estimated for job in molecules] == [True, True]
+    (row,) = expanded(tmp_path, RHN, preset="paper")
+    assert (row.device, row.cores, row.estimated) == (find(RHN).preset("paper").device, 0, True)
+
+
+def test_a_dry_run_touches_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "look", lambda platform: Machine((0, 1, 2), 2**34))
+    words = ["sweep", "rhn_*_depth[12]_tied", "--preset", "smoke", "--grid", "train.epochs=1,2"]
+    assert main([*words, "--dry-run", "--out", str(tmp_path / "runs")]) == 0
     told = capsys.readouterr().out
-    assert "4 runs: 4 waiting; 0.0" in told
+    assert re.search(r"^4 runs: 4 waiting; 0\.0\d+ h on 3 CPU cores expected, 3 at a", told, re.M)
     assert told.count("\npython -m experiments run ") == 4
     assert not list(tmp_path.iterdir())
 

@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -15,6 +14,7 @@ import psutil
 import pytest
 import slurm_here
 from run_case import folder, record, result, run
+from sweep_case import RHN, SHORT, wait_for
 from toy_job import given, steps, times_run, toy
 
 from common.error import ConfigError
@@ -39,8 +39,6 @@ from experiments.sweep.state import read_state
 
 submitit = pytest.importorskip("submitit")
 
-RHN = "rhn_penn_treebank_depth1_tied"
-SHORT = ["train.epochs=1", "data.train_tokens=4000", "data.evaluation_tokens=600"]
 LONG = ["train.epochs=250", "data.train_tokens=4000", "data.evaluation_tokens=600"]
 """Over a minute on any core."""
 
@@ -82,13 +80,6 @@ def test_without_submitit_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(ConfigError, match=r'pip install -e "\.\[slurm\]"'):
         parameters([])
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def test_a_task_saves_when_time_is_up_and_goes_on_when_requeued(tmp_path, monkeypatch):
@@ -239,6 +230,66 @@ def test_a_task_that_left_the_queue_too_early_is_a_failed_run(tmp_path, empty_qu
         f"    python: not found\n    all of it: {other}\n"
     )
     assert not never.exists()
+
+
+def test_what_slurm_would_not_take_is_refused_in_a_dry_run_too(tmp_path, empty_queue, capsys):
+    words = ["sweep", RHN, "--preset", "smoke", "--launcher", "slurm"]
+    words += ["--out", str(tmp_path / "runs")]
+    assert main([*words, "--dry-run", "--slurm", "time=soon"]) == 2
+    assert "error: --slurm time=soon: write minutes" in capsys.readouterr().err
+    capsys.readouterr()
+    assert main([*words, "--dry-run", "--slurm", "time=5", "--seeds", "0", "1"]) == 0
+    assert " h on 2 CPU cores each expected, 2 at a time" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_nothing_is_submitted_where_a_runs_directory_cannot_be_made(tmp_path, executors, capsys):
+    (tmp_path / "note_rnn").touch()
+    words = ["sweep", RHN, "note_rnn", "--preset", "smoke", "--out", str(tmp_path)]
+    assert main([*words, "--launcher", "slurm"]) == 3
+    assert "note_rnn/smoke/seed0: can't be made: " in capsys.readouterr().err
+    assert not any(one.jobs for one in executors)
+    assert not list(tmp_path.rglob("seed*"))
+
+
+def test_of_what_slurm_refuses_nothing_is_left(tmp_path, executors, monkeypatch, capsys):
+    def refuse(self, run):
+        raise RuntimeError("sbatch: error: invalid partition specified: nowhere")
+
+    before = folder(tmp_path, RHN, 1)
+    before.mkdir(parents=True)
+    monkeypatch.setattr(Executor, "submit", refuse)
+    words = ["sweep", RHN, "--seeds", "0", "1", "--preset", "smoke", "--out", str(tmp_path)]
+    assert main([*words, "--launcher", "slurm", "--slurm", "partition=nowhere"]) == 2
+    told = "error: Slurm takes no job: invalid partition specified: nowhere."
+    assert told in capsys.readouterr().err
+    assert list(tmp_path.rglob("seed*")) == [before]
+
+
+def test_cancel_takes_back_what_is_in_the_queue_and_that_is_no_failure(
+    tmp_path, empty_queue, monkeypatch, capsys
+):
+    bin_folder = tmp_path / "bin"
+    (bin_folder / "squeue").write_text("#!/bin/sh\necho '7_0|RUNNING|None'\necho '8_0|RUNNING|x'\n")
+    (bin_folder / "scancel").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/told\n')
+    (bin_folder / "scancel").chmod(0o755)
+    words = ["sweep", RHN, "--seeds", "0", "1", "2", "--preset", "smoke", "--launcher", "slurm"]
+    words += ["--out", str(tmp_path / "runs")]
+    queued, left = (folder(tmp_path / "runs", RHN, seed) for seed in (0, 1))
+    for path, number in ((queued, "7_0"), (left, "7_1")):
+        path.mkdir(parents=True)
+        (path / NOTE).write_text(f"{number}\n")
+    assert main([*words, "--cancel"]) == 0
+    assert "1 of 3 runs were in Slurm's queue; cancelled." in capsys.readouterr().out
+    assert (tmp_path / "told").read_text() == "7_0\n"  # not another's
+    (bin_folder / "squeue").write_text("#!/bin/sh\n")
+    assert main([*words, "--status"]) == SweepUnfinished.exit_code
+    told = capsys.readouterr().err
+    assert "1 of 3 runs failed" in told
+    assert "seed 1: Slurm's task 7_1 ended" in told
+    (bin_folder / "scancel").unlink()
+    assert main([*words, "--cancel"]) == 0  # nothing to be cancelled
+    assert "0 of 3 runs" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

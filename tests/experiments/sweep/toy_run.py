@@ -32,8 +32,10 @@ with directory:
         directory.claim({})
     if what == "fail":
         sys.exit("error: it fails on purpose")
+    directory.note_schedule({"total": 10})
     for step in range(done + 1, 11):
-        directory.append_metrics({"step": step, "seconds": float(step)}, "metrics.jsonl")
+        row = {"step": step, "seconds": float(step), "valid/loss": 1 / step}
+        directory.append_metrics(row, "metrics.jsonl")
         if stopped and what != "stubborn":
             sys.exit(128 + stopped[0])
         time.sleep(seconds / 10)
