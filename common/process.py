@@ -1,10 +1,11 @@
 """Several processes training together: which one this is, and how they agree."""
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from common.config import differences
 from common.error import ConfigError
 
 T = TypeVar("T")
@@ -40,6 +41,25 @@ class Process:
     def decide(self, value: T) -> T:
         """Return the value that process 0 has."""
         return self.gather(value)[0]
+
+    def require_same(self, facts: Mapping[str, Any]) -> None:
+        """Refuse, in all processes, to go on where they were given different things.
+
+        Args:
+          facts: name → value, or names and values in turn; all can be pickled.
+
+        Raises:
+          ConfigError: facts differ; names them, and the first process that isn't as process 0.
+        """
+        first, *others = self.gather(facts)
+        for index, other in enumerate(others, start=1):
+            if changed := differences(first, other):
+                more = f"; and {len(changed) - 3} more" if len(changed) > 3 else ""
+                raise ConfigError(
+                    f"process {index} differs from process 0 (0 → {index}): "
+                    f"{'; '.join(changed[:3])}{more}.\n"
+                    "Give all of them the same command, code and data."
+                )
 
     def lead(self, work: Callable[[], T]) -> T:
         """Call `work` in process 0 only; return its result, or raise its error, in all."""

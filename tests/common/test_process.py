@@ -66,6 +66,11 @@ def test_what_process_0_says_goes_for_all(both):
         assert one["gathered"] == ["x", "xx"]
         assert one["decided"] == 0.1
         assert one["led"] == [0]
+        assert one["same"] == "no error"
+        assert (
+            "process 1 differs from process 0 (0 → 1): settings.rate: 0.1 → 1.1."
+            in (one["settings"])
+        )
         assert one["error"] == "ZeroDivisionError: division by zero"
 
 
@@ -123,6 +128,7 @@ def test_what_a_directory_holds_or_refuses_is_told_to_all(both):
     assert "ConfigError" in first["told"]["other"]
     assert "another configuration" in first["told"]["other"]
     assert "another process is running here" in first["told"]["held"]
+    assert "process 1 differs from process 0 (0 → 1): data.test: c0 → c1." in first["told"]["data"]
     assert first["told"]["rows"] == str(len(first["second"]["rows"]))
     assert first["told"]["finished"] == "False"
     assert first["told"]["missing"].startswith("DataError")
