@@ -95,16 +95,20 @@ JOIN_SECONDS = 300
 """How long processes wait for one another at the start."""
 
 
-def join(cluster: Cluster) -> None:
+def join(cluster: Cluster) -> int:
     """Join the other processes; before JAX looks for devices. A second time does nothing.
+
+    Returns:
+      How many processes there are, which a cluster's environment may have told JAX.
 
     Raises:
       ConfigError: the environment names no cluster, or the others weren't found.
     """
     import jax
+    from jax._src.distributed import global_state  # `jax.process_count` would look for devices
 
     if jax.distributed.is_initialized():
-        return
+        return global_state.num_processes
     told: dict[str, Any] = {}
     if cluster.coordinator:
         told = {
@@ -127,6 +131,7 @@ def join(cluster: Cluster) -> None:
             f"--distributed: JAX finds no cluster in this environment: {first}\n"
             "Name the processes: --coordinator HOST:PORT --processes N --process K."
         ) from None
+    return global_state.num_processes
 
 
 _LOST = (

@@ -402,10 +402,17 @@ def _add_cluster(command: argparse.ArgumentParser) -> None:
         help="join the processes that the environment names: Cloud TPU, Slurm, Open MPI",
     )
     group.add_argument(
-        "--coordinator", metavar="HOST:PORT", help="join others: where process 0 can be reached"
+        "--coordinator",
+        type=argument_types.coordinator,
+        metavar="HOST:PORT",
+        help="join others: where process 0 can be reached",
     )
-    group.add_argument("--processes", type=int, metavar="N", help="how many there are")
-    group.add_argument("--process", type=int, metavar="K", help="which this is, from 0")
+    group.add_argument(
+        "--processes", type=argument_types.processes, metavar="N", help="how many there are"
+    )
+    group.add_argument(
+        "--process", type=argument_types.process, metavar="K", help="which this is, from 0"
+    )
 
 
 def _add_overrides(command: argparse.ArgumentParser) -> None:

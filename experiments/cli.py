@@ -312,9 +312,8 @@ def _devices_of(experiment: Experiment, options: argparse.Namespace) -> int:
     settings = {"tf32": options.precision == "tf32", "preallocate": options.preallocate}
     if cluster is None:
         _configure(options.platform, asked or _started_with(experiment), **settings)
-    else:  # a CPU's devices are counted by each process
-        here = (asked or 0) // max(cluster.processes, 1)
-        _configure(options.platform, max(1, here), cluster=cluster, **settings)
+    else:
+        _configure(options.platform, asked or 1, cluster=cluster, **settings)
     found = device.seen()
     if this_process().count > 1:
         if asked not in (None, found):
@@ -364,7 +363,7 @@ def _cluster(options: argparse.Namespace) -> Cluster | None:
             "several processes: give --coordinator, --processes and --process together, or "
             "--distributed alone."
         )
-    if not 0 <= options.process < options.processes:
+    if options.process >= options.processes:
         raise ConfigError(
             f"--process {options.process}: of --processes {options.processes} they are numbered "
             f"from 0 to {options.processes - 1}."

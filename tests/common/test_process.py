@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from together import run_together
+from together import run_together, slurm
 
 from common.checkpoint import digest
 from common.interrupt import Interrupt
@@ -57,6 +57,19 @@ def test_a_tick_meets_no_other_process():
     for look in (one.check, alone.check, alone.tick):
         with pytest.raises(Met):
             look()
+
+
+def test_the_cpus_of_all_are_as_many_as_are_asked_for(tmp_path):
+    """Also where only the cluster's environment says how many processes there are."""
+    program = (
+        "import jax; from common.device import configure; from common.process import Cluster;"
+        "configure('cpu', None, 4, cluster=Cluster());"
+        "print(jax.process_index(), jax.local_device_count(), jax.device_count())"
+    )
+    printed = run_together(
+        lambda index, port: [*slurm(index, port), sys.executable, "-c", program], tmp_path
+    )
+    assert [text.split()[-3:] for text in printed] == [["0", "2", "4"], ["1", "2", "4"]]
 
 
 def test_what_process_0_says_goes_for_all(both):

@@ -9,24 +9,7 @@ from pathlib import Path
 import pytest
 from language_case import ROW, SMALL, folder, record, run, start
 from run_case import result
-from together import run_together
-
-
-def flags(index: int, port: int) -> list[str]:
-    return ["--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--process", str(index)]
-
-
-def slurm(index: int, port: int) -> list[str]:
-    """As srun does it: the port is one that JAX makes of the job's number."""
-    set_job = ["env", f"SLURM_JOB_ID={port}", "SLURM_STEP_NODELIST=127.0.0.1", "SLURM_NTASKS=2"]
-    return [*set_job, "SLURM_STEP_NUM_NODES=1", f"SLURM_PROCID={index}", f"SLURM_LOCALID={index}"]
-
-
-def open_mpi(index: int, port: int) -> list[str]:
-    """As mpirun does it, likewise."""
-    set_job = ["env", f"OMPI_MCA_orte_hnp_uri={port * 4096}.0;tcp://127.0.0.1:1"]
-    set_job += ["OMPI_COMM_WORLD_SIZE=2", f"OMPI_COMM_WORLD_RANK={index}"]
-    return [*set_job, f"OMPI_COMM_WORLD_LOCAL_RANK={index}"]
+from together import flags, open_mpi, run_together, slurm
 
 
 def both(out: Path, *arguments: str, told=flags, **more) -> list[str]:
