@@ -18,7 +18,7 @@ def flags(index: int, port: int) -> list[str]:
 
 
 def slurm(index: int, port: int) -> list[str]:
-    """What runs a command as srun does, as one of two: the port is one that JAX makes of the job's number."""
+    """What runs a command as srun does, as one of two; JAX makes its port of the job's number."""
     set_job = ["env", f"SLURM_JOB_ID={port}", "SLURM_STEP_NODELIST=127.0.0.1", "SLURM_NTASKS=2"]
     return [*set_job, "SLURM_STEP_NUM_NODES=1", f"SLURM_PROCID={index}", f"SLURM_LOCALID={index}"]
 
