@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from common.alarm import Alarm
 from common.config import differences
 from common.error import ConfigError
 
@@ -91,6 +92,9 @@ class Cluster:
     """Which of them this is, from 0."""
 
 
+_alarm: Alarm | None = None
+"""Where this process has joined others."""
+
 JOIN_SECONDS = 300
 """How long processes wait for one another at the start."""
 
@@ -104,6 +108,7 @@ def join(cluster: Cluster) -> int:
     Raises:
       ConfigError: the environment names no cluster, or the others weren't found.
     """
+    global _alarm
     import jax
     from jax._src.distributed import global_state  # `jax.process_count` would look for devices
 
@@ -131,7 +136,13 @@ def join(cluster: Cluster) -> int:
             f"--distributed: JAX finds no cluster in this environment: {first}\n"
             "Name the processes: --coordinator HOST:PORT --processes N --process K."
         ) from None
+    _alarm = Alarm(global_state.client, global_state.process_id)
     return global_state.num_processes
+
+
+def joined() -> Alarm | None:
+    """Return what this process and those that it has joined tell each other by; None of one."""
+    return _alarm
 
 
 _LOST = (
@@ -145,8 +156,8 @@ _LOST = (
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an error tells that another of several processes has ended, or can't be reached."""
-    return this_process().count > 1 and any(word in str(error) for word in _LOST)
+    """Whether an error of one of several processes tells that another can't be reached."""
+    return any(word in str(error) for word in _LOST)
 
 
 def this_process() -> Process:

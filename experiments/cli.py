@@ -9,14 +9,16 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from common.alarm import tell_lost
 from common.config import override
 from common.datasets import DATASETS, default_cache_dir
 from common.error import ConfigError, DataError, DivergedError, LostProcessError, UserError
-from common.process import Cluster, is_lost, this_process
+from common.process import Cluster, is_lost, joined, this_process
 from experiments.arguments import make_parser
 from experiments.registry import (
     Experiment,
@@ -30,6 +32,20 @@ from experiments.registry import (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the process's exit code."""
     options = make_parser(COMMANDS).parse_args(arguments)
+    try:
+        code = _command(options)
+    except Exception:
+        if joined() is None:
+            raise
+        traceback.print_exc()
+        code = 1
+    if (alarm := joined()) is not None:
+        alarm.end(code)
+    return code
+
+
+def _command(options: argparse.Namespace) -> int:
+    """Call the command; say what was wrong, and return the exit code."""
     try:
         options.command(options)
     except UserError as error:
@@ -48,8 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError, ValueError) as error:
         if options.debug:
             raise
-        if isinstance(error, RuntimeError | ValueError) and is_lost(error):
-            _leave_the_lost(error)
+        alarm = joined()
+        if alarm is not None and not isinstance(error, MemoryError) and is_lost(error):
+            tell_lost((str(error).splitlines() or ["no reason given"])[0])
+            alarm.leave(LostProcessError.exit_code)
         if isinstance(error, ValueError) or not _out_of_memory(error):
             raise
         print(
@@ -59,18 +77,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return ConfigError.exit_code
     return 0
-
-
-def _leave_the_lost(error: Exception) -> NoReturn:
-    """End at once: JAX would wait a minute for the process that is gone, and then abort."""
-    first = (str(error).splitlines() or ["no reason given"])[0]
-    print(
-        f"error: another process of this training has ended, or can't be reached ({first}).\n"
-        "Give all of them the same command again: they go on from the last checkpoint.",
-        file=sys.stderr,
-        flush=True,
-    )
-    os._exit(LostProcessError.exit_code)
 
 
 def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
