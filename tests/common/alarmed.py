@@ -23,4 +23,5 @@ if INDEX in FAILING:
     heard.end(3)
     print("together")
     sys.exit(3)
+print("joined", flush=True)
 time.sleep(100)

@@ -1,5 +1,7 @@
 """A process that fails ends the others, whatever they wait in, unless all of them fail."""
 
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,8 +12,9 @@ from common import process
 from common.process import is_lost
 
 
-def run_both(folder: Path, *failing: int) -> list[str]:
+def run_both(folder: Path, *failing: int, **more) -> list[str]:
     """Runs alarmed.py twice, as process 0 and 1; what each printed."""
+    codes = [3 if index in failing else 5 for index in range(2)]
     script = Path(__file__).with_name("alarmed.py")
     return run_together(
         lambda index, port: [
@@ -19,7 +22,7 @@ def run_both(folder: Path, *failing: int) -> list[str]:
             *map(str, failing),
         ],
         folder,
-        codes=[3 if index in failing else 5 for index in range(2)],
+        **{"codes": codes, **more},
     )
 
 
@@ -40,6 +43,17 @@ def test_one_that_fails_ends_the_other(tmp_path, failing):
 def test_where_all_fail_each_ends_by_itself(tmp_path):
     for index, text in enumerate(run_both(tmp_path, 0, 1)):
         assert text.splitlines() == [f"error of {index}", "together"]
+
+
+def test_a_killed_process_0_takes_the_others_with_it(tmp_path):
+    """JAX's service ends with it, and JAX then aborts the process that it runs in."""
+
+    def kill(started: list[subprocess.Popen]) -> None:
+        if all("joined" in (tmp_path / f"{index}.log").read_text() for index in range(2)):
+            started[0].kill()
+
+    printed = run_both(tmp_path, codes=(-signal.SIGKILL, -signal.SIGABRT), meanwhile=kill)
+    assert "Terminating process because the JAX distributed service detected" in printed[1]
 
 
 def test_one_process_has_nobody_to_tell():

@@ -12,11 +12,15 @@ from run_case import result
 from together import flags, open_mpi, run_together, slurm
 
 
-def both(out: Path, *arguments: str, told=flags, **more) -> list[str]:
-    """Runs the smoke preset in two processes; `told` is how they find each other."""
+def both(out: Path, *arguments: str, told=flags, before=lambda index: [], **more) -> list[str]:
+    """Runs the smoke preset in two processes; `told` is how they find each other.
+
+    What `before` returns of a process's index stands before its command.
+    """
 
     def command(index: int, port: int) -> list[str]:
-        run = [sys.executable, "-m", "experiments", "run", ROW, "--preset", "smoke"]
+        run = [*before(index), sys.executable, "-m", "experiments", "run", ROW]
+        run += ["--preset", "smoke"]
         run += ["--out", str(out), *arguments]
         if told is flags:
             return [*run, *flags(index, port)]
@@ -58,19 +62,42 @@ def sessions(out: Path) -> list[int]:
 
 
 @pytest.mark.slow
-def test_one_that_is_killed_ends_the_other_and_all_go_on(tmp_path, done):
+@pytest.mark.parametrize("victim", [0, 1])
+def test_one_that_is_killed_ends_the_other_and_all_go_on(tmp_path, done, victim):
     arguments = ["--set", *SMALL]
+    # JAX's service lives in process 0: without it JAX aborts whatever process it runs in.
+    codes = (5, -signal.SIGKILL) if victim == 1 else (-signal.SIGKILL, -signal.SIGABRT)
 
     def kill(started: list[subprocess.Popen]) -> None:
         rows = folder(tmp_path) / "metrics.jsonl"
         if rows.exists() and len(rows.read_text().splitlines()) >= 8:
-            started[1].kill()
+            started[victim].kill()
 
-    printed = both(tmp_path, *arguments, codes=(5, -signal.SIGKILL), meanwhile=kill)
-    assert "error: another process of this training has ended" in printed[0]
-    assert "Traceback" not in printed[0]
+    printed = both(tmp_path, *arguments, codes=codes, meanwhile=kill)
+    if victim == 1:
+        assert "error: another process of this training has ended" in printed[0]
+        assert "Traceback" not in printed[0]
+    else:
+        assert "Terminating process because the JAX distributed service detected" in printed[1]
     both(tmp_path, *arguments)
     assert record(tmp_path).metrics == pytest.approx(record(done).metrics, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("without", [0, 1])
+def test_one_without_its_data_ends_the_other(tmp_path, without):
+    (tmp_path / "file").touch()
+    no_place = ["env", "HIGHWAY_TUTOR_NO_COMPILE_CACHE=1", f"HIGHWAY_TUTOR_CACHE={tmp_path}/file"]
+    codes = [3 if index == without else 5 for index in range(2)]
+    printed = both(
+        tmp_path,
+        *("--kernel", "jax", "--set", *SMALL),
+        codes=codes,
+        before=lambda index: no_place if index == without else [],
+    )
+    assert "error: cannot prepare data" in printed[without]
+    assert "error: another process of this training has ended" in printed[1 - without]
+    assert not any("Traceback" in text for text in printed)
 
 
 @pytest.mark.slow
