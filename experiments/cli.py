@@ -311,7 +311,7 @@ def _devices_of(experiment: Experiment, options: argparse.Namespace) -> int:
 
     asked: int | None = options.mesh
     cluster = _cluster(options)
-    if not experiment.cpu_devices and cluster is not None:
+    if not experiment.divisible and cluster is not None:
         raise ConfigError(f"{experiment.name} trains on one device: one process is enough.")
     _require_divisible(experiment, asked or 1)
     wanted = asked or max(1, min(experiment.cpu_devices, device.cores()))
@@ -335,7 +335,7 @@ def _devices_of(experiment: Experiment, options: argparse.Namespace) -> int:
 
 
 def _require_divisible(experiment: Experiment, devices: int) -> None:
-    if not experiment.cpu_devices and devices > 1:
+    if not experiment.divisible and devices > 1:
         raise ConfigError(f"--mesh data={devices}: {experiment.name} trains on one device.")
 
 

@@ -222,7 +222,7 @@ def _upstream(job: Job, request: Request) -> Job | None:
         preset=preset,
         seeds=(seed,),
         out=request.out,
-        passed=(*request.passed, *(("--mesh", "data=1") if first.cpu_devices else ())),
+        passed=(*request.passed, *(("--mesh", "data=1") if first.divisible else ())),
         hours=first.presets[preset].hours,
         estimated=first.presets[preset].estimated,
     )

@@ -20,7 +20,7 @@ from test_record import RECORD
 from common import checkpoint, training
 from common.error import InterruptedRun
 from common.interrupt import Interrupt
-from common.mesh import join, make_mesh, own_places
+from common.mesh import assemble, make_mesh, own_places
 from common.process import Process, this_process
 from common.record import write_record
 from common.run_directory import RunDirectory
@@ -209,7 +209,7 @@ def main() -> None:
     windows = np.arange(24, dtype=np.int32).reshape(2, 6, 2)
     mesh = make_mesh(2)
     mine = own_places(mesh, 6, "rows")
-    joined = join(windows[:, mine], mesh, 1)
+    joined = assemble(windows[:, mine], mesh, 1)
     facts["joined"] = [mine.tolist(), *map(checkpoint.digest, ([joined], [windows]))]
     facts["uneven"] = refused(lambda: own_places(mesh, 5, "rows"))
 
