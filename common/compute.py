@@ -7,6 +7,8 @@ Kernel = Literal["scan", "jax", "cpu"]
 KERNELS: tuple[Kernel, ...] = ("cpu", "jax", "scan")
 """From the fastest to the reference; see `Compute`."""
 Precision = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+"""The reference first."""
 
 
 @dataclass(frozen=True)

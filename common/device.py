@@ -36,7 +36,8 @@ def configure(
     Args:
       platform: one of PLATFORMS.
       cache: folder of compiled programs that outlive the process, or None for no such cache.
-      cpu_devices: as how many devices JAX sees the CPU.
+      cpu_devices: as how many devices JAX sees the CPU; of a cluster, the CPUs of all processes,
+        each of which has its share of them, and one at least.
       tf32: whether matrix products of float32 may be computed in TF32. GPUs only.
       preallocate: share of a GPU's memory to take at the start, 0 to take it as needed; None for
         what the environment says, or else JAX's own.
@@ -64,11 +65,10 @@ def configure(
         ) from None
     if cache is not None:
         compile_cache.use(cache)
-    if cpu_devices > 1:
+    processes = 1 if cluster is None else join(cluster)
+    if (here := cpu_devices // processes) > 1:
         with contextlib.suppress(RuntimeError):  # JAX has started, and sees what it sees
-            jax.config.update("jax_num_cpu_devices", cpu_devices)
-    if cluster is not None:
-        join(cluster)
+            jax.config.update("jax_num_cpu_devices", here)
     try:
         found = jax.devices()[0].platform
     except (RuntimeError, AssertionError) as error:  # JAX asserts where a plugin is missing

@@ -4,11 +4,21 @@ A message says what is wrong, where, and what to do, in one or two plain lines; 
 prints it without a traceback. Any other exception is a bug and keeps its traceback.
 """
 
+from typing import Any
+
 
 class UserError(Exception):
     """Something the user can put right: the base of all errors below."""
 
     exit_code = 2
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Of several processes one tells the others: whatever an error's own arguments are.
+        return _made_again, (type(self), self.args), vars(self)
+
+
+def _made_again(kind: type[UserError], arguments: tuple[Any, ...]) -> UserError:
+    return kind.__new__(kind, *arguments)
 
 
 class LostProcessError(UserError):

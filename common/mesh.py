@@ -157,7 +157,7 @@ def own_places(mesh: Mesh | None, count: int, setting: str) -> np.ndarray:
     return np.unique(np.concatenate([places[part] for part in parts.values() if part is not None]))
 
 
-def join(tree: Any, mesh: Mesh | None, axis: int | None) -> Any:
+def assemble(tree: Any, mesh: Mesh | None, axis: int | None) -> Any:
     """Put arrays, of which devices divide an axis, on them from the parts that processes have.
 
     Args:

@@ -22,9 +22,9 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.stages import Traced
 
 from common.mesh import (
+    assemble,
     each,
     held_bytes,
-    join,
     own,
     placed_shapes,
     put,
@@ -138,12 +138,12 @@ class ModelLearner(abc.ABC):
         """Keep the data on the devices.
 
         Args:
-          windows: the data, as `common.mesh.join` takes them; `round` is given them whole.
+          windows: the data, as `common.mesh.assemble` takes them; `round` is given them whole.
           mesh: devices that train together, each holding all of the state, or None for one.
           axis: of the data, which devices divide; None for each to hold all of them.
         """
         self.mesh = mesh
-        self.windows = join(windows, mesh, axis)
+        self.windows = assemble(windows, mesh, axis)
         whole = None if mesh is None else shardings(mesh, spec(None))
         self._advance = jax.jit(self._advance_until, donate_argnums=0, out_shardings=whole)
 

@@ -1,10 +1,12 @@
 """Several processes training together: which one this is, and how they agree."""
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from common.alarm import Alarm
+from common.config import differences
 from common.error import ConfigError
 
 T = TypeVar("T")
@@ -41,6 +43,25 @@ class Process:
         """Return the value that process 0 has."""
         return self.gather(value)[0]
 
+    def require_same(self, facts: Mapping[str, Any]) -> None:
+        """Refuse, in all processes, to go on where they were given different things.
+
+        Args:
+          facts: name → value, or names and values in turn; all can be pickled.
+
+        Raises:
+          ConfigError: facts differ; names them, and the first process that isn't as process 0.
+        """
+        first, *others = self.gather(facts)
+        for index, other in enumerate(others, start=1):
+            if changed := differences(first, other):
+                more = f"; and {len(changed) - 3} more" if len(changed) > 3 else ""
+                raise ConfigError(
+                    f"process {index} differs from process 0 (0 → {index}): "
+                    f"{'; '.join(changed[:3])}{more}.\n"
+                    "Give all of them the same command, code and data."
+                )
+
     def lead(self, work: Callable[[], T]) -> T:
         """Call `work` in process 0 only; return its result, or raise its error, in all."""
         result: Any = None
@@ -71,20 +92,28 @@ class Cluster:
     """Which of them this is, from 0."""
 
 
+_alarm: Alarm | None = None
+"""Where this process has joined others."""
+
 JOIN_SECONDS = 300
 """How long processes wait for one another at the start."""
 
 
-def join(cluster: Cluster) -> None:
+def join(cluster: Cluster) -> int:
     """Join the other processes; before JAX looks for devices. A second time does nothing.
+
+    Returns:
+      How many processes there are, which a cluster's environment may have told JAX.
 
     Raises:
       ConfigError: the environment names no cluster, or the others weren't found.
     """
+    global _alarm
     import jax
+    from jax._src.distributed import global_state  # `jax.process_count` would look for devices
 
     if jax.distributed.is_initialized():
-        return
+        return global_state.num_processes
     told: dict[str, Any] = {}
     if cluster.coordinator:
         told = {
@@ -107,6 +136,13 @@ def join(cluster: Cluster) -> None:
             f"--distributed: JAX finds no cluster in this environment: {first}\n"
             "Name the processes: --coordinator HOST:PORT --processes N --process K."
         ) from None
+    _alarm = Alarm(global_state.client, global_state.process_id)
+    return global_state.num_processes
+
+
+def joined() -> Alarm | None:
+    """Return what this process and those that it has joined tell each other by; None of one."""
+    return _alarm
 
 
 _LOST = (
@@ -120,8 +156,8 @@ _LOST = (
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an error tells that another of several processes has ended, or can't be reached."""
-    return this_process().count > 1 and any(word in str(error) for word in _LOST)
+    """Whether an error of one of several processes tells that another can't be reached."""
+    return any(word in str(error) for word in _LOST)
 
 
 def this_process() -> Process:

@@ -343,18 +343,22 @@ class RunDirectory:
                 waits = True
                 time.sleep(0.5)
 
-    @_led
     def claim_data(self, data: dict[str, Any], folder: str = "") -> None:
-        """Make a training one on these data.
+        """Make a training one on these data, which all processes must have.
 
         Args:
           data: the fields of a common.record.DataUsed; what counts are the checksums.
           folder: of the training, within the directory.
 
         Raises:
-          ConfigError: it began on others.
+          ConfigError: it began on others, or processes have different ones.
           DataError: data.json is damaged.
         """
+        self.process.require_same({"data": data["checksums"]})
+        self._claim_data(data, folder)
+
+    @_led
+    def _claim_data(self, data: dict[str, Any], folder: str) -> None:
         self._require_in_place()
         place = self.path / folder
         path, rows = place / "data.json", place / "metrics.jsonl"

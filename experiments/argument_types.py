@@ -34,6 +34,19 @@ def mesh(text: str) -> int:
     return int(number)
 
 
+def coordinator(text: str) -> str:
+    """Read the address of process 0, `HOST:PORT`; an IPv6 address stands in brackets."""
+    host, _, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if (
+        not host.strip("[]")
+        or (":" in host and not bracketed)
+        or not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535)
+    ):
+        raise argparse.ArgumentTypeError(f"'{text}': write HOST:PORT, PORT from 1 to 65535")
+    return text
+
+
 def _whole(least: int, most: int, words: str) -> Callable[[str], int]:
     """Return a reader of whole numbers; `words` says which are meant."""
 
@@ -61,6 +74,8 @@ def _real(fits: Callable[[float], bool], words: str) -> Callable[[str], float]:
 
 
 jobs = _whole(1, 4096, "choose a number from 1 to 4096")
+processes = _whole(1, 2**20, "choose a number from 1")
+process = _whole(0, 2**20, "processes are numbered from 0")
 seed = _whole(0, 2**32 - 1, "a seed is a number from 0 to 2³² − 1")
 count = _whole(1, 100, "choose a number from 1 to 100")
 positive = _real(lambda value: 0 < value < math.inf, "choose a number above 0")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from common.compute import KERNELS, PRECISIONS
+from common.device import PLATFORMS
 from common.error import ConfigError
 from experiments import argument_types
 from experiments.registry import benchmarks, experiments
@@ -278,7 +280,7 @@ def _add_shared_options(run: argparse.ArgumentParser) -> None:
     _add_overrides(run)
     run.add_argument(
         "--kernel",
-        choices=("auto", "scan", "jax", "cpu"),
+        choices=("auto", *reversed(KERNELS)),
         default="auto",
         help="how a recurrence is computed: by JAX's own differentiation, with a backward pass by "
         "hand, or in C++ (the fastest here)",
@@ -367,15 +369,13 @@ def _add_preset(command: argparse.ArgumentParser) -> None:
 
 
 def _add_platform(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--platform", choices=("auto", "cpu", "gpu", "tpu"), default="auto", help="(%(default)s)"
-    )
+    command.add_argument("--platform", choices=PLATFORMS, default="auto", help="(%(default)s)")
 
 
 def _add_precision(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--precision",
-        choices=("float32", "bfloat16", "tf32"),
+        choices=(*PRECISIONS, "tf32"),
         default="float32",
         help="of what matrix products read (%(default)s): bfloat16 those of a recurrence and of a "
         "language model's output layer, tf32 all of a GPU's; sums and parameters are float32",
@@ -402,10 +402,17 @@ def _add_cluster(command: argparse.ArgumentParser) -> None:
         help="join the processes that the environment names: Cloud TPU, Slurm, Open MPI",
     )
     group.add_argument(
-        "--coordinator", metavar="HOST:PORT", help="join others: where process 0 can be reached"
+        "--coordinator",
+        type=argument_types.coordinator,
+        metavar="HOST:PORT",
+        help="join others: where process 0 can be reached",
     )
-    group.add_argument("--processes", type=int, metavar="N", help="how many there are")
-    group.add_argument("--process", type=int, metavar="K", help="which this is, from 0")
+    group.add_argument(
+        "--processes", type=argument_types.processes, metavar="N", help="how many there are"
+    )
+    group.add_argument(
+        "--process", type=argument_types.process, metavar="K", help="which this is, from 0"
+    )
 
 
 def _add_overrides(command: argparse.ArgumentParser) -> None:

@@ -9,14 +9,16 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from common.alarm import tell_lost
 from common.config import override
 from common.datasets import DATASETS, default_cache_dir
 from common.error import ConfigError, DataError, DivergedError, LostProcessError, UserError
-from common.process import Cluster, is_lost, this_process
+from common.process import Cluster, is_lost, joined, this_process
 from experiments.arguments import make_parser
 from experiments.registry import (
     Experiment,
@@ -30,6 +32,20 @@ from experiments.registry import (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the process's exit code."""
     options = make_parser(COMMANDS).parse_args(arguments)
+    try:
+        code = _command(options)
+    except Exception:
+        if joined() is None:
+            raise
+        traceback.print_exc()
+        code = 1
+    if (alarm := joined()) is not None:
+        alarm.end(code)
+    return code
+
+
+def _command(options: argparse.Namespace) -> int:
+    """Call the command; say what was wrong, and return the exit code."""
     try:
         options.command(options)
     except UserError as error:
@@ -48,8 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError, ValueError) as error:
         if options.debug:
             raise
-        if isinstance(error, RuntimeError | ValueError) and is_lost(error):
-            _leave_the_lost(error)
+        alarm = joined()
+        if alarm is not None and not isinstance(error, MemoryError) and is_lost(error):
+            tell_lost((str(error).splitlines() or ["no reason given"])[0])
+            alarm.leave(LostProcessError.exit_code)
         if isinstance(error, ValueError) or not _out_of_memory(error):
             raise
         print(
@@ -59,18 +77,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return ConfigError.exit_code
     return 0
-
-
-def _leave_the_lost(error: Exception) -> NoReturn:
-    """End at once: JAX would wait a minute for the process that is gone, and then abort."""
-    first = (str(error).splitlines() or ["no reason given"])[0]
-    print(
-        f"error: another process of this training has ended, or can't be reached ({first}).\n"
-        "Give all of them the same command again: they go on from the last checkpoint.",
-        file=sys.stderr,
-        flush=True,
-    )
-    os._exit(LostProcessError.exit_code)
 
 
 def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
@@ -305,16 +311,15 @@ def _devices_of(experiment: Experiment, options: argparse.Namespace) -> int:
 
     asked: int | None = options.mesh
     cluster = _cluster(options)
-    if not experiment.cpu_devices and cluster is not None:
+    if not experiment.divisible and cluster is not None:
         raise ConfigError(f"{experiment.name} trains on one device: one process is enough.")
     _require_divisible(experiment, asked or 1)
     wanted = asked or max(1, min(experiment.cpu_devices, device.cores()))
     settings = {"tf32": options.precision == "tf32", "preallocate": options.preallocate}
     if cluster is None:
         _configure(options.platform, asked or _started_with(experiment), **settings)
-    else:  # a CPU's devices are counted by each process
-        here = (asked or 0) // max(cluster.processes, 1)
-        _configure(options.platform, max(1, here), cluster=cluster, **settings)
+    else:
+        _configure(options.platform, asked or 1, cluster=cluster, **settings)
     found = device.seen()
     if this_process().count > 1:
         if asked not in (None, found):
@@ -330,7 +335,7 @@ def _devices_of(experiment: Experiment, options: argparse.Namespace) -> int:
 
 
 def _require_divisible(experiment: Experiment, devices: int) -> None:
-    if not experiment.cpu_devices and devices > 1:
+    if not experiment.divisible and devices > 1:
         raise ConfigError(f"--mesh data={devices}: {experiment.name} trains on one device.")
 
 
@@ -364,7 +369,7 @@ def _cluster(options: argparse.Namespace) -> Cluster | None:
             "several processes: give --coordinator, --processes and --process together, or "
             "--distributed alone."
         )
-    if not 0 <= options.process < options.processes:
+    if options.process >= options.processes:
         raise ConfigError(
             f"--process {options.process}: of --processes {options.processes} they are numbered "
             f"from 0 to {options.processes - 1}."

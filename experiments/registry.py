@@ -111,6 +111,11 @@ class Experiment:
             self.metric(published.metric)
 
     @property
+    def divisible(self) -> bool:
+        """Whether devices can divide a training."""
+        return self.cpu_devices > 0
+
+    @property
     def kind(self) -> type:
         """The class of its configurations."""
         return type(self.presets[self.default_preset].config)

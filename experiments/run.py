@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import hashlib
 import shlex
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -70,6 +71,8 @@ class Context:
         return replace(self, place=replace(self.place, rehearsal=True))
 
 
+_PACKAGES = ("common", "highway", "tutor", "experiments")
+"""The code that runs."""
 SAMPLE = "sample.txt"
 """A file of a run that shows what its model makes; it is printed when the run ends."""
 
@@ -87,6 +90,8 @@ def run(experiment: Experiment, options: Options, report: Callable[[str], None])
       The records, in the order of `options.seeds`.
     """
     config = override(experiment.preset(options.preset).config, options.overrides)
+    if (process := this_process()).count > 1:
+        process.require_same(_given(experiment, config, options))
     records: dict[int, Record] = {}
     with contextlib.ExitStack() as stack:
         waiting: dict[int, RunDirectory] = {}
@@ -118,6 +123,21 @@ def run(experiment: Experiment, options: Options, report: Callable[[str], None])
                     training = joint.enter_context(_opened(path, config, options, report))
                 records |= _run_seeds(experiment, config, training, seeds, here, options, report)
     return [records[seed] for seed in options.seeds]
+
+
+def _given(experiment: Experiment, config: Any, options: Options) -> dict[str, Any]:
+    """All that a result depends on but data, and that the way to it depends on.
+
+    Folders may have other names, and hold other files, on another machine.
+    """
+    names = ("preset", "seeds", "fresh", "kernel", "precision", "devices")
+    return {
+        "experiment": experiment.name,
+        "settings": to_dict(config),
+        "options": {name: getattr(options, name) for name in names},
+        "code": code_digest(),
+        "versions": device.versions(),
+    }
 
 
 def seed_path(experiment: Experiment, options: Options, seed: int) -> Path:
@@ -186,6 +206,7 @@ def _run_seeds(
 ) -> dict[int, Record]:
     """Run seeds, one or several together; write a record for each that has a directory here."""
     compute = choose_compute(experiment, config, options, training, report)
+    training.process.require_same({"computed": asdict(compute)})
     session: dict[str, Any] = {
         "command": command(experiment, options, seeds),
         "device": device.describe(options.devices) | _computed(compute),
@@ -361,9 +382,19 @@ def git_state() -> dict[str, Any]:
     commit = git("rev-parse", "HEAD")
     if commit is None or git("ls-files", "--error-unmatch", "--", here.name) is None:
         return {"commit": "", "dirty": True}
-    code = ("common", "highway", "tutor", "experiments", "pyproject.toml")
+    code = (*_PACKAGES, "pyproject.toml")
     changed = git("status", "--porcelain", "--", *(f":/{name}" for name in code))
     return {"commit": commit, "dirty": changed != ""}
+
+
+def code_digest() -> str:
+    """Return a hash of the source files that run, whatever git knows of them."""
+    hashed, root = hashlib.blake2b(digest_size=6), Path(__file__).parents[1]
+    files = (path for name in _PACKAGES for path in (root / name).rglob("*"))
+    for path in sorted(path for path in files if path.suffix in (".py", ".cc", ".h")):
+        content = path.read_bytes()
+        hashed.update(f"{path.relative_to(root)} {len(content)}\n".encode() + content)
+    return hashed.hexdigest()
 
 
 def now() -> str:

@@ -12,6 +12,24 @@ LIMIT_SECONDS = 120
 """More than processes give themselves, who say at their end where they stood."""
 
 
+def flags(index: int, port: int) -> list[str]:
+    """Options that tell a command which of two processes it is."""
+    return ["--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--process", str(index)]
+
+
+def slurm(index: int, port: int) -> list[str]:
+    """What runs a command as srun does, as one of two; JAX makes its port of the job's number."""
+    set_job = ["env", f"SLURM_JOB_ID={port}", "SLURM_STEP_NODELIST=127.0.0.1", "SLURM_NTASKS=2"]
+    return [*set_job, "SLURM_STEP_NUM_NODES=1", f"SLURM_PROCID={index}", f"SLURM_LOCALID={index}"]
+
+
+def open_mpi(index: int, port: int) -> list[str]:
+    """What runs it as mpirun does, likewise."""
+    set_job = ["env", f"OMPI_MCA_orte_hnp_uri={port * 4096}.0;tcp://127.0.0.1:1"]
+    set_job += ["OMPI_COMM_WORLD_SIZE=2", f"OMPI_COMM_WORLD_RANK={index}"]
+    return [*set_job, f"OMPI_COMM_WORLD_LOCAL_RANK={index}"]
+
+
 def run_together(
     command: Callable[[int, int], Sequence[str]],
     folder: Path,

@@ -243,7 +243,7 @@ def _upstream(job: Job, request: Request) -> Job | None:
         preset=preset,
         seeds=(seed,),
         out=request.out,
-        passed=(*request.passed, *(("--mesh", "data=1") if first.cpu_devices else ())),
+        passed=(*request.passed, *(("--mesh", "data=1") if first.divisible else ())),
         hours=size.hours,
         device=size.device,
         estimated=size.estimated,

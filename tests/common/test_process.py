@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from together import run_together
+from together import run_together, slurm
 
 from common.checkpoint import digest
 from common.interrupt import Interrupt
@@ -59,6 +59,19 @@ def test_a_tick_meets_no_other_process():
             look()
 
 
+def test_the_cpus_of_all_are_as_many_as_are_asked_for(tmp_path):
+    """Also where only the cluster's environment says how many processes there are."""
+    program = (
+        "import jax; from common.device import configure; from common.process import Cluster;"
+        "configure('cpu', None, 4, cluster=Cluster());"
+        "print(jax.process_index(), jax.local_device_count(), jax.device_count())"
+    )
+    printed = run_together(
+        lambda index, port: [*slurm(index, port), sys.executable, "-c", program], tmp_path
+    )
+    assert [text.split()[-3:] for text in printed] == [["0", "2", "4"], ["1", "2", "4"]]
+
+
 def test_what_process_0_says_goes_for_all(both):
     _, facts, _ = both
     assert [one["index"] for one in facts] == [0, 1]
@@ -66,6 +79,11 @@ def test_what_process_0_says_goes_for_all(both):
         assert one["gathered"] == ["x", "xx"]
         assert one["decided"] == 0.1
         assert one["led"] == [0]
+        assert one["same"] == "no error"
+        assert (
+            "process 1 differs from process 0 (0 → 1): settings.rate: 0.1 → 1.1."
+            in (one["settings"])
+        )
         assert one["error"] == "ZeroDivisionError: division by zero"
 
 
@@ -123,6 +141,7 @@ def test_what_a_directory_holds_or_refuses_is_told_to_all(both):
     assert "ConfigError" in first["told"]["other"]
     assert "another configuration" in first["told"]["other"]
     assert "another process is running here" in first["told"]["held"]
+    assert "process 1 differs from process 0 (0 → 1): data.test: c0 → c1." in first["told"]["data"]
     assert first["told"]["rows"] == str(len(first["second"]["rows"]))
     assert first["told"]["finished"] == "False"
     assert first["told"]["missing"].startswith("DataError")

@@ -20,7 +20,7 @@ from test_record import RECORD
 from common import checkpoint, training
 from common.error import InterruptedRun
 from common.interrupt import Interrupt
-from common.mesh import join, make_mesh, own_places
+from common.mesh import assemble, make_mesh, own_places
 from common.process import Process, this_process
 from common.record import write_record
 from common.run_directory import RunDirectory
@@ -144,6 +144,8 @@ def use_the_directory(process: Process) -> dict[str, str]:
     with RunDirectory(RUN) as run:
         if INDEX == 1:
             run.path = FOLDER / "absent"  # sees none of the files
+        data = {"name": "toy", "checksums": {"train": "ab", "test": f"c{INDEX}"}}
+        told["data"] = refused(lambda: run.claim_data(data, "other"))
         told["rows"] = str(len(run.read_metrics("metrics.jsonl")))
         told["finished"] = str(run.finished)
         told["missing"] = refused(lambda: run.rewind_metrics(99, "metrics.jsonl"))
@@ -197,6 +199,9 @@ def main() -> None:
     facts = {"index": process.index, "gathered": process.gather("x" * (INDEX + 1))}
     facts["decided"] = process.decide(0.1 + INDEX)
     facts["led"] = process.lead(lambda: [INDEX])
+    settings = {"settings": {"depth": 2, "rate": 0.1 + INDEX}, "code": "a"}
+    facts["same"] = refused(lambda: process.require_same({"settings": {"depth": 2}}))
+    facts["settings"] = refused(lambda: process.require_same(settings))
     facts["error"] = refused(lambda: process.lead(lambda: 1 / 0 if INDEX == 0 else 1))
     whole = np.arange(8.0)
     facts["digests"] = [checkpoint.digest([put(whole, "data")]), checkpoint.digest([put(whole)])]
@@ -204,7 +209,7 @@ def main() -> None:
     windows = np.arange(24, dtype=np.int32).reshape(2, 6, 2)
     mesh = make_mesh(2)
     mine = own_places(mesh, 6, "rows")
-    joined = join(windows[:, mine], mesh, 1)
+    joined = assemble(windows[:, mine], mesh, 1)
     facts["joined"] = [mine.tolist(), *map(checkpoint.digest, ([joined], [windows]))]
     facts["uneven"] = refused(lambda: own_places(mesh, 5, "rows"))
 

@@ -34,7 +34,7 @@ def test_options_reach_jax(tmp_path, asked):
     assert run(tmp_path, NAME, *options, *SEVERAL, "--process", "3", "--mesh", "data=8") == 2
     assert asked == {
         "platform": "gpu",
-        "cpu_devices": 2,  # of eight each process has two
+        "cpu_devices": 8,  # in all processes together
         "tf32": True,
         "preallocate": 0.4,
         "cluster": Cluster("127.0.0.1:1", 4, 3),
@@ -45,6 +45,20 @@ def test_options_reach_jax(tmp_path, asked):
     asked.clear()
     assert run(tmp_path, NAME) == 2
     assert "cluster" not in asked
+
+
+def exit_code(*arguments) -> int:
+    """Of a run, be its arguments refused by the parser or later."""
+    try:
+        return run(*arguments)
+    except SystemExit as stop:
+        return stop.code
+
+
+@pytest.mark.parametrize("address", ["a.b:1", "127.0.0.1:65535", "[::1]:8000"])
+def test_a_coordinator_is_a_host_and_a_port(tmp_path, asked, address):
+    assert run(tmp_path, NAME, "--coordinator", address, *SEVERAL[2:], "--process", "0") == 2
+    assert asked["cluster"] == Cluster(address, 4, 0)
 
 
 def test_a_command_has_them():
@@ -69,10 +83,26 @@ def test_tf32_is_no_way_to_compute_a_recurrence(precision):
         (["--process", "0"], "give --coordinator, --processes and --process together"),
         ([*SEVERAL, "--process", "0", "--distributed"], "or --distributed alone"),
         ([*SEVERAL, "--process", "4"], "numbered from 0 to 3"),
+        ([*SEVERAL, "--process", "-1"], "'-1': processes are numbered from 0"),
+        (["--processes", "0"], "'0': choose a number from 1"),
+        *(
+            (["--coordinator", wrong], f"'{wrong}': write HOST:PORT, PORT from 1 to 65535")
+            for wrong in (
+                "",
+                "host",
+                "host:",
+                ":1",
+                "host:0",
+                "host:65536",
+                "host:a",
+                "::1",
+                "[]:1",
+            )
+        ),
     ],
 )
 def test_processes_that_are_not_all_told(tmp_path, capsys, options, words):
-    assert run(tmp_path, NAME, *options) == 2
+    assert exit_code(tmp_path, NAME, *options) == 2
     assert words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 

@@ -24,7 +24,7 @@ for _one in experiments().values():
 DIVIDED = {"rhn_penn_treebank_depth1_tied", "tutor_molecules_q", "highway_depth"}
 """A batch; environments and memory; a population."""
 _DIVIDED_TOO = set(
-    {one.programs: one.name for one in experiments().values() if one.cpu_devices}.values()
+    {one.programs: one.name for one in experiments().values() if one.divisible}.values()
 )
 
 

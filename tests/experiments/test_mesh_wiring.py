@@ -13,7 +13,7 @@ UPSTREAM = ("note_rnn", "molecule_rnn")
 RUNNERS = {
     one.runner: one.name
     for one in experiments().values()
-    if one.cpu_devices and not (one.inputs and one.name not in UPSTREAM)
+    if one.divisible and not (one.inputs and one.name not in UPSTREAM)
 }
 
 
@@ -45,7 +45,7 @@ def test_devices_reach_the_learner(tmp_path, monkeypatch, name):
 
 def test_the_others_refuse(tmp_path, capsys):
     for one in experiments().values():
-        if not one.cpu_devices:
+        if not one.divisible:
             assert run(tmp_path, one.name, "--mesh", "data=2") == 2
             assert f"--mesh data=2: {one.name} trains on one device." in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -9,31 +9,18 @@ from pathlib import Path
 import pytest
 from language_case import ROW, SMALL, folder, record, run, start
 from run_case import result
-from together import run_together
+from together import flags, open_mpi, run_together, slurm
 
 
-def flags(index: int, port: int) -> list[str]:
-    return ["--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--process", str(index)]
+def both(out: Path, *arguments: str, told=flags, before=lambda index: [], **more) -> list[str]:
+    """Runs the smoke preset in two processes; `told` is how they find each other.
 
-
-def slurm(index: int, port: int) -> list[str]:
-    """As srun does it: the port is one that JAX makes of the job's number."""
-    set_job = ["env", f"SLURM_JOB_ID={port}", "SLURM_STEP_NODELIST=127.0.0.1", "SLURM_NTASKS=2"]
-    return [*set_job, "SLURM_STEP_NUM_NODES=1", f"SLURM_PROCID={index}", f"SLURM_LOCALID={index}"]
-
-
-def open_mpi(index: int, port: int) -> list[str]:
-    """As mpirun does it, likewise."""
-    set_job = ["env", f"OMPI_MCA_orte_hnp_uri={port * 4096}.0;tcp://127.0.0.1:1"]
-    set_job += ["OMPI_COMM_WORLD_SIZE=2", f"OMPI_COMM_WORLD_RANK={index}"]
-    return [*set_job, f"OMPI_COMM_WORLD_LOCAL_RANK={index}"]
-
-
-def both(out: Path, *arguments: str, told=flags, **more) -> list[str]:
-    """Runs the smoke preset in two processes; `told` is how they find each other."""
+    What `before` returns of a process's index stands before its command.
+    """
 
     def command(index: int, port: int) -> list[str]:
-        run = [sys.executable, "-m", "experiments", "run", ROW, "--preset", "smoke"]
+        run = [*before(index), sys.executable, "-m", "experiments", "run", ROW]
+        run += ["--preset", "smoke"]
         run += ["--out", str(out), *arguments]
         if told is flags:
             return [*run, *flags(index, port)]
@@ -75,19 +62,42 @@ def sessions(out: Path) -> list[int]:
 
 
 @pytest.mark.slow
-def test_one_that_is_killed_ends_the_other_and_all_go_on(tmp_path, done):
+@pytest.mark.parametrize("victim", [0, 1])
+def test_one_that_is_killed_ends_the_other_and_all_go_on(tmp_path, done, victim):
     arguments = ["--set", *SMALL]
+    # JAX's service lives in process 0: without it JAX aborts whatever process it runs in.
+    codes = (5, -signal.SIGKILL) if victim == 1 else (-signal.SIGKILL, -signal.SIGABRT)
 
     def kill(started: list[subprocess.Popen]) -> None:
         rows = folder(tmp_path) / "metrics.jsonl"
         if rows.exists() and len(rows.read_text().splitlines()) >= 8:
-            started[1].kill()
+            started[victim].kill()
 
-    printed = both(tmp_path, *arguments, codes=(5, -signal.SIGKILL), meanwhile=kill)
-    assert "error: another process of this training has ended" in printed[0]
-    assert "Traceback" not in printed[0]
+    printed = both(tmp_path, *arguments, codes=codes, meanwhile=kill)
+    if victim == 1:
+        assert "error: another process of this training has ended" in printed[0]
+        assert "Traceback" not in printed[0]
+    else:
+        assert "Terminating process because the JAX distributed service detected" in printed[1]
     both(tmp_path, *arguments)
     assert record(tmp_path).metrics == pytest.approx(record(done).metrics, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("without", [0, 1])
+def test_one_without_its_data_ends_the_other(tmp_path, without):
+    (tmp_path / "file").touch()
+    no_place = ["env", "HIGHWAY_TUTOR_NO_COMPILE_CACHE=1", f"HIGHWAY_TUTOR_CACHE={tmp_path}/file"]
+    codes = [3 if index == without else 5 for index in range(2)]
+    printed = both(
+        tmp_path,
+        *("--kernel", "jax", "--set", *SMALL),
+        codes=codes,
+        before=lambda index: no_place if index == without else [],
+    )
+    assert "error: cannot prepare data" in printed[without]
+    assert "error: another process of this training has ended" in printed[1 - without]
+    assert not any("Traceback" in text for text in printed)
 
 
 @pytest.mark.slow
