@@ -36,7 +36,8 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 """What may happen to a file."""
 
 SCRIPT = Path(__file__).with_name("faulty.py")
-PATIENCE_SECONDS = 240
+PATIENCE_SECONDS = 600
+"""For one process: about ten seconds of a core, which a busy machine gives in minutes."""
 FEWEST = 4
 """Kills, or files damaged, without which a campaign has tried nothing."""
 MOST_SESSIONS = 20
