@@ -1,6 +1,9 @@
 """What learners make of 1, 2 and 8 simulated devices, as JSON; started by test_mesh.py."""
 
 import json
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +11,7 @@ import numpy as np
 from test_population import Descent
 
 from common import mesh
-from common.checkpoint import digest
+from common.checkpoint import Checkpoints, abstract, digest
 from common.compute import Compute
 from common.error import ConfigError
 from common.lstm import LSTM
@@ -82,15 +85,35 @@ class Reader(Descent):
         return super().round(state, step, jnp.sum(table[(step + jnp.arange(2)) % len(table)]))
 
 
-def population(devices, seeds=range(8)):
+def members(devices, seeds=range(8)):
+    """A population, and a function that makes its first state."""
     one = Population(Reader(), seeds, (np.arange(5.0),), mesh=make_mesh(devices))
-    state = one.initial_state(lambda seed: Descent().initial_state(seed, 10.0 ** (seed - 3)))
-    state, metrics = one.collect(one.advance(state, 4))
+    begin = partial(
+        one.initial_state, lambda seed: Descent().initial_state(seed, 10.0 ** (seed - 3))
+    )
+    return one, begin
+
+
+def population(one, begin):
+    state, metrics = one.collect(one.advance(begin(), 4))
     state = one.advance(state, 200)
     used = {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state)}
-    members = [digest(member) for member in one.members(state)]
+    found = [digest(member) for member in one.members(state)]
     diverged = state.seeds.diverged_at.tolist()
-    return [list(used), metrics, members, diverged, digest(state), one._advance._cache_size()]
+    return [list(used), metrics, found, diverged, digest(state), one._advance._cache_size()]
+
+
+def moved(first, second):
+    """The digest of what a population comes to that is saved, and goes on with other devices."""
+    one, begin = first
+    state, _ = one.collect(one.advance(begin(), 4))
+    with TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(Path(folder) / "checkpoints")
+        checkpoints.save(state, {})
+        one, begin = second
+        state, _ = checkpoints.restore_latest(abstract(begin()), print)
+        checkpoints.close()
+    return digest(one.advance(state, 200))
 
 
 def held(axes):
@@ -122,18 +145,20 @@ def refused(make):
 
 def main() -> None:
     jax.config.update("jax_num_cpu_devices", 8)
+    populations = {n: members(n) for n in (1, 2, 8)}
     found = {
         "note_rnn": {n: run(learner(n)) for n in (1, 2, 8)},
         "language": {n: run(language(n)) for n in (1, 2, 8)},
         "search": {n: search(n) for n in (1, 2, 8)},
-        "population": {n: population(n) for n in (1, 2, 8)},
+        "population": {n: population(*one) for n, one in populations.items()},
+        "moved": [moved(populations[n], populations[m]) for n, m in ((1, 8), (2, 8), (8, 2))],
         "held": [leaf.addressable_data(0).shape[1] for leaf in language(8).windows],
         "bytes": [held({"a": None}), held({"a": 0, "b": None}), held({"a": 1})],
         "members": [held_members(1), held_members(2)],
         "refused": [
             refused(lambda: learner(2, batch=5)),
             refused(lambda: language(2, batch=5)),
-            refused(lambda: population(2, range(3))),
+            refused(lambda: members(2, range(3))),
         ],
     }
     print(json.dumps(found))

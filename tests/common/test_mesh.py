@@ -42,6 +42,11 @@ def test_members_divided_among_devices_have_the_same_bits(found, trained):
         assert len(set(one[3])) > 2  # some diverged, at different steps; others went on
 
 
+def test_members_go_on_with_more_devices_and_with_fewer(found):
+    _, _, _, _, whole, _ = found["population"]["2"]
+    assert found["moved"] == [whole] * 3
+
+
 def test_each_device_holds_its_part_of_the_windows(found):
     assert found["held"] == [1, 1]
 

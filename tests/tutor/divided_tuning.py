@@ -108,14 +108,18 @@ def moved(text):
 
 
 def tune(name, devices, by, most):
-    """Tunes in two halves; of the tuning by most devices the second half also by each fewer."""
+    """Tunes in two halves; `by` takes, for this number of devices, what others go on with.
+
+    The second half of the tuning by most devices is also done by each fewer, and of the tuning by
+    fewest by most.
+    """
     CALLED.clear()
     one, state = begin(LEARNERS[name], devices)
-    by[devices] = one, abstract(state)
-    several = len(by) == 2  # the first number of devices after 1
+    structure, several = abstract(state), len(by) == 1  # the first number of devices after 1
     text = one._advance.lower(state, np.int32(0)).compile().as_text() if several else ""
     state, first = result(one, one.advance(state, 200))
-    saved = keep(state) if devices == most else None
+    saved = keep(state) if devices == most or not by else None
+    by[devices] = one, structure, saved
     state, second = result(one, one.advance(state, 400))
     found = {
         "halves": [first, second],
@@ -130,8 +134,10 @@ def tune(name, devices, by, most):
             for leaf in jax.tree.leaves(getattr(state.seeds, name))
         },
     }
-    if saved is not None:
-        found["by fewer"] = [go_on(*by[n], saved) for n in by if n < devices]
+    if devices == most:
+        fewest = next(iter(by.values()))
+        found["by fewer"] = [go_on(*by[n][:2], saved) for n in by if n < devices]
+        found["by more"] = go_on(one, structure, fewest[2])
     return found
 
 

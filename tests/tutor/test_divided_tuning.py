@@ -50,11 +50,12 @@ def test_several_devices_tune_as_one_does(tuned, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_fewer_devices_go_on(tuned, method):
-    most = list(tuned.values())[-1]
+def test_fewer_devices_go_on_and_more_do(tuned, method):
+    first, *_, most = tuned.values()
     assert len(most["by fewer"]) == len(tuned) - 1
     for these in most["by fewer"]:
         require_close(these, most["halves"][1])
+    require_close(most["by more"], first["halves"][1])
 
 
 @pytest.mark.parametrize("method", METHODS[:-1])

@@ -2,7 +2,7 @@
 
 import pytest
 from faults import Campaign, Faults
-from language_case import ROW, SMALL, folder
+from language_case import ROW, SMALL, record
 
 
 @pytest.fixture
@@ -24,4 +24,4 @@ def test_a_loss_that_is_not_finite(campaign):
     for _ in range(2):  # the second time it is told from the record
         campaign.finish(code=4)
     assert "is not finite" in campaign.told[0]
-    assert folder(campaign.out).exists()
+    assert record(campaign.out).status == "diverged"

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from faults import Campaign, Faults
 from melody_case import FEW, Q
+from run_case import record
 
 LONG = [*FEW, "learn.iterations=6000", "evaluation.every=3000"]
 
@@ -45,3 +46,4 @@ def test_a_loss_that_is_not_finite(campaign):
     for _ in range(2):  # the second time it is told from the record
         campaign.finish(code=4)
     assert "diverged" in campaign.told[0]
+    assert [record(campaign.out, Q, seed).status for seed in (0, 1)] == ["diverged", "diverged"]

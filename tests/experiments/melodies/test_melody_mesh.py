@@ -1,12 +1,10 @@
 """A tuning of one seed divided among devices and processes, from the command line."""
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from apart import train_apart
 from melody_case import FEW, Q, refused
 from run_case import record, run
 from together import run_together
@@ -19,23 +17,6 @@ SEVERAL = [
     "learn.iterations=80", "learn.report_every=40", "evaluation.every=40",
 ]  # fmt: skip
 """Ten steps and seven updates: two processes of one machine wait 20 to 340 ms for each other."""
-
-
-def command(out: Path, note_rnn: Path, *arguments: str) -> list[str]:
-    begin = [sys.executable, "-m", "experiments", "run", Q, "--preset", "smoke", "--out", str(out)]
-    return [*begin, *arguments, "--set", *SEVERAL, f"note_rnn.run={note_rnn}"]
-
-
-def by_devices(out: Path, note_rnn: Path, devices: int) -> Path:
-    done = subprocess.run(
-        command(out, note_rnn, "--mesh", f"data={devices}"),
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return out
 
 
 @pytest.mark.parametrize(
@@ -59,17 +40,22 @@ def test_what_devices_cannot_divide_is_refused_before_anything_trains(
 
 @pytest.mark.slow
 def test_two_devices_or_two_processes_tune_as_one_device_does(tmp_path, note_rnn):
-    wanted = record(by_devices(tmp_path / "one", note_rnn, 1), Q)
-    (tmp_path / "processes").mkdir()
+    settings = ["--set", *SEVERAL, f"note_rnn.run={note_rnn}"]
+    for devices in ("1", "2"):
+        train_apart(tmp_path / devices, Q, "--mesh", f"data={devices}", *settings)
+    wanted, by_devices = (record(tmp_path / devices, Q) for devices in ("1", "2"))
+    out = tmp_path / "processes"
+    out.mkdir()
     run_together(
         lambda index, port: [
-            *command(tmp_path / "processes", note_rnn, "--process", str(index)),
+            *(sys.executable, "-m", "experiments", "run", Q, "--preset", "smoke"),
+            *("--out", str(out), "--process", str(index), *settings),
             *("--coordinator", f"127.0.0.1:{port}", "--processes", "2"),
         ],
-        tmp_path / "processes",
+        out,
     )
-    by_processes = record(tmp_path / "processes", Q)
-    for made in (record(by_devices(tmp_path / "two", note_rnn, 2), Q), by_processes):
+    by_processes = record(out, Q)
+    for made in (by_devices, by_processes):
         assert made.metrics == pytest.approx(wanted.metrics, rel=1e-4)
         assert [row["eval/reward"] for row in made.curve] == pytest.approx(
             [row["eval/reward"] for row in wanted.curve], rel=1e-4

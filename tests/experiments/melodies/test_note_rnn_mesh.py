@@ -1,25 +1,14 @@
 """`--mesh`: by default two cores share a Note RNN's batch; refused where it means nothing."""
 
-import os
-import subprocess
-import sys
-
 import jax
 import pytest
+from apart import train_apart
 from melody_case import FEW, LITTLE, Q
 from run_case import record, run
 
 from common import device
 from common.record import Record
 from experiments.registry import find
-
-
-def run_apart(out, *arguments: str) -> None:
-    """In a process of its own: JAX is told how many devices before it starts."""
-    command = [sys.executable, "-m", "experiments", "run", *arguments, "--out", str(out)]
-    flags = os.environ.get("XLA_FLAGS", "").split()
-    own = " ".join(flag for flag in flags if "device_count" not in flag)
-    subprocess.run(command, check=True, env={**os.environ, "XLA_FLAGS": own}, capture_output=True)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +22,7 @@ def by_scan(tmp_path_factory) -> Record:
 
 
 def test_a_processor_is_two_devices_by_default(tmp_path, by_scan):
-    run_apart(tmp_path, "note_rnn", "--preset", "smoke", "--set", *LITTLE)
+    train_apart(tmp_path, "note_rnn", "--set", *LITTLE)
     made = record(tmp_path, "note_rnn")
     expected = min(2, device.cores())
     assert find("note_rnn").cpu_devices == 2
@@ -44,7 +33,7 @@ def test_a_processor_is_two_devices_by_default(tmp_path, by_scan):
 
 
 def test_and_for_a_tuning_that_trains_it_first(tmp_path):
-    run_apart(tmp_path, Q, "--preset", "smoke", "--set", *FEW)
+    train_apart(tmp_path, Q, "--set", *FEW)
     assert record(tmp_path, "note_rnn").device["count"] == min(2, device.cores())
     assert record(tmp_path, Q).device["count"] == 1
 

@@ -1,12 +1,10 @@
 """Tuning on molecules divided among devices, from the command line."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from apart import train_apart
 from run_case import record, run
 
 from common import device
@@ -52,16 +50,8 @@ def test_two_devices_tune_as_one_does(tmp_path, prior, method):
     name, made = f"tutor_molecules_{method}", []
     for devices in ("1", "2"):
         out: Path = tmp_path / devices
-        command = [sys.executable, "-m", "experiments", "run", name, "--preset", "smoke"]
-        command += ["--out", str(out), "--mesh", f"data={devices}"]
-        done = subprocess.run(
-            [*command, "--set", *FEW, f"molecule_rnn.run={prior}"],
-            env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        settings = ["--set", *FEW, f"molecule_rnn.run={prior}"]
+        train_apart(out, name, "--mesh", f"data={devices}", *settings)
         made.append(record(out, name))
     wanted, found = (
         {key: value for key, value in one.metrics.items() if not key.startswith("speed/")}

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -400,3 +401,32 @@ def test_what_slurm_refuses_is_a_line_before_anything_starts(here, tmp_path):
     assert done.returncode == 2
     assert "\nerror: Slurm takes no job: invalid partition specified: nowhere.\n" in done.stderr
     assert not list(tmp_path.rglob("seed*"))
+
+
+STANDS_IN = """\
+trap 'echo saved; exit 143' TERM
+if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then echo goes on; exit 0; fi
+while true; do sleep 1; done
+"""
+"""A training of the guide's: it saves at the signal, and goes on once it was requeued."""
+
+
+@pytest.mark.slurm
+def test_a_job_of_the_guide_requeues_itself_when_its_time_is_up(here, tmp_path):
+    guide = Path(__file__).parents[3] / "docs/accelerators.md"
+    (script,) = re.findall(r"^(#!/bin/bash\n.*?)^```", guide.read_text(), re.DOTALL | re.MULTILINE)
+    work, job, out = tmp_path / "work.sh", tmp_path / "job.sh", tmp_path / "out"
+    work.write_text(STANDS_IN)
+    small = f"--nodes=1 --ntasks-per-node=2 --time=1 --output={out}"
+    for pattern, instead in (
+        (r"--nodes=.*", small),
+        (r"--signal=TERM@\d+", "--signal=TERM@20"),
+        (r"^srun .*", f"srun sh {work}"),
+    ):
+        script, found = re.subn(pattern, instead, script, flags=re.MULTILINE)
+        assert found == 1
+    job.write_text(script)
+    subprocess.run(["sbatch", str(job)], check=True)
+    wait_for(lambda: not in_queue(), 300)
+    assert out.read_text().count("saved\n") == 2
+    assert out.read_text().endswith("goes on\ngoes on\n")
