@@ -21,7 +21,7 @@ from common.population import Population
 from common.progress import Progress
 from common.training import Schedule, Tick
 from experiments import trained
-from experiments.molecules.catalogue import NAMES
+from experiments.molecules.catalogue import NAMES, WORDS
 from experiments.molecules.domain import LENGTH, MOLECULES, REWARD, of_each, optima, smiles_of
 from experiments.run import Context, Options
 from experiments.train import Outcomes, Row, train
@@ -297,15 +297,12 @@ def _describe(row: Row) -> str:
     return "  ".join(f"{text} {value:.4f}" for text, value in found.items() if value is not None)
 
 
-LABELS = {"reward": "mean reward of a molecule", "kl_policy_prior": "KL(π ‖ p) of a molecule, nats"}
-
-
 def _draw(path: Path, name: str, title: str, curve: Sequence[dict[str, float]]) -> None:
-    for measure, label in LABELS.items():
+    for measure in ("reward", "kl_policy_prior"):
         learning_curves(
             {name: [(row["step"], row[f"eval/{measure}"]) for row in curve]},
             path / f"{measure}.png",
             x_label="environment steps",
-            y_label=label,
+            y_label=WORDS[measure],
             title=title,
         )

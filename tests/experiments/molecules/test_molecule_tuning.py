@@ -13,15 +13,12 @@ from run_case import folder, record, result, run
 from common.config import from_dict
 from common.error import ConfigError
 from common.interrupt import Interrupt
-from common.record import read_record
 from experiments import registry, trained
 from experiments.cli import main
 from experiments.compose import compose
 from experiments.melodies.domain import MELODIES
-from experiments.molecules import table
 from experiments.molecules.catalogue import NAMES, TITLES, C
 from experiments.molecules.domain import MOLECULES
-from experiments.molecules.picture import Tuned
 from experiments.molecules.tutor import begin, make_learner, why_collapsed
 from tutor.config import LearnConfig, SequenceModelConfig
 from tutor.evaluation import Policy
@@ -247,62 +244,6 @@ def test_compose_writes_a_table_and_a_picture(reinvent, tmp_path, capsys):
         compose(source, tmp_path / "sound", count=1, wav=True)
     with pytest.raises(ConfigError, match="molecules have no bars"):
         compose(source, tmp_path / "bars", count=1, bars=2)
-
-
-def test_the_report_shows_before_and_after(reinvent, prior, tmp_path):
-    def as_cpu(path: Path):
-        return replace(read_record(path / "record.json"), preset="cpu", overrides=[])
-
-    tuned = as_cpu(folder(reinvent, "tutor_molecules_reinvent"))
-    tuned = replace(
-        tuned,
-        metrics={
-            **tuned.metrics,
-            "composed/valid": 0.25,
-            "composed_low/valid": 0.2,
-            "composed_high/valid": 0.3,
-        },
-    )
-    records = [as_cpu(prior), tuned]
-    drawn = table.draw_figures(records, tmp_path)
-    assert [path.name for path in drawn] == [
-        f"tutor_molecules_cpu_{name}.png"
-        for name in ("reward", "valid", "unique_1k", "internal_diversity")
-    ]
-    text = "\n".join(table.section(records, tmp_path))
-    titles = next(line for line in text.splitlines() if line.startswith("| property"))
-    assert titles.split("|")[2].strip() == "paper"
-    assert [one.strip() for one in titles.split("|")[3:5]] == ["molecule RNN", "REINVENT"]
-    assert "0.25 [0.2, 0.3]" in text
-    assert "tutor_molecules_cpu_reward.png" in text
-    assert table.section(records[:1], tmp_path) == []
-
-
-def test_the_frontier_is_of_each_c(reinvent, prior):
-    """Runs with another c count, those with any other override don't."""
-    name = "tutor_molecules_reinvent"
-    found = read_record(folder(reinvent, name) / "record.json")
-
-    def made(kl: float, c: float, *overrides: str):
-        learn = {**found.config["learn"], "c": c}
-        metrics = {"composed/kl_policy_prior": kl, "composed/reward": 2 * kl}
-        curve = [{"step": 1, "eval/kl_policy_prior": kl / 2, "eval/reward": kl}]
-        return replace(
-            found, preset="cpu", overrides=list(overrides), config={"learn": learn},
-            metrics=metrics, curve=curve,
-        )  # fmt: skip
-
-    records = [made(1.0, 0.2), made(3.0, 0.1, "learn.c=0.1"), made(1.5, 0.2), made(9.0, 0.2, "x=1")]
-    kept = table.by_experiment(records, "cpu", ("learn.c",))[name]
-    tenth, fifth = table.by_c(kept, "reward")
-    assert tenth == Tuned(0.1, [(3.0, 6.0)], [[(1.5, 3.0)]])
-    assert fifth == Tuned(0.2, [(1.0, 2.0), (1.5, 3.0)], [[(0.5, 1.0)], [(0.75, 1.5)]])
-    assert table.by_experiment(records, "cpu")[name] == [records[0], records[2]]
-    before = read_record(prior / "record.json")
-    best = table.optimum([before], "reward")
-    assert len(best) == 5
-    at = before.metrics["optimum/c0.02/kl_policy_prior"], before.metrics["optimum/c0.02/reward"]
-    assert max(best) == at
 
 
 def test_settings_of_the_reward_come_back_from_the_notes(reinvent):
