@@ -82,8 +82,7 @@ def optima(each: Mapping[str, np.ndarray], several: Iterable[float]) -> dict[str
 
 def judge(made: Compositions) -> dict[str, float]:
     """Measure molecules [N, T] as metrics of a record: those of the benchmark but novelty."""
-    found = statistics.benchmark(smiles_of(made), benchmark_scorer())
-    return {f"composed/{name}": value for name, value in found.items()}
+    return statistics.benchmark(smiles_of(made), benchmark_scorer(), "composed")
 
 
 def write(made: Compositions, folder: Path, notes: Notes) -> None:
