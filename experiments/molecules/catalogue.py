@@ -34,6 +34,8 @@ HOURS = {
 ESTIMATED = True
 """Whether these hours are arithmetic, not yet those of records."""
 GPU = "one H100"
+ITERATIONS = 8_000_000
+"""Environment steps of `paper`."""
 C = 0.2
 """What rewards are divided by. At the melodies' 0.5 the best policy is hardly beyond the prior."""
 
@@ -44,7 +46,8 @@ TITLES: dict[Method, str] = {
     "rl_only": "Q-learning on the reward alone",
 }
 RATES: dict[Method, float] = {"q": 5e-5, "psi": 5e-5, "g": 2e-4, "rl_only": 5e-5}
-"""Of Adam. Values that hold log p itself need smaller steps than G-learning's, which start at 0."""
+"""Of Adam. Values that hold log p itself (Q, Ψ) need smaller steps than G-learning's, which start
+at 0. RL only has the same rate as Q: it differs in the target alone."""
 REINVENT = "tutor_molecules_reinvent"
 NAMES = {
     "molecule_rnn": "molecule RNN",
@@ -112,7 +115,7 @@ def _composed(name: str, better: Better) -> Metric:
 
 
 def _molecule_rnn() -> Experiment:
-    # Each window is a whole molecule; the longest one of MOSES has 55 predictions.
+    # Each window is a whole molecule; a longer one than `steps` is refused by name.
     prior = PriorConfig(
         iterations=60_000,
         batch_size=512,
@@ -199,7 +202,7 @@ def _tutor_config(method: Method) -> MoleculeTutorConfig:
     """The settings of `paper`; they are ours, the paper's aren't known."""
     learn = LearnConfig(
         method=method,
-        iterations=8_000_000,
+        iterations=ITERATIONS,
         environments=64,
         update_every=16,
         replay_capacity=12_800,  # 800 updates: recurrent states in it are as old as that
@@ -230,8 +233,6 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
 }
 """Preset → what differs from `paper`."""
 SMALL_REPLAY = {"replay_capacity": 1_024, "batch_size": 32}
-WHOLE_UPDATES = {"smoke": 2_368, "cpu": 2_559_808, "paper": 7_999_104}
-"""Preset → iterations of the policy gradient: whole updates, about as many as the others'."""
 
 
 def _sized(config: Any, preset: str) -> Any:
@@ -240,7 +241,9 @@ def _sized(config: Any, preset: str) -> Any:
     if preset == "smoke" and isinstance(config.learn, LearnConfig):
         learn |= SMALL_REPLAY
     if isinstance(config.learn, PolicyGradientConfig):
-        learn["iterations"] = WHOLE_UPDATES[preset]
+        update = config.learn.environments * config.learn.sequence_steps
+        wanted = learn.get("iterations", config.learn.iterations)
+        learn["iterations"] = wanted - wanted % update  # about as many as the others'
     return replace(
         config,
         molecule_rnn=MoleculeRNNRun(preset=preset),
@@ -299,7 +302,7 @@ def _experiments() -> tuple[Experiment, ...]:
         for method in TITLES
     ]
     reinvent = ReinventConfig(
-        learn=PolicyGradientConfig(iterations=WHOLE_UPDATES["paper"], c=C, report_every=50_000),
+        learn=PolicyGradientConfig(iterations=ITERATIONS, c=C, report_every=50_000),
         evaluation=SamplingConfig(every=200_000),
     )
     goal = "no row; the peer REINVENT (Olivecrona et al. 2017)"
