@@ -168,6 +168,7 @@ def test_hours_are_told_once_and_are_those_of_records():
         experiment = registry.find(name)
         assert experiment.preset("cpu").hours == HOURS[name]
         assert f"{HOURS[name]:g} on " in experiment.docstring
+        assert HOURS[name] < 1  # as the README says
         path = RESULTS / name / "cpu" / "seed0" / "record.json"
         if path.exists():
             hours[name] = sum(read_record(path).seconds.values()) / 3600
