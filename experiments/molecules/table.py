@@ -89,13 +89,19 @@ def findings(records: Iterable[Record]) -> list[str]:
             continue
         ranked = sorted(tuned, key=lambda name: -_mean(tuned[name], "reward"))
         first, *others = (f"{name} {_reached(tuned[name])}" for name in ranked)
-        start = f" (the prior {_mean(before, 'reward'):.3g})" if _has(before, "reward") else ""
+        gained = ""
+        if _has(before, "reward"):
+            start = _mean(before, "reward")
+            above = sum(_mean(made, "reward") > start for made in tuned.values())
+            gained = (
+                f"{above or 'none'} of {len(tuned)} methods {'gets' if above < 2 else 'get'} more "
+                f"reward than the prior, {start:.3g}. "
+            )
         rang = [name for name in ranked if any(map(alarmed, tuned[name]))]
         alarm = f"The alarm of collapse rang for {', '.join(rang)}" if rang else "No alarm rang"
         return [
-            f"Of molecules tuned with preset {preset}, the most reward{start}, in brackets with "
-            f"KL(π ‖ p) in nats and the share of valid molecules: {first}; then "
-            f"{', '.join(others)}. {alarm}."
+            f"Molecules tuned with preset {preset}: {gained}Mean reward, in brackets KL(π ‖ p) in "
+            f"nats and the share of valid molecules: {first}; then {', '.join(others)}. {alarm}."
         ]
     return []
 

@@ -140,12 +140,16 @@ def test_a_sentence_tells_what_was_found(records):
     rang = replace(records[4], curve=[*records[4].curve, {"step": 9, "eval/collapsed": 1.0}])
     assert rang.experiment == RL_ONLY
     (text,) = table.findings([*records[:4], rang, *records[5:]])
-    assert "(the prior 2.2)" in text
+    assert "preset cpu: 5 of 5 methods get more reward than the prior, 2.2." in text
     assert ": REINVENT 2.9 (4.5; 75 %); then RL only 2.8 (3.5; 75 %), G 2.7" in text
     assert text.endswith("The alarm of collapse rang for RL only.")
     (quiet,) = table.findings(records)
     assert quiet.endswith("No alarm rang.")
     assert table.findings(records[:2]) == []
+    (worse,) = table.findings([made("molecule_rnn", 0.0, 2.85), *records[1:]])
+    assert ": 1 of 5 methods gets more reward than the prior, 2.85." in worse
+    (none,) = table.findings([made("molecule_rnn", 0.0, 3.0), *records[1:]])
+    assert ": none of 5 methods gets more reward than the prior, 3." in none
 
 
 def test_runs_that_stopped_are_named(tmp_path):
