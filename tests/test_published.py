@@ -16,6 +16,7 @@ from experiments.melodies.catalogue import COLUMNS, TABLE_1
 from experiments.registry import experiments
 from highway.config import ModelConfig
 from highway.size import parameter_count
+from tutor.molecules.config import RewardConfig
 from tutor.music.key import INTERVAL_REWARDS, OCTAVE
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -191,6 +192,26 @@ def test_table_1():
     for name, column in COLUMNS.items():
         composed = {(f"composed/{row[1]}", number(row[2 + column])) for row in rows}
         assert composed <= published_values(name)
+
+
+def test_the_model_of_molecules():
+    (rows,) = PUBLISHED["Molecules"]
+    metrics = {"unique@1k": "unique_1k", "unique@10k": "unique_10k"}
+    told = " ".join(experiments()["molecule_rnn"].docstring.split())
+    found = set()
+    for name, cell in rows:
+        metric = metrics.get(name, name.replace(" ", "_"))
+        found.add((f"composed/{metric}", number(cell.split()[0])))
+        assert f"{name} {cell}" in told
+    assert found == published_values("molecule_rnn")
+
+
+def test_the_reward_of_molecules():
+    row = next(row for row in read_tables("deviations.md")["Molecules"][0] if row[0] == "reward")
+    told = {name: number(value) for name, value in re.findall(r"reward\.(\w+)=([\d.]+)", row[1])}
+    config = to_dict(RewardConfig())
+    assert told == {name: config[name] for name in told}
+    assert set(config) - set(told) == {"invalid", "functions", "baseline"}
 
 
 def test_the_note_rnn():

@@ -213,7 +213,7 @@ class PolicyGradientLearner:
         return constrain(drawn, self.mesh, spec(0))
 
     def loss(self, params: Params, drawn: Sequences) -> jax.Array:
-        """Compute the mean of (log p(A) + r(A)/c − log π(A))² over sequences; Olivecrona, eq. 9.
+        """Compute the mean of (log p(A) + r(A)/c − log π(A))² over sequences.
 
         Events after a sequence's end count nowhere.
         """

@@ -25,16 +25,18 @@ PRESET = "cpu"
 
 
 def molecules(seconds: float) -> dict[str, float]:
-    """Measure each part of the preset `cpu` by itself, medians.
+    """Measure each part of the preset `cpu` by itself.
 
     Args:
       seconds: about how long each piece of a measurement runs.
 
     Returns:
-      prior_updates_per_second: of the molecule RNN, on one device;
-      psi/steps_per_second, reinvent/steps_per_second: tuning with rewards of 0, without scoring;
-      scored_per_second: molecules of which the reward's properties are computed by the processes;
-      known_per_second: molecules whose properties are known;
+      prior_updates_per_second: of the molecule RNN, on one device, a median;
+      psi/steps_per_second, reinvent/steps_per_second: tuning with rewards of 0, without scoring,
+        medians;
+      scored_per_second: molecules of which the reward's properties are computed by the processes,
+        timed once;
+      known_per_second: the same molecules, whose properties then are known, timed once;
       peak_memory_bytes: the most this process held so far.
     """
     config = find("molecule_rnn").preset(PRESET).config

@@ -22,7 +22,20 @@ from tutor.molecules.config import (
 )
 
 ALL, SAMPLE = "moses", "moses_sample"
+HOURS = {
+    "molecule_rnn": 0.5,
+    "tutor_molecules_q": 0.3,
+    "tutor_molecules_psi": 0.3,
+    "tutor_molecules_g": 0.3,
+    "tutor_molecules_rl_only": 0.3,
+    "tutor_molecules_reinvent": 0.3,
+}
+"""Experiment → hours of its preset `cpu`, what it starts from not included."""
+ESTIMATED = True
+"""Whether these hours are arithmetic, not yet those of records."""
 GPU = "one H100"
+ITERATIONS = 8_000_000
+"""Environment steps of `paper`."""
 C = 0.2
 """What rewards are divided by. At the melodies' 0.5 the best policy is hardly beyond the prior."""
 
@@ -33,7 +46,8 @@ TITLES: dict[Method, str] = {
     "rl_only": "Q-learning on the reward alone",
 }
 RATES: dict[Method, float] = {"q": 5e-5, "psi": 5e-5, "g": 2e-4, "rl_only": 5e-5}
-"""Of Adam. Values that hold log p itself need smaller steps than G-learning's, which start at 0."""
+"""Of Adam. Values that hold log p itself (Q, Ψ) need smaller steps than G-learning's, which start
+at 0. RL only has the same rate as Q: it differs in the target alone."""
 REINVENT = "tutor_molecules_reinvent"
 NAMES = {
     "molecule_rnn": "molecule RNN",
@@ -61,8 +75,7 @@ SAMPLES = Protocol(
     settings=("evaluation.final_samples", "final_samples"),
 )
 WHOLE = Protocol("whole molecules", "each token of held-out molecules, their end included")
-MEASURES: dict[str, Better] = dict.fromkeys(PUBLISHED, "higher")
-PROPERTIES: dict[str, Better] = {
+OF_TUNED: dict[str, Better] = {
     "reward": "higher",
     "qed": "higher",
     "sa": "lower",
@@ -71,15 +84,38 @@ PROPERTIES: dict[str, Better] = {
     "kl_policy_prior": "lower",
     "entropy": "higher",
     "collapsed": "lower",
+    "valid": "higher",
+    "unique_1k": "higher",
+    "internal_diversity": "higher",
 }
+"""Measures of a tuned model, with their better sides."""
+WORDS = {
+    "reward": "mean reward of a molecule",
+    "kl_policy_prior": "KL(π ‖ p) of a molecule, nats",
+    "valid": "valid",
+    "qed": "QED",
+    "sa": "SA",
+    "logp": "logP",
+    "ring_penalty": "ring penalty",
+    "atoms": "heavy atoms",
+    "length": "tokens, the end included",
+    "entropy": "entropy of π, nats a token",
+    "unique_1k": "unique@1k",
+    "unique_10k": "unique@10k",
+    "internal_diversity": "internal diversity",
+    "filters": "passes the filters",
+    "novelty": "novel",
+    "collapsed": "alarm of collapse",
+}
+"""Measure → its words in tables and pictures."""
 
 
-def _composed(name: str) -> Metric:
-    return Metric(f"composed/{name}", SAMPLES, (MEASURES | PROPERTIES)[name])
+def _composed(name: str, better: Better) -> Metric:
+    return Metric(f"composed/{name}", SAMPLES, better)
 
 
 def _molecule_rnn() -> Experiment:
-    # Each window is a whole molecule; the longest one of MOSES has 55 predictions.
+    # Each window is a whole molecule; a longer one than `steps` is refused by name.
     prior = PriorConfig(
         iterations=60_000,
         batch_size=512,
@@ -133,13 +169,14 @@ Reproduces: CharRNN of the benchmark MOSES (30,000 samples): valid 0.9748 ± 0.0
             unique@10k 0.9994 ± 0.0003, internal diversity 0.8562 ± 0.0005, filters 0.9943 ± 0.0034,
             novelty 0.8419 ± 0.0509. It has three layers of 768; ours has one.
 Command:    python -m experiments run molecule_rnn --preset cpu
-Hours:      0.5 on {TWO_CORES} for `cpu`, seconds for `smoke`; `paper` is for an accelerator.
+Hours:      {HOURS["molecule_rnn"]:g} on {TWO_CORES} for `cpu`, seconds for `smoke`; `paper` is for
+            an accelerator.
 `cpu` learns from a sample of MOSES that ships: novelty then is against that sample, and so is
 nearer to 1 than for a model of all molecules. `paper` learns from all of MOSES, which the package
 molsets or --data-dir has. RDKit is needed: pip install "highway-tutor[molecules]".""",
         presets={
             "smoke": Preset(smoke, 0.01, TWO_CORES, (SAMPLE,)),
-            "cpu": Preset(cpu, 0.5, TWO_CORES, (SAMPLE,), estimated=True),
+            "cpu": Preset(cpu, HOURS["molecule_rnn"], TWO_CORES, (SAMPLE,), ESTIMATED),
             "paper": Preset(paper, 1.0, GPU, (ALL,), estimated=True),
         },
         default_preset="cpu",
@@ -147,7 +184,7 @@ molsets or --data-dir has. RDKit is needed: pip install "highway-tutor[molecules
         stand_in=SAMPLE,
         metrics=(
             Metric("valid/log_perplexity", WHOLE),
-            *map(_composed, MEASURES),
+            *(_composed(name, "higher") for name in PUBLISHED),
         ),
         published=tuple(
             Published(f"composed/{name}", value, CHAR_RNN) for name, value in PUBLISHED.items()
@@ -165,7 +202,7 @@ def _tutor_config(method: Method) -> MoleculeTutorConfig:
     """The settings of `paper`; they are ours, the paper's aren't known."""
     learn = LearnConfig(
         method=method,
-        iterations=8_000_000,
+        iterations=ITERATIONS,
         environments=64,
         update_every=16,
         replay_capacity=12_800,  # 800 updates: recurrent states in it are as old as that
@@ -196,8 +233,6 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
 }
 """Preset → what differs from `paper`."""
 SMALL_REPLAY = {"replay_capacity": 1_024, "batch_size": 32}
-WHOLE_UPDATES = {"smoke": 2_368, "cpu": 2_559_808, "paper": 7_999_104}
-"""Preset → iterations of the policy gradient: whole updates, about as many as the others'."""
 
 
 def _sized(config: Any, preset: str) -> Any:
@@ -206,7 +241,9 @@ def _sized(config: Any, preset: str) -> Any:
     if preset == "smoke" and isinstance(config.learn, LearnConfig):
         learn |= SMALL_REPLAY
     if isinstance(config.learn, PolicyGradientConfig):
-        learn["iterations"] = WHOLE_UPDATES[preset]
+        update = config.learn.environments * config.learn.sequence_steps
+        wanted = learn.get("iterations", config.learn.iterations)
+        learn["iterations"] = wanted - wanted % update  # about as many as the others'
     return replace(
         config,
         molecule_rnn=MoleculeRNNRun(preset=preset),
@@ -227,25 +264,25 @@ def _tuned(name: str, how: str, goal: str, paper: Any) -> Experiment:
 Reproduces: Jaques et al. 2017, molecules, {goal}. The published figures aren't known here, so
             their column stays empty; the paper's settings aren't either, and those here are ours.
 Command:    python -m experiments run {name} --preset cpu
-Hours:      0.3 on {TWO_CORES} for `cpu` (after the molecule RNN's own 0.5), seconds for `smoke`;
-            `paper` is for an accelerator.
+Hours:      {HOURS[name]:g} on {TWO_CORES} for `cpu` (after the molecule RNN's own
+            {HOURS["molecule_rnn"]:g}), seconds for `smoke`; `paper` is for an accelerator.
 The reward comes with the end of a molecule: weights of validity, QED, SA, logP and ring penalty,
 the user's own functions (`--set 'reward.functions=[["my_module:my_function", 1.0]]'`), and two
 patches against reward hacking, each turned off by a weight of 0 (`reward.repeated_carbons`,
 `reward.trivial`). A policy that loses its entropy, its variety or its validity raises an alarm;
 with `--set alarm.stop=true` it stops.
-The reward is divided by `learn.c`: the less that is, the further the policy goes from the prior, as
-runs at several c show in the report's frontier. A record says what the best policy reaches
-(`optimum/c…`), estimated from the prior's own molecules.""",
+The reward is divided by `learn.c`: the less that is, the further the best policy is from the prior.
+The report's frontier has a point for each c that was run. A record says what the best policy
+reaches (`optimum/c…`), estimated from the prior's own molecules.""",
         presets={
             "smoke": Preset(_sized(paper, "smoke"), 0.01, TWO_CORES, (SAMPLE,)),
-            "cpu": Preset(_sized(paper, "cpu"), 0.3, TWO_CORES, (SAMPLE,), estimated=True),
+            "cpu": Preset(_sized(paper, "cpu"), HOURS[name], TWO_CORES, (SAMPLE,), ESTIMATED),
             "paper": Preset(_sized(paper, "paper"), 1.0, GPU, (ALL,), estimated=True),
         },
         default_preset="cpu",
         data=(ALL,),
         stand_in=SAMPLE,
-        metrics=tuple(map(_composed, (*PROPERTIES, "valid", "unique_1k", "internal_diversity"))),
+        metrics=tuple(_composed(*one) for one in OF_TUNED.items()),
         published=(),
         paper_parameters=None,
         runner="experiments.molecules.tutor:run",
@@ -265,7 +302,7 @@ def _experiments() -> tuple[Experiment, ...]:
         for method in TITLES
     ]
     reinvent = ReinventConfig(
-        learn=PolicyGradientConfig(iterations=WHOLE_UPDATES["paper"], c=C, report_every=50_000),
+        learn=PolicyGradientConfig(iterations=ITERATIONS, c=C, report_every=50_000),
         evaluation=SamplingConfig(every=200_000),
     )
     goal = "no row; the peer REINVENT (Olivecrona et al. 2017)"

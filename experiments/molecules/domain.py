@@ -13,6 +13,7 @@ from common.config import from_dict
 from common.error import ConfigError, DataError
 from common.molecule import BEGIN, MOSES
 from common.plot import LARGEST_BYTES, with_few_colours
+from common.progress import Progress
 from common.table import Cell, Table
 from experiments.domain import FIRST, Composed, Domain, Notes
 from tutor.evaluation import Compositions
@@ -23,7 +24,7 @@ from tutor.molecules.reward import NAMES, TERM, Reward
 from tutor.molecules.scorer import Scorer
 
 LENGTH = 60
-"""Tokens of a molecule at most, its end included; those of MOSES have 55."""
+"""Tokens of a molecule at most, its end included."""
 REWARD = "reward"
 """In a model's notes: the settings of the reward that its molecules are scored by."""
 SHOWN = 24
@@ -82,15 +83,20 @@ def optima(each: Mapping[str, np.ndarray], several: Iterable[float]) -> dict[str
 
 def judge(made: Compositions) -> dict[str, float]:
     """Measure molecules [N, T] as metrics of a record: those of the benchmark but novelty."""
-    found = statistics.benchmark(smiles_of(made), benchmark_scorer())
-    return {f"composed/{name}": value for name, value in found.items()}
+    return statistics.benchmark(smiles_of(made), benchmark_scorer(), "composed")
 
 
 def write(made: Compositions, folder: Path, notes: Notes) -> None:
-    """Write the first molecules in composition1.txt, and molecules.png."""
+    """Write the first molecules in composition1.txt, and molecules.png.
+
+    A picture that would be too large is left out, and a note says so: the run has been trained.
+    """
     chosen = smiles_of(made)[:SHOWN]
     (folder / f"{FIRST}.txt").write_text("\n".join(chosen) + "\n", encoding="utf-8")
-    draw(chosen, folder / "molecules.png")
+    try:
+        draw(chosen, folder / "molecules.png")
+    except DataError as error:
+        Progress(folder.name).note(f"left out: {error}")
 
 
 def read_lead(path: Path, folder: Path, notes: Notes) -> np.ndarray:

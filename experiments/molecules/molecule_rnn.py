@@ -1,5 +1,6 @@
 """Trains the model of molecules, and measures what it generates."""
 
+from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -129,19 +130,14 @@ def measured(
     The best policies that tuning could find, one for each of `SEVERAL_C`, are estimated from them.
     `canonical` SMILES differ between versions of RDKit: the training molecules are written anew.
     """
-    molecules, scorer = smiles_of(made), benchmark_scorer()
-    canonical = Scorer(("canonical",), workers=device.cores(), remembered=0)
-    known = {str(values[0]) for values in canonical.measure(training) if values is not None}
-    found = statistics.benchmark(molecules, scorer, known)
-    canonical.close()
-    metrics = {f"composed/{name}": value for name, value in found.items()}
+    with closing(Scorer(("canonical",), workers=device.cores(), remembered=0)) as canonical:
+        known = {str(values[0]) for values in canonical.measure(training) if values is not None}
+    metrics = statistics.benchmark(smiles_of(made), benchmark_scorer(), "composed", known)
     judge = Reward(reward, scoring, cores=device.cores())
-    try:
+    with closing(judge.scorer):
         each = of_each(made, judge)
         seconds = judge.scorer.throughput.seconds
         speed = judge.scorer.throughput.measured / max(seconds, 1e-9)
-    finally:
-        judge.scorer.close()
     metrics |= statistics.means(each, "composed") | optima(each, SEVERAL_C)
     entropy = float(np.mean(made.entropy[made.counted]))
     return metrics | {"composed/entropy": entropy, "speed/scored": speed}

@@ -7,6 +7,11 @@ from typing import Any, NamedTuple
 from common.plot import COLOURS, FAINT, INK, Series, plain, save_picture
 
 MARKERS = "os^Dvp"
+OPTIMUM = "optimum, estimated\nfrom the prior's\nmolecules"
+LINEAR = 1.0
+"""Nats up to which the axis of the divergence is linear; logarithmic beyond, so that near and far
+policies can be told apart."""
+TICKS = (0, 0.25, 0.5, 0.75, 1, 2, 3, 5, 10, 20, 50, 100, 200, 500)
 
 
 class Tuned(NamedTuple):
@@ -42,16 +47,18 @@ def frontier(
     """
 
     def draw(figure: Any) -> None:
-        axes = figure.add_axes((0.085, 0.115, 0.70, 0.775))
+        from matplotlib.ticker import FixedLocator
+
+        axes = figure.add_axes((0.085, 0.115, 0.68, 0.775))
         if best:
-            axes.plot(*zip(*sorted(best), strict=True), color=INK, lw=1.5, label="optimum")
+            axes.plot(*zip(*sorted(best), strict=True), color=INK, lw=1.5, label=OPTIMUM)
         if prior:
             axes.plot(*zip(*prior, strict=True), "*", color=INK, ms=14, label="prior")
         for number, (name, groups) in enumerate(methods.items()):
             colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
             for group in groups:
                 for way in group.ways:
-                    axes.plot(*zip(*way, strict=True), color=colour, lw=0.8, alpha=0.2)
+                    axes.plot(*zip(*prior[:1], *way, strict=True), color=colour, lw=1.2, alpha=0.4)
                 axes.plot(
                     *zip(*group.ends, strict=True), marker, color=colour, ms=7, label=plain(name)
                 )
@@ -59,6 +66,10 @@ def frontier(
                     f"{group.c:g}", max(group.ends), (6, -3), textcoords="offset points",
                     fontsize=8, color=colour,
                 )  # fmt: skip
+        axes.set_xscale("symlog", linthresh=LINEAR, linscale=0.6)
+        axes.set_xlim(left=-0.05)
+        axes.xaxis.set_major_locator(FixedLocator(TICKS))
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_title(plain(title), loc="left", fontsize=14, color=INK, pad=14)
         axes.set_xlabel(plain(x_label), fontsize=11.5, color=INK)
         axes.set_ylabel(plain(y_label), fontsize=11.5, color=INK)

@@ -2,51 +2,60 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
+from common.config import from_dict
 from common.record import Record
 from common.table import Cell, Table, summarize
-from experiments.molecules.catalogue import NAMES, PUBLISHED
+from experiments.molecules.catalogue import NAMES, PUBLISHED, WORDS
 from experiments.molecules.picture import Tuned, frontier
 from experiments.results.paper_table import Asked, Line, PaperTable
+from tutor.molecules.config import RewardConfig
+from tutor.molecules.reward import weights
 
 PRESETS = ("cpu", "paper")
 """Of which there are tables."""
 BEFORE = "molecule_rnn"
+PAPER = "Jaques et al. 2017"
 
-PROPERTIES = {
-    "reward": "mean reward of a molecule",
-    "kl_policy_prior": "KL(π ‖ p) of a molecule, nats",
-    "valid": "valid",
-    "qed": "QED",
-    "sa": "SA",
-    "logp": "logP",
-    "ring_penalty": "ring penalty",
-    "atoms": "heavy atoms",
-    "length": "tokens, the end included",
-    "entropy": "entropy of π, nats a token",
-    "unique_1k": "unique@1k",
-    "unique_10k": "unique@10k",
-    "internal_diversity": "internal diversity",
-    "filters": "passes the filters",
-    "novelty": "novel",
-    "collapsed": "alarm of collapse",
-}
-"""Measure → its words in the table."""
+TABLES: Mapping[str, tuple[str, ...]] = {
+    "Reward": ("reward", "kl_policy_prior", "valid", "qed", "sa", "ring_penalty"),
+    "Variety": (
+        "unique_1k", "unique_10k", "internal_diversity", "novelty", "entropy", "collapsed",
+    ),
+    "Other properties": ("logp", "filters", "atoms", "length"),
+}  # fmt: skip
+"""Title → the measures of a table before and after."""
 C_SETTING = "learn.c"
-FRONTIERS = {
-    "reward": "mean reward of a molecule",
-    "valid": "valid",
-    "unique_1k": "unique@1k",
-    "internal_diversity": "internal diversity",
-}
-"""Measure → its label, drawn against the divergence."""
+FRONTIERS = ("reward", "valid", "unique_1k", "internal_diversity")
+"""Measures that are drawn against the divergence."""
+LEAST_EFFECTIVE = 100
+"""Molecules that an estimate of the best policy must be worth, to be drawn."""
+PENALTIES = ("ring", "repeated_carbons", "trivial")
+"""Terms that are subtracted."""
 
 CAPTION = (
-    "Of one seed the mean, with its 95 % interval over molecules in brackets where it is a mean of "
-    "molecules; from three seeds on the mean over seeds with its 95 % interval (percentile "
-    "bootstrap). Shares are of all molecules for *valid*, of the valid ones otherwise. KL and "
-    "reward are sums over a molecule's tokens. The column *paper* is empty: the published table of "
-    "Jaques et al. 2017 couldn't be had, and nothing is put in its place.\n"
+    "Measured on {before} molecules of the prior and {after} of each tuned model (c = {c}). The "
+    "reward of a valid molecule is {reward}; that of any other is {invalid:g}, the least there is. "
+    "Means over all molecules: reward, KL (summed over a molecule's tokens) and tokens; *valid* is "
+    "a share of all. Means over the valid ones: QED, SA, logP, ring penalty and heavy atoms. "
+    "Shares of the valid ones: different ones among the first 1,000 and 10,000 (unique; empty "
+    "where fewer are valid), and those that pass the filters; *novel* is the share of the "
+    "different ones that the training molecules don't include. It isn't measured of tuned models: "
+    "a tuning doesn't read the training molecules. Internal diversity is of all pairs of valid "
+    "ones, entropy a mean over all tokens. *Alarm of collapse* is 1 where entropy, the share of "
+    "different SMILES or *valid* is below its limit. In brackets is a 95 % interval: of one seed "
+    "over molecules, of what is a mean of theirs; from three seeds on over seeds, beside their "
+    "mean (percentile bootstrap). Two seeds are two values. The row *{paper}* is empty: the "
+    "published table couldn't be had, and nothing is put in its place.\n"
+)
+PICTURES = (
+    "Against the divergence from the prior: {links}. A star is the prior, a point the final policy "
+    "of a seed, the number beside it its c, and the faint line that leads there the run's "
+    "evaluations. The black line is the policies of the best reward less c · KL at several c, "
+    "estimated from the prior's molecules: no policy has more reward at the same divergence, and "
+    "where the line ends, too few of those molecules are good enough to go on. The x axis is "
+    "linear up to 1 nat, logarithmic beyond.\n"
 )
 
 
@@ -60,29 +69,126 @@ def tables() -> list[PaperTable]:
             labels=("measure",),
             groups=("",),
             lines=tuple(
-                Line((PROPERTIES[one],), ((Asked(BEFORE, f"composed/{one}"),),))
-                for one in PUBLISHED
+                Line((WORDS[one],), ((Asked(BEFORE, f"composed/{one}"),),)) for one in PUBLISHED
             ),
         )
     ]
 
 
+def findings(records: Iterable[Record]) -> list[str]:
+    """Say in a sentence which method has most reward, at which divergence, and what it costs.
+
+    It is of the largest preset with two or more methods; nothing where there is none.
+    """
+    records = list(records)
+    for preset in reversed(PRESETS):
+        found = by_experiment(records, preset)
+        before = found.pop(BEFORE, [])
+        tuned = {NAMES[name]: made for name, made in found.items() if _has(made, "reward")}
+        if len(tuned) < 2:
+            continue
+        ranked = sorted(tuned, key=lambda name: -_mean(tuned[name], "reward"))
+        first, *others = (f"{name} {_reached(tuned[name])}" for name in ranked)
+        gained = ""
+        if _has(before, "reward"):
+            start = _mean(before, "reward")
+            above = sum(_mean(made, "reward") > start for made in tuned.values())
+            gained = (
+                f"{above or 'none'} of {len(tuned)} methods {'gets' if above < 2 else 'get'} more "
+                f"reward than the prior, {start:.3g}. "
+            )
+        rang = [name for name in ranked if any(map(alarmed, tuned[name]))]
+        alarm = f"The alarm of collapse rang for {', '.join(rang)}" if rang else "No alarm rang"
+        return [
+            f"Molecules tuned with preset {preset}: {gained}Mean reward, in brackets KL(π ‖ p) in "
+            f"nats and the share of valid molecules: {first}; then {', '.join(others)}. {alarm}."
+        ]
+    return []
+
+
+def alarmed(record: Record) -> bool:
+    """Tell whether the alarm of collapse rang in a run, at any evaluation or in the end."""
+    rows = [row.get("eval/collapsed", 0.0) for row in record.curve]
+    return any(rows) or bool(record.metrics.get("composed/collapsed", 0.0))
+
+
+def _reached(records: Sequence[Record]) -> str:
+    reward, kl, valid = (_mean(records, one) for one in ("reward", "kl_policy_prior", "valid"))
+    return f"{reward:.3g} ({kl:.2g}; {100 * valid:.0f} %)"
+
+
 def section(records: Iterable[Record], folder: Path) -> list[str]:
-    """Write the table of each preset with tuned models, and links to its pictures."""
+    """Write the tables of each preset with tuned models, and links to its pictures."""
     records, parts = list(records), []
     for preset in PRESETS:
         found = by_experiment(records, preset)
-        if not set(found) - {BEFORE}:
+        stopped = unfinished(records, preset)
+        tuned = [one for name, made in found.items() if name != BEFORE for one in made]
+        if not (tuned or stopped):
             continue
         parts += [f"### Molecules before and after tuning: preset {preset}\n"]
-        parts += [properties(found).markdown(), CAPTION]
+        if tuned:
+            for title, measures in TABLES.items():
+                parts += [f"**{title}**\n", properties(found, measures).markdown()]
+            parts.append(caption(found.get(BEFORE, []), tuned))
+        if stopped:
+            parts.append(f"Not in the tables: {'; '.join(stopped)}.\n")
         links = [
-            f"[{label}]({path.name})"
-            for measure, label in FRONTIERS.items()
+            f"[{WORDS[measure]}]({path.name})"
+            for measure in FRONTIERS
             if (path := _picture(folder, preset, measure)).exists()
         ]
-        parts += [f"Against the divergence from the prior: {', '.join(links)}\n"] if links else []
+        parts += [PICTURES.format(links=", ".join(links))] if links else []
     return parts
+
+
+def caption(before: Sequence[Record], tuned: Sequence[Record]) -> str:
+    """Say what stands in the tables, by the settings of the records."""
+
+    def told(values: Iterable[float]) -> str:
+        return " or ".join(f"{value:,}" for value in sorted(set(values)))
+
+    reward = from_dict(RewardConfig, tuned[0].config["reward"])
+    return CAPTION.format(
+        before=told(one.config["final_samples"] for one in before) or "no",
+        after=told(one.config["evaluation"]["final_samples"] for one in tuned),
+        c=told(one.config["learn"]["c"] for one in tuned),
+        reward=reward_in_words(reward),
+        invalid=reward.invalid,
+        paper=PAPER,
+    )
+
+
+def reward_in_words(config: RewardConfig) -> str:
+    """Write the sum of a reward's terms, but those of weight 0."""
+    words = {
+        "qed": WORDS["qed"],
+        "sa": "(10 − SA)/9",
+        "logp": WORDS["logp"],
+        "ring": WORDS["ring_penalty"],
+        "repeated_carbons": f"carbons beyond {config.carbons} in a row",
+        "trivial": f"atoms missing to {config.atoms}",
+    }
+    text = ""
+    for name, weight in weights(config).items():
+        added = (weight > 0) != (name in PENALTIES)
+        sign = (" + " if added else " − ") if text else ("" if added else "−")
+        times = "" if name == "valid" else f" × {words.get(name, name)}"
+        text += f"{sign}{abs(weight):g}{times}"
+    return text
+
+
+def unfinished(records: Iterable[Record], preset: str) -> list[str]:
+    """Name the tunings of a preset that diverged, or that their alarm stopped."""
+    told = []
+    for one in records:
+        if one.status == "done" or one.preset != preset or one.experiment not in NAMES:
+            continue
+        why = "was stopped by its alarm" if alarmed(one) else "diverged"
+        step = f" after {one.curve[-1]['step']:,} steps" if one.curve else ""
+        settings = f" with {', '.join(one.overrides)}" if one.overrides else ""
+        told.append(f"{NAMES[one.experiment]}{settings}, seed {one.seed}, {why}{step}")
+    return told
 
 
 def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:
@@ -93,7 +199,7 @@ def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:
         before, tuned = found.pop(BEFORE, []), found
         if not tuned:
             continue
-        for measure, label in FRONTIERS.items():
+        for measure in FRONTIERS:
             drawn.append(
                 frontier(
                     {NAMES[one]: by_c(made, measure) for one, made in tuned.items()},
@@ -101,7 +207,7 @@ def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:
                     optimum(before[:1], measure),
                     _picture(folder, preset, measure),
                     x_label="KL(π ‖ p) of a molecule, nats",
-                    y_label=label,
+                    y_label=WORDS[measure],
                     title=f"Tuning the molecule RNN, preset {preset}: each seed's final policy",
                 )
             )
@@ -131,13 +237,17 @@ def by_c(records: Sequence[Record], measure: str) -> list[Tuned]:
 
 
 def optimum(before: Sequence[Record], measure: str) -> list[tuple[float, float]]:
-    """Return divergence and measure of the best policies, as records of the prior estimate them."""
+    """Return divergence and measure of the best policies, as records of the prior estimate them.
+
+    Estimates that are worth fewer than `LEAST_EFFECTIVE` molecules are left out: they are too low.
+    """
     points = []
     for one in before:
         for name, value in one.metrics.items():
             if name.startswith("optimum/") and name.endswith(f"/{measure}"):
-                kl = one.metrics[name.removesuffix(measure) + "kl_policy_prior"]
-                points.append((kl, value))
+                policy = name.removesuffix(measure)
+                if one.metrics[f"{policy}effective_samples"] >= LEAST_EFFECTIVE:
+                    points.append((one.metrics[f"{policy}kl_policy_prior"], value))
     return points
 
 
@@ -163,14 +273,21 @@ def by_experiment(
     return {name: sorted(made, key=lambda one: one.seed) for name, made in grouped.items() if made}
 
 
-def properties(found: Mapping[str, Sequence[Record]]) -> Table:
-    """Make the table of each property before and after tuning."""
-    titles = ("property", "paper", *(NAMES[name] for name in found))
-    lines: list[list[Cell]] = [
-        [words, "", *(_cell(made, measure) for made in found.values())]
-        for measure, words in PROPERTIES.items()
-    ]
-    return Table(titles, lines, frozenset(titles[1:]))
+def properties(found: Mapping[str, Sequence[Record]], measures: Sequence[str]) -> Table:
+    """Make a table of measures before and after tuning, a row for each model."""
+    titles = ("model", *(WORDS[measure] for measure in measures))
+    rows: list[list[Cell]] = [[PAPER, *("" for _ in measures)]]
+    for name, made in found.items():
+        rows.append([NAMES[name], *(_cell(made, measure) for measure in measures)])
+    return Table(titles, rows, frozenset(titles[1:]))
+
+
+def _has(records: Sequence[Record], measure: str) -> bool:
+    return bool(_values(records, f"composed/{measure}"))
+
+
+def _mean(records: Sequence[Record], measure: str) -> float:
+    return fmean(_values(records, f"composed/{measure}"))
 
 
 def _cell(records: Sequence[Record], measure: str) -> str:
@@ -180,11 +297,14 @@ def _cell(records: Sequence[Record], measure: str) -> str:
         return ""
     summary = summarize([one[f"composed/{measure}"] for one in having])
     if summary.low is not None and summary.high is not None:
+        if summary.low == summary.high:  # all are the same
+            return f"{summary.mean:.4g}"
         return f"{summary.mean:.4g} [{summary.low:.4g}, {summary.high:.4g}]"
     cells = []
     for one in having:
         ends = [one.get(f"composed_{end}/{measure}") for end in ("low", "high")]
-        interval = f" [{ends[0]:.4g}, {ends[1]:.4g}]" if None not in ends else ""
+        told = None not in ends and ends[0] != ends[1]
+        interval = f" [{ends[0]:.4g}, {ends[1]:.4g}]" if told else ""
         cells.append(f"{one[f'composed/{measure}']:.4g}{interval}")
     return ", ".join(cells)
 

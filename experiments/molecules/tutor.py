@@ -21,7 +21,7 @@ from common.population import Population
 from common.progress import Progress
 from common.training import Schedule, Tick
 from experiments import trained
-from experiments.molecules.catalogue import NAMES
+from experiments.molecules.catalogue import NAMES, WORDS
 from experiments.molecules.domain import LENGTH, MOLECULES, REWARD, of_each, optima, smiles_of
 from experiments.run import Context, Options
 from experiments.train import Outcomes, Row, train
@@ -91,13 +91,13 @@ def _tune(
     # What is measured is scored at once afterwards, which keeps all processes busy.
     composer = Composer(prior.graph, method, MOLECULES.environment, LENGTH)
     data = MOLECULE_RNN.data(prior)
-    waiting, waited = Waiting(reward), dict[str, float]()
+    scoring, taken = ScoringTime(reward), dict[str, float]()
 
     def validate(state: Any, seed: int, step: int, tick: Tick) -> tuple[dict[str, float], None]:
         key = jax.random.fold_in(jax.random.key(seed), step)
-        waited.update(waiting.metrics())
+        taken.update(scoring.metrics())
         made = composer.compose(policy_of(state), key, evaluation.samples, tick=tick)
-        found = measured(made, reward, config.alarm, "eval") | waited
+        found = measured(made, reward, config.alarm, "eval") | taken
         if why := why_collapsed(found, config.alarm, "eval"):
             progress.note(f"the policy has collapsed. seed {seed} after {step:,} steps: {why}")
         return found, None
@@ -116,7 +116,7 @@ def _tune(
         tuned = prior._replace(policy=policy, method=method, data=data, notes=notes)
         trained.save(path, tuned)
         number, key = evaluation.final_samples, jax.random.key(seed)
-        found = before | waited
+        found = before | taken
         made = composer.compose(policy, key, number, tick=tick)
         context.place.lead(partial(MOLECULES.write, made, path, notes))
         found |= measured(made, reward, config.alarm, "composed")
@@ -226,8 +226,11 @@ def measured(
     }
 
 
-class Waiting:
-    """Tells for how much of a session's time, from here on, a training waited for scores."""
+class ScoringTime:
+    """Tells how much of a session's time, from here on, scoring takes, evaluations included.
+
+    One seed alone waits for that long; of several that train together others go on meanwhile.
+    """
 
     def __init__(self, reward: Reward):
         self.reward, self.begun = reward, time.monotonic()
@@ -297,15 +300,12 @@ def _describe(row: Row) -> str:
     return "  ".join(f"{text} {value:.4f}" for text, value in found.items() if value is not None)
 
 
-LABELS = {"reward": "mean reward of a molecule", "kl_policy_prior": "KL(π ‖ p) of a molecule, nats"}
-
-
 def _draw(path: Path, name: str, title: str, curve: Sequence[dict[str, float]]) -> None:
-    for measure, label in LABELS.items():
+    for measure in ("reward", "kl_policy_prior"):
         learning_curves(
             {name: [(row["step"], row[f"eval/{measure}"]) for row in curve]},
             path / f"{measure}.png",
             x_label="environment steps",
-            y_label=label,
+            y_label=WORDS[measure],
             title=title,
         )

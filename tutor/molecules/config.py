@@ -57,15 +57,22 @@ class RewardConfig:
     """How many atoms other than hydrogen a molecule must have."""
     baseline: NonNegativeInt = 4_000
     """Molecules of the prior over which c · log mean exp(r/c) is computed. Learners subtract it
-    from each reward r, so that values start about where they belong; the best policy stays the
+    from each reward r: in units of reward it is the value of a molecule's beginning under Ψ and G,
+    and the constant of REINVENT's optimum, so that these start about where they belong. Methods
+    with a maximum (Q, RL only) have other values there, and gain less. The best policy stays the
     same, and what is reported of molecules is r itself. 0 for no baseline."""
 
     def __post_init__(self):
-        """Raise ConfigError where a function's name can't be one."""
+        """Raise ConfigError where a function's name can't be one, or stands there twice."""
+        names = [name for name, _ in self.functions]
         for name, _ in self.functions:
             module, _, attribute = name.partition(":")
             if not (module and attribute.isidentifier()):
                 raise ConfigError(f"reward.functions: '{name}': write MODULE:FUNCTION.")
+            if names.count(name) > 1:
+                raise ConfigError(
+                    f"reward.functions: '{name}' stands there twice: add its weights up."
+                )
 
 
 @dataclass(frozen=True)

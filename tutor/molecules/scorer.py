@@ -43,7 +43,7 @@ class Throughput:
     known: int = 0
     """Molecules that were asked for again."""
     seconds: float = 0.0
-    """During which somebody waited for values."""
+    """That scoring took, from a call to its answer; calls of several threads come one by one."""
     replaced: int = 0
     """Processes that hung or died."""
     given_up: int = 0

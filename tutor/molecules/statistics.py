@@ -17,38 +17,43 @@ _Z = 1.96
 
 
 def benchmark(
-    molecules: Sequence[str], scorer: Scorer, training: Collection[str] | None = None
+    molecules: Sequence[str], scorer: Scorer, split: str, training: Collection[str] | None = None
 ) -> dict[str, float]:
     """Measure molecules as the benchmark does (Polykovskiy et al. 2020).
 
     Args:
       molecules: SMILES as generated.
       scorer: measures `NAMES`.
+      split: what stands before each measure's name.
       training: canonical SMILES of the training molecules, for novelty; None to leave that out.
 
     Returns:
+      `split/NAME`, of valid and filters with their intervals as from `means`.
       valid: share that are molecules. Of these: unique_1k, unique_10k: share of different ones
       among the first 1,000 and 10,000 (left out where there are fewer); internal_diversity: mean of
       1 − Tanimoto similarity of Morgan fingerprints over all pairs, those with themselves included;
       filters: share that passes the filters. novelty: share of the different ones that the training
       molecules don't include. Without a valid molecule only `valid`.
     """
-    found = [values for values in scorer.measure(molecules) if values is not None]
-    measured = {"valid": len(found) / len(molecules)}
-    if not found:
-        return measured
-    canonical = [str(values[0]) for values in found]
-    for name, first in UNIQUE.items():
-        if len(canonical) >= first:
-            measured[name] = len(set(canonical[:first])) / first
-    measured["internal_diversity"] = internal_diversity(
-        [bytes.fromhex(str(values[2])) for values in found]
-    )
-    measured["filters"] = float(np.mean([values[1] for values in found]))
-    if training is not None:
-        different = set(canonical)
-        measured["novelty"] = len(different.difference(training)) / len(different)
-    return measured
+    measured = scorer.measure(molecules)
+    found = [values for values in measured if values is not None]
+    shares = {
+        "valid": np.array([values is not None for values in measured], np.float64),
+        "filters": np.array([values[1] for values in found], np.float64),
+    }
+    others: dict[str, float] = {}
+    if found:
+        canonical = [str(values[0]) for values in found]
+        for name, first in UNIQUE.items():
+            if len(canonical) >= first:
+                others[name] = len(set(canonical[:first])) / first
+        others["internal_diversity"] = internal_diversity(
+            [bytes.fromhex(str(values[2])) for values in found]
+        )
+        if training is not None:
+            different = set(canonical)
+            others["novelty"] = len(different.difference(training)) / len(different)
+    return means(shares, split) | {f"{split}/{name}": value for name, value in others.items()}
 
 
 def optimum(

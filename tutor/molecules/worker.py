@@ -10,7 +10,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tutor.molecules import chemistry
@@ -31,7 +31,7 @@ def main() -> None:
 
     try:
         chemistry.silence()
-        functions = [chemistry.PROPERTIES[name] for name in names]
+        functions = built_in(names)
         functions += [_guarded(name, load(name)) for name in own]
     except Exception as error:
         say({"error": f"{type(error).__name__}: {error}"})
@@ -45,6 +45,17 @@ def main() -> None:
             say({"error": f"{error}, of the molecule {smiles}"})
         except Exception:  # RDKit's functions know molecules that they can't handle
             say(None)
+
+
+def built_in(names: Sequence[str]) -> list[Callable[[Any], chemistry.Value]]:
+    """Return the functions of properties, ready for use.
+
+    Some read large tables at first: in a busy machine's time for that, no molecule should count as
+    one that hangs.
+    """
+    functions = [chemistry.PROPERTIES[name] for name in names]
+    chemistry.measure("C", functions)
+    return functions
 
 
 class OwnError(Exception):

@@ -76,7 +76,7 @@ def test_promised_hours_are_those_of_the_records():
     by_preset = {}
     for path in (
         *RESULTS.glob("note_rnn/*/*/record.json"),
-        *RESULTS.glob("tutor_*/*/*/record.json"),
+        *RESULTS.glob("tutor_melodies_*/*/*/record.json"),
     ):
         one = read_record(path)
         if not one.overrides:

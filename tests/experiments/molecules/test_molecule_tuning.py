@@ -5,28 +5,29 @@ import json
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from run_case import folder, record, result, run
 
 from common.config import from_dict
+from common.datasets import load
 from common.error import ConfigError
 from common.interrupt import Interrupt
-from common.record import read_record
+from common.molecule import split_smiles
 from experiments import registry, trained
 from experiments.cli import main
 from experiments.compose import compose
 from experiments.melodies.domain import MELODIES
-from experiments.molecules import table
 from experiments.molecules.catalogue import NAMES, TITLES, C
-from experiments.molecules.domain import MOLECULES
-from experiments.molecules.picture import Tuned
-from experiments.molecules.tutor import begin, make_learner, why_collapsed
+from experiments.molecules.domain import LENGTH, MOLECULES
+from experiments.molecules.tutor import CENTRED_OVER, begin, make_learner, measured, why_collapsed
 from tutor.config import LearnConfig, SequenceModelConfig
-from tutor.evaluation import Policy
+from tutor.evaluation import Compositions, Policy
 from tutor.molecules.config import AlarmConfig, RewardConfig, ScoringConfig
 from tutor.molecules.reward import Reward
+from tutor.molecules.scorer import Throughput
 
 FEW = ["evaluation.samples=20", "evaluation.final_samples=20"]
 
@@ -114,6 +115,82 @@ def test_values_are_tuned_and_a_reward_of_the_users_counts(tmp_path, prior, caps
     assert trained.load(folder(tmp_path, "tutor_molecules_psi")).method == "psi"
     assert len(train_rewards(tmp_path, "psi")) == 2
     assert max(train_rewards(tmp_path, "psi")) < 0
+
+
+def test_settings_and_method_reach_a_tuning_of_several_seeds(tmp_path, prior, monkeypatch):
+    """G's policy is p · exp(G): after a few updates of values that begin at 0, nearly the prior."""
+    asked, scoring = [], []
+
+    class Seen(Longer):
+        def __init__(self, config, given, **others):
+            scoring.append(given)
+            super().__init__(config, given, **others)
+
+        def measure(self, molecules):
+            asked.append(len(molecules))
+            return super().measure(molecules)
+
+    monkeypatch.setattr("experiments.molecules.tutor.Reward", Seen)
+    name, settings = "tutor_molecules_g", ["learn.iterations=320", "reward.baseline=0"]
+    settings += ["evaluation.samples=20", "evaluation.final_samples=30", "scoring.timeout=77"]
+    settings += [f"molecule_rnn.run={prior}", "learn.report_every=160"]
+    assert run(tmp_path, name, "--seeds", "1", "2", "--set", *settings) == 0
+    assert asked == [CENTRED_OVER, 20, 20, 30, 30]
+    assert [one.timeout for one in scoring] == [77]
+    policies = []
+    for seed in (1, 2):
+        made = record(tmp_path, name, seed)
+        assert made.metrics["composed/kl_policy_prior"] < 0.5
+        found = trained.load(folder(tmp_path, name, seed))
+        assert found.method == "g"
+        policies.append(found.policy.params["output_bias"])
+    assert not np.array_equal(*policies)
+    (rows,) = [path.read_text().splitlines() for path in tmp_path.rglob("metrics.jsonl")]
+    seen = [json.loads(row) for row in rows]
+    trainings = [row for row in seen if "seed1/train/reward" in row]
+    assert trainings
+    for row in trainings:
+        assert row["seed1/train/reward"] > 0  # less no baseline
+        assert row["seed1/train/kl_policy_prior"] < 0.05
+
+
+def test_what_the_processes_did_is_told():
+    class Known:
+        scorer = SimpleNamespace(
+            throughput=Throughput(measured=6, known=2, seconds=3.0, replaced=5, given_up=4)
+        )
+
+        def measure(self, molecules):
+            return {"valid": np.ones(len(molecules)), "reward": np.ones(len(molecules))}
+
+    values = np.zeros((2, 3), np.float32)
+    made = Compositions(np.full((2, 3), 5), *[values] * 4, np.ones((2, 3), bool))
+    found = measured(made, Known(), AlarmConfig(), "eval")
+    told = {name: value for name, value in found.items() if name.startswith("speed/")}
+    assert told == {
+        "speed/scored": 2.0, "speed/known": 0.25, "speed/workers_replaced": 5.0,
+        "speed/given_up": 4.0,
+    }  # fmt: skip
+
+
+def test_a_picture_too_large_loses_no_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("experiments.molecules.domain.LARGEST_BYTES", 10)
+    values = np.zeros((1, 3), np.float32)
+    made = Compositions(np.full((1, 3), 5), *[values] * 4, np.ones((1, 3), bool))
+    MOLECULES.write(made, tmp_path, {})
+    assert (tmp_path / "composition1.txt").exists()
+    assert not (tmp_path / "molecules.png").exists()
+    assert "left out" in capsys.readouterr().err
+
+
+def test_molecules_have_room():
+    """Those that ship in a window and an episode; the policy gradient counts their mean length."""
+    sample = load("moses_sample")
+    steps = [len(split_smiles(one)) + 1 for one in (*sample.train[::10], *sample.valid)]
+    window = registry.find("molecule_rnn").preset("cpu").config.prior.steps
+    assert max(steps) <= window <= LENGTH
+    counted = registry.find("tutor_molecules_reinvent").preset("cpu").config.learn.sequence_steps
+    assert np.mean(steps) == pytest.approx(counted, abs=1)
 
 
 @pytest.mark.slow
@@ -212,6 +289,7 @@ def test_presets_have_one_budget_and_no_value_after_the_end(preset):
             assert (config.prior.beginnings, config.prior.masked) == (1.0, 0)
             continue
         budgets.add(config.learn.iterations)
+        assert config.molecule_rnn.preset == preset
         if isinstance(config.learn, LearnConfig):
             assert name.endswith(config.learn.method)
             assert not config.learn.bootstrap_at_end
@@ -247,62 +325,6 @@ def test_compose_writes_a_table_and_a_picture(reinvent, tmp_path, capsys):
         compose(source, tmp_path / "sound", count=1, wav=True)
     with pytest.raises(ConfigError, match="molecules have no bars"):
         compose(source, tmp_path / "bars", count=1, bars=2)
-
-
-def test_the_report_shows_before_and_after(reinvent, prior, tmp_path):
-    def as_cpu(path: Path):
-        return replace(read_record(path / "record.json"), preset="cpu", overrides=[])
-
-    tuned = as_cpu(folder(reinvent, "tutor_molecules_reinvent"))
-    tuned = replace(
-        tuned,
-        metrics={
-            **tuned.metrics,
-            "composed/valid": 0.25,
-            "composed_low/valid": 0.2,
-            "composed_high/valid": 0.3,
-        },
-    )
-    records = [as_cpu(prior), tuned]
-    drawn = table.draw_figures(records, tmp_path)
-    assert [path.name for path in drawn] == [
-        f"tutor_molecules_cpu_{name}.png"
-        for name in ("reward", "valid", "unique_1k", "internal_diversity")
-    ]
-    text = "\n".join(table.section(records, tmp_path))
-    titles = next(line for line in text.splitlines() if line.startswith("| property"))
-    assert titles.split("|")[2].strip() == "paper"
-    assert [one.strip() for one in titles.split("|")[3:5]] == ["molecule RNN", "REINVENT"]
-    assert "0.25 [0.2, 0.3]" in text
-    assert "tutor_molecules_cpu_reward.png" in text
-    assert table.section(records[:1], tmp_path) == []
-
-
-def test_the_frontier_is_of_each_c(reinvent, prior):
-    """Runs with another c count, those with any other override don't."""
-    name = "tutor_molecules_reinvent"
-    found = read_record(folder(reinvent, name) / "record.json")
-
-    def made(kl: float, c: float, *overrides: str):
-        learn = {**found.config["learn"], "c": c}
-        metrics = {"composed/kl_policy_prior": kl, "composed/reward": 2 * kl}
-        curve = [{"step": 1, "eval/kl_policy_prior": kl / 2, "eval/reward": kl}]
-        return replace(
-            found, preset="cpu", overrides=list(overrides), config={"learn": learn},
-            metrics=metrics, curve=curve,
-        )  # fmt: skip
-
-    records = [made(1.0, 0.2), made(3.0, 0.1, "learn.c=0.1"), made(1.5, 0.2), made(9.0, 0.2, "x=1")]
-    kept = table.by_experiment(records, "cpu", ("learn.c",))[name]
-    tenth, fifth = table.by_c(kept, "reward")
-    assert tenth == Tuned(0.1, [(3.0, 6.0)], [[(1.5, 3.0)]])
-    assert fifth == Tuned(0.2, [(1.0, 2.0), (1.5, 3.0)], [[(0.5, 1.0)], [(0.75, 1.5)]])
-    assert table.by_experiment(records, "cpu")[name] == [records[0], records[2]]
-    before = read_record(prior / "record.json")
-    best = table.optimum([before], "reward")
-    assert len(best) == 5
-    at = before.metrics["optimum/c0.02/kl_policy_prior"], before.metrics["optimum/c0.02/reward"]
-    assert max(best) == at
 
 
 def test_settings_of_the_reward_come_back_from_the_notes(reinvent):

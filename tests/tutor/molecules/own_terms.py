@@ -35,6 +35,12 @@ def dies_once(molecule) -> float:
     return molecule.GetNumAtoms()
 
 
+def dies(molecule) -> float:
+    if molecule.GetNumAtoms() == 5:
+        os._exit(9)
+    return molecule.GetNumAtoms()
+
+
 def hangs_once(molecule) -> float:
     if molecule.GetNumAtoms() == 5 and _first_time(molecule, "hung"):
         time.sleep(60)

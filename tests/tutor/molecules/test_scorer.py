@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from common.error import ConfigError
-from tutor.molecules import chemistry
+from tutor.molecules import chemistry, worker
 from tutor.molecules.config import RewardConfig, ScoringConfig
 from tutor.molecules.reward import NAMES, TERM, Reward, longest_run, terms
 from tutor.molecules.scorer import Scorer
@@ -86,8 +86,9 @@ def test_a_process_that_dies_or_hangs_is_replaced_and_its_molecules_scored(own, 
     assert (one.throughput.replaced, one.throughput.given_up) == (1, 0)
 
 
-def test_a_molecule_that_always_hangs_counts_as_none(own, scorer):
-    one = scorer((), ["own_terms:hangs"], workers=2, timeout=0.3)
+@pytest.mark.parametrize(("trouble", "timeout"), [("hangs", 0.3), ("dies", 60.0)])
+def test_a_molecule_that_always_hangs_or_kills_counts_as_none(own, scorer, trouble, timeout):
+    one = scorer((), [f"own_terms:{trouble}"], workers=2, timeout=timeout)
     expected = [(float(k),) if k != 5 else None for k in range(1, 30)]
     assert one.measure(CHAIN) == expected
     assert (one.throughput.replaced, one.throughput.given_up) == (2, 1)
@@ -99,6 +100,23 @@ def test_a_process_killed_between_two_calls(scorer):
     one._workers[0].process.kill()
     one._workers[0].process.wait()
     assert one.measure(["CC"]) == [(2.0,)]
+
+
+def test_a_process_is_ready_once_it_has_read_its_tables():
+    chemistry._sa_scorer.cache_clear()
+    chemistry._assay_filters.cache_clear()
+    read = chemistry._sa_scorer, chemistry._assay_filters
+    assert worker.built_in(("sa", "filters")) == [chemistry.sa, chemistry.filters]
+    assert [one.cache_info().currsize for one in read] == [1, 1]
+
+
+def test_settings_of_scoring_reach_the_scorer(monkeypatch):
+    made = []
+    monkeypatch.setattr("tutor.molecules.reward.Scorer", lambda *_, **given: made.append(given))
+    Reward(RewardConfig(), ScoringConfig(workers=3, timeout=1.5, remembered=7), cores=2)
+    Reward(RewardConfig(), ScoringConfig(), cores=2)
+    assert made[0] == {"workers": 3, "timeout": 1.5, "remembered": 7}
+    assert made[1]["workers"] == 2  # one a core
 
 
 def test_threads_share_a_scorer(scorer):
@@ -206,6 +224,11 @@ def test_runs_of_carbons():
     assert longest_run("CCCl") == 2
     assert longest_run("CCc1ccccc1CCCO") == 3
     assert longest_run("Oc1ccccc1") == 0
+
+
+def test_a_function_named_twice_is_refused():
+    with pytest.raises(ConfigError, match=r"reward\.functions: 'a:b' stands there twice"):
+        RewardConfig(functions=(("a:b", 1.0), ("a:c", 1.0), ("a:b", 2.0)))
 
 
 def test_a_function_that_has_no_name():

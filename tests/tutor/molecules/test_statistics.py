@@ -25,14 +25,19 @@ VALUES = {"a": ("A", 1.0, A), "b": ("B", 0.0, B), "c": ("A", 1.0, C), "x": None}
 
 def test_measures(monkeypatch):
     monkeypatch.setattr(statistics, "UNIQUE", {"unique_1k": 2, "unique_10k": 3, "unique_x": 4})
-    found = benchmark(["a", "x", "b", "c"], Known(VALUES), {"B"})
-    assert found == {
-        "valid": 3 / 4, "unique_1k": 2 / 2, "unique_10k": 2 / 3, "filters": 2 / 3,
-        "novelty": 1 / 2,  # of A and B the training molecules have B
-        "internal_diversity": pytest.approx(1 - (5 * 1 + 4 / 3) / 9),  # A and B share one of three
+    found = benchmark(["a", "x", "b", "c"], Known(VALUES), "made", {"B"})
+    ends = means({"filters": np.array([1, 0, 1]), "valid": np.array([1, 0, 1, 1])}, "made")
+    assert found == ends | {
+        "made/valid": 3 / 4, "made/unique_1k": 2 / 2, "made/unique_10k": 2 / 3,
+        "made/filters": pytest.approx(2 / 3),
+        "made/novelty": 1 / 2,  # of A and B the training molecules have B
+        # A and B share one of three bits.
+        "made/internal_diversity": pytest.approx(1 - (5 * 1 + 4 / 3) / 9),
     }  # fmt: skip
-    assert benchmark(["x"], Known(VALUES)) == {"valid": 0.0}
-    assert "novelty" not in benchmark(["a"], Known(VALUES))
+    assert set(benchmark(["x"], Known(VALUES), "made")) == {
+        "made/valid", "made_low/valid", "made_high/valid",
+    }  # fmt: skip
+    assert "made/novelty" not in benchmark(["a"], Known(VALUES), "made")
 
 
 def test_diversity_in_pieces_is_that_of_the_whole(monkeypatch):

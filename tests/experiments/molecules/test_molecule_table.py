@@ -1,0 +1,182 @@
+"""What the report says of molecules, from records by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from common.config import override, to_dict
+from common.record import DataUsed, Record, read_record
+from experiments import registry
+from experiments.molecules import table
+from experiments.molecules.catalogue import ESTIMATED, HOURS, NAMES, WORDS
+from experiments.molecules.picture import Tuned
+from tutor.molecules.config import RewardConfig
+
+RESULTS = Path(__file__).parents[3] / "results"
+PSI, RL_ONLY = "tutor_molecules_psi", "tutor_molecules_rl_only"
+
+
+def made(name: str, kl: float, reward: float, *overrides: str, seed: int = 0, **changes) -> Record:
+    """A record of preset `cpu`, which got halfway there at its only evaluation."""
+    metrics = {"composed/kl_policy_prior": kl, "composed/reward": reward, "composed/valid": 0.75}
+    metrics |= {f"composed/{one}": 0.9 for one in ("unique_1k", "internal_diversity")}
+    if name == "molecule_rnn":
+        metrics |= {f"optimum/c{c}/{one}": value for c, values in OPTIMA.items() for one, value in (
+            ("kl_policy_prior", values[0]), ("reward", values[1]), ("effective_samples", values[2]),
+        )}  # fmt: skip
+    fields = {
+        "experiment": name,
+        "preset": "cpu",
+        "seed": seed,
+        "status": "done",
+        "command": "python -m experiments run",
+        "config": to_dict(override(registry.find(name).preset("cpu").config, overrides)),
+        "overrides": list(overrides),
+        "parameters": 1,
+        "metrics": metrics,
+        "curve": [{"step": 128_000, "eval/kl_policy_prior": kl / 2, "eval/reward": reward / 2}],
+        "data": [DataUsed("moses_sample", "1.0.0", "moses", {"train": 1}, {})],
+        "seconds": {"training": 60.0},
+        "device": {"platform": "cpu", "kind": "a processor"},
+        "versions": {},
+        "commit": "abc",
+        "commits": ["abc"],
+        "dirty": False,
+        "finished": "2026-01-01T00:00:00+00:00",
+    }
+    return Record(**(fields | changes))
+
+
+OPTIMA = {"0.2": (0.8, 3.5, 5_000.0), "0.1": (1.4, 3.7, 100.0), "0.02": (4.0, 3.8, 99.0)}
+"""c → divergence, reward and effective samples of the best policy."""
+
+
+@pytest.fixture
+def records() -> list[Record]:
+    tuned = [made(name, 0.5 + k, 2.5 + k / 10) for k, name in enumerate(list(NAMES)[1:])]
+    return [made("molecule_rnn", 0.0, 2.2), *tuned]
+
+
+def tables_of(text: str) -> list[list[list[str]]]:
+    """The cells of each table, its head first."""
+    found: list[list[list[str]]] = []
+    for before, line in zip(["", *text.splitlines()], text.splitlines(), strict=False):
+        if line.startswith("|"):
+            if not before.startswith("|"):
+                found.append([])
+            if not line.startswith("| -"):
+                found[-1].append([cell.strip() for cell in line.strip("|").split("|")])
+    return found
+
+
+def test_all_methods_stand_beneath_one_another_in_narrow_tables(records, tmp_path):
+    found = tables_of("\n".join(table.section(records, tmp_path)))
+    assert len(found) == 3
+    for head, paper, *rows in found:
+        assert len(head) <= 7
+        assert paper == ["Jaques et al. 2017", *[""] * (len(head) - 1)]
+        assert [row[0] for row in rows] == list(NAMES.values())
+    heads = [title for head, *_ in found for title in head[1:]]
+    assert sorted(heads) == sorted(WORDS.values())
+    psi = next(row for row in found[0] if row[0] == "Ψ")
+    assert psi[1:4] == ["2.6", "1.5", "0.75"]
+
+
+def test_intervals_are_over_molecules_or_from_three_seeds_on_over_seeds(tmp_path):
+    one = made(PSI, 1.0, 2.5)
+    ends = {"composed_low/reward": 2.4, "composed_high/reward": 2.6}
+    one = replace(one, metrics=one.metrics | ends)
+    assert "2.5 [2.4, 2.6]" in "\n".join(table.section([one], tmp_path))
+    several = [made(PSI, 1.0, 2.0 + k, seed=k) for k in range(3)]
+    assert "3 [2, 4]" in "\n".join(table.section(several, tmp_path))
+    assert "2, 3 " in "\n".join(table.section(several[:2], tmp_path))
+    assert table.section([made("molecule_rnn", 0.0, 2.2)], tmp_path) == []
+
+
+def test_the_caption_tells_the_settings_of_the_records(records):
+    text = table.caption(records[:1], records[1:])
+    assert "on 30,000 molecules of the prior and 12,000 of each tuned model (c = 0.2)" in text
+    reward = (
+        "1 + 2 × QED + 1 × (10 − SA)/9 − 1 × ring penalty − 0.2 × carbons beyond 5 in a row "
+        "− 0.3 × atoms missing to 15"
+    )
+    assert f"is {reward}; that of any other is 0" in text
+    assert table.reward_in_words(RewardConfig()) == reward  # whose weight of logP is 0
+    own = RewardConfig(valid=0, qed=0, sa=0, logp=-2, trivial=0, functions=(("a:b", 0.5),))
+    assert table.reward_in_words(own) == (
+        "−2 × logP − 1 × ring penalty − 0.2 × carbons beyond 5 in a row + 0.5 × a:b"
+    )
+
+
+def test_pictures_are_drawn_and_explained(records, tmp_path):
+    far = made(RL_ONLY, 60.0, 3.0, seed=1)
+    drawn = table.draw_figures([*records, far], tmp_path)
+    names = [f"tutor_molecules_cpu_{one}.png" for one in table.FRONTIERS]
+    assert [path.name for path in drawn] == names
+    text = "\n".join(table.section(records, tmp_path))
+    assert all(name in text for name in names)
+    assert "A star is the prior" in text
+
+
+def test_the_frontier_is_of_each_c():
+    """Runs with another c count, those with any other override don't."""
+    fifth = [made(PSI, 1.0, 2.0), made(PSI, 1.5, 3.0, seed=1)]
+    tenth = made(PSI, 3.0, 6.0, "learn.c=0.1")
+    records = [fifth[0], tenth, fifth[1], made(PSI, 9.0, 18.0, "reward.qed=3.0")]
+    kept = table.by_experiment(records, "cpu", ("learn.c",))[PSI]
+    assert table.by_c(kept, "reward") == [
+        Tuned(0.1, [(3.0, 6.0)], [[(1.5, 3.0)]]),
+        Tuned(0.2, [(1.0, 2.0), (1.5, 3.0)], [[(0.5, 1.0)], [(0.75, 1.5)]]),
+    ]
+    assert table.by_experiment(records, "cpu")[PSI] == fifth
+
+
+def test_the_optimum_is_drawn_where_enough_molecules_tell_of_it():
+    assert table.optimum([made("molecule_rnn", 0.0, 2.2)], "reward") == [(0.8, 3.5), (1.4, 3.7)]
+
+
+def test_a_sentence_tells_what_was_found(records):
+    rang = replace(records[4], curve=[*records[4].curve, {"step": 9, "eval/collapsed": 1.0}])
+    assert rang.experiment == RL_ONLY
+    (text,) = table.findings([*records[:4], rang, *records[5:]])
+    assert "preset cpu: 5 of 5 methods get more reward than the prior, 2.2." in text
+    assert ": REINVENT 2.9 (4.5; 75 %); then RL only 2.8 (3.5; 75 %), G 2.7" in text
+    assert text.endswith("The alarm of collapse rang for RL only.")
+    (quiet,) = table.findings(records)
+    assert quiet.endswith("No alarm rang.")
+    assert table.findings(records[:2]) == []
+    (worse,) = table.findings([made("molecule_rnn", 0.0, 2.85), *records[1:]])
+    assert ": 1 of 5 methods gets more reward than the prior, 2.85." in worse
+    (none,) = table.findings([made("molecule_rnn", 0.0, 3.0), *records[1:]])
+    assert ": none of 5 methods gets more reward than the prior, 3." in none
+
+
+def test_runs_that_stopped_are_named(tmp_path):
+    diverged = made(PSI, 1.0, 2.0, status="diverged")
+    stopped = made(
+        RL_ONLY, 1.0, 2.0, "alarm.stop=true", status="diverged",
+        curve=[{"step": 256_000, "eval/collapsed": 1.0}],
+    )  # fmt: skip
+    text = "\n".join(table.section([diverged, stopped], tmp_path))
+    assert "Ψ, seed 0, diverged after 128,000 steps" in text
+    assert (
+        "RL only with alarm.stop=true, seed 0, was stopped by its alarm after 256,000 steps" in text
+    )
+
+
+def test_hours_are_told_once_and_are_those_of_records():
+    """The prior and its tuning by Ψ finish in under 90 minutes on two cores."""
+    hours = {}
+    for name in NAMES:
+        experiment = registry.find(name)
+        assert experiment.preset("cpu").hours == HOURS[name]
+        assert f"{HOURS[name]:g} on " in experiment.docstring
+        assert HOURS[name] < 1  # as the README says
+        path = RESULTS / name / "cpu" / "seed0" / "record.json"
+        if path.exists():
+            hours[name] = sum(read_record(path).seconds.values()) / 3600
+    assert sum(hours.get(name, HOURS[name]) for name in ("molecule_rnn", PSI)) < 1.5
+    told = {name: HOURS[name] for name in hours}
+    assert told == pytest.approx(hours, abs=0.005), "HOURS in the catalogue: what records say"
+    assert (not hours) == ESTIMATED
