@@ -1,7 +1,7 @@
 """Tunes the model of molecules, several seeds together, and measures what it generates."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -83,8 +83,7 @@ def _tune(
             f"only {before['prior/valid']:.0%} of the prior's molecules are valid: a better prior, "
             "trained for longer or on more molecules, would be easier to tune."
         )
-    baseline = before["prior/reward"] if config.reward.baseline else 0.0
-    environment = make_environment(MOSES, LENGTH, reward, baseline)
+    environment = make_environment(MOSES, LENGTH, reward, baseline(config, before))
     graph, _ = trained.make_graph(prior.model, MOLECULES.num_events, context.compute)
     learner = make_learner(config, graph, environment)
     method = learn.method if isinstance(learn, LearnConfig) else "q"
@@ -165,6 +164,19 @@ def draw(prior: trained.Trained, number: int) -> Compositions:
     composer = Composer(prior.graph, "q", MOLECULES.environment, LENGTH)
     key = jax.random.fold_in(jax.random.key(0), 2**32 - 1)
     return composer.compose(Policy(prior.policy.prior, prior.policy.prior), key, number)
+
+
+def baseline(config: Config, before: Mapping[str, float]) -> float:
+    """Return what is subtracted from each reward, see `RewardConfig.baseline`.
+
+    Args:
+      config: of a tuning.
+      before: what `known_before` found.
+    """
+    if not config.reward.baseline:
+        return 0.0
+    learns_values = isinstance(config.learn, LearnConfig)
+    return before["prior/reward" if learns_values else f"optimum/c{config.learn.c:g}/baseline"]
 
 
 def known_before(drawn: Compositions, reward: Reward, c: float) -> dict[str, float]:

@@ -56,11 +56,11 @@ class RewardConfig:
     atoms: NonNegativeInt = 15
     """How many atoms other than hydrogen a molecule must have."""
     baseline: NonNegativeInt = 4_000
-    """Molecules of the prior over which c · log mean exp(r/c) is computed. Learners subtract it
-    from each reward r: in units of reward it is the value of a molecule's beginning under Ψ and G,
-    and the constant of REINVENT's optimum, so that these start about where they belong. Methods
-    with a maximum (Q, RL only) have other values there, and gain less. The best policy stays the
-    same, and what is reported of molecules is r itself. 0 for no baseline."""
+    """Molecules of the prior from which a baseline is estimated, which learners subtract from each
+    reward: the best policy stays the same, and what is reported of molecules is r itself. For
+    values it is the mean reward: they first learn means, and where these are below what values
+    start at, a policy leaves what it has tried for what it hasn't. For REINVENT it is the constant
+    of its optimum, c · log mean exp(r/c). 0 for no baseline."""
 
     def __post_init__(self):
         """Raise ConfigError where a function's name can't be one, or stands there twice."""

@@ -22,7 +22,14 @@ from experiments.compose import compose
 from experiments.melodies.domain import MELODIES
 from experiments.molecules.catalogue import NAMES, TITLES, C
 from experiments.molecules.domain import LENGTH, MOLECULES
-from experiments.molecules.tutor import CENTRED_OVER, begin, make_learner, measured, why_collapsed
+from experiments.molecules.tutor import (
+    CENTRED_OVER,
+    baseline,
+    begin,
+    make_learner,
+    measured,
+    why_collapsed,
+)
 from tutor.config import LearnConfig, SequenceModelConfig
 from tutor.evaluation import Compositions, Policy
 from tutor.molecules.config import AlarmConfig, RewardConfig, ScoringConfig
@@ -85,7 +92,7 @@ def test_a_tuning_is_recorded(reinvent, prior, capsys):
     assert [row["step"] for row in made.curve] == [1776, 2368]
     length, reward = (made.metrics[f"composed/{name}"] for name in ("length", "reward"))
     assert reward > 0.05 * length
-    best = {name: made.metrics[f"optimum/c0.2/{name}"] for name in ("reward", "baseline")}
+    best = {name: made.metrics[f"optimum/c{C:g}/{name}"] for name in ("reward", "baseline")}
     assert made.metrics["prior/reward"] < best["baseline"] < best["reward"]
     assert train_rewards(reinvent, "reinvent")[0] < 0
     assert 0 < made.metrics["speed/scoring_share"] < 1
@@ -263,6 +270,18 @@ def test_what_values_start_from(method):
     zero = not np.any(state.params["output_kernel"]) and not np.any(state.params["output_bias"])
     assert zero == (method == "g")
     np.testing.assert_array_equal(state.prior["output_kernel"], params["output_kernel"])
+
+
+def test_values_learn_from_rewards_about_their_mean_and_reinvent_about_its_constant():
+    before = {"prior/reward": 2.0, f"optimum/c{C:g}/baseline": 3.0, "optimum/c0.1/baseline": 3.5}
+    learns, follows = (
+        registry.find(f"tutor_molecules_{name}").preset("cpu").config for name in ("g", "reinvent")
+    )
+    assert baseline(learns, before) == 2
+    assert baseline(follows, before) == 3
+    assert baseline(replace(follows, learn=replace(follows.learn, c=0.1)), before) == 3.5
+    without = replace(learns.reward, baseline=0)
+    assert [baseline(replace(one, reward=without), before) for one in (learns, follows)] == [0, 0]
 
 
 def test_a_baseline_needs_a_discount_of_1():
