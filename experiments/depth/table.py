@@ -13,6 +13,7 @@ from experiments.results.claim import FINDINGS
 from experiments.results.verdict import scale
 from experiments.run import Context
 
+TITLE = "Depth, gates and lesions: claims and findings"
 TITLES_OF_RUNS = (*claim.TITLES, "run")
 EXPERIMENTS = {one.name: one for one in FAMILY.experiments}
 
@@ -73,7 +74,7 @@ def write_findings(context: Context, metrics: Metrics, *tables: Table) -> None:
 def findings(records: Iterable[Record]) -> list[str]:
     """Return the main claim of each run, which is its first: whether it holds, at what scale."""
     return [
-        claim.at_scale(claims[0], scale(record, EXPERIMENTS[record.experiment]))
+        claim.in_brief(claims[0], scale(record, EXPERIMENTS[record.experiment]), TITLE)
         for record in _done(records)
         if record.preset != "smoke" and (claims := CLAIMS[record.experiment](record.metrics))
     ]
@@ -96,7 +97,7 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
     ]
     rules = [f"{name}: {RULES[name]}" for name in dict.fromkeys(one.experiment for one in done)]
     parts = [
-        "### Depth: claims and findings\n",
+        f"### {TITLE}\n",
         Table(TITLES_OF_RUNS, lines).markdown(),
         "\n".join([*scales, ""]),
         *rules,

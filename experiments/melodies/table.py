@@ -102,39 +102,24 @@ def tables() -> list[PaperTable]:
 
 
 def findings(records: Iterable[Record]) -> list[str]:
-    """Return what the records confirm about Table 1, a sentence each."""
-    from experiments.melodies.finding import FINDINGS  # which reads this module
+    """Return what the results open with about Table 1."""
+    from experiments.melodies.headline import headline  # which reads this module
 
-    records = list(records)
-    claims = [one.claim for one in FINDINGS if one.verdict(records) == "Confirmed."]
-    return [*claims[:1], *nearest_to_the_prior(records), *claims[1:]]
-
-
-def nearest_to_the_prior(records: Iterable[Record]) -> list[str]:
-    """Say which method keeps closest to the prior, of two or more with the published settings."""
-    found = by_experiment(records, SETTINGS[0])
-    each = {
-        NAMES[name]: far
-        for name, group in found.items()
-        if name.startswith("tutor_melodies_")
-        and (far := summary_of(group, f"composed/{KL}")) is not None
-    }
-    if len(each) < 2:
-        return []
-    ranked = sorted(each, key=lambda name: each[name].mean)
-    told = ", ".join(f"{name} {written(each[name])}" for name in ranked)
-    first = f"With the published settings {ranked[0]} keeps closest to its prior"
-    return [f"{first}, by {MEANS[KL]}: {told}."]
+    return headline(records)
 
 
 def section(records: Iterable[Record], folder: Path) -> list[str]:
-    """Write Table 1 in Markdown for each setting with tuned models, and links to its pictures."""
-    records, parts = list(records), []
+    """Write in Markdown why lines of Table 1 differ, then the table for each setting with tuned
+    models, with links to its pictures."""
+    from experiments.melodies.headline import reasons  # which reads this module
+
+    records = list(records)
+    parts, why = [], reasons(records)
     for setting in SETTINGS:
         found = by_experiment(records, setting)
         if not any(name.startswith("tutor_melodies_") for name in found):
             continue
-        parts.append(f"### Table 1 with all that was measured: preset {setting.preset}\n")
+        parts.append(f"### Table 1 and Figure 2, all that was measured: preset {setting.preset}\n")
         parts += [f"Here: {setting.title}.\n", table_1(found).markdown()]
         links = [
             f"[{label}]({path.name})"
@@ -142,7 +127,7 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
             if (path := _figure(folder, name, setting.preset)).exists()
         ]
         parts += [f"Figure 2 of the paper, ours: {', '.join(links)}\n"] if links else []
-    return [*parts, CAPTION] if parts else []
+    return [*why, *parts, CAPTION] if parts else []
 
 
 CAPTION = (

@@ -16,6 +16,7 @@ from experiments.results.paper_table import (
     LEGEND,
     Answers,
     PaperTable,
+    anchor,
     how_to_run,
     smaller,
     summary,
@@ -105,12 +106,13 @@ def report_parts(
     rows = result_rows(records, experiments)
     tables = [table for module in modules for table in _of(module, "tables")]
     answers = Answers(rows, experiments)
+    own = [part for module in modules for part in _of(module, "section", records, folder)]
     glance: list[str] = []
     if tables:
         glance = ["## At a glance\n", summary(tables, answers).markdown(), f"{LEGEND}\n"]
+        glance += also_here(own)
         glance += [f"{ran_on(records)}\n"] if records else []
         glance += _opening(modules, records, folder)
-    own = [part for module in modules for part in _of(module, "section", records, folder)]
     return Parts(
         rows,
         glance,
@@ -149,6 +151,13 @@ def ran_on(records: Sequence[Record]) -> str:
     absent = [platform.upper() for platform, kinds in by_platform.items() if not kinds]
     none = f"; none on {' or '.join(absent)}" if absent else ""
     return f"**Runs.** {', '.join(told)}{none}."
+
+
+def also_here(parts: Iterable[str]) -> list[str]:
+    """Link the parts that aren't tables of the papers, by their headings in Markdown."""
+    titles = [title.strip() for part in parts for title in re.findall(r"^### (.*)$", part, re.M)]
+    links = " · ".join(f"[{title}](#{anchor(title)})" for title in titles)
+    return [f"**Also here.** {links}.\n"] if links else []
 
 
 def _of(module: ModuleType, name: str, *arguments: Any) -> list[Any]:

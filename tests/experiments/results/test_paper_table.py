@@ -108,7 +108,8 @@ def test_the_page_opens_with_tables_findings_and_a_picture(tmp_path, monkeypatch
     places = [
         lines.index(wanted)
         for wanted in (
-            "## At a glance", "- finding 0 of 3", "- finding 2 of 3", "![shown](shown.png)",
+            "## At a glance", "**Also here.** [What more](#what-more).",
+            "- finding 0 of 3", "- finding 2 of 3", "![shown](shown.png)",
             "## Words, by depth: all", "What it is.", "### What more", "## Every run",
         )
     ]  # fmt: skip
