@@ -127,13 +127,13 @@ def listed_metrics(sides: Sequence[Side]) -> list[str]:
 
 
 def known_metric(name: str, sides: Sequence[Side]) -> Metric:
-    """Return what an experiment of the sides says of a metric; of others, that lower is better."""
+    """Return what an experiment of the sides says of a metric; others have no better side."""
     known = experiments()
     for experiment in dict.fromkeys(run.experiment for side in sides for run in side.runs):
         for metric in known[experiment].metrics if experiment in known else ():
             if metric.name == name:
                 return metric
-    return Metric(name, Protocol("", ""))
+    return Metric(name, Protocol("", ""), "neither")
 
 
 def metric_words(metric: Metric) -> str:

@@ -62,6 +62,25 @@ def test_smaller_runs_stand_apart():
     assert smaller(TABLE, answers()) == ""
 
 
+def test_a_smaller_run_that_diverged_stands_apart():
+    found = answers(record(EXPERIMENT, "cpu", status="diverged", metrics={}))
+    assert lines_of(written(TABLE, found))[1][2] == "–"
+    line = smaller(TABLE, found).splitlines()[-1]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[3] == "✗"
+    assert cells[-1].startswith("diverged: 1 of 1 seeds; scaled down: 2.5 M of 21.0 M parameters")
+    assert lines_of(summary([TABLE], found))[0][1:] == ["2", "", "", "", "2", ""]
+    full = answers(record(EXPERIMENT, status="diverged", metrics={}))
+    assert lines_of(written(TABLE, full))[1][2] == "✗ / ✗"
+    assert smaller(TABLE, full) == ""
+
+
+def test_another_precision_is_marked_as_another_setting():
+    device = {"platform": "cpu", "kind": "EPYC", "products": "bfloat16"}
+    found = answers(record(EXPERIMENT, device=device))
+    assert lines_of(written(TABLE, found))[1][2] == "70.00 ○ / 66.00 ○"
+
+
 def test_a_table_says_how_to_run_its_numbers():
     names = ("words_depth1_tied", "words_depth1", "words_depth10_tied", "letters", "words_depth2")
     lines = tuple(Line((name,), ((Asked(name, TEST), Asked(name, VALID)),)) for name in names)

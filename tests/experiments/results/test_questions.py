@@ -66,7 +66,7 @@ addEventListener("load", () => {
 });
 </script>
 """
-"""Tells how wide a page is with all that it folds opened, and what of it is wider than it may be."""
+"""Tells how wide a page is with all that it folds opened, and what of it is too wide."""
 
 FRAME = """<!DOCTYPE html>
 <pre></pre><iframe src="{page}" style="border: 0; width: {width}px; height: 800px"></iframe>
