@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.record import Record, write_atomically
 from common.table import Cell, Table
@@ -11,7 +11,9 @@ from experiments.depth.claim import CLAIMS, RULES, Metrics, layers
 from experiments.results import claim
 from experiments.results.claim import FINDINGS
 from experiments.results.verdict import scale
-from experiments.run import Context
+
+if TYPE_CHECKING:
+    from experiments.run import Context  # which imports JAX
 
 TITLE = "Depth, gates and lesions: claims and findings"
 TITLES_OF_RUNS = (*claim.TITLES, "run")
@@ -62,7 +64,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def write_findings(context: Context, metrics: Metrics, *tables: Table) -> None:
+def write_findings(context: "Context", metrics: Metrics, *tables: Table) -> None:
     """Write claims, rules and tables into a run's directory; tell the claims' verdicts."""
     name = context.experiment.name
     claims = CLAIMS[name](metrics)

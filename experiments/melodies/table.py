@@ -108,6 +108,25 @@ def findings(records: Iterable[Record]) -> list[str]:
     return headline(records)
 
 
+def cautions(records: Iterable[Record]) -> list[str]:
+    """Return what the intervals of Table 1 leave out."""
+    found = by_experiment(records, SETTINGS[0])
+    tuned = [
+        one for name, group in found.items() if name.startswith("tutor_melodies_") for one in group
+    ]
+    if len(tuned) < LEAST_FOR_INTERVAL or len(set(map(_prior, tuned))) > 1:
+        return []
+    return [
+        "All tunings with the published settings tune one Note RNN: how Note RNNs differ is not in "
+        "their intervals."
+    ]
+
+
+def _prior(record: Record) -> Any:
+    """Which Note RNN of a preset a record's run tuned."""
+    return record.config.get("note_rnn", {}).get("seed")
+
+
 def section(records: Iterable[Record], folder: Path) -> list[str]:
     """Write in Markdown why lines of Table 1 differ, then the table for each setting with tuned
     models, with links to its pictures."""
@@ -151,24 +170,45 @@ def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:
     shown = dots(records)
     drawn = [draw(shown, folder / PICTURE)] if shown else []
     for setting in SETTINGS:
-        found, preset = by_experiment(records, setting), setting.preset
-        tuned = {one: group for one, group in found.items() if one.startswith("tutor_melodies_")}
-        if not tuned:
-            continue
-        for name, label in FIGURES.items():
+        for name, curves in figure_2(records, setting).items():
             drawn.append(
                 learning_curves(
-                    {
-                        NAMES[one]: _mean_curve(group, f"eval/{name}")
-                        for one, group in tuned.items()
-                    },
-                    _figure(folder, name, preset),
+                    curves,
+                    _figure(folder, name, setting.preset),
                     x_label="environment steps",
-                    y_label=f"{label}, mean over events",
-                    title=f"Tuning the Note RNN, preset {preset}",
+                    y_label=f"{FIGURES[name]}, mean over events",
+                    title=f"Tuning the Note RNN, preset {setting.preset}",
+                    description=described(curves),
                 )
             )
     return drawn
+
+
+Curves = Mapping[str, Sequence[tuple[float, float]]]
+"""Label → points."""
+
+
+def figure_2(records: Iterable[Record], setting: Setting) -> dict[str, Curves]:
+    """Return by metric what each method's mean over seeds was on the way; empty where none was
+    tuned."""
+    tuned = {
+        one: group
+        for one, group in by_experiment(records, setting).items()
+        if one.startswith("tutor_melodies_")
+    }
+    return {
+        name: {NAMES[one]: _mean_curve(group, f"eval/{name}") for one, group in tuned.items()}
+        for name in FIGURES
+        if tuned
+    }
+
+
+def described(curves: Curves) -> str:
+    """Write curves out, a line each."""
+    return "\n".join(
+        f"{label}: {', '.join(f'{y:.4g} at {x:g}' for x, y in points)}"
+        for label, points in curves.items()
+    )
 
 
 def _figure(folder: Path, name: str, preset: str) -> Path:
@@ -269,8 +309,7 @@ def means(group: Sequence[Record], metric: str) -> list[float]:
     by_prior: dict[Any, list[float]] = {}
     for record in group:
         if metric in record.metrics:
-            prior = record.config.get("note_rnn", {}).get("seed")
-            by_prior.setdefault(prior, []).append(record.metrics[metric])
+            by_prior.setdefault(_prior(record), []).append(record.metrics[metric])
     if len(by_prior) < LEAST_FOR_INTERVAL:
         return [value for values in by_prior.values() for value in values]
     return [fmean(values) for values in by_prior.values()]

@@ -24,7 +24,7 @@ def made(name, seed, value, preset="paper", overrides=()):
         command="python -m experiments run",
         config=to_dict(experiment.preset(preset).config),
         overrides=list(overrides),
-        parameters=60_000,
+        parameters=experiment.paper_parameters or 0,
         metrics={f"composed/{key}": value for key in (*TABLE_1, "reward", "log_prior")},
         curve=[
             {"step": step, "epoch": 1, "seconds": 1, "eval/reward": value, "eval/log_prior": -value}
@@ -169,6 +169,16 @@ def test_the_method_that_keeps_closest_to_the_prior_is_named():
     ]
     (told,) = headline.nearest_to_the_prior([far, *wide])
     assert told.startswith("With the published settings, on average, G keeps closest")
+
+
+def test_it_is_said_where_all_tunings_share_a_note_rnn():
+    tuned = [made("tutor_melodies_q", seed, 1.0) for seed in (0, 1, 2)]
+    (told,) = melody_table.cautions(tuned)
+    assert "tune one Note RNN" in told
+    assert melody_table.cautions(tuned[:2]) == []
+    other = made("tutor_melodies_g", 0, 1.0, overrides=["note_rnn.seed=1"])
+    other.config["note_rnn"]["seed"] = 1
+    assert melody_table.cautions([*tuned, other]) == []
 
 
 def test_why_the_tonic_is_off_is_said_where_runs_show_it():
