@@ -47,6 +47,7 @@ def learning_curves(
     y_label: str,
     title: str,
     bands: Mapping[str, Band] = MappingProxyType({}),
+    description: str = "",
 ) -> Path:
     """Draw curves over a common x axis into a PNG file; return its path.
 
@@ -58,6 +59,7 @@ def learning_curves(
       y_label: what is on the y axis.
       title: above the picture.
       bands: label of a series → the area to be shaded around it.
+      description: as `save_picture` has it.
 
     Raises DataError where the picture would exceed LARGEST_BYTES.
     """
@@ -73,7 +75,7 @@ def learning_curves(
         if not ends:
             axes.text(0.5, 0.5, "no finite values", transform=axes.transAxes, ha="center")
 
-    return save_picture(path, (WIDTH, HEIGHT), draw)
+    return save_picture(path, (WIDTH, HEIGHT), draw, description)
 
 
 def save_picture(

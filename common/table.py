@@ -13,6 +13,8 @@ Cell = str | int | float | None
 CONFIDENCE = 0.95
 RESAMPLES = 9999
 LEAST_FOR_INTERVAL = 3
+LEAST_FOR_MIDDLE = 8
+"""Values from which on two or more are left out on either side of the interquartile mean."""
 GUTTER = 2
 """Columns of space between two cells in a terminal."""
 NARROW = 12
@@ -28,6 +30,9 @@ class Summary:
     """Ends of the 95 % bootstrap interval of the mean; None with fewer than three values."""
     high: float | None
     values: tuple[float, ...]
+    middle: float | None = None
+    """Interquartile mean, without the lowest and highest quarter; None with fewer than eight
+    values."""
 
 
 def summarize(values: Sequence[float]) -> Summary:
@@ -35,7 +40,8 @@ def summarize(values: Sequence[float]) -> Summary:
 
     The interval is the percentile bootstrap of the mean. It is narrow for few seeds (for three it
     is just their range), but unlike BCa it exists for every sample, equal values included. The
-    same values in any order give the same interval. Raises ValueError if there are no values.
+    same values in any order give the same interval. From eight values on there is an interquartile
+    mean, too. Raises ValueError if there are no values.
     """
     if not values:
         raise ValueError("no values to summarize")
@@ -44,9 +50,18 @@ def summarize(values: Sequence[float]) -> Summary:
     if len(values) < LEAST_FOR_INTERVAL or not known:
         return Summary(mean, None, None, tuple(values))
     if min(values) == max(values):
-        return Summary(values[0], values[0], values[0], tuple(values))
-    low, high = _interval(sorted(values))
-    return Summary(mean, low, high, tuple(values))
+        low = high = mean = values[0]
+    else:
+        low, high = _interval(sorted(values))
+    return Summary(mean, low, high, tuple(values), _middle(values))
+
+
+def _middle(values: Sequence[float]) -> float | None:
+    if len(values) < LEAST_FOR_MIDDLE:
+        return None
+    from scipy.stats import trim_mean  # as below
+
+    return float(trim_mean(values, 0.25))
 
 
 def _interval(values: list[float]) -> tuple[float, float]:

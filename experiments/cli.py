@@ -140,14 +140,19 @@ def _show_results(
 def _table(options: argparse.Namespace) -> None:
     from experiments.results.cells import as_csv, as_json, as_text
     from experiments.results.commit import load_records
+    from experiments.results.markdown import tables_as_text
     from experiments.results.row import named_rows
 
     names = [find(name).name for name in options.names]
     rows = named_rows(names, load_records([options.out, options.results]))
     if options.csv:
         print(as_csv(rows), end="")
+    elif options.json or options.full:
+        print(as_json(rows) if options.json else as_text(rows, full=True))
     else:
-        print(as_json(rows) if options.json else as_text(rows, full=options.full))
+        if tables := tables_as_text(rows):
+            print(tables)
+        print(as_text(rows))
 
 
 def _data(options: argparse.Namespace) -> None:

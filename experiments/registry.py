@@ -173,9 +173,9 @@ class Family:
     report: str = ""
     """A module with what the report shows of the family beside its rows, each of these where it has
     it: `tables()`, its papers' tables (experiments.results.paper_table); `findings(records)`,
-    sentences; `section(records, folder)`, paragraphs of Markdown; `draw_figures(records, folder)`,
-    which returns files; and PICTURE, the name of one of them to be shown first. Empty for
-    nothing."""
+    sentences; `cautions(records)`, sentences on what intervals leave out; `section(records,
+    folder)`, paragraphs of Markdown; `draw_figures(records, folder)`, which returns files; and
+    PICTURE, the name of one of them to be shown first. Empty for nothing."""
     pages: Mapping[str, str] = field(default_factory=dict)
     """File, seen from the repository's root → `module:function` that writes its Markdown from
     committed records: (records) → text. `report` keeps it up to date."""

@@ -57,7 +57,7 @@ class SequenceModelConfig:
 
     core: Literal["lstm", "rhn"] = "lstm"
     """Kind of recurrent cell."""
-    units: PositiveInt = 100
+    units: Annotated[PositiveInt, Amount("units")] = 100
     """Width of the recurrent state."""
     depth: Depth = 1
     """Highway steps within one time step. RHN only."""

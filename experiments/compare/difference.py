@@ -13,12 +13,14 @@ from experiments.registry import experiments
 from experiments.results.cells import number, spread
 
 ABSENT = "–"
+MOST_NAMES = 5
+"""Of metrics in a message."""
 SIDES = {"lower": "↓", "higher": "↑", "toward zero": "→ 0", "neither": "·"}
 """The better side of a metric, as it is marked."""
 LEGEND = (
     "↓ lower, ↑ higher, → 0 nearer to zero is better, · neither. Differences are to "
     "{first}; in brackets 95 % intervals over seeds, or over pairs of runs with the same seed and "
-    "data."
+    "data; *unpaired*: of means."
 )
 
 
@@ -63,7 +65,7 @@ def results_table(sides: Sequence[Side], *, full: bool = False) -> Table | None:
         measured = [side for side in sides if side.metrics()]
         if len(measured) < 2:
             return None
-        have = "; ".join(f"{side.label} has {', '.join(side.metrics())}" for side in measured)
+        have = "; ".join(f"{side.label} has {_listed(list(side.metrics()))}" for side in measured)
         raise ConfigError(f"no metric in common: {have}.")
     listed = [name for name in listed_metrics(sides) if name in names]
     others = [name for name in names if name not in listed]
@@ -127,13 +129,13 @@ def listed_metrics(sides: Sequence[Side]) -> list[str]:
 
 
 def known_metric(name: str, sides: Sequence[Side]) -> Metric:
-    """Return what an experiment of the sides says of a metric; of others, that lower is better."""
+    """Return what an experiment of the sides says of a metric; others have no better side."""
     known = experiments()
     for experiment in dict.fromkeys(run.experiment for side in sides for run in side.runs):
         for metric in known[experiment].metrics if experiment in known else ():
             if metric.name == name:
                 return metric
-    return Metric(name, Protocol("", ""))
+    return Metric(name, Protocol("", ""), "neither")
 
 
 def metric_words(metric: Metric) -> str:
@@ -165,7 +167,14 @@ def _difference(first: Side, other: Side, metric: Metric) -> str:
     ]
     if len(pairs) > 1:
         return f"{spread(summarize(pairs), metric, '+')} in {len(pairs)} pairs"
-    return number(fmean(now.values()) - fmean(before.values()), metric, "+")
+    told = number(fmean(now.values()) - fmean(before.values()), metric, "+")
+    return told if len(pairs) == len(now) == len(before) else f"{told} unpaired"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """A few names, and how many more there are."""
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _states(runs: Sequence[Run]) -> str:

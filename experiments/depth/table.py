@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.record import Record, write_atomically
 from common.table import Cell, Table
@@ -11,8 +11,11 @@ from experiments.depth.claim import CLAIMS, RULES, Metrics, layers
 from experiments.results import claim
 from experiments.results.claim import FINDINGS
 from experiments.results.verdict import scale
-from experiments.run import Context
 
+if TYPE_CHECKING:
+    from experiments.run import Context  # which imports JAX
+
+TITLE = "Depth, gates and lesions: claims and findings"
 TITLES_OF_RUNS = (*claim.TITLES, "run")
 EXPERIMENTS = {one.name: one for one in FAMILY.experiments}
 
@@ -61,7 +64,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def write_findings(context: Context, metrics: Metrics, *tables: Table) -> None:
+def write_findings(context: "Context", metrics: Metrics, *tables: Table) -> None:
     """Write claims, rules and tables into a run's directory; tell the claims' verdicts."""
     name = context.experiment.name
     claims = CLAIMS[name](metrics)
@@ -73,7 +76,7 @@ def write_findings(context: Context, metrics: Metrics, *tables: Table) -> None:
 def findings(records: Iterable[Record]) -> list[str]:
     """Return the main claim of each run, which is its first: whether it holds, at what scale."""
     return [
-        claim.at_scale(claims[0], scale(record, EXPERIMENTS[record.experiment]))
+        claim.in_brief(claims[0], scale(record, EXPERIMENTS[record.experiment]), TITLE)
         for record in _done(records)
         if record.preset != "smoke" and (claims := CLAIMS[record.experiment](record.metrics))
     ]
@@ -96,7 +99,7 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
     ]
     rules = [f"{name}: {RULES[name]}" for name in dict.fromkeys(one.experiment for one in done)]
     parts = [
-        "### Depth: claims and findings\n",
+        f"### {TITLE}\n",
         Table(TITLES_OF_RUNS, lines).markdown(),
         "\n".join([*scales, ""]),
         *rules,

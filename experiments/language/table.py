@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 from experiments.language.catalogue import ENWIK8, PENN_TREEBANK_ROWS, TEXT8
-from experiments.registry import Experiment
+from experiments.registry import Experiment, find
 from experiments.results.paper_table import Asked, Line, PaperTable
+from experiments.results.verdict import short
 
 OTHERS_ON_PENN_TREEBANK = {
     "LSTM + dropout": ("66 M", "78.4"),
@@ -34,10 +35,16 @@ def _depth_study() -> PaperTable:
         name = f"rhn_penn_treebank_depth{depth}_{weights}"
         return tuple(Asked(name, metric) for metric in ("valid/perplexity", "test_full/perplexity"))
 
+    def sizes(weights: str) -> str:
+        names = (f"rhn_penn_treebank_depth{depth}_{weights}" for depth in PENN_TREEBANK_ROWS)
+        counts = [count for name in names if (count := find(name).paper_parameters) is not None]
+        return f"{short(min(counts))} to {short(max(counts))}"
+
     return PaperTable(
         title="Penn Treebank by recurrence depth",
-        caption="Validation / test perplexity of words, at one size; *tied*: one matrix for "
-        "embedding and softmax. The paper's: the authors' README; at depth 10, tied, also the "
+        caption="Validation / test perplexity of words, at about one size (parameters: "
+        f"{sizes('untied')} untied, {sizes('tied')} tied); *tied*: one matrix for embedding and "
+        "softmax. The paper's: the authors' README; at depth 10, tied, also the "
         "paper itself.",
         labels=("depth", "units"),
         groups=("untied", "tied"),
@@ -63,7 +70,8 @@ def _headline() -> PaperTable:
     ]
     return PaperTable(
         title="Penn Treebank beside other models",
-        caption="Test perplexity of words; *MC*: Monte-Carlo dropout at test, 1000 passes.",
+        caption="Test perplexity of words; *MC*: Monte-Carlo dropout at test, 1000 passes. Of two "
+        "numbers the first is the authors' README's, the second the paper's.",
         labels=("model", "parameters"),
         groups=("test",),
         lines=(*others, *rhns),

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from common.config import IMMATERIAL, Amount, PositiveInt
+from common.melody import NUM_EVENTS
 from common.metric import Metric, Protocol
 from experiments.registry import TWO_CORES, Composer, Experiment, Family, Preset, Published
 from tutor.config import (
@@ -17,6 +18,7 @@ from tutor.config import (
     TutorConfig,
 )
 from tutor.music.metric import ACCURACY, LOG_PERPLEXITY, composed
+from tutor.size import parameter_count
 
 FOLK, CHORALES = "folk_melodies", "chorale_melodies"
 PAPER_DATA = "30,000 MIDI songs, never released"
@@ -87,6 +89,9 @@ def _published(name: str) -> tuple[Published, ...]:
         for statistic, values in TABLE_1.items()
     )
 
+
+PAPER_PARAMETERS = parameter_count(NoteRNNConfig().model, NUM_EVENTS)
+"""Of the Note RNN of preset `paper`, and so of what tunes it."""
 
 NOTE_RNN_HOURS = {
     "smoke": 0.01,
@@ -175,7 +180,7 @@ place; `--set data.name=midi_melodies --data-dir FOLDER` learns from MIDI files.
             Published("valid/log_perplexity", 0.2536, TEXT),
             *_published("note_rnn"),
         ),
-        paper_parameters=None,
+        paper_parameters=PAPER_PARAMETERS,
         runner="experiments.melodies.note_rnn:run",
         programs="experiments.melodies.programs:note_rnn",
         kernels=("jax", "scan"),
@@ -297,7 +302,7 @@ near the prior (c = 2) and explores by its own policy.""",
         stand_in=FOLK,
         metrics=tuple(map(composed, ("reward", "log_prior", "kl_policy_prior", *statistics))),
         published=_published(name),
-        paper_parameters=None,
+        paper_parameters=PAPER_PARAMETERS,
         runner="experiments.melodies.tutor:run",
         programs="experiments.melodies.programs:tuning",
         kernels=("jax", "scan"),

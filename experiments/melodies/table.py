@@ -102,39 +102,43 @@ def tables() -> list[PaperTable]:
 
 
 def findings(records: Iterable[Record]) -> list[str]:
-    """Return what the records confirm about Table 1, a sentence each."""
-    from experiments.melodies.finding import FINDINGS  # which reads this module
+    """Return what the results open with about Table 1."""
+    from experiments.melodies.headline import headline  # which reads this module
 
-    records = list(records)
-    claims = [one.claim for one in FINDINGS if one.verdict(records) == "Confirmed."]
-    return [*claims[:1], *nearest_to_the_prior(records), *claims[1:]]
+    return headline(records)
 
 
-def nearest_to_the_prior(records: Iterable[Record]) -> list[str]:
-    """Say which method keeps closest to the prior, of two or more with the published settings."""
+def cautions(records: Iterable[Record]) -> list[str]:
+    """Return what the intervals of Table 1 leave out."""
     found = by_experiment(records, SETTINGS[0])
-    each = {
-        NAMES[name]: far
-        for name, group in found.items()
-        if name.startswith("tutor_melodies_")
-        and (far := summary_of(group, f"composed/{KL}")) is not None
-    }
-    if len(each) < 2:
+    tuned = [
+        one for name, group in found.items() if name.startswith("tutor_melodies_") for one in group
+    ]
+    if len(tuned) < LEAST_FOR_INTERVAL or len(set(map(_prior, tuned))) > 1:
         return []
-    ranked = sorted(each, key=lambda name: each[name].mean)
-    told = ", ".join(f"{name} {written(each[name])}" for name in ranked)
-    first = f"With the published settings {ranked[0]} keeps closest to its prior"
-    return [f"{first}, by {MEANS[KL]}: {told}."]
+    return [
+        "All tunings with the published settings tune one Note RNN: how Note RNNs differ is not in "
+        "their intervals."
+    ]
+
+
+def _prior(record: Record) -> Any:
+    """Which Note RNN of a preset a record's run tuned."""
+    return record.config.get("note_rnn", {}).get("seed")
 
 
 def section(records: Iterable[Record], folder: Path) -> list[str]:
-    """Write Table 1 in Markdown for each setting with tuned models, and links to its pictures."""
-    records, parts = list(records), []
+    """Write in Markdown why lines of Table 1 differ, then the table for each setting with tuned
+    models, with links to its pictures."""
+    from experiments.melodies.headline import reasons  # which reads this module
+
+    records = list(records)
+    parts, why = [], reasons(records)
     for setting in SETTINGS:
         found = by_experiment(records, setting)
         if not any(name.startswith("tutor_melodies_") for name in found):
             continue
-        parts.append(f"### Table 1 with all that was measured: preset {setting.preset}\n")
+        parts.append(f"### Table 1 and Figure 2, all that was measured: preset {setting.preset}\n")
         parts += [f"Here: {setting.title}.\n", table_1(found).markdown()]
         links = [
             f"[{label}]({path.name})"
@@ -142,7 +146,7 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
             if (path := _figure(folder, name, setting.preset)).exists()
         ]
         parts += [f"Figure 2 of the paper, ours: {', '.join(links)}\n"] if links else []
-    return [*parts, CAPTION] if parts else []
+    return [*why, *parts, CAPTION] if parts else []
 
 
 CAPTION = (
@@ -166,24 +170,45 @@ def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:
     shown = dots(records)
     drawn = [draw(shown, folder / PICTURE)] if shown else []
     for setting in SETTINGS:
-        found, preset = by_experiment(records, setting), setting.preset
-        tuned = {one: group for one, group in found.items() if one.startswith("tutor_melodies_")}
-        if not tuned:
-            continue
-        for name, label in FIGURES.items():
+        for name, curves in figure_2(records, setting).items():
             drawn.append(
                 learning_curves(
-                    {
-                        NAMES[one]: _mean_curve(group, f"eval/{name}")
-                        for one, group in tuned.items()
-                    },
-                    _figure(folder, name, preset),
+                    curves,
+                    _figure(folder, name, setting.preset),
                     x_label="environment steps",
-                    y_label=f"{label}, mean over events",
-                    title=f"Tuning the Note RNN, preset {preset}",
+                    y_label=f"{FIGURES[name]}, mean over events",
+                    title=f"Tuning the Note RNN, preset {setting.preset}",
+                    description=described(curves),
                 )
             )
     return drawn
+
+
+Curves = Mapping[str, Sequence[tuple[float, float]]]
+"""Label → points."""
+
+
+def figure_2(records: Iterable[Record], setting: Setting) -> dict[str, Curves]:
+    """Return by metric what each method's mean over seeds was on the way; empty where none was
+    tuned."""
+    tuned = {
+        one: group
+        for one, group in by_experiment(records, setting).items()
+        if one.startswith("tutor_melodies_")
+    }
+    return {
+        name: {NAMES[one]: _mean_curve(group, f"eval/{name}") for one, group in tuned.items()}
+        for name in FIGURES
+        if tuned
+    }
+
+
+def described(curves: Curves) -> str:
+    """Write curves out, a line each."""
+    return "\n".join(
+        f"{label}: {', '.join(f'{y:.4g} at {x:g}' for x, y in points)}"
+        for label, points in curves.items()
+    )
 
 
 def _figure(folder: Path, name: str, preset: str) -> Path:
@@ -284,8 +309,7 @@ def means(group: Sequence[Record], metric: str) -> list[float]:
     by_prior: dict[Any, list[float]] = {}
     for record in group:
         if metric in record.metrics:
-            prior = record.config.get("note_rnn", {}).get("seed")
-            by_prior.setdefault(prior, []).append(record.metrics[metric])
+            by_prior.setdefault(_prior(record), []).append(record.metrics[metric])
     if len(by_prior) < LEAST_FOR_INTERVAL:
         return [value for values in by_prior.values() for value in values]
     return [fmean(values) for values in by_prior.values()]

@@ -103,7 +103,7 @@ def write_findings(metrics: Metrics, parameters: Mapping[str, int], search: Sear
 def findings(records: Iterable[Record]) -> list[str]:
     """Return what is claimed as a whole of each study, whether it holds, and at what scale."""
     return [
-        claim.at_scale(judged[0], scale(record, STUDY))
+        claim.in_brief(judged[0], scale(record, STUDY), _title(record))
         for record in _done(records)
         if record.preset != "smoke" and (judged := claims(record.metrics, search_of(record)))
     ]
@@ -113,8 +113,7 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
     """Write scales and findings of all finished studies in Markdown, with their swarms."""
     parts = []
     for record in _done(records):
-        label = ", ".join((record.preset, f"seed {record.seed}", *record.overrides))
-        parts.append(f"### How hard to optimise, by architecture and depth: {label}\n")
+        parts.append(f"### {_title(record)}\n")
         if words := scale(record, STUDY):
             parts.append(f"{words[0].upper()}{words[1:]}.\n")
         parts.append(findings_of(record))
@@ -122,6 +121,11 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
         if (folder / place).exists():
             parts.append(f"![Best training loss of every run]({place.as_posix()})\n")
     return parts
+
+
+def _title(record: Record) -> str:
+    label = ", ".join((record.preset, f"seed {record.seed}", *record.overrides))
+    return f"How hard to optimise, by architecture and depth: {label}"
 
 
 def findings_of(record: Record) -> str:

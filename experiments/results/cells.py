@@ -52,7 +52,8 @@ def as_text(rows: Sequence[Row], *, full: bool = False) -> str:
 
 OURS = "ours, mean [95 % CI]"
 """Title of the column of our results."""
-RIGHT = frozenset({"parameters", OURS, "n seeds", "difference"})
+MIDDLE = "interquartile mean"
+RIGHT = frozenset({"parameters", OURS, MIDDLE, "n seeds", "difference"})
 """Titles of columns aligned to the right."""
 
 
@@ -104,15 +105,25 @@ def _full_table(rows: Sequence[Row]) -> Table:
     """Every column in one table, for the terminal."""
     cells = [
         result_cells(row)
+        | middle
         | {
             "device and hours": device_and_hours(row),
             "commit": ", ".join(row.commits),
             "command": command(row),
             "settings, paper → ours": "; ".join(row.settings),
         }
-        for row in rows
+        for row, middle in zip(rows, _middles(rows), strict=True)
     ]
     return Table(tuple(cells[0]), [tuple(line.values()) for line in cells], RIGHT)
+
+
+def _middles(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """A column of interquartile means, where any row has the seeds for one."""
+    known = [row.ours.middle if row.ours else None for row in rows]
+    if all(one is None for one in known):
+        return [{} for _ in rows]
+    texts = ["" if m is None else number(m, r.metric) for m, r in zip(known, rows, strict=True)]
+    return [{MIDDLE: text} for text in texts]
 
 
 def _metric(row: Row) -> str:
@@ -139,7 +150,12 @@ def number(value: float, metric: Metric, sign: str = "") -> str:
 
 
 def spread(found: Summary, metric: Metric, sign: str = "") -> str:
-    """Return the mean with its interval, or the single values where there is none."""
+    """Return the mean with its interval, or the single values where there is none.
+
+    Values that are all the same, as of what no seed draws, are told once.
+    """
+    if found.low is not None and found.low == found.high:
+        return number(found.mean, metric, sign)
     if found.low is None or found.high is None:
         return ", ".join(number(value, metric, sign) for value in found.values)
     mean, low, high = (number(one, metric, sign) for one in (found.mean, found.low, found.high))

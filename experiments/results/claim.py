@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 from common.progress import Progress
 from common.table import Table
+from experiments.results.paper_table import anchor
 
 Judgement = Literal["holds", "holds in part", "does not hold", "undecided"]
 
@@ -25,15 +26,17 @@ class Claim(NamedTuple):
     found: str
     verdict: Judgement
 
-    @property
-    def sentence(self) -> str:
-        """All three in a sentence."""
-        return f"{self.text}: {self.verdict} here ({self.found})."
 
+def in_brief(claim: Claim, scale: str, title: str) -> str:
+    """Return a claim and its verdict in a short sentence, with a link to what was found.
 
-def at_scale(claim: Claim, scale: str) -> str:
-    """Return a claim in a sentence, and in words by what its run is less than the paper's."""
-    return claim.sentence + (f" {scale[0].upper()}{scale[1:]}." if scale else "")
+    Args:
+      claim: what is claimed.
+      scale: in words, by what its run is less than the paper's, as a verdict says it; or empty.
+      title: the heading below which all that was found stands.
+    """
+    smaller = f", {scale.partition(':')[0]}" if scale else ""
+    return f"{claim.text}: {claim.verdict} here{smaller} ([what was found](#{anchor(title)}))."
 
 
 def holds(condition: bool) -> Judgement:

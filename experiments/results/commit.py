@@ -10,7 +10,8 @@ from common.error import DataError
 from common.plot import LARGEST_BYTES
 from common.record import FILE_NAME, Record, find_records, read_record
 from experiments.registry import artefacts
-from experiments.results.row import precision_of
+from experiments.results.row import data_mark
+from experiments.results.verdict import precision_of
 from experiments.sweep.point import is_point
 
 
@@ -86,14 +87,14 @@ def _require_same_settings(record: Record, target: Path) -> None:
 def load_records(sources: Sequence[Path]) -> list[Record]:
     """Return all records below several roots, as `find_records` finds them.
 
-    Where roots hold the same run (experiment, preset, configuration, precision and seed) the first
-    root's record counts. A root that doesn't exist holds none. Raises DataError naming a file that
-    isn't a record.
+    Where roots hold the same run (experiment, preset, configuration, precision, data and seed) the
+    first root's record counts. A root that doesn't exist holds none. Raises DataError naming a file
+    that isn't a record.
     """
     found: dict[tuple[str, ...], Record] = {}
     for source in sources:
         for record in find_records(source):
             config = json.dumps(record.config, sort_keys=True)
-            same = (record.experiment, record.preset, config, precision_of(record.device))
-            found.setdefault((*same, str(record.seed)), record)
+            made = (precision_of(record.device), data_mark(record), str(record.seed))
+            found.setdefault((record.experiment, record.preset, config, *made), record)
     return list(found.values())

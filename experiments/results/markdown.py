@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 
 from common.metric import Metric
 from common.record import Record, write_atomically
+from experiments import registry
 from experiments.registry import Experiment, Family
 from experiments.results.every_run import every_run, folded
 from experiments.results.paper_table import (
     LEGEND,
+    NOT_RUN,
     Answers,
     PaperTable,
+    anchor,
     how_to_run,
     smaller,
     summary,
@@ -37,7 +40,8 @@ HOW_TO_READ = """\
 is measured; of tuned ones, the last. {protocols}
 
 **Statistics.** From three seeds on, the mean over seeds with its 95 % interval (percentile \
-bootstrap; with three seeds that is just their range, so it is narrow). With fewer, the values \
+bootstrap; with three seeds that is just their range, which holds the true mean about 3 times in \
+4). With fewer, the values \
 themselves and no interval; differences are then of their mean. A difference is ours minus the \
 published value.
 
@@ -98,19 +102,20 @@ def report_parts(
     records: Iterable[Record],
     experiments: Mapping[str, Experiment],
     folder: Path,
-    families: Iterable[Family] = (),
+    families: Sequence[Family] = (),
 ) -> Parts:
     """Return what a report in `folder` says before it comes to single runs; see `write_report`."""
     records, modules = list(records), _report_modules(families)
-    rows = result_rows(records, experiments)
-    tables = [table for module in modules for table in _of(module, "tables")]
+    rows, tables = result_rows(records, experiments), paper_tables(families)
     answers = Answers(rows, experiments)
+    own = [part for module in modules for part in _of(module, "section", records, folder)]
     glance: list[str] = []
     if tables:
-        glance = ["## At a glance\n", summary(tables, answers).markdown(), f"{LEGEND}\n"]
+        told = [LEGEND, *(one for module in modules for one in _of(module, "cautions", records))]
+        glance = ["## At a glance\n", summary(tables, answers).markdown(), f"{' '.join(told)}\n"]
+        glance += also_here(own)
         glance += [f"{ran_on(records)}\n"] if records else []
         glance += _opening(modules, records, folder)
-    own = [part for module in modules for part in _of(module, "section", records, folder)]
     return Parts(
         rows,
         glance,
@@ -119,11 +124,28 @@ def report_parts(
     )
 
 
+def paper_tables(families: Iterable[Family]) -> list[PaperTable]:
+    """Return the tables of the papers that families declare."""
+    return [table for module in _report_modules(families) for table in _of(module, "tables")]
+
+
+def tables_as_text(rows: Sequence[Row]) -> str:
+    """Return for a terminal the papers' tables that any of the rows answers to, with their legend;
+    empty where there are none."""
+    answers = Answers(rows, registry.experiments())
+    parts = []
+    for table in paper_tables(registry.families()):
+        if any(answers.kind(asked) != NOT_RUN for asked in table.asked()):
+            parts += [f"{table.title}\n", written(table, answers).render()]
+            parts += [below] if (below := smaller(table, answers)) else []
+    return "\n".join([*parts, f"{LEGEND}\n"]) if parts else ""
+
+
 def report_text(
     records: Iterable[Record],
     experiments: Mapping[str, Experiment],
     folder: Path,
-    families: Iterable[Family] = (),
+    families: Sequence[Family] = (),
     command: str = COMMAND,
 ) -> str:
     """Return the text of RESULTS.md in `folder`; see `write_report`."""
@@ -149,6 +171,13 @@ def ran_on(records: Sequence[Record]) -> str:
     absent = [platform.upper() for platform, kinds in by_platform.items() if not kinds]
     none = f"; none on {' or '.join(absent)}" if absent else ""
     return f"**Runs.** {', '.join(told)}{none}."
+
+
+def also_here(parts: Iterable[str]) -> list[str]:
+    """Link the parts that aren't tables of the papers, by their headings in Markdown."""
+    titles = [title.strip() for part in parts for title in re.findall(r"^### (.*)$", part, re.M)]
+    links = " · ".join(f"[{title}](#{anchor(title)})" for title in titles)
+    return [f"**Also here.** {links}.\n"] if links else []
 
 
 def _of(module: ModuleType, name: str, *arguments: Any) -> list[Any]:

@@ -22,7 +22,8 @@ MARKS: Mapping[str, str] = {
 """Verdict of a run of the paper's size → the mark behind its number."""
 LEGEND = (
     "✓ matched · ▲ better · ▼ short · ◇ as published, but on other data · ○ the paper's size with "
-    "other settings · ✗ diverged · – not run. In brackets the 95 % interval over seeds."
+    "other settings · ✗ diverged · – not run. In brackets the 95 % interval over seeds; of three "
+    "seeds it is about their range, which holds the true mean about 3 times in 4."
 )
 SMALLER, NOT_RUN = "scaled down", "not run"
 ABSENT = "–"
@@ -91,12 +92,14 @@ class Answers:
 
     def full_size(self, asked: Asked) -> Row | None:
         """Return the run of the paper's size, the preset `paper` before others."""
-        found = [row for row in self._rows.get(asked, ()) if row.verdict.kind in MARKS]
+        found = [
+            row for row in self._rows.get(asked, ()) if row.full_size and row.verdict.kind in MARKS
+        ]
         return min(found, key=lambda row: (row.preset != "paper", row.changes), default=None)
 
     def scaled_down(self, asked: Asked) -> list[Row]:
-        """Return the smaller runs."""
-        return [row for row in self._rows.get(asked, ()) if row.verdict.kind == SMALLER]
+        """Return the smaller runs, those that diverged among them."""
+        return [row for row in self._rows.get(asked, ()) if not row.full_size]
 
     def kind(self, asked: Asked) -> str:
         """Return what can be said of a number: one of `KINDS`."""
@@ -180,17 +183,22 @@ def smaller(table: PaperTable, answers: Answers) -> str:
         first = next(iter(found.values()))[0]
         values = [
             "<br>".join(
-                f"{ours(row)}, {row.protocol}" if len(protocols) > 1 else ours(row)
+                f"{_number(row)}, {row.protocol}" if len(protocols) > 1 else _number(row)
                 for row in found.get(measure, ())
             )
             for measure, protocols in measures.items()
         ]
         size = "" if first.parameters is None else short(first.parameters)
-        how = first.verdict.text.partition(": ")[2] or first.verdict.text
+        how = first.verdict.text.removeprefix(f"{SMALLER}: ")
         lines.append([f"{run}<br>on {dataset}", size, *values, len(first.seeds), how])
     heads = ("parameters", *measures, "seeds")
     written_up = Table(("run", *heads, "what is smaller"), lines, frozenset(heads))
     return f"{APART}\n\n{written_up.markdown()}"
+
+
+def _number(row: Row) -> str:
+    """Our number, or the mark of a run that diverged."""
+    return ours(row) or MARKS["diverged"]
 
 
 def how_to_run(table: PaperTable) -> str:

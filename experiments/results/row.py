@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from common.config import suggestion, to_dict
-from common.device import numerics_of
 from common.error import DataError
 from common.metric import Metric, MetricName
 from common.record import Record
@@ -15,12 +14,14 @@ from common.table import Summary, summarize
 from experiments import registry
 from experiments.registry import Experiment, Published
 from experiments.results.verdict import (
+    PRECISION,
     Departure,
     Verdict,
     depart,
     judge,
     material,
     parameters,
+    precision_of,
 )
 
 COMMIT_DIGITS = 8
@@ -55,6 +56,8 @@ class Row:
     differences: tuple[float, ...]
     """Our mean minus each published value; empty where that means nothing."""
     verdict: Verdict
+    full_size: bool
+    """Whether nothing is smaller than in the paper, nor the data others where they can be had."""
     as_published: bool
     """Whether model, settings and data were the paper's."""
     settings: tuple[str, ...]
@@ -213,6 +216,7 @@ def _row(group: Mapping[int, Record], experiment: Experiment, metric: str) -> Ro
             seeds=len(records),
             diverged=len(diverged),
         ),
+        full_size=departure is not None and not departure.smaller,
         as_published=departure is not None and not departure,
         settings=departure.settings if departure else (),
         device=" / ".join(dict.fromkeys(device_text(record.device) for record in records)),
@@ -243,6 +247,7 @@ def _not_run(experiment: Experiment, metric: str) -> Row:
         diverged=(),
         differences=(),
         verdict=Verdict("not run", "not run"),
+        full_size=False,
         as_published=False,
         settings=(),
         device=preset.device,
@@ -272,7 +277,7 @@ def changed_settings(record: Record, experiment: Experiment, metric: str) -> tup
     record's overrides, since presets change too. A precision that isn't float32 stands among them.
     """
     precision = precision_of(record.device)
-    narrow = () if precision == "float32" else (f"precision={precision}",)
+    narrow = () if precision == PRECISION else (f"precision={precision}",)
     if record.preset not in experiment.presets:
         return (*record.overrides, *narrow)
     config = experiment.preset(record.preset).config
@@ -287,15 +292,6 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def precision_of(device: Mapping[str, Any]) -> str:
-    """Return in which precision a run multiplied matrices, from the facts in its record.
-
-    `bfloat16` where a recurrence's products read that, otherwise what JAX calls that of all.
-    """
-    products = device.get("products", "float32")
-    return str(numerics_of(device)["precision"] if products == "float32" else products)
-
-
 def device_text(device: Mapping[str, Any]) -> str:
     """Return on what a run ran, from the facts in its record."""
     kind = device.get("kind") or device.get("platform", "")
@@ -306,7 +302,7 @@ def device_text(device: Mapping[str, Any]) -> str:
     else:
         text = f"{device.get('count', 1)} × {kind}"
     precision = precision_of(device)
-    return text if precision == "float32" else f"{text}, {precision} precision"
+    return text if precision == PRECISION else f"{text}, {precision} precision"
 
 
 def _mean_hours(records: Sequence[Record]) -> float:

@@ -1,6 +1,6 @@
 """Whether a run is the paper's run, and how its result compares with what the paper printed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from common.config import (
     meanings,
     to_dict,
 )
+from common.device import numerics_of
 from common.error import ConfigError
 from common.metric import Better, MetricName
 from common.record import Record
@@ -26,6 +27,9 @@ from experiments.registry import Experiment, Published
 
 TOLERANCE = 0.01
 """Share of a published value by which a mean may miss it and still match."""
+
+PRECISION = "float32"
+"""In which the papers' models were trained."""
 
 Kind = Literal[
     "matched",
@@ -50,7 +54,8 @@ given.
 stands in for them, and on which side of the published value the mean falls: no more than a hint.
 - **scaled down**: a smaller model, less training or less or other data than the paper's; says by \
 how much. The difference is left out where the data are a stand-in or a part of the corpus.
-- **other settings**: of the paper's size, but with settings that are not the paper's.
+- **other settings**: of the paper's size, but with settings that are not the paper's, or products \
+of matrices in another precision than float32.
 - **diverged**: no seed finished. Diverged seeds are counted and never enter a mean.
 - **not run**: no run with the paper's settings is recorded."""
 
@@ -71,7 +76,8 @@ class Departure:
     amounts: tuple[str, ...]
     """Differences in size, training and data, in words."""
     smaller: bool
-    """Whether any of the amounts is less than the paper's, or the data another."""
+    """Whether any of the amounts is less than the paper's, or the data are others though the
+    paper's can be had."""
     other_data: bool
     """Whether it saw a stand-in, or another part of the corpus."""
     settings: tuple[str, ...]
@@ -131,6 +137,9 @@ def depart(record: Record, experiment: Experiment, metric: str) -> Departure | N
     changed = {k for k in paper.keys() | ours.keys() if paper.get(k) != ours.get(k)}
     known = {key: meanings(kind).get(key) for key in changed}
     amounts, smaller = _sizes(record, experiment, metric)
+    precision = precision_of(record.device)
+    narrow = () if precision == PRECISION else (f"precision: {PRECISION} → {precision}",)
+    amounts += [f"{precision} precision" for _ in narrow]
     for key in sorted(changed):
         words, less = _amount(known[key], paper.get(key), ours.get(key))
         amounts += words
@@ -142,7 +151,7 @@ def depart(record: Record, experiment: Experiment, metric: str) -> Departure | N
         smaller=smaller or (bool(stand_in) and not unavoidable),
         other_data=bool(stand_in)
         or any(isinstance(meaning, Dataset | Prefix) for meaning in known.values()),
-        settings=tuple(differences(paper, ours)),
+        settings=(*differences(paper, ours), *narrow),
         stand_in=tuple(stand_in),
         unavoidable=unavoidable,
         others=sum(not isinstance(m, Amount | Prefix | Dataset) for m in known.values()),
@@ -250,6 +259,15 @@ def _stand_in(record: Record, experiment: Experiment) -> list[str]:
         for data in record.data
         if data.stand_in_for is not None or data.name not in experiment.data
     ]
+
+
+def precision_of(device: Mapping[str, Any]) -> str:
+    """Return in which precision a run multiplied matrices, from the facts in its record.
+
+    `bfloat16` where a recurrence's products read that, otherwise what JAX calls that of all.
+    """
+    products = device.get("products", PRECISION)
+    return str(numerics_of(device)["precision"] if products == PRECISION else products)
 
 
 def parameters(record: Record, metric: str) -> int | None:

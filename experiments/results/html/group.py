@@ -11,7 +11,7 @@ from markupsafe import Markup
 from common.config import flatten
 from common.record import Record
 from experiments.registry import Experiment
-from experiments.results.cells import brief, device_and_hours, result_cells
+from experiments.results.cells import OURS, brief, device_and_hours, result_cells
 from experiments.results.collect import Run
 from experiments.results.commit import shown_files
 from experiments.results.html.curve import Chart, charts
@@ -19,7 +19,7 @@ from experiments.results.html.media import beginning, is_picture
 from experiments.results.html.prose import shaped
 from experiments.results.row import Row, changed_settings, data_mark, result_rows
 
-COLUMNS = ("metric", "split", "protocol", "published", "ours, mean [95 % CI]", "verdict")
+COLUMNS = ("metric", "split", "protocol", "published", OURS, "verdict")
 """Of a group's table; those without any cell are left out."""
 OF_ITS_OWN = ("experiment", "preset", "seed", "status", "config", "metrics", "curve", "schema")
 """Parts of a record that aren't in what the page calls the manifest."""

@@ -23,8 +23,8 @@ MOST_BYTES = 5_000_000
 """Of the page."""
 MEDIA_BYTES = 3_600_000
 """Of it for charts, pictures and sounds, at most."""
-SPARE = 50_000
-"""Bytes for the elements around them."""
+SPARE = 300_000
+"""Bytes for the elements around them, as legends of charts are."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def write_page(
     runs: Sequence[Run],
     experiments: Mapping[str, Experiment],
     out: Path,
-    families: Iterable[Family] = (),
+    families: Sequence[Family] = (),
 ) -> None:
     """Write the page: the same bytes for the same runs.
 
@@ -65,7 +65,7 @@ def page_text(
     runs: Sequence[Run],
     experiments: Mapping[str, Experiment],
     folder: Path,
-    families: Iterable[Family] = (),
+    families: Sequence[Family] = (),
 ) -> str:
     """Return the page's HTML; see `write_page`."""
     parts = report_parts([run.record for run in runs], experiments, folder, families)
@@ -88,7 +88,10 @@ def page_text(
         )
 
     room = MOST_BYTES - SPARE - len(render(0).encode())
-    return render(max(0, min(MEDIA_BYTES, room)))
+    media = max(0, min(MEDIA_BYTES, room))
+    text = render(media)
+    over = len(text.encode()) - MOST_BYTES
+    return text if over <= 0 else render(max(0, media - over - SPARE))
 
 
 def _sections(runs: Sequence[Run], experiments: Mapping[str, Experiment]) -> list[Section]:

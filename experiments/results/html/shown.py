@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from experiments.results.html.curve import Chart, draw
 from experiments.results.html.group import Group
@@ -72,7 +72,8 @@ def _add_charts(group: Group, shown: Shown, allowance: Allowance) -> None:
     for number, chart in enumerate(group.charts):
         if allowance.left > 0:
             picture, readings = draw(chart, f"{group.name}-chart{number}")
-            if allowance.take(len(picture.encode()) + len(readings)):
+            written = f"{picture}{escape(readings)}"  # quotes take five bytes in an attribute
+            if allowance.take(len(written.encode())):
                 shown.charts.append((chart, picture, readings))
                 continue
         shown.left_out.append(f"{chart.measure} over training")

@@ -11,14 +11,14 @@ from test_melody_table import made
 from common.plot import LARGEST_BYTES
 from common.record import find_records
 from experiments.melodies import picture
-from experiments.melodies.catalogue import COLUMNS, TABLE_1
-from experiments.melodies.table import PICTURE, draw_figures
+from experiments.melodies.catalogue import COLUMNS, FIGURES, TABLE_1
+from experiments.melodies.table import PICTURE, SETTINGS, described, draw_figures, figure_2
 
 REPOSITORY = Path(__file__).parents[3]
 TONIC = "compositions_starting_with_tonic"
 
 
-def described(path) -> str:
+def described_in(path) -> str:
     with Image.open(path) as opened:
         return opened.text["Description"]
 
@@ -26,11 +26,22 @@ def described(path) -> str:
 def test_the_committed_picture_is_current():
     path = REPOSITORY / "results" / PICTURE
     shown = picture.dots(find_records(REPOSITORY / "results"))
-    assert described(path) == picture.describe(shown), (
+    assert described_in(path) == picture.describe(shown), (
         f"{path} is stale: run `python -m experiments report` and commit what it writes"
     )
     assert {dot.preset for dot in shown} == set(picture.LABELS)
     assert path.stat().st_size < LARGEST_BYTES
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda one: one.preset)
+def test_the_committed_curves_are_current(setting):
+    found = figure_2(find_records(REPOSITORY / "results"), setting)
+    assert set(found) == set(FIGURES)
+    for name, curves in found.items():
+        path = REPOSITORY / "results" / f"tutor_melodies_{setting.preset}_{name}.png"
+        assert described_in(path) == described(curves), (
+            f"{path} is stale: run `python -m experiments report` and commit what it writes"
+        )
 
 
 def test_the_readme_opens_with_it():
@@ -47,7 +58,7 @@ def records():
 
 def test_the_report_draws_it_and_it_describes_itself(records, tmp_path):
     assert tmp_path / PICTURE in draw_figures(records, tmp_path)
-    lines = described(tmp_path / PICTURE).splitlines()
+    lines = described_in(tmp_path / PICTURE).splitlines()
     note_rnn, q = (line for line in lines if line.startswith("compositions starting with tonic"))
     assert note_rnn.endswith("Note RNN: published 0.9; ours, settings as published 5")
     as_published, in_c = picture.LABELS.values()

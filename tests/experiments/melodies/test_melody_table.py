@@ -6,6 +6,7 @@ from common.config import to_dict
 from common.plot import LARGEST_BYTES
 from common.record import DataUsed, Record
 from experiments import registry
+from experiments.melodies import headline
 from experiments.melodies import table as melody_table
 from experiments.melodies.catalogue import TABLE_1
 from experiments.results.paper_table import Answers, written
@@ -23,7 +24,7 @@ def made(name, seed, value, preset="paper", overrides=()):
         command="python -m experiments run",
         config=to_dict(experiment.preset(preset).config),
         overrides=list(overrides),
-        parameters=60_000,
+        parameters=experiment.paper_parameters or 0,
         metrics={f"composed/{key}": value for key in (*TABLE_1, "reward", "log_prior")},
         curve=[
             {"step": step, "epoch": 1, "seconds": 1, "eval/reward": value, "eval/log_prior": -value}
@@ -145,19 +146,60 @@ def test_no_table_without_tuned_models(records, tmp_path):
     assert melody_table.draw_figures(records[-1:], tmp_path) == []
 
 
-def test_the_method_that_keeps_closest_to_the_prior_is_named():
-    def at(name, distance):
-        return replace(made(name, 0, 1.0), metrics={"composed/kl_policy_prior": distance})
+def at(name, **metrics):
+    return replace(made(name, 0, 1.0), metrics={f"composed/{k}": v for k, v in metrics.items()})
 
-    far, near = at("tutor_melodies_q", 1.5), at("tutor_melodies_g", 0.25)
-    elsewhere = replace(at("tutor_melodies_psi", 0.1), preset="vectorised")
-    (told,) = melody_table.nearest_to_the_prior([far, near, elsewhere])
+
+def test_the_method_that_keeps_closest_to_the_prior_is_named():
+    far, near = (
+        at("tutor_melodies_q", kl_policy_prior=1.5),
+        at("tutor_melodies_g", kl_policy_prior=0.25),
+    )
+    elsewhere = replace(at("tutor_melodies_psi", kl_policy_prior=0.1), preset="vectorised")
+    (told,) = headline.nearest_to_the_prior([far, near, elsewhere])
     assert told == (
         "With the published settings G keeps closest to its prior, by mean KL(π ‖ p), nats: "
         "G 0.25, Q 1.5."
     )
-    assert melody_table.nearest_to_the_prior([far, elsewhere]) == []
-    assert told in melody_table.findings([far, near])
+    assert headline.nearest_to_the_prior([far, elsewhere]) == []
+    assert [told] == melody_table.findings([far, near])
+    wide = [
+        replace(at("tutor_melodies_g", kl_policy_prior=value), seed=seed)
+        for seed, value in enumerate((0.1, 0.2, 1.6))
+    ]
+    (told,) = headline.nearest_to_the_prior([far, *wide])
+    assert told.startswith("With the published settings, on average, G keeps closest")
+
+
+def test_it_is_said_where_all_tunings_share_a_note_rnn():
+    tuned = [made("tutor_melodies_q", seed, 1.0) for seed in (0, 1, 2)]
+    (told,) = melody_table.cautions(tuned)
+    assert "tune one Note RNN" in told
+    assert melody_table.cautions(tuned[:2]) == []
+    other = made("tutor_melodies_g", 0, 1.0, overrides=["note_rnn.seed=1"])
+    other.config["note_rnn"]["seed"] = 1
+    assert melody_table.cautions([*tuned, other]) == []
+
+
+def test_why_the_tonic_is_off_is_said_where_runs_show_it():
+    """Training beginnings must raise both the share and the prior's chances, past all seeds."""
+
+    def on(preset, tonic, log_p):
+        shares = {"compositions_starting_with_tonic": tonic, "log_p_tonic": log_p}
+        return replace(at("tutor_melodies_q", **shares), preset=preset)
+
+    def told(*others):
+        return headline.off_the_tonic([on("paper", 2.0, -14.0), *others])
+
+    (text,) = told(on("paper_beginnings", 40.0, -7.0))
+    assert "2 % of Q's compositions start with one (28.8 printed)" in text
+    assert "where beginnings are trained, 40 %" in text
+    assert told(on("paper_beginnings", 1.0, -7.0)) == []
+    assert told(on("paper_beginnings", 40.0, -15.0)) == []
+    assert told() == []
+    assert (
+        headline.off_the_tonic([on("paper", 30.0, -14.0), on("paper_beginnings", 40.0, -7.0)]) == []
+    )
 
 
 def test_pictures_are_small_the_same_again_and_linked(records, tmp_path):

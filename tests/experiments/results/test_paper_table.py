@@ -88,6 +88,25 @@ def test_numbers_of_several_protocols_in_a_column_each_say_theirs():
     assert values(Asked("deep", VALID), Asked("deep", TEST)) == [["98.00", "99.00"]]
 
 
+def test_a_smaller_run_that_diverged_stands_apart():
+    found = answers(record(EXPERIMENT, "cpu", status="diverged", metrics={}))
+    assert lines_of(written(TABLE, found))[1][2] == "–"
+    line = smaller(TABLE, found).splitlines()[-1]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[3] == "✗"
+    assert cells[-1].startswith("diverged: 1 of 1 seeds; scaled down: 2.5 M of 21.0 M parameters")
+    assert lines_of(summary([TABLE], found))[0][1:] == ["2", "", "", "", "2", ""]
+    full = answers(record(EXPERIMENT, status="diverged", metrics={}))
+    assert lines_of(written(TABLE, full))[1][2] == "✗ / ✗"
+    assert smaller(TABLE, full) == ""
+
+
+def test_another_precision_is_marked_as_another_setting():
+    device = {"platform": "cpu", "kind": "EPYC", "products": "bfloat16"}
+    found = answers(record(EXPERIMENT, device=device))
+    assert lines_of(written(TABLE, found))[1][2] == "70.00 ○ / 66.00 ○"
+
+
 def test_a_table_says_how_to_run_its_numbers():
     names = ("words_depth1_tied", "words_depth1", "words_depth10_tied", "letters", "words_depth2")
     lines = tuple(Line((name,), ((Asked(name, TEST), Asked(name, VALID)),)) for name in names)
@@ -134,7 +153,8 @@ def test_the_page_opens_with_tables_findings_and_a_picture(tmp_path, monkeypatch
     places = [
         lines.index(wanted)
         for wanted in (
-            "## At a glance", "- finding 0 of 3", "- finding 2 of 3", "![shown](shown.png)",
+            "## At a glance", "**Also here.** [What more](#what-more).",
+            "- finding 0 of 3", "- finding 2 of 3", "![shown](shown.png)",
             "## Words, by depth: all", "What it is.", "### What more", "## Every run",
         )
     ]  # fmt: skip

@@ -27,7 +27,7 @@ from common.record import find_records
 from experiments import registry
 from experiments.cli import main
 from experiments.registry import Published
-from experiments.results.cells import OURS, as_json, as_text
+from experiments.results.cells import OURS, as_csv, as_json, as_text, ours
 from experiments.results.markdown import ran_on, report_text, write_report
 from experiments.results.row import named_rows
 from highway.metric import metric as language_metric
@@ -203,6 +203,7 @@ def test_the_table_as_json():
         "low": 66.0,
         "high": 68.0,
         "values": [66.0, 66.5, 68.0],
+        "middle": None,
     }
     published = {"metric": TEST, "value": 66.0, "source": "source of 66.0"}
     assert row["better"] == "lower"
@@ -210,6 +211,24 @@ def test_the_table_as_json():
     assert row["published"] == [published]
     assert row["verdict"] == {"kind": "matched", "text": "matched"}
     assert len(row["commands"]) == 3
+
+
+@pytest.mark.usefixtures("known")
+def test_of_many_seeds_all_columns_have_the_interquartile_mean():
+    """The middle four of eight: an outlier among the seeds doesn't move it."""
+    values = (66.0, 66.0, 67.0, 67.0, 69.0, 69.0, 70.0, 900.0)
+    rows = named_rows([], seeds(words(), *values))
+    (found,) = json.loads(as_json(rows))
+    assert found["ours"]["middle"] == 68.0
+    (line,) = csv.DictReader(io.StringIO(as_csv(rows)))
+    assert line["interquartile mean"] == "68.00"
+    assert "interquartile" not in as_csv(named_rows([], seeds(words(), *values[:7])))
+
+
+@pytest.mark.usefixtures("known")
+def test_what_is_the_same_with_every_seed_is_told_once():
+    (row,) = named_rows([], seeds(words(), 66.0, 66.0, 66.0))
+    assert ours(row) == "66.00"
 
 
 @pytest.mark.usefixtures("known")

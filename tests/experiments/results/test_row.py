@@ -153,7 +153,7 @@ def test_rows_stand_in_the_order_of_an_experiments_own_presets():
     assert [row.preset for row in rows(turned, made)] == ["cpu", "smoke", "paper"]
 
 
-def test_runs_on_other_data_are_kept_apart_and_it_is_said():
+def test_runs_on_other_data_are_kept_apart_and_it_is_said(tmp_path):
     def on(checksum, seed):
         used = DataUsed("books", "1.0.0", None, {"train": 9}, {"a.mid": checksum})
         return record(words(), seed=seed, data=[used])
@@ -167,6 +167,9 @@ def test_runs_on_other_data_are_kept_apart_and_it_is_said():
         assert first.data in text
         assert second.data in text
         assert "kept apart" in text
+    for root, one in zip(("mine", "theirs"), (on("aa", 0), on("bb", 0)), strict=True):
+        place(tmp_path / root, one)
+    assert len(load_records([tmp_path / "mine", tmp_path / "theirs"])) == 2
     together = rows(words(), records[::2])
     assert [row.dataset for row in together] == ["books"]
     assert "kept apart" not in as_text(together)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -16,11 +17,11 @@ from report_case import (
 )
 
 from common.config import IMMATERIAL, Amount, OnlyFor, Prefix, meanings
-from common.record import DataUsed
+from common.record import DataUsed, find_records
 from common.table import summarize
 from experiments import registry
 from experiments.registry import Preset, Published
-from experiments.results.verdict import Departure, Verdict, judge
+from experiments.results.verdict import Departure, Verdict, depart, judge
 from highway.config import LanguageModelConfig
 
 
@@ -112,6 +113,50 @@ def test_settings_that_are_not_the_papers_nor_smaller():
     assert row.verdict.text == "other settings: 22.0 M parameters (paper 21.0 M)"
 
 
+def test_another_precision_is_a_setting_that_is_not_the_papers():
+    experiment = words()
+    device = {"platform": "cpu", "kind": "EPYC", "cores": 2, "products": "bfloat16"}
+    not_run, row = rows(experiment, [record(experiment, device=device)])
+    assert not_run.verdict.kind == "not run"
+    assert row.verdict.text == "other settings: bfloat16 precision"
+    assert row.settings == ("precision: float32 → bfloat16",)
+    assert (row.full_size, row.as_published) == (True, False)
+
+
+PUBLISHED = [
+    one for one in registry.experiments().values() if one.published and "paper" in one.presets
+]
+
+
+@pytest.mark.parametrize("experiment", PUBLISHED, ids=lambda one: one.name)
+def test_a_smaller_model_never_passes_for_the_papers(experiment):
+    """By its parameters where the paper's are known, else by its units."""
+    metric = experiment.published[0].metric
+    used = [DataUsed(name, "1.0.0", None, {}, {}) for name in experiment.preset("paper").data]
+    if (count := experiment.paper_parameters) is None:
+        smaller = record(experiment, overrides=["model.units=10"], data=used)
+    else:
+        smaller = record(experiment, parameters=count // 2, data=used)
+        assert not departs_in_size(
+            dataclasses.replace(smaller, parameters=count), experiment, metric
+        )
+    assert departs_in_size(smaller, experiment, metric)
+
+
+def departs_in_size(one, experiment, metric):
+    return depart(one, experiment, metric).smaller
+
+
+def test_committed_runs_of_the_papers_size_have_the_papers_parameters():
+    counted = {
+        (one.experiment, one.parameters)
+        for one in find_records(Path(__file__).parents[3] / "results")
+        if one.preset == "paper" and not one.overrides
+    }
+    assert len(counted) > 3
+    assert all(registry.find(name).paper_parameters == count for name, count in counted)
+
+
 def test_a_run_that_only_diverged():
     experiment = words()
     bad = record(experiment, status="diverged", metrics={})
@@ -177,8 +222,9 @@ def test_what_is_said_beside_a_setting_reaches_the_verdict(override, metric, tex
 def test_a_setting_that_says_nothing_is_material():
     for experiment in registry.experiments().values():
         kind = type(experiment.presets[experiment.default_preset].config)
-        assert all(not key.endswith(("units", "depth", "learning_rate")) for key in meanings(kind))
+        assert all(not key.endswith(("depth", "learning_rate")) for key in meanings(kind))
     known = meanings(LanguageModelConfig)
+    assert "model.units" not in known  # its parameters tell its size
     assert known["train.epochs"] == Amount("epochs")
     assert known["train.report_every"] == IMMATERIAL
     assert known["evaluation.mc_passes"] == OnlyFor("test_mc")
