@@ -1,6 +1,7 @@
 """Five questions of a reader, answered in a browser: on the first screen, or one link away."""
 
 import html
+import importlib.resources
 import json
 import re
 import shutil
@@ -68,6 +69,21 @@ addEventListener("load", () => {
 """
 """Tells how wide a page is with all that it folds opened, and what of it is too wide."""
 
+AUDIT = """
+<script>{axe}</script>
+<script>
+addEventListener("load", async () => {{
+  document.querySelectorAll("details").forEach((one) => {{ one.open = true; }});
+  const found = await axe.run(document, {{resultTypes: ["violations"]}});
+  const told = found.violations.map((one) => [one.id, one.nodes.slice(0, 3).map((n) => n.html)]);
+  const read = document.createElement("pre");
+  read.textContent = JSON.stringify({{passed: found.passes.length, told}});
+  document.body.replaceChildren(read);
+}});
+</script>
+"""
+"""Lets axe-core look for what shuts readers out: contrast, names, order, alternative texts."""
+
 FRAME = """<!DOCTYPE html>
 <pre></pre><iframe src="{page}" style="border: 0; width: {width}px; height: 800px"></iframe>
 <script>
@@ -109,6 +125,17 @@ def measured(page: Path, width: int, *, dark: bool) -> dict[str, Any]:
     frame = page.with_name("frame.html")
     frame.write_text(FRAME.format(page=framed.name, width=width))
     return opened(frame, *(["--force-dark-mode"] if dark else []))
+
+
+def audited(page: Path, *, dark: bool) -> list[Any]:
+    """Return the violations that axe-core finds on a page: each its rule, and where."""
+    source = importlib.resources.files("axe_core_python").joinpath("axe.min.js")
+    script = AUDIT.format(axe=source.read_text(encoding="utf-8"))
+    found = opened(
+        with_script(page, script, "audited.html"), *(["--force-dark-mode"] if dark else [])
+    )
+    assert found["passed"] > 5
+    return found["told"]
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +208,24 @@ def test_nothing_runs_off_to_the_right(width, dark, report):
     found = measured(report, width, dark=dark)
     assert (found["given"], found["dark"]) == (width, dark)
     assert found["needed"] <= width, found["wide"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_nobody_is_shut_out(dark, report):
+    assert audited(report, dark=dark) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_a_picture_without_words_is_seen(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(
+        "<!DOCTYPE html><html lang='en'><head><title>A page</title></head><body><main>"
+        "<h1>Title</h1><p>Text</p><a href='#a'>go</a><ul><li id='a'>one</li></ul>"
+        "<img src='data:image/gif;base64,R0lGODlhAQABAAAAACw='></main></body></html>"
+    )
+    assert [rule for rule, _ in audited(page, dark=False)] == ["image-alt"]
 
 
 @pytest.mark.slow
