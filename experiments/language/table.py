@@ -1,7 +1,10 @@
 """The first paper's tables of language models, as it arranges them."""
 
-from collections.abc import Iterable
+import re
+import statistics
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from common.record import Record
 from experiments.language.catalogue import ENWIK8, PENN_TREEBANK_ROWS, TEXT8
 from experiments.registry import Experiment, find
 from experiments.results.paper_table import Asked, Line, PaperTable
@@ -24,10 +27,54 @@ OTHERS_ON_ENWIK8 = {
 }
 """Model → test bits per character (docs/published.md, "enwik8 and text8")."""
 
+TEST = "test_full/perplexity"
+LEAST_DEPTHS = 3
+"""Of a preset's runs, for a word on how perplexity goes with depth."""
+_ROW = re.compile(r"rhn_penn_treebank_depth(?P<depth>\d+)_(?P<weights>untied|tied)")
+
 
 def tables() -> list[PaperTable]:
     """Return the depth study and the headline results."""
     return [_depth_study(), _headline(), _characters("enwik8", ENWIK8), _characters("text8", TEXT8)]
+
+
+def findings(records: Iterable[Record]) -> list[str]:
+    """Return how perplexity goes with depth where runs of a preset have three depths or more."""
+    runs: dict[tuple[str, str], dict[int, list[Record]]] = {}
+    for one in records:
+        row = _ROW.fullmatch(one.experiment)
+        if row and one.preset != "smoke" and not one.overrides and TEST in one.metrics:
+            depths = runs.setdefault((one.preset, row["weights"]), {})
+            depths.setdefault(int(row["depth"]), []).append(one)
+    return [
+        _by_depth(preset, weights, dict(sorted(depths.items())))
+        for (preset, weights), depths in sorted(runs.items())
+        if len(depths) >= LEAST_DEPTHS
+    ]
+
+
+def _by_depth(preset: str, weights: str, depths: Mapping[int, Sequence[Record]]) -> str:
+    """Say at which depth the test perplexity is lowest, ours and the published."""
+    means = {
+        depth: statistics.fmean(one.metrics[TEST] for one in made) for depth, made in depths.items()
+    }
+    column = {"untied": 2, "tied": 4}[weights]
+    published = {depth: float(PENN_TREEBANK_ROWS[depth][column]) for depth in depths}
+    seeds = {len(made) for made in depths.values()}
+    counts = {one.parameters for made in depths.values() for one in made}
+    sizes = sorted(count for count in counts if isinstance(count, int))
+    each = ", ".join(f"{depth}: {mean:.1f}" for depth, mean in means.items())
+    return (
+        f"Penn Treebank by recurrence depth, {weights}, preset {preset} "
+        f"({' to '.join(dict.fromkeys((short(sizes[0]), short(sizes[-1]))))} parameters, "
+        f"seeds a depth: {_least_and_most(seeds)}): test perplexity at depth {each}; lowest at "
+        f"{min(means, key=means.__getitem__)} (of the published, at "
+        f"{min(published, key=published.__getitem__)})."
+    )
+
+
+def _least_and_most(counts: Collection[int]) -> str:
+    return "–".join(dict.fromkeys((str(min(counts)), str(max(counts)))))
 
 
 def _depth_study() -> PaperTable:
