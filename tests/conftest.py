@@ -1,5 +1,7 @@
 """Keeps tests out of the user's cache, and compiles for them quickly and only once a session."""
 
+import contextlib
+import ctypes
 import fcntl
 import gc
 import os
@@ -24,6 +26,8 @@ os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 # unknown flag would end the process, and flags come and go: only for versions that have these.
 _QUICKER = {"xla_cpu_use_fusion_emitters": "false", "xla_cpu_parallel_codegen_split_count": "1"}
 _USUAL = {"xla_cpu_use_fusion_emitters": True, "xla_cpu_parallel_codegen_split_count": 32}
+_MUCH = 2 << 30
+"""Bytes of a worker from which on it forgets its compiled programs."""
 _KNOWS_FLAGS = version("jaxlib").startswith("0.10.")
 if _KNOWS_FLAGS:
     _flags = [os.environ.get("XLA_FLAGS", ""), *(f"--{k}={v}" for k, v in _QUICKER.items())]
@@ -48,6 +52,26 @@ def pytest_collection_finish():
 def pytest_unconfigure():
     if _OURS:
         shutil.rmtree(_CACHE, ignore_errors=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs():
+    """Programs compiled for a file of tests are of little use to the next, and fill the memory."""
+    yield
+    if _resident_bytes() > _MUCH:
+        import jax
+
+        jax.clear_caches()
+        gc.collect()
+        with contextlib.suppress(AttributeError):  # of glibc: gives what was freed back
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def _resident_bytes() -> int:
+    """Memory of this process; 0 where the system doesn't tell."""
+    with contextlib.suppress(OSError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from common.config import IMMATERIAL, Amount, PositiveInt
-from common.melody import NUM_EVENTS
 from common.metric import Metric, Protocol
 from experiments.registry import TWO_CORES, Composer, Experiment, Family, Preset, Published
 from tutor.config import (
@@ -18,7 +17,6 @@ from tutor.config import (
     TutorConfig,
 )
 from tutor.music.metric import ACCURACY, LOG_PERPLEXITY, composed
-from tutor.size import parameter_count
 
 FOLK, CHORALES = "folk_melodies", "chorale_melodies"
 PAPER_DATA = "30,000 MIDI songs, never released"
@@ -90,7 +88,7 @@ def _published(name: str) -> tuple[Published, ...]:
     )
 
 
-PAPER_PARAMETERS = parameter_count(NoteRNNConfig().model, NUM_EVENTS)
+PAPER_PARAMETERS = 59_438
 """Of the Note RNN of preset `paper`, and so of what tunes it."""
 
 NOTE_RNN_HOURS = {

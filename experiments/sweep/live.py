@@ -43,6 +43,7 @@ class Lines:
 
     def changed(self, entry: Entry) -> None:
         """Write the new state of a run."""
+        self._told = ""  # how far all are comes after the last change
         score = f"  {entry.state.cells()['score']}" if entry.stage == "done" else ""
         self._write(f"{entry.job.name}: {entry.shown}{score}")
         for line in entry.trouble[entry.stage == "done" :]:  # "diverged" is said already

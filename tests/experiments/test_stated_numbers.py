@@ -34,7 +34,7 @@ def test_how_long_processes_wait_and_miss_one_another(monkeypatch):
     """JAX's own watch has its own default, unless it is told another."""
     text, told = text_of("accelerators.md"), {}
     waits = re.search(r"wait (\w+ \w+) for one another at the start", text)
-    misses = re.search(r"JAX's own watch has missed it for (.+?);", text)
+    misses = re.search(r"JAX's own watch has missed it for (.+?)\.", text)
     assert waits
     assert misses
     default = inspect.signature(jax.distributed.initialize).parameters["heartbeat_timeout_seconds"]

@@ -8,12 +8,20 @@ import pytest
 from melody_case import Q
 
 from common.config import differences, fill, to_dict
+from common.melody import NUM_EVENTS
 from common.record import read_record
 from experiments.cli import main
+from experiments.melodies.catalogue import PAPER_PARAMETERS
 from experiments.registry import find
 from experiments.results.row import result_rows
+from tutor.size import parameter_count
 
 RESULTS = Path(__file__).parents[3] / "results"
+
+
+def test_the_papers_size_is_that_of_its_preset():
+    model = find("note_rnn").preset("paper").config.model
+    assert parameter_count(model, NUM_EVENTS) == PAPER_PARAMETERS
 
 
 def test_presets_as_they_are_shown(capsys):

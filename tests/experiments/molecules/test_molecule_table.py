@@ -9,7 +9,7 @@ from common.config import override, to_dict
 from common.record import DataUsed, Record, read_record
 from experiments import registry
 from experiments.molecules import table
-from experiments.molecules.catalogue import HOURS, NAMES, WORDS
+from experiments.molecules.catalogue import HOURS, NAMES, WORDS, C
 from experiments.molecules.picture import Tuned
 from tutor.molecules.config import RewardConfig
 
@@ -96,7 +96,7 @@ def test_intervals_are_over_molecules_or_from_three_seeds_on_over_seeds(tmp_path
 
 def test_the_caption_tells_the_settings_of_the_records(records):
     text = table.caption(records[:1], records[1:])
-    assert "on 30,000 molecules of the prior and 12,000 of each tuned model (c = 0.2)" in text
+    assert "on 30,000 molecules of the prior and 12,000 of each tuned model (c = 0.5)" in text
     reward = (
         "1 + 2 × QED + 1 × (10 − SA)/9 − 1 × ring penalty − 0.2 × carbons beyond 5 in a row "
         "− 0.3 × atoms missing to 15"
@@ -121,15 +121,15 @@ def test_pictures_are_drawn_and_explained(records, tmp_path):
 
 def test_the_frontier_is_of_each_c():
     """Runs with another c count, those with any other override don't."""
-    fifth = [made(PSI, 1.0, 2.0), made(PSI, 1.5, 3.0, seed=1)]
+    half = [made(PSI, 1.0, 2.0), made(PSI, 1.5, 3.0, seed=1)]
     tenth = made(PSI, 3.0, 6.0, "learn.c=0.1")
-    records = [fifth[0], tenth, fifth[1], made(PSI, 9.0, 18.0, "reward.qed=3.0")]
+    records = [half[0], tenth, half[1], made(PSI, 9.0, 18.0, "reward.qed=3.0")]
     kept = table.by_experiment(records, "cpu", ("learn.c",))[PSI]
     assert table.by_c(kept, "reward") == [
         Tuned(0.1, [(3.0, 6.0)], [[(1.5, 3.0)]]),
-        Tuned(0.2, [(1.0, 2.0), (1.5, 3.0)], [[(0.5, 1.0)], [(0.75, 1.5)]]),
+        Tuned(C, [(1.0, 2.0), (1.5, 3.0)], [[(0.5, 1.0)], [(0.75, 1.5)]]),
     ]
-    assert table.by_experiment(records, "cpu")[PSI] == fifth
+    assert table.by_experiment(records, "cpu")[PSI] == half
 
 
 def test_the_optimum_is_drawn_where_enough_molecules_tell_of_it():

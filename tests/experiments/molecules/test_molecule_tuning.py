@@ -140,7 +140,7 @@ def test_settings_and_method_reach_a_tuning_of_several_seeds(tmp_path, prior, mo
     monkeypatch.setattr("experiments.molecules.tutor.Reward", Seen)
     name, settings = "tutor_molecules_g", ["learn.iterations=320", "reward.baseline=0"]
     settings += ["evaluation.samples=20", "evaluation.final_samples=30", "scoring.timeout=77"]
-    settings += [f"molecule_rnn.run={prior}", "learn.report_every=160"]
+    settings += [f"molecule_rnn.run={prior}", "learn.report_every=160", "learn.unroll=4"]
     assert run(tmp_path, name, "--seeds", "1", "2", "--set", *settings) == 0
     assert asked == [CENTRED_OVER, 20, 20, 30, 30]
     assert [one.timeout for one in scoring] == [77]
@@ -286,7 +286,7 @@ def test_values_learn_from_rewards_about_their_mean_and_reinvent_about_its_const
 
 def test_a_baseline_needs_a_discount_of_1():
     config = registry.find("tutor_molecules_psi").preset("smoke").config
-    for change in ({"discount": 0.9}, {"bootstrap_at_end": True}):
+    for change in ({"discount": 0.9}, {"bootstrap_at_end": True, "unroll": 1}):
         with pytest.raises(ConfigError, match=r"set reward\.baseline=0"):
             replace(config, learn=replace(config.learn, **change))
 
