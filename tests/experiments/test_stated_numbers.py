@@ -39,6 +39,8 @@ def test_how_long_processes_wait_and_miss_one_another(monkeypatch):
     assert misses
     default = inspect.signature(jax.distributed.initialize).parameters["heartbeat_timeout_seconds"]
     monkeypatch.setattr(jax.distributed, "initialize", lambda **more: told.update(more))
+    monkeypatch.setattr(process, "Alarm", lambda *_: None)
+    monkeypatch.setattr(process, "_alarm", None)  # and is so again afterwards
     process.join(process.Cluster())
     assert SECONDS[waits[1]] == told["initialization_timeout"]
     assert SECONDS[misses[1]] == told.get("heartbeat_timeout_seconds", default.default)
