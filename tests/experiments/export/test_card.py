@@ -36,7 +36,8 @@ def test_results_stand_beside_what_was_published(words):
     assert f"{published.value} ({published.source})" in line
     assert f"{87.654321 - published.value:+.2f}" in line
     assert "scaled down" in line
-    assert "*full*" in text or "full" in line  # the protocol, and what it means
+    assert "full" in line
+    assert "*full (batch 1)*: " in text  # what it means
     assert written(words).count("87.65") == 0
 
 
