@@ -18,6 +18,7 @@ from experiments.depth.catalogue import (
 )
 from experiments.results import paired
 from experiments.results.claim import Claim, Judgement, holds
+from experiments.results.paired import TOLERANCE
 
 HARDER = 2.0
 """Ratio of best training losses from which on the deeper networks are harder to train."""
@@ -219,8 +220,8 @@ validation loss is over {COMPARABLE:g} times the RHN's. Discs of a whole step, a
 of which nothing is claimed, are shown as well.
 """,
     "stacked_or_deep": f"""\
-One loss is better than another if it is lower by over {100 * paired.TOLERANCE:g} %; otherwise it's \
-undecided. A model learned nothing if it doesn't come over {100 * paired.TOLERANCE:g} % below predicting \
+One loss is better than another if it is lower by over {100 * TOLERANCE:g} %; otherwise it's \
+undecided. A model learned nothing if it doesn't come over {100 * TOLERANCE:g} % below predicting \
 each token by how often it comes in training, and nothing is decided by it. A model that diverged \
 is worse than one that learned. Training losses are measured while the weights change. Figure 1 of \
 the paper counts the layers between states and claims nothing of losses: whether transitions do \
@@ -285,11 +286,8 @@ def _compared(
     if unigram is None:
         return f"{told}; what it is by the tokens' frequency wasn't measured", "undecided"
     for loss, (_, way) in zip(losses, (ours, other), strict=True):
-        if math.isfinite(loss) and loss >= unigram * (1 - paired.TOLERANCE):
+        if math.isfinite(loss) and loss >= unigram * (1 - TOLERANCE):
             return f"{told}; {way} it learned nothing ({unigram:.4f} by frequency)", "undecided"
-    if (
-        all(map(math.isfinite, losses))
-        and abs(losses[0] - losses[1]) <= paired.TOLERANCE * losses[1]
-    ):
+    if all(map(math.isfinite, losses)) and abs(losses[0] - losses[1]) <= TOLERANCE * losses[1]:
         return told, "undecided"
     return told, "undecided" if losses[0] == losses[1] else holds(losses[0] < losses[1])
