@@ -57,6 +57,6 @@ def test_two_devices_tune_as_one_does(tmp_path, prior, method):
         {key: value for key, value in one.metrics.items() if not key.startswith("speed/")}
         for one in made
     )
-    assert found == pytest.approx(wanted, rel=1e-4, nan_ok=True)
+    assert found == pytest.approx(wanted, rel=1e-4, abs=1e-6, nan_ok=True)
     assert [one.device["count"] for one in made] == [1, 2]
     assert all(one.metrics["speed/scoring_seconds"] > 0 for one in made)
