@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from common.compute import KERNELS
-from experiments.registry import TWO_CORES, Experiment, Family, Preset, Published
+from experiments.registry import ONE_CORE, TWO_CORES, Experiment, Family, Preset, Published
 from highway.config import (
     DataConfig,
     EvaluationConfig,
@@ -62,7 +62,12 @@ class Hours(NamedTuple):
 
 
 CPU_HOURS = {
-    (3, True): Hours(0.38, TWO_CORES, measured=True),
+    (1, True): Hours(0.49, ONE_CORE, measured=True),
+    (2, True): Hours(0.29, ONE_CORE, measured=True),
+    (3, True): Hours(0.29, ONE_CORE, measured=True),
+    (5, True): Hours(0.34, ONE_CORE, measured=True),
+    (8, True): Hours(0.30, ONE_CORE, measured=True),
+    (10, True): Hours(0.51, ONE_CORE, measured=True),
 }
 """Depth and whether tied → those of the committed records on Penn Treebank."""
 
@@ -118,7 +123,7 @@ def penn_treebank(depth: int, *, tied: bool) -> Experiment:
             "test_full/perplexity",
             *(["test_mc/perplexity"] if passes else []),
         ),
-        cpu_hours=CPU_HOURS.get((depth, tied), Hours(round(0.3 + 0.03 * depth, 1))),
+        cpu_hours=CPU_HOURS.get((depth, tied), Hours(0.3 if tied else 0.5, ONE_CORE)),
         cpu_scale="smaller model, Adam, 4 epochs, all of the corpus",
         overnight=_overnight(paper) if tied and depth == 10 else None,
     )
