@@ -304,8 +304,9 @@ def test_hours_are_those_of_the_preset_for_each_seed_and_of_the_run_before(tmp_p
     ]  # fmt: skip
     assert [(job.device, job.cores) for job in (first, alone)] == [(TWO_CORES, 2)] * 2
     assert [job.estimated for job in (first, alone)] == [before.estimated, tuned.estimated]
-    molecules = expanded(tmp_path, "tutor_molecules_q", preset="cpu")
-    assert [job.estimated for job in molecules] == [True, True]
+    for preset, estimated in (("cpu", False), ("paper", True)):
+        molecules = expanded(tmp_path, "tutor_molecules_q", preset=preset)
+        assert [job.estimated for job in molecules] == [estimated] * 2
     (row,) = expanded(tmp_path, RHN, preset="paper")
     assert (row.device, row.cores, row.estimated) == (find(RHN).preset("paper").device, 0, True)
 
