@@ -160,7 +160,7 @@ ANSWERS = {
         r"– not run\.",
     ),
     "at which scale ours are that were run": (
-        r"Scaled down, not comparable .* \d+\.\d+ M of 21\.0 M parameters, \d+ of 500 epochs",
+        r"Scaled down, not comparable .* \d+\.\d+ M of \d+\.\d M parameters, \d+ of 500 epochs",
     ),
     "which method keeps closest to the prior": (
         r"(Q|Ψ|G|RL only) keeps closest to its prior, by mean KL\(π ‖ p\), nats: \1 \d",
