@@ -280,10 +280,7 @@ class TutorLearner:
 
         rows = replay.read(memory, draws.places.reshape(-1))
         values = self._bootstrap_values(state, rows)
-        batches = jax.tree.map(
-            lambda leaf: leaf.reshape(self.updates_per_block, -1, *leaf.shape[1:]), (rows, values)
-        )
-        batches = constrain(batches, self.mesh, spec(1))
+        batches = constrain(self._by_update((rows, values)), self.mesh, spec(1))
 
         def learn(number: jax.Array, state: LearnState) -> LearnState:
             return self._learn(state, *jax.tree.map(lambda leaf: leaf[number], batches))
@@ -343,16 +340,19 @@ class TutorLearner:
             prior=jax.tree.map(begin, zero, actor.prior),
         )
 
+    def _by_update(self, rows: Any) -> Any:
+        """Divide what is of all batches of a block, leaves [updates · batch, ...], by update."""
+        return jax.tree.map(
+            lambda leaf: leaf.reshape(self.updates_per_block, -1, *leaf.shape[1:]), rows
+        )
+
     def _bootstrap_values(self, state: LearnState, rows: StoredTransition) -> BootstrapValues:
         """Evaluate target network and prior, which don't change within a block, at all s'."""
         target = nnx.merge(self.graph, state.target)
-        after, unroll = rows.policy_after, self.config.unroll
-        if unroll > 1:
-            batches = jax.tree.map(
-                lambda leaf: leaf.reshape(self.updates_per_block, -1, *leaf.shape[1:]), rows
-            )
-            after, _ = jax.vmap(lambda batch: replayed(target, batch, unroll))(batches)
-            after = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), after)
+        after, _ = jax.vmap(lambda batch: replayed(target, batch, self.config.unroll))(
+            self._by_update(rows)
+        )
+        after = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), after)
         _, q_t = target.step(after, rows.next_observation)
         asked = self.keeps_prior_state and not self.quirks.trains_prior
         return BootstrapValues(
@@ -412,7 +412,8 @@ class TutorLearner:
         """Draw a batch of places for each of several updates, given the rows stored before it.
 
         Returns:
-          int32 [updates, batch]; of sequences the first places, then the second, and so on.
+          int32 [updates, batch]; first the places with which sequences begin, then the second of
+          each, and so on.
         """
         config = self.config
         sizes = jnp.minimum(stored, config.replay_capacity)

@@ -64,13 +64,13 @@ def update(
     def loss(trained: Any) -> jax.Array:
         params, prior = trained if leaks else (trained, None)
         model = nnx.merge(graph, params)
-        _, q_tm1 = replayed(model, batch, unroll)
+        after, q_tm1 = replayed(model, batch, unroll)
         log_prior_t = batch.log_prior if values.log_prior is None else values.log_prior
         selector = None
         if leaks:
             log_prior_t = log_prior_after(graph, prior, batch)
         if double:
-            _, selector = model.step(batch.policy_after, batch.next_observation)
+            _, selector = model.step(after, batch.next_observation)
         transition = Transition(
             a_tm1=batch.action,
             r_t=batch.reward,
@@ -96,18 +96,19 @@ def replayed(model: SequenceModel, rows: StoredTransition, length: int) -> tuple
 
     Args:
       model: the value network, or the target network.
-      rows: transitions, leaves [length · n, ...]: the first of n sequences of consecutive ones,
-        then the second, and so on.
-      length: transitions of a sequence. The state of the first is the stored one; those that
-        follow come from the model itself, until an end, after which again a stored one begins.
+      rows: transitions, leaves [length · n, ...]: the first transition of each of n sequences of
+        consecutive ones, then the second of each, and so on.
+      length: transitions of a sequence. The first begins with the stored state; those that follow
+        come from the model itself, until an end, after which again a stored one begins.
 
     Returns:
-      States and values [length · n, A] after each observation.
+      States, with a length of 1 those that were stored, and values [length · n, A] after each
+      observation.
     """
     if length == 1:
         # Unrolled over one event: a core may have a faster backward pass there than for a step.
-        state, values = model.unroll(rows.policy_before, rows.observation[:, None])
-        return state, values[:, 0]
+        _, values = model.unroll(rows.policy_before, rows.observation[:, None])
+        return rows.policy_after, values[:, 0]
     by_time = jax.tree.map(lambda leaf: leaf.reshape(length, -1, *leaf.shape[1:]), rows)
     first = jnp.ones_like(by_time.discount[:1], bool)
     begins = jnp.concatenate([first, by_time.discount[:-1] == 0])

@@ -58,8 +58,10 @@ def _by_depth(preset: str, weights: str, depths: Mapping[int, Sequence[Record]])
     means = {
         depth: statistics.fmean(one.metrics[TEST] for one in made) for depth, made in depths.items()
     }
-    column = {"untied": 2, "tied": 4}[weights]
-    published = {depth: float(PENN_TREEBANK_ROWS[depth][column]) for depth in depths}
+    published = {
+        depth: next(one.value for one in find(made[0].experiment).published if one.metric == TEST)
+        for depth, made in depths.items()
+    }
     seeds = {len(made) for made in depths.values()}
     counts = {one.parameters for made in depths.values() for one in made}
     sizes = sorted(count for count in counts if isinstance(count, int))

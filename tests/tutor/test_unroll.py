@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 from learner_case import EVENTS, make_lstm, walk
@@ -13,8 +14,10 @@ from learner_case import EVENTS, make_lstm, walk
 from common.error import ConfigError
 from tutor import replay
 from tutor.config import LearnConfig
+from tutor.kl_control import METHODS
+from tutor.learn_state import BootstrapValues
 from tutor.learner import TutorLearner
-from tutor.update import replayed
+from tutor.update import replayed, update
 
 UNROLL, WIDTH = 4, 3
 CONFIG = LearnConfig(
@@ -118,6 +121,34 @@ def test_training_depends_on_it_and_goes_back_in_time():
     kernels = [np.asarray(state.params["core"]["kernel"]) for state in (several, one)]
     assert np.isfinite(kernels[0]).all()
     assert not np.array_equal(*kernels)
+
+
+def test_the_action_of_double_q_learning_is_chosen_by_states_of_its_own(still, batches):
+    """Not by the stored ones, which another network left: the loss is that of replayed states."""
+    _, model, _, _ = still
+    graph, params = nnx.split(model)
+    rows = batches[0]
+    other = jax.tree.map(lambda leaf: -2 * leaf, params)
+    network = nnx.merge(graph, other)
+    after, q_tm1 = replayed(network, rows, UNROLL)
+    _, chosen = network.step(after, rows.next_observation)
+    _, stale = network.step(rows.policy_after, rows.next_observation)
+    q_t = jax.random.normal(jax.random.key(3), chosen.shape)
+
+    def loss(selector):
+        best = jnp.argmax(selector, axis=-1)
+        value = jnp.take_along_axis(q_t, best[:, None], 1)[:, 0]
+        log_p = jnp.take_along_axis(rows.log_prior, rows.action[:, None], 1)[:, 0]
+        taken = jnp.take_along_axis(q_tm1, rows.action[:, None], 1)[:, 0]
+        return jnp.mean(jnp.square(log_p + rows.reward + rows.discount * value - taken))
+
+    optimizer = optax.sgd(0.0)
+    done = update(
+        graph, METHODS["q"], optimizer, other, optimizer.init(other), rows,
+        BootstrapValues(q_t, None), double=True, unroll=UNROLL,
+    )  # fmt: skip
+    np.testing.assert_allclose(done.loss, loss(chosen), rtol=1e-5)
+    assert abs(loss(chosen) - loss(stale)) > 1e-3
 
 
 def test_gradients_reach_what_was_read_before(still, batches):
