@@ -123,6 +123,20 @@ def test_training_depends_on_it_and_goes_back_in_time():
     assert not np.array_equal(*kernels)
 
 
+def test_both_networks_go_through_sequences_of_that_length(monkeypatch):
+    lengths = []
+
+    def seen(model, rows, length):
+        lengths.append(length)
+        return replayed(model, rows, length)
+
+    monkeypatch.setattr("tutor.learner.replayed", seen)  # of the target network
+    monkeypatch.setattr("tutor.update.replayed", seen)  # of the value network
+    learner, _, params = make_learner()
+    jax.eval_shape(learner.round, learner.initial_state(params, seed=0), jnp.int32(0))
+    assert lengths == [UNROLL, UNROLL]
+
+
 def test_the_action_of_double_q_learning_is_chosen_by_states_of_its_own(still, batches):
     """Not by the stored ones, which another network left: the loss is that of replayed states."""
     _, model, _, _ = still
