@@ -29,7 +29,7 @@ def list_experiments(options: argparse.Namespace) -> None:
         print(f"    {one.title}")
         print(f"    reproduces: {one.row}")
         if one.published:
-            print("    published: " + "; ".join(f"{p.metric} {p.value}" for p in one.published))
+            print("    published: " + "; ".join(f"{p.metric} {p.printed}" for p in one.published))
         for name, preset in one.presets.items():
             mark = "*" if name == one.default_preset else " "
             print(
@@ -50,9 +50,7 @@ def _listed(one: Experiment) -> dict[str, Any]:
         "row": one.row,
         "default_preset": one.default_preset,
         "parameters": one.paper_parameters,
-        "published": [
-            {"metric": p.metric, "value": p.value, "source": p.source} for p in one.published
-        ],
+        "published": [number.to_dict() for number in one.published],
         "presets": {
             name: {
                 "hours": preset.hours,

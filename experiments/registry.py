@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from common.compute import Compute, Kernel
@@ -34,8 +34,18 @@ class Published:
 
     metric: str
     """Name of our metric that it is compared with."""
-    value: float
+    printed: str
+    """The number as its source prints it, without its unit."""
     source: str
+
+    @property
+    def value(self) -> float:
+        """The number."""
+        return float(self.printed)
+
+    def to_dict(self) -> dict[str, str | float]:
+        """Return what JSON tells of it."""
+        return {**asdict(self), "value": self.value}
 
 
 @dataclass(frozen=True)

@@ -57,9 +57,9 @@ OUT_OF_C = f"{ANYWHERE}/notes_not_in_key"
 ENTROPY = "composed/entropy"
 LOSS = "valid/log_perplexity"
 
-PRINTED = {metric: TABLE_1[metric.partition("/")[2]][COLUMNS[Q]] for metric in WORDS}
+PRINTED = {metric: float(TABLE_1[metric.partition("/")[2]][COLUMNS[Q]]) for metric in WORDS}
 """Of Q."""
-PRINTED_REPEATED = TABLE_1["notes_excessively_repeated"][COLUMNS["note_rnn"]]
+PRINTED_REPEATED = float(TABLE_1["notes_excessively_repeated"][COLUMNS["note_rnn"]])
 
 
 def _told(runs: Runs, metric: str, found: Values) -> str:
@@ -155,9 +155,9 @@ def nearer_to_the_printed_g(found: Values, leaky: Runs) -> list[Less]:
     found_by = {runs: found[runs.label] for runs in (leaky, G_PUBLISHED)}
     compared = []
     for name, values in TABLE_1.items():
+        printed = float(values[COLUMNS[G]])
         near, far = (
-            [abs(value - values[COLUMNS[G]]) for value in one[f"composed/{name}"]]
-            for one in found_by.values()
+            [abs(value - printed) for value in one[f"composed/{name}"]] for one in found_by.values()
         )
         compared.append(Less(near, far, name.replace("_", " ")))
     return compared

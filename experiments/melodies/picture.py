@@ -59,7 +59,7 @@ def describe(shown: Iterable[Dot]) -> str:
         ours.setdefault((dot.statistic, dot.method), []).append(told)
     return "\n".join(
         f"{statistic.replace('_', ' ')}, {NAMES[method]}: "
-        + "; ".join([f"published {TABLE_1[statistic][COLUMNS[method]]:g}", *told])
+        + "; ".join([f"published {TABLE_1[statistic][COLUMNS[method]]}", *told])
         for (statistic, method), told in ours.items()
     )
 
@@ -104,7 +104,7 @@ def _style(axes: Any, statistic: str) -> None:
 
 def _draw_panel(axes: Any, statistic: str, shown: list[Dot]) -> None:
     """A line for each method: the paper's number, and ours with their intervals around it."""
-    published = [TABLE_1[statistic][COLUMNS[method]] for method in COLUMNS]
+    published = [float(TABLE_1[statistic][COLUMNS[method]]) for method in COLUMNS]
     places = range(len(COLUMNS))
     hollow: Mapping[str, Any] = {"facecolors": "none", "edgecolors": INK, "linewidths": 1.6}
     axes.scatter(published, places, marker="D", s=52, zorder=4, label="published", **hollow)

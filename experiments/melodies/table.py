@@ -268,7 +268,7 @@ def printed_of(name: str, statistic: str) -> str:
     """Write what the paper prints of an experiment's column; "" where it prints nothing."""
     if name not in COLUMNS or statistic not in TABLE_1:
         return ""
-    return f"{TABLE_1[statistic][COLUMNS[name]]:g}"
+    return TABLE_1[statistic][COLUMNS[name]]
 
 
 def value_of(group: Sequence[Record], metric: str) -> str:

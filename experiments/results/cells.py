@@ -14,7 +14,12 @@ from experiments.results.row import Row
 def as_json(rows: Sequence[Row]) -> str:
     """Return a list with one object per row, numbers in full."""
     cells = [
-        {**dataclasses.asdict(row), "metric": row.metric.name, "better": row.metric.better}
+        {
+            **dataclasses.asdict(row),
+            "metric": row.metric.name,
+            "better": row.metric.better,
+            "published": [number.to_dict() for number in row.published],
+        }
         for row in rows
     ]
     return json.dumps(cells, indent=1)
@@ -65,7 +70,7 @@ def result_cells(row: Row) -> dict[str, str]:
         "metric": _metric(row),
         "protocol": row.protocol,
         "parameters": "" if row.parameters is None else f"{row.parameters:,}",
-        "published": "; ".join(f"{p.value} ({p.source})" for p in row.published),
+        "published": "; ".join(f"{p.printed} ({p.source})" for p in row.published),
         OURS: ours(row),
         "n seeds": _seeds(row),
         "difference": _difference(row),
@@ -89,7 +94,7 @@ def _short_table(rows: Sequence[Row]) -> Table:
         one = {"experiment": found["experiment"]} if len({r.experiment for r in rows}) > 1 else {}
         one |= {
             "metric": metric_name(row),
-            "published": "; ".join(str(p.value) for p in row.published),
+            "published": "; ".join(p.printed for p in row.published),
             "ours": found[OURS],
             "verdict": row.verdict.kind,
         }
@@ -175,7 +180,7 @@ def _difference(row: Row) -> str:
     texts = []
     for value, published in zip(row.differences, row.published, strict=False):
         share = f" ({100 * value / published.value:+.1f} %)" if published.value else ""
-        of = f" to {published.value}" if len(row.published) > 1 else ""
+        of = f" to {published.printed}" if len(row.published) > 1 else ""
         texts.append(f"{number(value, row.metric, '+')}{share}{of}")
     return "; ".join(texts)
 

@@ -73,7 +73,7 @@ def not_run_table(rows: Sequence[Row]) -> Table:
     cells = []
     for text, hours, name in lines:
         published = [
-            f"{row.split} {row.metric.measure} {' or '.join(f'{p.value:g}' for p in row.published)}"
+            f"{row.split} {row.metric.measure} {' or '.join(p.printed for p in row.published)}"
             for row in rows
             if row.experiment == name
         ]
@@ -136,7 +136,7 @@ def _divided(rows: Sequence[Row]) -> tuple[dict[str, str], dict[str, list[str]]]
     shared = {"split": rows[0].split} if len({row.split for row in rows}) == 1 else {}
     if len(sources := {one.source for row in rows for one in row.published}) == 1:
         (shared["published in"],) = sources
-        cells["published"] = [_told(str(one.value) for one in row.published) for row in rows]
+        cells["published"] = [_told(one.printed for one in row.published) for row in rows]
     verdict, cells["verdict"] = _verdicts(rows)
     columns = {
         "metric": cells["metric"] if "split" in shared else [metric_name(row) for row in rows]

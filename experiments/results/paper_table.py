@@ -110,8 +110,8 @@ class Answers:
     def published(self, asked: Asked) -> str:
         """Write what was printed."""
         experiment = self._experiments[asked.experiment]
-        values = [one.value for one in experiment.published if one.metric == asked.metric]
-        return " or ".join(map(str, values))
+        of_metric = (one for one in experiment.published if one.metric == asked.metric)
+        return " or ".join(one.printed for one in of_metric)
 
     def ours(self, asked: Asked) -> str:
         """Write our number of the paper's size with its mark."""

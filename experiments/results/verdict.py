@@ -208,7 +208,7 @@ def _compare_all(ours: Summary, published: Sequence[Published], better: Better) 
     nearest = min(range(len(kinds)), key=lambda k: abs(ours.mean - published[k].value))
     text: str = kinds[0]
     if len(set(kinds)) > 1:
-        text = ", ".join(f"{k} ({p.value})" for k, p in zip(kinds, published, strict=True))
+        text = ", ".join(f"{k} ({p.printed})" for k, p in zip(kinds, published, strict=True))
     return Verdict(kinds[nearest], text)
 
 

@@ -33,7 +33,7 @@ def test_results_stand_beside_what_was_published(words):
         p for p in find(words.experiment).published if p.metric == "test_full/perplexity"
     )
     (line,) = [one for one in text.splitlines() if "87.65" in one]
-    assert f"{published.value} ({published.source})" in line
+    assert f"{published.printed} ({published.source})" in line
     assert f"{87.654321 - published.value:+.2f}" in line
     assert "scaled down" in line
     assert "full" in line

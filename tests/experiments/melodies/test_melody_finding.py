@@ -296,7 +296,7 @@ def test_what_counts_as_confirmed(words, values, confirmed):
 
 def test_g_that_trains_its_prior_is_compared_with_what_is_printed():
     finding = finding_of("on the same Note RNN, with nothing else changed")
-    printed = {f"composed/{one}": [values[3]] for one, values in TABLE_1.items()}
+    printed = {f"composed/{one}": [float(values[3])] for one, values in TABLE_1.items()}
     plain, leaky = (runs.label for runs in finding.runs)
     off = {name: [value + 1.0] for name, (value,) in printed.items()}
     assert judge(finding.compared({plain: off, leaky: printed}), most=True) == "Confirmed."

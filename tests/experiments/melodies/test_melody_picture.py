@@ -70,7 +70,9 @@ def test_dots_stand_at_what_was_printed_and_found(records):
     axes = Figure().subplots()
     picture._draw_panel(axes, TONIC, shown)
     published, as_published, in_c = (one.get_offsets().tolist() for one in axes.collections)
-    assert published == [[TABLE_1[TONIC][COLUMNS[name]], k] for k, name in enumerate(COLUMNS)]
+    assert published == [
+        [float(TABLE_1[TONIC][COLUMNS[name]]), k] for k, name in enumerate(COLUMNS)
+    ]
     assert [x for x, _ in as_published] == [5.0, 11.0]
     assert [x for x, _ in in_c] == [41.0]
     assert round(in_c[0][1]) == list(COLUMNS).index("tutor_melodies_q")

@@ -37,7 +37,7 @@ def words(name="words", published=((TEST, 66.0),), passes=0, **changes):
         "default_preset": "cpu",
         "data": ("books",),
         "metrics": tuple(map(language_metric, (VALID, TEST, MC))),
-        "published": tuple(Published(m, v, f"source of {v}") for m, v in published),
+        "published": tuple(Published(m, str(v), f"source of {v}") for m, v in published),
         "paper_parameters": 21_000_000,
         "runner": "somewhere.word_model:run",
         "section": "Word model",

@@ -39,7 +39,7 @@ REPOSITORY = Path(__file__).parents[3]
 def test_the_report(tmp_path):
     # The | must not end the cell.
     experiment = words(published=((TEST, 66.0), (VALID, 69.9)), passes=0)
-    odd = dataclasses.replace(words("odd"), published=(Published(TEST, 1.25, "table | 3"),))
+    odd = dataclasses.replace(words("odd"), published=(Published(TEST, "1.30", "table | 3"),))
     records = [*seeds(experiment, 66.0, 66.5, 68.0), record(experiment, "cpu")]
     for one in records:
         place(tmp_path, one)
@@ -69,7 +69,7 @@ def test_the_report(tmp_path):
     (cpu,) = [line for line in facts if line.startswith("- settings, paper → ours: ")]
     assert "train.epochs: 500 → 14" in cpu
     (missing,) = [line for line in lines if "`python -m experiments run odd " in line]
-    assert "test perplexity 1.25" in missing
+    assert "test perplexity 1.30" in missing
     assert "12.0 h expected (an estimate)" in missing
     assert "- seed0: [learning_curve](words/cpu/seed0/learning_curve.png)" in text
     assert "### Word model: books" in lines
@@ -205,7 +205,7 @@ def test_the_table_as_json():
         "values": [66.0, 66.5, 68.0],
         "middle": None,
     }
-    published = {"metric": TEST, "value": 66.0, "source": "source of 66.0"}
+    published = {"metric": TEST, "printed": "66.0", "value": 66.0, "source": "source of 66.0"}
     assert row["better"] == "lower"
     assert row["metric"] == TEST
     assert row["published"] == [published]

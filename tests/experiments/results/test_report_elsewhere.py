@@ -100,7 +100,7 @@ def test_of_the_committed_records(runs, out):
 
 
 def test_links_out_of_the_folder_become_text(runs, out, monkeypatch):
-    published = (registry.Published(TEST, 66.0, "[its page](../docs/its.md)"),)
+    published = (registry.Published(TEST, "66.0", "[its page](../docs/its.md)"),)
     one = dataclasses.replace(words(), published=published)
     monkeypatch.setattr(registry, "experiments", lambda: {"words": one})
     assert report("--runs", runs, "--out", out) == 0

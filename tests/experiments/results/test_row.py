@@ -31,7 +31,7 @@ def test_everything_in_a_row():
     row = only_row(experiment, seeds(experiment, 66.0, 66.4, dirty=True))
     assert (row.dataset, row.split, row.protocol) == ("books", "test", "full (batch 1)")
     assert row.parameters == 21_000_000
-    assert row.published == (Published(TEST, 66.0, "source of 66.0"),)
+    assert row.published == (Published(TEST, "66.0", "source of 66.0"),)
     assert row.ours is not None
     assert row.ours.values == (66.0, 66.4)
     assert (row.device, row.hours) == ("1 × H200", 2.0)

@@ -254,14 +254,14 @@ SAME = Departure(
     ],
 )
 def test_which_side_of_a_published_value_is_the_better(better, published, ours, kind):
-    value = Published("composed/thing", published, "a table")
+    value = Published("composed/thing", str(published), "a table")
     verdict = judge(summarize([ours]), [value], SAME, better=better, seeds=1, diverged=0)
     assert (verdict.kind, verdict.text) == (kind, kind)
 
 
 def test_other_data_where_nobody_has_the_papers_is_told_and_compared():
     other = dataclasses.replace(SAME, amounts=("a for b",), stand_in=("a for b",), unavoidable=True)
-    value = Published("composed/thing", 0.5, "a table")
+    value = Published("composed/thing", "0.5", "a table")
     verdict = judge(summarize([0.7]), [value], other, better="higher", seeds=1, diverged=0)
     assert verdict == Verdict("other data", "other data: a for b; better")
     smaller = dataclasses.replace(other, settings=("learn.iterations: 2 → 1",), smaller=True)
