@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from common.population import apply_finite, is_finite, zero_totals
+from common.learner import apply_finite, is_finite, zero_totals
 from common.recurrent import masked_product
 from highway.config import FeedForwardConfig, NetworkSearchConfig
 from highway.gates import CLOSED, TRANSFORM
@@ -202,7 +202,7 @@ def loss_and_error(
 
 
 class FeedForwardLearner:
-    """The pure functions that train one network; a `common.population.Member`."""
+    """The pure functions that train one network; a `common.learner.Member`."""
 
     round_steps = 1
 

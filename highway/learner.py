@@ -9,8 +9,8 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from common.compute import SCAN, Compute
+from common.learner import ModelLearner, apply_finite, own_learning_rate, zero_totals
 from common.mesh import require_even, shared
-from common.population import ModelLearner, apply_finite, own_learning_rate, zero_totals
 from common.window import Windows
 from highway.config import LanguageModelConfig, TrainConfig
 from highway.language_model import MASK_AXES, DropoutMasks, Graph, LanguageModel, Params, make_graph

@@ -16,8 +16,8 @@ from jax.sharding import Mesh
 from jax.stages import Traced
 
 from common.compute import SCAN, Compute
+from common.learner import apply_finite, is_finite
 from common.mesh import divide, each, own, placed_shapes, replicate, require_even, spec
-from common.population import apply_finite, is_finite
 from highway.config import ModelConfig, SearchConfig
 from highway.roll_model import (
     Params,

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from common.config import (
     DATASET,
@@ -324,3 +324,16 @@ class TutorConfig:
                 f"learn.iterations={self.learn.iterations} is no multiple of "
                 f"evaluation.every={self.evaluation.every}."
             )
+
+
+class Quirks(NamedTuple):
+    """Ways in which the released code departs from the paper; off by default."""
+
+    stores_best_action: bool = False
+    """Whether Boltzmann exploration stores the best action, with the reward and the next state of
+    the action that was drawn."""
+    trains_prior: bool = False
+    """Whether G's target passes its gradient into the prior, which then drifts from the data."""
+    early_epsilon: bool = False
+    """Whether ε is added to √v before the bias of v is corrected, as in TensorFlow's Adam, and not
+    to the corrected √v̂ (Kingma & Ba 2015, algorithm 1)."""

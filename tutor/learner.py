@@ -20,20 +20,19 @@ same random numbers, so that what is done is what one device does, to rounding.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 from jax.sharding import Mesh
 
 from common.error import ConfigError
+from common.learner import is_finite, keep_finite, zero_totals
 from common.mesh import constrain, require_even, spec
-from common.population import is_finite, keep_finite, zero_totals
 from tutor import kl_control, replay
 from tutor.actor import Actor, Environment, decide, take
-from tutor.config import LearnConfig
+from tutor.config import LearnConfig, Quirks
 from tutor.kl_control import METHODS
 from tutor.learn_state import (
     BootstrapValues,
@@ -43,6 +42,7 @@ from tutor.learn_state import (
     StepDraws,
     StoredTransition,
 )
+from tutor.optimizer import make_optimizer
 from tutor.replay import Replay
 from tutor.sequence_model import Graph, Params
 from tutor.update import log_prior_after, replayed, update
@@ -57,19 +57,6 @@ copy of it would take longer than the round."""
 _WHOLE: Any = spec(None)
 _SHARE: Any = spec(0)
 """What devices have of a part of the state where they divide a training."""
-
-
-class Quirks(NamedTuple):
-    """Ways in which the released code departs from the paper; off by default."""
-
-    stores_best_action: bool = False
-    """Whether Boltzmann exploration stores the best action, with the reward and the next state of
-    the action that was drawn."""
-    trains_prior: bool = False
-    """Whether G's target passes its gradient into the prior, which then drifts from the data."""
-    early_epsilon: bool = False
-    """Whether ε is added to √v before the bias of v is corrected, as in TensorFlow's Adam, and not
-    to the corrected √v̂ (Kingma & Ba 2015, algorithm 1)."""
 
 
 class TutorLearner:
@@ -90,7 +77,7 @@ class TutorLearner:
         diverged_at=_WHOLE,
         totals=_WHOLE,
     )
-    """See `common.population.Divisible`."""
+    """See `common.learner.Divisible`."""
 
     def __init__(
         self,
@@ -133,7 +120,7 @@ class TutorLearner:
         self.keeps_prior_state = self.method.tilts_prior
 
     def divided(self, mesh: Mesh) -> "TutorLearner":
-        """See `common.population.Divisible`."""
+        """See `common.learner.Divisible`."""
         return TutorLearner(
             self.config, self.graph, self.num_events, self.environment, self.quirks, mesh
         )
@@ -458,39 +445,3 @@ def _require_divisible(config: LearnConfig, mesh: Mesh | None) -> None:
             f"fewer places than there are environments ({config.environments}): choose a larger "
             "one."
         )
-
-
-def make_optimizer(
-    config: LearnConfig,
-    quirks: Quirks = Quirks(),  # noqa: B008 - immutable
-) -> optax.GradientTransformation:
-    """Make Adam, after clipping the gradient of each parameter array by itself."""
-    rate: float | optax.Schedule = config.learning_rate
-    if config.learning_rate_end:
-        updates = config.iterations // config.update_every
-        rate = optax.linear_schedule(config.learning_rate, config.learning_rate_end, updates)
-    adam = optax.adam(rate)
-    if quirks.early_epsilon:
-        adam = optax.inject_hyperparams(optax.adam)(rate, eps=_early_epsilon)
-    return optax.chain(clip_each_by_norm(config.clip_norm), adam)
-
-
-def _early_epsilon(updates: jax.Array) -> jax.Array:
-    """ε as it acts on the corrected √v̂ where it was added to √v, after so many updates."""
-    return 1e-8 / jnp.sqrt(1 - 0.999 ** (updates + 1))
-
-
-def clip_each_by_norm(limit: float) -> optax.GradientTransformation:
-    """Make a transformation that clips each array's gradient by its own norm.
-
-    So does the released code.
-
-    Args:
-      limit: the largest norm.
-    """
-
-    def clip(gradient: jax.Array) -> jax.Array:
-        norm = jnp.linalg.norm(gradient)
-        return gradient * (limit / jnp.maximum(norm, limit))
-
-    return optax.stateless(lambda gradients, _: jax.tree.map(clip, gradients))

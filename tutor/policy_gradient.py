@@ -18,13 +18,13 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from common.error import ConfigError
+from common.learner import is_finite, keep_finite, zero_totals
 from common.mesh import constrain, require_even, spec
-from common.population import is_finite, keep_finite, zero_totals
 from tutor import kl_control
 from tutor.actor import Actor, Environment, decide, take
 from tutor.config import PolicyGradientConfig
 from tutor.kl_control import METHODS
-from tutor.learner import clip_each_by_norm
+from tutor.optimizer import clip_each_by_norm
 from tutor.sequence_model import Graph, Params
 
 POLICY = METHODS["q"]
@@ -93,7 +93,7 @@ class PolicyGradientLearner:
     """
 
     specs = spec(None)
-    """See `common.population.Divisible`: sequences don't outlive their update."""
+    """See `common.learner.Divisible`: sequences don't outlive their update."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class PolicyGradientLearner:
         )
 
     def divided(self, mesh: Mesh) -> "PolicyGradientLearner":
-        """See `common.population.Divisible`."""
+        """See `common.learner.Divisible`."""
         return PolicyGradientLearner(self.config, self.graph, self.environment, self.length, mesh)
 
     def initial_state(self, prior: Params, seed: int) -> PolicyGradientState:

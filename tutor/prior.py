@@ -12,8 +12,8 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from common.error import DataError
+from common.learner import ModelLearner, apply_finite, own_learning_rate, zero_totals
 from common.mesh import require_even, summed
-from common.population import ModelLearner, apply_finite, own_learning_rate, zero_totals
 from tutor.config import PriorConfig
 from tutor.sequence_model import CoreFactory, Graph, Params, make_model
 from tutor.window import PriorWindows, draw_windows, make_windows

@@ -43,7 +43,7 @@ def update(
     """Compute one gradient step of the value network on a batch; pure, to be traced by jit.
 
     The learner's updates are calls of this function, with the optimiser of
-    `tutor.learner.make_optimizer`.
+    `tutor.optimizer.make_optimizer`.
 
     Args:
       graph: the structure of all networks, from `tutor.sequence_model.make_model`.

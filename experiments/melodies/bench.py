@@ -18,7 +18,8 @@ from experiments.registry import find
 from experiments.trained import core_factory, make_graph
 from tutor.config import LearnConfig, NoteRNNConfig, PriorConfig, SequenceModelConfig, TutorConfig
 from tutor.evaluation import Composer, Policy
-from tutor.learner import TutorLearner, clip_each_by_norm
+from tutor.learner import TutorLearner
+from tutor.optimizer import clip_each_by_norm
 from tutor.prior import PriorLearner
 
 SETTINGS = ("original", "vectorised")

@@ -27,10 +27,10 @@ from experiments.run import Context, Options
 from experiments.train import Outcomes, Row, train
 from experiments.trained import Trained
 from experiments.upstream import Upstream
-from tutor.config import LearnConfig, NoteRNNConfig, TutorConfig
+from tutor.config import LearnConfig, NoteRNNConfig, Quirks, TutorConfig
 from tutor.evaluation import Composer, Policy
 from tutor.learn_state import LearnState
-from tutor.learner import Quirks, TutorLearner
+from tutor.learner import TutorLearner
 from tutor.size import compositions_bytes
 
 NOTE_RNN = Upstream("note_rnn", "Note RNN")

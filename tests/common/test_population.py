@@ -1,4 +1,4 @@
-"""The guarded loop, and members side by side against the same members one at a time."""
+"""Members side by side against the same members one at a time."""
 
 from typing import Any, NamedTuple
 
@@ -8,16 +8,8 @@ import numpy as np
 import pytest
 
 from common.checkpoint import Checkpoints, abstract, digest
-from common.population import (
-    Population,
-    PopulationState,
-    advance,
-    is_finite,
-    keep_finite,
-    take_member,
-    whole,
-    zero_totals,
-)
+from common.learner import apply_finite, is_finite, zero_totals
+from common.population import Population, PopulationState, take_member, whole
 
 
 class Totals(NamedTuple):
@@ -58,10 +50,7 @@ class Descent:
             gradient = new.slope * new.weight + 0.1 * noise * scale
             totals = Totals(new.totals.loss + jnp.sum(new.weight**2), new.totals.updates + 1)
             new = new._replace(weight=new.weight - new.rate * gradient, totals=totals)
-        goes_on = state.diverged_at < 0
-        finite = is_finite(new.weight)
-        refused = state._replace(diverged_at=jnp.where(goes_on, step, state.diverged_at))
-        return keep_finite(finite & goes_on, new, refused)
+        return apply_finite(is_finite(new.weight), new, state, step)
 
     def metrics(self, totals: Totals, step: int) -> dict[str, float]:
         if not totals.updates:
@@ -198,25 +187,3 @@ def test_a_population_is_saved_and_goes_on_to_the_same_bits(tmp_path):
     restored, _ = checkpoints.restore_latest(structure, pytest.fail)
     checkpoints.close()
     assert digest(population.advance(restored, 20)) == whole
-
-
-def test_the_guarded_loop_of_one():
-    class One(NamedTuple):
-        step: jax.Array
-        diverged_at: jax.Array
-
-    def update(state):
-        breaks = state.step == 5
-        return One(jnp.where(breaks, state.step, state.step + 1), jnp.where(breaks, state.step, -1))
-
-    start = One(jnp.int32(0), jnp.int32(-1))
-    assert jax.tree.map(int, advance(update, start, jnp.int32(4))) == (4, -1)
-    assert jax.tree.map(int, advance(update, start, jnp.int32(9))) == (5, 5)
-
-
-def test_keys_are_kept_and_numbers_chosen():
-    one = {"key": jax.random.key(1), "x": jnp.float32(1)}
-    other = {"key": jax.random.key(1), "x": jnp.float32(jnp.nan)}
-    assert not is_finite((one["x"], other["x"]))
-    assert float(keep_finite(is_finite(other["x"]), other, one)["x"]) == 1.0
-    assert float(keep_finite(is_finite(one["x"]), one, other)["x"]) == 1.0

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from common.population import zero_totals
+from common.learner import zero_totals
 from highway.config import LanguageModelConfig, ModelConfig, TrainConfig
 from highway.language_model import LanguageModel, make_graph
 from highway.learner import LanguageModelTotals, TrainState, make_optimizer

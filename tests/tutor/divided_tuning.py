@@ -18,8 +18,8 @@ from common.checkpoint import Checkpoints, abstract
 from common.error import ConfigError
 from common.mesh import make_mesh
 from common.population import Population
-from tutor.config import LearnConfig, PolicyGradientConfig
-from tutor.learner import Quirks, TutorLearner
+from tutor.config import LearnConfig, PolicyGradientConfig, Quirks
+from tutor.learner import TutorLearner
 from tutor.policy_gradient import PolicyGradientLearner
 
 CAPACITY = 72

@@ -15,8 +15,8 @@ from common.lstm import LSTM
 from common.population import Population
 from common.recurrent import NO_MASKS, Core
 from tutor.actor import Environment
-from tutor.config import LearnConfig
-from tutor.learner import Quirks, TutorLearner
+from tutor.config import LearnConfig, Quirks
+from tutor.learner import TutorLearner
 from tutor.sequence_model import make_model
 
 EVENTS = 4

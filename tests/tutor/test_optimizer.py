@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tutor.config import LearnConfig
-from tutor.learner import Quirks, make_optimizer
+from tutor.config import LearnConfig, Quirks
+from tutor.optimizer import make_optimizer
 
 
 @pytest.mark.parametrize("early", [False, True])

@@ -19,8 +19,8 @@ from learner_case import (
 )
 
 from common.error import ConfigError
-from tutor.config import LearnConfig
-from tutor.learner import Quirks, clip_each_by_norm
+from tutor.config import LearnConfig, Quirks
+from tutor.optimizer import clip_each_by_norm
 
 
 def squared_error(learner, networks, rows, config):

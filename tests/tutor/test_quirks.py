@@ -19,7 +19,7 @@ from learner_case import (
 )
 from scipy.stats import binomtest, chisquare
 
-from tutor.learner import Quirks
+from tutor.config import Quirks
 
 STEPS = 8000
 

@@ -12,8 +12,9 @@ from common.record import read_record
 from experiments import trained
 from experiments.melodies import tutor
 from experiments.melodies.domain import SHARP
+from tutor.config import Quirks
 from tutor.evaluation import Composer
-from tutor.learner import Quirks, TutorLearner
+from tutor.learner import TutorLearner
 
 
 def test_swapped_specials_by_hand():
