@@ -31,6 +31,19 @@ class Machine(NamedTuple):
     """Seconds from one dependent product to the next, at least."""
 
 
+class Corpus(NamedTuple):
+    """What a training's work depends on."""
+
+    vocabulary: int
+    tokens: int
+    """Of the training text."""
+
+
+CORPORA = {
+    "penn_treebank": Corpus(10_000, 929_589),
+    "enwik8": Corpus(205, 90_000_000),
+    "text8": Corpus(27, 90_000_000),
+}
 H100 = Machine("one H100", 33e12, 10e-6)
 """Float32 outside of its tensor cores, as `--precision float32` has it: 67 TFLOP/s at most."""
 TPU_V5E = Machine("one TPU v5e", 16e12, 8e-6)

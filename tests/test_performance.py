@@ -9,10 +9,9 @@ from scipy.stats import t
 
 from common.config import override
 from experiments.language import bench
-from experiments.language.catalogue import SIZES
 from experiments.registry import experiments, find
 from highway.config import LanguageModelConfig
-from highway.cost import H100, TPU_V5E, training_hours, training_work
+from highway.cost import CORPORA, H100, TPU_V5E, training_hours, training_work
 
 DOCS = Path(__file__).parent.parent / "docs"
 WAYS = (
@@ -87,7 +86,7 @@ def language_models():
     for name, one in experiments().items():
         config = one.presets["paper"].config if "paper" in one.presets else None
         if isinstance(config, LanguageModelConfig):
-            found[name] = training_work(config, *SIZES[config.data.name])
+            found[name] = training_work(config, *CORPORA[config.data.name])
     return found
 
 
@@ -286,7 +285,7 @@ def test_hours_of_the_preset_overnight(measured):
     """At the speed of the earlier run, and at that of the page's."""
     earlier = json.loads((DOCS / "performance.json").read_text())["earlier"]
     overnight = find("rhn_penn_treebank_depth10_tied").preset("overnight")
-    words = overnight.config.train.epochs * SIZES["penn_treebank"].tokens
+    words = overnight.config.train.epochs * CORPORA["penn_treebank"].tokens
     fast, slow = (
         words / run["ptb/kernel_bfloat16_words_per_second"] / 3600 for run in (earlier, measured)
     )

@@ -10,11 +10,12 @@ from common.datasets.enwik8 import Enwik8
 from common.datasets.jsb_chorales import JsbChorales
 from common.datasets.penn_treebank import PennTreebank
 from common.datasets.text8 import Text8
-from experiments.language.catalogue import PENN_TREEBANK_ROWS, SIZES
+from experiments.language.catalogue import PENN_TREEBANK_ROWS
 from experiments.language.table import OTHERS_ON_ENWIK8, OTHERS_ON_PENN_TREEBANK
 from experiments.melodies.catalogue import COLUMNS, TABLE_1
 from experiments.registry import experiments
 from highway.config import ModelConfig
+from highway.cost import CORPORA
 from highway.size import parameter_count
 from tutor.molecules.config import RewardConfig
 from tutor.music.key import INTERVAL_REWARDS, OCTAVE
@@ -169,7 +170,7 @@ def test_the_corpora():
     for builder, row in zip((PennTreebank, Enwik8, Text8), rows[:3], strict=True):
         sizes = dict(zip(SPLITS_AND_VOCABULARY, map(number, row[1:]), strict=True))
         assert sizes == builder.SIZES
-        assert SIZES[builder.name] == (number(row[4]), sizes["train"])
+        assert CORPORA[builder.name] == (number(row[4]), sizes["train"])
     assert f"{'/'.join(rows[3][1:4])} chorales" in JsbChorales.RELEASE_NOTES["1.0.0"]
     assert number(rows[3][4]) == JsbChorales.KEYS
 

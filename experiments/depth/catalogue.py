@@ -21,9 +21,9 @@ from highway.config import (
     NetworkSearchConfig,
     TrainConfig,
 )
+from highway.cost import CORPORA, H100, Machine, Work, training_hours, training_work
 from highway.metric import metric
 
-GPU = "one data-centre GPU"
 TEXT = "tiny_shakespeare"
 PAPER_MODEL = ModelConfig(dropout_x=0.25, dropout_i=0.75, dropout_h=0.25, dropout_o=0.75)
 """The best model of Penn Treebank: depth 10, 830 units, tied."""
@@ -91,7 +91,7 @@ def layer_metric(layer: int, measure: str) -> str:
 
 
 def _analysis() -> Experiment:
-    title = "A trained RHN looked into: its gates, layers taken out, its Jacobian's spectrum"
+    title = "Analysis of a trained RHN: gate activity, layer lesions, Jacobian spectra"
     train = TrainConfig(
         optimizer="adam",
         epochs=8,
@@ -125,6 +125,8 @@ def _analysis() -> Experiment:
         language=LanguageModelConfig(DataConfig("penn_treebank"), PAPER_MODEL, TrainConfig()),
         plain="dts_rnn",
     )
+    # The plain network waits for as many products as the RHN, and does no more work.
+    paper_hours = 2 * training_hours(training_work(paper.language, *CORPORA["penn_treebank"]), H100)
     layers = range(1, SHOWN_LAYERS + 1)
     spectra = tuple(
         Metric(f"{model}/valid/{measure}", protocol, "neither")
@@ -144,7 +146,8 @@ Reproduces: Zilly et al. 2017, section 6 (the transform gates' activity of every
 Command:    python -m experiments run rhn_analysis
             python -m experiments run rhn_analysis --set run=runs/EXPERIMENT/PRESET/seed0
 Hours:      {CPU_HOURS["rhn_analysis"]:g} on {ONE_CORE} for `cpu`,
-            about 8 on {GPU} for `paper` (an estimate), seconds for `smoke`.
+            about {paper_hours:.1f} on {H100.name} for `paper` (arithmetic, never measured),
+            seconds for `smoke`.
 With `run` a finished language model with an RHN is looked into, whatever text it learned from
 (--data-dir says where that is, if it was brought by hand); `plain_run` sets a plain deep-transition
 RNN beside it. Without, both are trained first, on Shakespeare (`paper`: Penn Treebank); the plain
@@ -154,7 +157,9 @@ what was found, and whether they agree.""",
         presets={
             "smoke": Preset(smoke, 0.01, TWO_CORES, (TEXT,)),
             "cpu": Preset(cpu, CPU_HOURS["rhn_analysis"], ONE_CORE, (TEXT,)),
-            "paper": Preset(paper, 8.0, GPU, ("penn_treebank",), estimated=True),
+            "paper": Preset(
+                paper, round(paper_hours, 1), H100.name, ("penn_treebank",), estimated=True
+            ),
         },
         default_preset="cpu",
         data=("penn_treebank",),
@@ -199,6 +204,18 @@ def arrangements(depths: tuple[int, ...]) -> list[tuple[str, str, int, bool]]:
     return found
 
 
+def _hours(config: StackConfig, machine: Machine) -> float:
+    """The hours of all trainings: work by the number of parameters, latency by depth."""
+    words = config.train.batch_size * config.train.steps
+    updates = config.train.epochs * (CORPORA[config.data.name].tokens // words)
+    return len(config.learning_rates) * sum(
+        training_hours(
+            Work(6.0 * words * config.parameters, 2 * config.train.steps * depth, updates), machine
+        )
+        for _, _, depth, _ in arrangements(config.depths)
+    )
+
+
 def _stacked() -> Experiment:
     title = "Layers stacked on one another against deep transitions, at the same size"
     train = TrainConfig(
@@ -239,6 +256,7 @@ def _stacked() -> Experiment:
         learning_rates=(0.2, 0.05),
         evaluation=EvaluationConfig(sample_tokens=0),
     )
+    paper_hours = _hours(paper, H100)
     return Experiment(
         name="stacked_or_deep",
         title=title,
@@ -249,19 +267,22 @@ Reproduces: the comparison behind figure 1 of Zilly et al. 2017: between states 
             longest path has d·T layers in a transition of depth d, and d + T − 1 in d stacked ones.
 Command:    python -m experiments run stacked_or_deep
 Hours:      {CPU_HOURS["stacked_or_deep"]:g} on {TWO_CORES} for `cpu`,
-            about 150 on {GPU} for `paper` (an estimate), seconds for `smoke`.
+            about {paper_hours:.0f} on {H100.name} for `paper` (arithmetic, never measured),
+            seconds for `smoke`.
 Plain RNNs, RHNs and LSTMs, each as d stacked layers of depth 1 and (but LSTMs) as one layer of
 depth d, all with about the same number of parameters and the same training; each at several
 learning rates, of which the best on validation counts. In `cpu` initial weights are as wide as lets
-a stack's layers pass on what they read, and highway gates also begin open: in ± 0.04 no stack
-of five learned anything, and gates that begin shut let a fifth layer see next to nothing. It
-compares the batched test losses and leaves out those of batch 1, which take minutes.
+a stack's layers pass on what they read, and highway gates also begin open, so that a fifth layer
+sees what the first reads. It compares the batched test losses and leaves out those of batch 1,
+which take minutes.
 Figure 1 makes no claim of losses; that deep does better than stacked is asked here.
 Leaves curves.png, and findings.txt: the claims, what was found, and whether they agree.""",
         presets={
             "smoke": Preset(smoke, 0.01, TWO_CORES, (TEXT,)),
             "cpu": Preset(cpu, CPU_HOURS["stacked_or_deep"], TWO_CORES, (TEXT,)),
-            "paper": Preset(paper, 150.0, GPU, ("penn_treebank",), estimated=True),
+            "paper": Preset(
+                paper, round(paper_hours), H100.name, ("penn_treebank",), estimated=True
+            ),
         },
         default_preset="cpu",
         data=("penn_treebank",),
@@ -326,7 +347,7 @@ Reproduces: Srivastava, Greff, Schmidhuber 2015: plain networks get harder to tr
 Command:    python -m experiments run highway_depth
             python -m experiments run highway_depth --preset paper --data-dir DIR   (MNIST)
 Hours:      {CPU_HOURS["highway_depth"]:g} on {ONE_CORE} for `cpu`,
-            about 30 on {GPU} for `paper` (an estimate), seconds for `smoke`.
+            about 30 on {H100.name} for `paper` (a guess), seconds for `smoke`.
 Networks of 50 units a layer (plain ones wider, for equal parameters), trained by gradient descent
 with momentum; learning rate, transform bias and nonlinearity (tanh or rectified) are drawn for each
 network, the same for both kinds. `cpu` learns the 1,797 digits that scikit-learn bundles.
@@ -335,7 +356,7 @@ those that diverged too), and findings.txt: the claims, what was found, and whet
         presets={
             "smoke": Preset(smoke, 0.01, TWO_CORES, ("digits",)),
             "cpu": Preset(cpu, CPU_HOURS["highway_depth"], ONE_CORE, ("digits",)),
-            "paper": Preset(paper, 30.0, GPU, ("mnist",), estimated=True),
+            "paper": Preset(paper, 30.0, H100.name, ("mnist",), estimated=True),
         },
         default_preset="cpu",
         data=("mnist",),

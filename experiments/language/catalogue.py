@@ -12,7 +12,7 @@ from highway.config import (
     ModelConfig,
     TrainConfig,
 )
-from highway.cost import H100, training_hours, training_work
+from highway.cost import CORPORA, H100, training_hours, training_work
 from highway.metric import metric
 from highway.size import parameter_count, units_for_budget
 
@@ -36,19 +36,6 @@ PENN_TREEBANK_ROWS = {
 }
 
 
-class Size(NamedTuple):
-    """Of a corpus."""
-
-    vocabulary: int
-    tokens: int
-    """Of the training text."""
-
-
-SIZES = {
-    "penn_treebank": Size(10_000, 929_589),
-    "enwik8": Size(205, 90_000_000),
-    "text8": Size(27, 90_000_000),
-}
 CPU_PARAMETERS = {True: 2_500_000, False: 4_000_000}
 """Tied or not → the one budget of all depths in the `cpu` preset."""
 
@@ -143,7 +130,7 @@ def _penn_treebank_cpu(paper: LanguageModelConfig) -> LanguageModelConfig:
     """The real corpus at a size that one core trains in half an hour."""
     model = replace(paper.model, dropout_x=0.0, dropout_i=0.2, dropout_h=0.1, dropout_o=0.2)
     budget = CPU_PARAMETERS[model.tied]
-    vocabulary = SIZES[paper.data.name].vocabulary
+    vocabulary = CORPORA[paper.data.name].vocabulary
     units = units_for_budget(model, vocabulary, budget, multiple=2)
     return replace(
         paper,
@@ -229,8 +216,8 @@ def _experiment(
     overnight: LanguageModelConfig | None = None,
 ) -> Experiment:
     dataset = paper.data.name
-    vocabulary = SIZES[dataset].vocabulary
-    work = training_work(paper, *SIZES[dataset])
+    vocabulary = CORPORA[dataset].vocabulary
+    work = training_work(paper, *CORPORA[dataset])
     paper_hours = round(training_hours(work, H100), 1)
     docstring = f"""{title}.
 

@@ -269,6 +269,8 @@ def _tutor(method: Method) -> Experiment:
         "paper": preset("paper", paper, hours),
     }
     title = f"Note RNN tuned by {TITLES[method]} on the rules of music theory"
+    if method == "rl_only":
+        title = "Note RNN tuned by Q-learning on the rules of music theory alone, without the prior"
     goal = (
         "the course of reward and log p(a|s) in Figure 2"
         if method == "rl_only"

@@ -257,11 +257,12 @@ def _tuned(name: str, how: str, goal: str, paper: Any) -> Experiment:
     return Experiment(
         name=name,
         title=title,
-        row=f"Jaques et al. 2017, molecules, {goal}",
+        row=f"after Jaques et al. 2017, molecules, {goal}; settings are ours",
         docstring=f"""{title}.
 
-Reproduces: Jaques et al. 2017, molecules, {goal}. The published figures aren't known here, so
-            their column stays empty; the paper's settings aren't either, and those here are ours.
+Reproduces: nothing number by number: after Jaques et al. 2017, molecules, {goal}. The paper's
+            figures and settings aren't known here: the published column stays empty, and the
+            settings are ours.
 Command:    python -m experiments run {name} --preset cpu
 Hours:      {HOURS[name]:g} on {ONE_CORE} for `cpu` (after the molecule RNN's own
             {HOURS["molecule_rnn"]:g}), seconds for `smoke`; `paper` is for an accelerator.
