@@ -69,6 +69,15 @@ class Progress:
         return f"{label}  {text}"[:width] if room > 4 else text[:width]
 
 
+def about(seconds: float) -> str:
+    """Return seconds as `1.1 h`, `18 min` or `2 s`."""
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} h"
+    if seconds >= 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{max(seconds, 1):.0f} s"
+
+
 def duration(seconds: float) -> str:
     """Return seconds as `2 h 05 min`, `3 min 07 s` or `12 s`."""
     whole = int(seconds + 0.5)

@@ -7,6 +7,7 @@ import textwrap
 from typing import Any
 
 from common.config import docstrings, flatten, override, to_dict
+from common.progress import about
 from experiments.registry import Experiment, Preset, experiments, find
 
 INDENT = " " * 6
@@ -22,7 +23,7 @@ def list_experiments(options: argparse.Namespace) -> None:
         for one in experiments().values():
             hours = _hours(one.presets[one.default_preset])
             print(f"{one.name:{widest}s}  {hours:>12s}  {one.title}")
-        print("\nHours are those of the default preset. More: list --long, show NAME")
+        print("\nTimes are those of the default preset, of one seed. More: list --long, show NAME")
         return
     for one in experiments().values():
         print(one.name)
@@ -36,11 +37,11 @@ def list_experiments(options: argparse.Namespace) -> None:
                 f"   {mark}{name:10s} {_hours(preset)} on {preset.device}, "
                 f"data: {', '.join(preset.data)}"
             )
-    print("\n* default preset. Hours with 'about' are estimates, never measured.")
+    print("\n* default preset. Times with 'about' are estimates, never measured.")
 
 
 def _hours(preset: Preset) -> str:
-    return f"{'about ' if preset.estimated else ''}{preset.hours:g} h"
+    return f"{'about ' if preset.estimated else ''}{about(3600 * preset.hours)}"
 
 
 def _listed(one: Experiment) -> dict[str, Any]:

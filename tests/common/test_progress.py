@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from common.progress import PLAIN_SECONDS, Progress, duration
+from common.progress import PLAIN_SECONDS, Progress, about, duration
 
 
 class Terminal(io.StringIO):
@@ -63,3 +63,11 @@ def test_what_is_not_visible_writes_nothing():
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "1 s"), (35.6, "36 s"), (60, "1 min"), (1080, "18 min"), (3960, "1.1 h")],
+)
+def test_about(seconds, text):
+    assert about(seconds) == text
