@@ -222,8 +222,8 @@ def test_precisions_and_trials_are_those_recorded():
     best = min(trials, key=lambda name: trials[name])
     overnight = find("rhn_penn_treebank_depth10_tied").preset("overnight").config.train
     assert overnight.constant_epochs == overnight.epochs * int(best.split(",")[0]) // 12
-    told = f"{overnight.constant_epochs} of {overnight.epochs} epochs at a constant rate, two thirds"
-    assert told in text
+    constant = f"{overnight.constant_epochs} of {overnight.epochs} epochs at a constant rate"
+    assert f"{constant}, two thirds" in text
     assert f"then division by {overnight.learning_rate_decay:g} an epoch" in text
 
 

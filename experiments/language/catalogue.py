@@ -241,8 +241,8 @@ Settings that the paper doesn't give for this row are those of the authors' best
     if overnight is not None:
         docstring += f"""
 `overnight` is `paper` in {overnight.train.epochs} epochs, for {TWO_CORES} with bfloat16 products:
-about {OVERNIGHT_HOURS:g} hours (an estimate). Its command: python -m experiments run {name} --preset overnight
---precision bfloat16"""
+about {OVERNIGHT_HOURS:g} hours (an estimate). Its command: python -m experiments run {name}
+--preset overnight --precision bfloat16"""
         extra = Preset(overnight, OVERNIGHT_HOURS, TWO_CORES, (dataset,), estimated=True)
         presets = {"smoke": presets["smoke"], "cpu": presets["cpu"], "overnight": extra} | presets
     return Experiment(
