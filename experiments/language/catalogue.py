@@ -111,7 +111,7 @@ def penn_treebank(depth: int, *, tied: bool) -> Experiment:
             *(["test_mc/perplexity"] if passes else []),
         ),
         cpu_hours=CPU_HOURS.get((depth, tied), Hours(0.3 if tied else 0.5, ONE_CORE)),
-        cpu_scale="smaller model, Adam, 4 epochs, all of the corpus",
+        cpu_scale="smaller model, Adam, 6 epochs, all of the corpus",
         overnight=_overnight(paper) if tied and depth == 10 else None,
     )
 
@@ -143,10 +143,10 @@ def _penn_treebank_cpu(paper: LanguageModelConfig) -> LanguageModelConfig:
         train=replace(
             paper.train,
             optimizer="adam",
-            epochs=4,
+            epochs=6,
             learning_rate=2e-3,
-            learning_rate_decay=2.0,
-            constant_epochs=1,
+            learning_rate_decay=3.0,
+            constant_epochs=4,
         ),
         evaluation=replace(paper.evaluation, mc_passes=min(paper.evaluation.mc_passes, 10)),
     )
