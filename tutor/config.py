@@ -204,6 +204,12 @@ class LearnConfig:
             raise ConfigError(
                 f"learn.batch_size={self.batch_size} is no multiple of learn.unroll={self.unroll}."
             )
+        if self.unroll > 1 and not self.discount:
+            raise ConfigError(
+                f"learn.unroll={self.unroll} goes back through transitions to one after which no "
+                "value follows, and with learn.discount=0 that is each of them: set learn.unroll=1 "
+                "or a learn.discount above 0."
+            )
         if self.unroll > 1 and self.bootstrap_at_end:
             raise ConfigError(
                 "learn.unroll goes through transitions whose ends are known: set "
