@@ -123,7 +123,12 @@ class Composer:
 
         Returns:
           The sequences, in host memory.
+
+        Raises:
+          ValueError: the number of sequences isn't positive.
         """
+        if count < 1:
+            raise ValueError(f"the number of sequences must be positive, not {count}.")
         size = min(count, CHUNK)
         chunks = []
         for number in range(math.ceil(count / size)):
