@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from common.estimate import Estimate, estimate_mean, estimate_share
 from common.melody import FIRST_NOTE
-from tutor.music.statistics import Estimate, estimate_mean, estimate_share
 from tutor.sequence_model import Graph, Params
 
 FIFTH = 7
