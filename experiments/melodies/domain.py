@@ -12,7 +12,7 @@ import numpy as np
 
 from common.error import ConfigError, DataError
 from common.estimate import as_metrics
-from common.melody import NUM_EVENTS, Events, swap_specials
+from common.melody import BAR, NUM_EVENTS, Events, swap_specials
 from common.midi import read_primer, write_melody, write_wav
 from common.table import Cell, Table
 from experiments.domain import Composed, Domain, Notes
@@ -20,7 +20,7 @@ from tutor.actor import Environment
 from tutor.evaluation import Compositions
 from tutor.music import theory
 from tutor.music.piano_roll import AT_THE_FOOT, MARKS, draw_piano_roll, find_violations
-from tutor.music.shape import BAR, log_p_after_primers, summarize_phrases, summarize_shape
+from tutor.music.shape import log_p_after_primers, summarize_phrases, summarize_shape
 from tutor.music.statistics import count_statistics, summarize_counts
 from tutor.sequence_model import Graph, Params
 

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from common.estimate import Estimate, estimate_mean, estimate_share
+from common.melody import OCTAVE
 from tutor.music.history import LAGS, History, autocorrelation, start_history
-from tutor.music.key import OCTAVE
 from tutor.music.theory import (
     DEFAULT,
     Move,
