@@ -109,7 +109,8 @@ class PriorConfig:
     """The loss includes 0.5 · weight_decay · Σw² over all parameters."""
     normalise: NonNegativeFloat = 0.0
     """The loss includes this times the mean square of log Σ exp of the logits, which are then about
-    log p themselves: what the values of Ψ-learning are where there is no reward."""
+    log p themselves: what the values of Ψ-learning are where there is no reward. This is
+    self-normalisation (Devlin et al. 2014), later called z-loss."""
     report_every: Annotated[PositiveInt, IMMATERIAL] = 100
     """Updates between two rows of metrics.jsonl."""
     evaluate_every: PositiveInt = 1000
