@@ -236,7 +236,7 @@ def test_the_note_rnn():
 
 @pytest.mark.parametrize("method", ["q", "psi", "g", "rl_only"])
 def test_the_settings_of_tuning(method):
-    (rows,) = PUBLISHED["Settings of tuning"]
+    (rows,) = PUBLISHED["Settings of fine-tuning"]
     assert_settings(f"tutor_melodies_{method}", [(row[1], row[2]) for row in rows if row[1]])
 
 

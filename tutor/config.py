@@ -1,4 +1,4 @@
-"""Settings of the Note RNN and of its tuning by KL-controlled Q-learning."""
+"""Settings of the Note RNN and of its fine-tuning by KL-controlled Q-learning."""
 
 import math
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Values that a tuning starts from, where those of the prior's own output are far off.
+"""Values that a fine-tuning starts from, where those of the prior's own output are far off.
 
 Value networks start as copies of the prior (Jaques et al. 2017), whose logits are log p plus a
 number that maximum likelihood leaves open. With rewards of 0 the values of Ψ-learning are log p
