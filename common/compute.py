@@ -9,6 +9,8 @@ KERNELS: tuple[Kernel, ...] = ("cpu", "jax", "scan")
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 """The reference first."""
+FLOAT_BYTES = 4
+"""Of a number of parameters, states and sums, which are float32 in every precision."""
 
 
 @dataclass(frozen=True)

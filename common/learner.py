@@ -70,7 +70,11 @@ def own_learning_rate(optimizer_state: optax.OptState) -> Any:
 
 
 class Member(Protocol):
-    """What a population asks of its learner; a member's state has `diverged_at` and `totals`."""
+    """What a population asks of its learner; a member's state has `diverged_at` and `totals`.
+
+    A round is the least that is trained at once, one update or more (`round_steps` of what a state
+    counts as steps): a training stops, reports and resumes between rounds only.
+    """
 
     round_steps: int
     """Steps of one round."""

@@ -138,7 +138,8 @@ def mc_dropout(
       graph: the model's structure.
       params: its parameters.
       tokens: int [n ≥ 2].
-      key: of the masks.
+      key: of the masks. Nothing else should be derived from it: `jax.random.split(key)` gives the
+        keys of the first passes.
       passes: number of passes, at least 1.
       batch_size: how many of them run side by side. It affects speed and memory only.
       softmax_chunk: as for `batched`.

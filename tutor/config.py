@@ -1,4 +1,4 @@
-"""Settings of the Note RNN and of its tuning by KL-controlled Q-learning."""
+"""Settings of the Note RNN and of its fine-tuning by KL-controlled Q-learning."""
 
 import math
 from dataclasses import dataclass, field
@@ -109,7 +109,8 @@ class PriorConfig:
     """The loss includes 0.5 · weight_decay · Σw² over all parameters."""
     normalise: NonNegativeFloat = 0.0
     """The loss includes this times the mean square of log Σ exp of the logits, which are then about
-    log p themselves: what the values of Ψ-learning are where there is no reward."""
+    log p themselves: what the values of Ψ-learning are where there is no reward. This is
+    self-normalisation (Devlin et al. 2014), later called z-loss."""
     report_every: Annotated[PositiveInt, IMMATERIAL] = 100
     """Updates between two rows of metrics.jsonl."""
     evaluate_every: PositiveInt = 1000
@@ -203,6 +204,12 @@ class LearnConfig:
         if self.batch_size % self.unroll:
             raise ConfigError(
                 f"learn.batch_size={self.batch_size} is no multiple of learn.unroll={self.unroll}."
+            )
+        if self.unroll > 1 and not self.discount:
+            raise ConfigError(
+                f"learn.unroll={self.unroll} goes back through transitions to one after which no "
+                "value follows, and with learn.discount=0 that is each of them: set learn.unroll=1 "
+                "or a learn.discount above 0."
             )
         if self.unroll > 1 and self.bootstrap_at_end:
             raise ConfigError(

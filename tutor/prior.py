@@ -411,7 +411,17 @@ def evaluate(
 
 @partial(jax.jit, static_argnums=0)
 def batch_sums(graph: Graph, params: Params, events: jax.Array, counted: jax.Array) -> jax.Array:
-    """Sum the losses of a batch of padded sequences, [3] in the order of `LossSums`."""
+    """Sum the losses of a batch of padded sequences.
+
+    Args:
+      graph: the model's structure.
+      params: its parameters.
+      events: of B sequences, int [B, T + 1]; each is predicted from those before it but the first.
+      counted: which of the T predictions count, bool [B, T].
+
+    Returns:
+      Sums over the predictions that count, [3] in the order of `LossSums`.
+    """
     model = nnx.merge(graph, params)
     _, logits = model.unroll(model.initial_state(events.shape[0]), events[:, :-1])
     return jnp.stack(sum_losses(logits, events[:, 1:], counted))

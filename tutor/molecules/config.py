@@ -114,7 +114,7 @@ class MoleculeRNNConfig:
 
 @dataclass(frozen=True)
 class MoleculeRNNRun:
-    """Which model of molecules is tuned."""
+    """Which model of molecules is fine-tuned."""
 
     preset: str = "paper"
     """Preset of the experiment molecule_rnn, which is run first if it hasn't been."""
