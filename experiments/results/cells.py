@@ -179,7 +179,7 @@ def _seeds(row: Row) -> str:
 def _difference(row: Row) -> str:
     texts = []
     for value, published in zip(row.differences, row.published, strict=False):
-        share = f" ({100 * value / published.value:+.1f} %)" if published.value else ""
+        share = f" ({100 * value / abs(published.value):+.1f} %)" if published.value else ""
         of = f" to {published.printed}" if len(row.published) > 1 else ""
         texts.append(f"{number(value, row.metric, '+')}{share}{of}")
     return "; ".join(texts)

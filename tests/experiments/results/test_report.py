@@ -27,7 +27,7 @@ from common.record import find_records
 from experiments import registry
 from experiments.cli import main
 from experiments.registry import Published
-from experiments.results.cells import OURS, as_csv, as_json, as_text, ours
+from experiments.results.cells import OURS, as_csv, as_json, as_text, ours, result_cells
 from experiments.results.markdown import ran_on, report_text, write_report
 from experiments.results.row import named_rows
 from highway.metric import metric as language_metric
@@ -240,6 +240,20 @@ def test_the_table_as_csv(tmp_path, capsys):
     assert row["experiment"] == "words, paper"
     assert row["ours, mean [95 % CI]"] == "66.83 [66.00, 68.00]"
     assert row["commit"] == "01234567"
+
+
+@pytest.mark.parametrize(
+    ("published", "ours", "difference"),
+    [
+        ("-0.16", -0.20, "-0.04 (-25.0 %)"),
+        ("-0.16", -0.12, "+0.04 (+25.0 %)"),
+        ("0.16", 0.20, "+0.04 (+25.0 %)"),
+        ("0.00", 0.20, "+0.20"),
+    ],
+)
+def test_a_difference_and_its_percentage_have_one_sign(published, ours, difference):
+    experiment = dataclasses.replace(words(), published=(Published(TEST, published, "a table"),))
+    assert result_cells(only_row(experiment, seeds(experiment, ours)))["difference"] == difference
 
 
 @pytest.mark.usefixtures("known")
