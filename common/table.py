@@ -13,8 +13,15 @@ Cell = str | int | float | None
 CONFIDENCE = 0.95
 RESAMPLES = 9999
 LEAST_FOR_INTERVAL = 3
+COVERAGE = {3: 75, 5: 84, 8: 89}
+"""Values → in how many of 100 samples of a normal distribution their interval holds its mean."""
 LEAST_FOR_MIDDLE = 8
 """Values from which on two or more are left out on either side of the interquartile mean."""
+TOO_NARROW = (
+    "Of few seeds such an interval is too narrow: it holds the true mean with 3 in about "
+    "{} % of cases, with 5 in {} %, with 8 in {} %."
+).format(*COVERAGE.values())
+"""What a legend says of intervals."""
 GUTTER = 2
 """Columns of space between two cells in a terminal."""
 NARROW = 12
@@ -38,10 +45,10 @@ class Summary:
 def summarize(values: Sequence[float]) -> Summary:
     """Return the mean of at least one value, with an interval from three finite values on.
 
-    The interval is the percentile bootstrap of the mean. It is narrow for few seeds (for three it
-    is just their range), but unlike BCa it exists for every sample, equal values included. The
-    same values in any order give the same interval. From eight values on there is an interquartile
-    mean, too. Raises ValueError if there are no values.
+    The interval is the percentile bootstrap of the mean. It is too narrow for few values (see
+    `COVERAGE`; for three it is just their range), but unlike BCa it exists for every sample, equal
+    values included. The same values in any order give the same interval. From eight values on there
+    is an interquartile mean, too. Raises ValueError if there are no values.
     """
     if not values:
         raise ValueError("no values to summarize")

@@ -7,7 +7,7 @@ from typing import Any
 
 from common.error import ConfigError
 from common.metric import Metric, MetricName, Protocol
-from common.table import Cell, Table, summarize
+from common.table import TOO_NARROW, Cell, Table, summarize
 from experiments.compare.side import SHOWN_DIGITS, Run, Side
 from experiments.registry import experiments
 from experiments.results.cells import number, spread
@@ -20,7 +20,7 @@ SIDES = {"lower": "↓", "higher": "↑", "toward zero": "→ 0", "neither": "·
 LEGEND = (
     "↓ lower, ↑ higher, → 0 nearer to zero is better, · neither. Differences are to "
     "{first}; in brackets 95 % intervals over seeds, or over pairs of runs with the same seed and "
-    "data; *unpaired*: of means."
+    f"data; *unpaired*: of means. {TOO_NARROW}"
 )
 
 

@@ -3,9 +3,10 @@ import math
 import re
 import warnings
 
+import numpy as np
 import pytest
 
-from common.table import Summary, Table, summarize
+from common.table import COVERAGE, TOO_NARROW, Summary, Table, summarize
 
 
 class Terminal(io.StringIO):
@@ -33,6 +34,17 @@ def test_fewer_than_three_values_have_no_interval(values):
 def test_the_interval_of_three_values_is_their_range():
     # Of the 27 equally likely resamples one is all-lowest: 1/27 > 2.5 %, so the 2.5 % point is it.
     assert summarize([2.0, 1.0, 6.0]) == Summary(3.0, 1.0, 6.0, (2.0, 1.0, 6.0))
+
+
+@pytest.mark.parametrize(("count", "share"), COVERAGE.items())
+def test_how_often_an_interval_holds_the_true_mean_is_as_legends_say(monkeypatch, count, share):
+    monkeypatch.setattr("common.table.RESAMPLES", 499)
+    samples = np.random.default_rng(0).normal(size=(600, count))
+    found = [summarize(sample.tolist()) for sample in samples]
+    assert np.mean([one.low <= 0 <= one.high for one in found]) == pytest.approx(
+        share / 100, abs=0.03
+    )
+    assert re.search(rf"with {count} in (about )?{share} %", TOO_NARROW)
 
 
 def test_the_interval_narrows_with_more_values_and_ignores_their_order():

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from common.record import read_record, write_record
 from common.run_directory import RunDirectory
-from common.table import summarize
+from common.table import TOO_NARROW, summarize
 from experiments.cli import main
 from experiments.compare.difference import results_table, runs_table, settings_table
 from experiments.compare.picture import drawn_metrics
@@ -276,6 +276,7 @@ def test_committed_tunings_of_the_same_prior_are_paired(capsys, tmp_path):
     code, out, _ = answer(capsys, *folders, "--out", tmp_path)
     assert code == 0
     assert "in 3 pairs" in out
+    assert TOO_NARROW in out
     methods = [json.loads((one / "seed0/record.json").read_text())["config"] for one in folders]
     assert methods[0]["learn"]["method"] != methods[1]["learn"]["method"]
     assert "| learn.method" in out

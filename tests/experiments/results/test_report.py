@@ -24,6 +24,7 @@ from report_case import (
 from common.error import ConfigError
 from common.metric import MetricName
 from common.record import find_records
+from common.table import TOO_NARROW
 from experiments import registry
 from experiments.cli import main
 from experiments.registry import Published
@@ -75,6 +76,7 @@ def test_the_report(tmp_path):
     assert "### Word model: books" in lines
     assert "<summary>words, paper</summary>" in lines
     assert "<summary>words, cpu</summary>" in lines
+    assert text.count(TOO_NARROW) == 1
 
 
 def test_the_report_says_on_what_runs_ran():
