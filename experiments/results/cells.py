@@ -124,11 +124,8 @@ def _full_table(rows: Sequence[Row]) -> Table:
 
 def _middles(rows: Sequence[Row]) -> list[dict[str, str]]:
     """A column of interquartile means, where any row has the seeds for one."""
-    known = [row.ours.middle if row.ours else None for row in rows]
-    if all(one is None for one in known):
-        return [{} for _ in rows]
-    texts = ["" if m is None else number(m, r.metric) for m, r in zip(known, rows, strict=True)]
-    return [{MIDDLE: text} for text in texts]
+    texts = [middle(row) for row in rows]
+    return [{MIDDLE: text} for text in texts] if any(texts) else [{} for _ in rows]
 
 
 def _metric(row: Row) -> str:
@@ -170,6 +167,17 @@ def spread(found: Summary, metric: Metric, sign: str = "") -> str:
 def ours(row: Row) -> str:
     """Return the mean with its interval, or single values; empty where no seed finished."""
     return "" if row.ours is None else spread(row.ours, row.metric)
+
+
+def middle(row: Row) -> str:
+    """Return the interquartile mean with its interval; empty where there are too few seeds."""
+    found = row.ours
+    if found is None or found.middle is None:
+        return ""
+    own = dataclasses.replace(
+        found, mean=found.middle, low=found.middle_low, high=found.middle_high
+    )
+    return spread(own, row.metric)
 
 
 def _seeds(row: Row) -> str:

@@ -8,12 +8,14 @@ from urllib.parse import quote
 from common.table import Cell, Table
 from experiments.registry import Experiment, artefacts
 from experiments.results.cells import (
+    MIDDLE,
     OURS,
     RIGHT,
     brief,
     command,
     device_and_hours,
     metric_name,
+    middle,
     other_seeds,
     ours,
     result_cells,
@@ -148,10 +150,15 @@ def _divided(rows: Sequence[Row]) -> tuple[dict[str, str], dict[str, list[str]]]
             columns[title] = cells[title]
     seeds = _seeds(rows)
     columns[OURS] = [
-        text if row.seeds == seeds else f"{text} (seeds {', '.join(map(str, row.seeds))})"
-        for row, text in zip(rows, columns[OURS], strict=True)
+        _ours(row) + ("" if row.seeds == seeds else f" (seeds {', '.join(map(str, row.seeds))})")
+        for row in rows
     ]
     return shared | {"verdict": verdict}, columns
+
+
+def _ours(row: Row) -> str:
+    """Our number and, of enough seeds, the interquartile mean below it."""
+    return ours(row) + (f"<br>{MIDDLE} {text}" if (text := middle(row)) else "")
 
 
 def _verdicts(rows: Sequence[Row]) -> tuple[str, list[str]]:
@@ -175,7 +182,7 @@ def _changed_table(groups: Sequence[Sequence[Row]]) -> Table:
     measures = list(known)[:MOST_MEASURES]
     lines: list[list[Cell]] = []
     for group in groups:
-        first, values = group[0], {row.metric.name: ours(row) for row in group}
+        first, values = group[0], {row.metric.name: _ours(row) for row in group}
         changes = "<br>".join(f"`{change}`" for change in first.changes)
         if first.apart:
             changes += f"<br>on {first.dataset}"

@@ -58,6 +58,15 @@ def test_the_interval_narrows_with_more_values_and_ignores_their_order():
     assert (turned.low, turned.high) == (summary.low, summary.high)
 
 
+def test_the_interquartile_mean_of_eight_values_has_an_interval_of_its_own():
+    values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 800.0]
+    assert summarize(values[:7]).middle is None
+    found = summarize(values)
+    assert (found.mean, found.middle) == (103.5, 4.5)
+    assert 1 < found.middle_low < 4.5 < found.middle_high < 300 < found.high
+    assert summarize([0.1] * 8) == Summary(0.1, 0.1, 0.1, (0.1,) * 8, 0.1, 0.1, 0.1)
+
+
 def test_equal_values_have_an_interval_of_no_width_and_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
