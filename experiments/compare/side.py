@@ -14,9 +14,6 @@ from experiments.registry import experiments
 from experiments.results.row import commits_text, device_text
 from experiments.sweep.state import State, find_runs, read_curve, read_state, training_files
 
-SHOWN_DIGITS = 12
-"""Of a checksum."""
-
 
 @dataclass(frozen=True)
 class Run:

@@ -8,10 +8,12 @@ from urllib.parse import quote
 from common.table import Cell, Table
 from experiments.registry import Experiment, artefacts
 from experiments.results.cells import (
+    CHECKSUMS,
     MIDDLE,
     OURS,
     RIGHT,
     brief,
+    checksums,
     command,
     device_and_hours,
     metric_name,
@@ -90,6 +92,10 @@ def _block(rows: Sequence[Row], folder: Path) -> str:
     parts = [part for group in own for part in (_facts(group), _numbers(group))]
     if changed:
         parts += ["Settings changed:\n", _changed_table(changed).markdown()]
+        told = {row.data for group in own for row in group}
+        others = (group[0] for group in changed if group[0].data not in told)
+        if texts := _told(f"{row.dataset}: {checksums(row)}" for row in others):
+            parts.append(f"- {CHECKSUMS} of those: {texts}\n")
     experiment, preset = rows[0].experiment, rows[0].preset
     if links := _links(experiment, preset, folder):
         parts.append(f"Pictures and samples:\n\n{links}")
@@ -112,6 +118,7 @@ def _facts(rows: Sequence[Row]) -> str:
     facts = {
         "seeds": seeds + (f"; diverged: {', '.join(map(str, diverged))}" if diverged else ""),
         "data": _told(row.dataset for row in rows),
+        CHECKSUMS: _told(map(checksums, rows)),
         **shared,
         "ran on": _told(map(device_and_hours, rows)),
         "commit": _told(f"`{commit}`" for row in rows for commit in row.commits),

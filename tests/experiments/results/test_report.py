@@ -23,7 +23,7 @@ from report_case import (
 
 from common.error import ConfigError
 from common.metric import MetricName
-from common.record import find_records
+from common.record import DataUsed, find_records
 from common.table import TOO_NARROW
 from experiments import registry
 from experiments.cli import main
@@ -252,6 +252,54 @@ def test_the_table_as_csv(tmp_path, capsys):
     assert row["experiment"] == "words, paper"
     assert row["ours, mean [95 % CI]"] == "66.83 [66.00, 68.00]"
     assert row["commit"] == "01234567"
+    assert [float(row[name]) for name in ("mean", "low", "high")] == [
+        pytest.approx(200.5 / 3),
+        66.0,
+        68.0,
+    ]
+    assert dict(zip(json.loads(row["seeds"]), json.loads(row["values"]), strict=True)) == {
+        0: 66.0,
+        1: 66.5,
+        2: 68.0,
+    }
+    (none,) = csv.DictReader(io.StringIO(as_csv(named_rows(["words"], []))))
+    assert (none["mean"], none["low"], none["high"], none["values"]) == ("", "", "", "[]")
+
+
+def on(files):
+    return [DataUsed("books", "1.0.0", None, {"train": 9}, files)]
+
+
+@pytest.mark.usefixtures("known")
+def test_every_form_has_the_checksums_of_the_data(tmp_path):
+    """Short ones where people read, whole ones where programs do."""
+    files = {"a.txt": "a" * 64, "b.txt": "b" * 64}
+    made = seeds(words(), 66.0, 66.5, 68.0, data=on(files))
+    found = named_rows([], made)
+    short = f"a.txt {'a' * 12}; b.txt {'b' * 12}"
+    title = "data checksums (sha256)"
+    text = report_text(made, registry.experiments(), tmp_path)
+    assert f"- {title}: {short}\n" in text
+    assert f"| {short} |" in as_text(found, full=True)
+    (line,) = csv.DictReader(io.StringIO(as_csv(found)))
+    assert line[title] == f"a.txt {'a' * 64}; b.txt {'b' * 64}"
+    assert json.loads(as_json(found))[0]["checksums"] == files
+    # Runs with settings changed say theirs where it isn't that of the others.
+    both = seeds(words(), 70.0, data=on(files), overrides=["model.depth=2"])
+    text = report_text([*made, *both], registry.experiments(), tmp_path)
+    assert text.count(short) == 1
+    other = seeds(words(), 70.0, data=on({"c.txt": "c" * 64}), overrides=["model.depth=2"])
+    text = report_text([*made, *other], registry.experiments(), tmp_path)
+    assert f"- {title} of those: books: c.txt {'c' * 12}\n" in text
+
+
+@pytest.mark.usefixtures("known")
+def test_files_of_several_data_are_told_apart():
+    several = [*on({"a.txt": "1"}), DataUsed("songs", "1.0.0", None, {}, {"a.txt": "2"})]
+    (row,) = named_rows(
+        [], [record(words(), data=several, metrics={TEST: 66.0})], with_not_run=False
+    )
+    assert row.checksums == {"books, a.txt": "1", "songs, a.txt": "2"}
 
 
 @pytest.mark.parametrize(
