@@ -113,8 +113,21 @@ def parse_record(text: str | bytes) -> Record:
     Raises:
       ValueError: it is none; says what is wrong, and where.
     """
+    record: Record = parse_json(Record, text)
+    for place, row in enumerate(record.curve):
+        if "step" not in row:
+            raise ValueError(f"curve.{place}: no step")
+    return record
+
+
+def parse_json(kind: Any, text: str | bytes) -> Any:
+    """Return the `kind`, a type or dataclass, that a JSON text is.
+
+    Raises:
+      ValueError: it is none; says what is wrong, and where.
+    """
     try:
-        return checker(Record).validate_json(text)
+        return checker(kind).validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"

@@ -7,10 +7,11 @@ from typing import Any
 
 from common.error import ConfigError
 from common.metric import Metric, MetricName, Protocol
-from common.table import Cell, Table, summarize
-from experiments.compare.side import SHOWN_DIGITS, Run, Side
+from common.table import TOO_NARROW, Cell, Table, summarize
+from experiments.compare.side import Run, Side
 from experiments.registry import experiments
 from experiments.results.cells import number, spread
+from experiments.results.row import CHECKSUM_DIGITS
 
 ABSENT = "–"
 MOST_NAMES = 5
@@ -20,7 +21,7 @@ SIDES = {"lower": "↓", "higher": "↑", "toward zero": "→ 0", "neither": "·
 LEGEND = (
     "↓ lower, ↑ higher, → 0 nearer to zero is better, · neither. Differences are to "
     "{first}; in brackets 95 % intervals over seeds, or over pairs of runs with the same seed and "
-    "data; *unpaired*: of means."
+    f"data; *unpaired*: of means. {TOO_NARROW}"
 )
 
 
@@ -205,4 +206,4 @@ def _differing(each: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _short(key: str, text: str) -> str:
-    return text[:SHOWN_DIGITS] if key.startswith("checksum of ") else text
+    return text[:CHECKSUM_DIGITS] if key.startswith("checksum of ") else text

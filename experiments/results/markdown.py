@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from common.metric import Metric
 from common.record import Record, write_atomically
+from common.table import TOO_NARROW
 from experiments import registry
 from experiments.registry import Experiment, Family
 from experiments.results.every_run import every_run, folded
@@ -40,10 +41,8 @@ HOW_TO_READ = """\
 is measured; of tuned ones, the last. {protocols}
 
 **Statistics.** From three seeds on, the mean over seeds with its 95 % interval (percentile \
-bootstrap; with three seeds that is just their range, which holds the true mean about 3 times in \
-4). With fewer, the values \
-themselves and no interval; differences are then of their mean. A difference is ours minus the \
-published value.
+bootstrap; of three seeds just their range). {narrow} With fewer than three, the values themselves \
+and no interval; differences are then of their mean. A difference is ours minus the published value.
 
 **Verdicts.** {sides} {rules}
 """
@@ -212,7 +211,9 @@ def how_to_read(experiments: Iterable[Experiment]) -> str:
     metrics = [metric for experiment in experiments for metric in experiment.metrics]
     protocols = dict.fromkeys(metric.protocol for metric in metrics)
     told = [f"*{protocol.name}*: {protocol.text}." for protocol in protocols]
-    return HOW_TO_READ.format(protocols=" ".join(told), sides=_better_sides(metrics), rules=RULES)
+    return HOW_TO_READ.format(
+        protocols=" ".join(told), narrow=TOO_NARROW, sides=_better_sides(metrics), rules=RULES
+    )
 
 
 def _better_sides(metrics: Iterable[Metric]) -> str:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from common.table import Cell, Table
+from common.table import TOO_NARROW, Cell, Table
 from experiments.registry import Experiment
 from experiments.results.cells import ours
 from experiments.results.row import Row
@@ -22,8 +22,8 @@ MARKS: Mapping[str, str] = {
 """Verdict of a run of the paper's size → the mark behind its number."""
 LEGEND = (
     "✓ matched · ▲ better · ▼ short · ◇ as published, but on other data · ○ the paper's size with "
-    "other settings · ✗ diverged · – not run. In brackets the 95 % interval over seeds; of three "
-    "seeds it is about their range, which holds the true mean about 3 times in 4."
+    "other settings · ✗ diverged · – not run. In brackets the 95 % interval over seeds. "
+    f"{TOO_NARROW}"
 )
 SMALLER, NOT_RUN = "scaled down", "not run"
 ABSENT = "–"

@@ -28,6 +28,9 @@ from experiments.registry import Experiment, Published
 TOLERANCE = 0.01
 """Share of a published value by which a mean may miss it and still match."""
 
+LARGE = 100_000
+"""Count from which on millions are easier to read."""
+
 PRECISION = "float32"
 """In which the papers' models were trained."""
 
@@ -279,12 +282,14 @@ def parameters(record: Record, metric: str) -> int | None:
 
 def short(number: int) -> str:
     """Return a count, in millions where it is large."""
-    if number < 100_000:
+    if number < LARGE:
         return f"{number:,}"
     return f"{number / 1e6:.{1 if number >= 1_000_000 else 2}f} M"
 
 
 def _ratio(ours: int, paper: int, noun: str) -> str:
+    """Two counts in one form: in millions only where both are large."""
+    mine, theirs = (short(n) if min(ours, paper) >= LARGE else f"{n:,}" for n in (ours, paper))
     if ours < paper:
-        return f"{short(ours)} of {short(paper)} {noun}"
-    return f"{short(ours)} {noun} (paper {short(paper)})"
+        return f"{mine} of {theirs} {noun}"
+    return f"{mine} {noun} (more than the paper's {theirs})"

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from common.record import read_record, write_record
 from common.run_directory import RunDirectory
-from common.table import summarize
+from common.table import TOO_NARROW, summarize
 from experiments.cli import main
 from experiments.compare.difference import results_table, runs_table, settings_table
 from experiments.compare.picture import drawn_metrics
@@ -254,7 +254,25 @@ def test_what_is_no_run(capsys, tmp_path):
         assert error.startswith("error: ")
         assert words in error
     assert answer(capsys, a)[0] == 2
+    curveless = run(tmp_path, "curveless", curve=[{"step": 1, VALID: 9.0}])
+    text = (curveless / "record.json").read_text()
+    (curveless / "record.json").write_text(text.replace('"step"', '"stop"'))
+    assert "record.json: not a record: curve.0: no step" in answer(capsys, a, curveless)[2]
     stopped = unfinished(tmp_path / NAME / "slow" / "seed0")
+    for name, content in (
+        ("data.json", "{}"),
+        ("data.json", '{"name": 1, "checksums": []}'),
+        ("manifest.json", '{"sessions": [1]}'),
+        ("manifest.json", '{"sessions": [{"device": "cpu"}]}'),
+        ("metrics.jsonl", '{"valid/perplexity": 9.0}\n'),
+    ):
+        whole = (stopped / name).read_bytes()
+        (stopped / name).write_text(content)
+        code, _, error = answer(capsys, a, stopped)
+        assert code == 3
+        assert "damaged (" in error
+        assert (name if name != "metrics.jsonl" else "metrics") in error
+        (stopped / name).write_bytes(whole)
     (stopped / "config.json").write_text("{")
     assert "config.json: damaged" in answer(capsys, a, stopped)[2]
     (stopped / "config.json").unlink()
@@ -276,6 +294,7 @@ def test_committed_tunings_of_the_same_prior_are_paired(capsys, tmp_path):
     code, out, _ = answer(capsys, *folders, "--out", tmp_path)
     assert code == 0
     assert "in 3 pairs" in out
+    assert TOO_NARROW in out
     methods = [json.loads((one / "seed0/record.json").read_text())["config"] for one in folders]
     assert methods[0]["learn"]["method"] != methods[1]["learn"]["method"]
     assert "| learn.method" in out

@@ -6,6 +6,7 @@ import types
 import pytest
 from report_case import MC, TEST, VALID, record, seeds, words
 
+from common.table import TOO_NARROW
 from experiments import registry
 from experiments.language import table as language
 from experiments.registry import Family
@@ -160,6 +161,7 @@ def test_the_page_opens_with_tables_findings_and_a_picture(tmp_path, monkeypatch
     ]  # fmt: skip
     assert places == sorted(places)
     assert "- finding 3 of 3" not in lines
+    assert "\n".join(lines[: places[1]]).count(TOO_NARROW) == 1
 
 
 def test_anchors_are_githubs():

@@ -73,6 +73,19 @@ def test_a_scaled_down_run_says_by_how_much():
     assert not row.as_published
 
 
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (30_000, "30,000 of 21,000,000 parameters"),
+        (150_000, "0.15 M of 21.0 M parameters"),
+    ],
+)
+def test_two_counts_are_told_in_one_form(count, text):
+    experiment = words()
+    _, row = rows(experiment, [record(experiment, parameters=count)])
+    assert row.verdict.text == f"scaled down: {text}"
+
+
 def test_a_part_of_the_corpus_leaves_no_difference():
     experiment = words()
     part = [record(experiment, overrides=["data.train_tokens=5000000"])]
@@ -107,10 +120,12 @@ def test_settings_that_are_not_the_papers_nor_smaller():
     experiment = words()
     changed = [record(experiment, overrides=["train.learning_rate=0.3", "train.epochs=1000"])]
     _, row = rows(experiment, changed)
-    assert row.verdict.text == "other settings: 1,000 epochs (paper 500); 1 setting changed"
+    assert row.verdict.text == (
+        "other settings: 1,000 epochs (more than the paper's 500); 1 setting changed"
+    )
     larger = [record(experiment, parameters=22_000_000)]
     _, row = rows(experiment, larger)
-    assert row.verdict.text == "other settings: 22.0 M parameters (paper 21.0 M)"
+    assert row.verdict.text == "other settings: 22.0 M parameters (more than the paper's 21.0 M)"
 
 
 def test_another_precision_is_a_setting_that_is_not_the_papers():
@@ -205,7 +220,8 @@ def toy(**changes):
         ("part.plain=2", TEST, "other settings: 1 setting changed"),
         ("also.plain=2", TEST, "other settings: 1 setting changed"),
         ("part.many=4", TEST, "scaled down: 4 of 10 things"),
-        ("also.many=20", TEST, "other settings: 20 things (paper 10)"),
+        ("also.many=20", TEST, "other settings: 20 things (more than the paper's 10)"),
+        ("part.many=1000000", TEST, "other settings: 1,000,000 things (more than the paper's 10)"),
         ("part.quiet=2", TEST, "matched"),
         ("part.first=7", TEST, "scaled down: the first 7 letters"),
         ("part.passes=2", TEST, "matched"),
