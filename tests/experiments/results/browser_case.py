@@ -38,7 +38,7 @@ class Browser:
             ],
             pass_fds=(theirs_in, theirs_out),
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            process_group=0,
         )  # fmt: skip
         os.close(theirs_in)
         os.close(theirs_out)
