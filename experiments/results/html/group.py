@@ -58,8 +58,7 @@ class Group:
     def table(self) -> Markup:
         """Its rows beside the paper's."""
         lines = [
-            result_cells(row)
-            | {"split": row.split, MIDDLE: _middle(row), "verdict": brief(row)[0]}
+            result_cells(row) | {"split": row.split, MIDDLE: _middle(row), "verdict": brief(row)[0]}
             for row in self.rows
         ]
         columns = [title for title in COLUMNS if any(line[title] for line in lines)]

@@ -85,7 +85,8 @@ def clicked(chromium: Browser) -> list[str]:
         f"const answer = () => done([{BUTTON}.firstChild.textContent, said.textContent, "
         "String(getSelection())]); "
         "if (said.textContent) answer(); "
-        "else new MutationObserver(answer).observe(said, {childList: true}); })"
+        "new MutationObserver(answer).observe(said, {childList: true}); "
+        "setTimeout(answer, 5000); })"
     )
 
 
