@@ -11,7 +11,14 @@ from markupsafe import Markup
 from common.config import flatten
 from common.record import Record
 from experiments.registry import Experiment
-from experiments.results.cells import OURS, brief, device_and_hours, result_cells
+from experiments.results.cells import (
+    MIDDLE,
+    OURS,
+    brief,
+    device_and_hours,
+    number,
+    result_cells,
+)
 from experiments.results.collect import Run
 from experiments.results.commit import shown_files
 from experiments.results.html.curve import Chart, charts
@@ -19,7 +26,7 @@ from experiments.results.html.media import beginning, is_picture
 from experiments.results.html.prose import shaped
 from experiments.results.row import Row, changed_settings, data_mark, result_rows
 
-COLUMNS = ("metric", "split", "protocol", "published", OURS, "verdict")
+COLUMNS = ("metric", "split", "protocol", "published", OURS, MIDDLE, "verdict")
 """Of a group's table; those without any cell are left out."""
 OF_ITS_OWN = ("experiment", "preset", "seed", "status", "config", "metrics", "curve", "schema")
 """Parts of a record that aren't in what the page calls the manifest."""
@@ -51,7 +58,8 @@ class Group:
     def table(self) -> Markup:
         """Its rows beside the paper's."""
         lines = [
-            result_cells(row) | {"split": row.split, "verdict": brief(row)[0]} for row in self.rows
+            result_cells(row) | {"split": row.split, MIDDLE: _middle(row), "verdict": brief(row)[0]}
+            for row in self.rows
         ]
         columns = [title for title in COLUMNS if any(line[title] for line in lines)]
         cells = [[line[title] for title in columns] for line in lines]
@@ -172,6 +180,13 @@ def _titles(keys: Sequence[tuple[str, tuple[str, ...], str]]) -> Mapping[Any, st
     plain = {key: ", ".join((key[0], *key[1])) for key in keys}
     several = {text for text in plain.values() if list(plain.values()).count(text) > 1}
     return {k: f"{text} [data {k[2]}]" if text in several else text for k, text in plain.items()}
+
+
+def _middle(row: Row) -> str:
+    """The interquartile mean, where there are seeds enough for one."""
+    if row.ours is None or row.ours.middle is None:
+        return ""
+    return number(row.ours.middle, row.metric)
 
 
 def _number(value: float | None) -> str:
