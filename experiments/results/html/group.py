@@ -16,7 +16,7 @@ from experiments.results.cells import (
     OURS,
     brief,
     device_and_hours,
-    number,
+    middle,
     result_cells,
 )
 from experiments.results.collect import Run
@@ -58,7 +58,7 @@ class Group:
     def table(self) -> Markup:
         """Its rows beside the paper's."""
         lines = [
-            result_cells(row) | {"split": row.split, MIDDLE: _middle(row), "verdict": brief(row)[0]}
+            result_cells(row) | {"split": row.split, MIDDLE: middle(row), "verdict": brief(row)[0]}
             for row in self.rows
         ]
         columns = [title for title in COLUMNS if any(line[title] for line in lines)]
@@ -153,14 +153,14 @@ def groups(runs: Sequence[Run], experiment: Experiment) -> list[Group]:
     places = {name: place for place, name in enumerate(reversed(experiment.presets))}
     titles = _titles(list(found))
     made = []
-    for number, key in enumerate(sorted(found, key=lambda key: (places.get(key[0], -1), key))):
+    for place, key in enumerate(sorted(found, key=lambda key: (places.get(key[0], -1), key))):
         ordered = [found[key][seed] for seed in sorted(found[key])]
         records = [run.record for run in ordered]
         rows = result_rows(records, {experiment.name: experiment})
         made.append(
             Group(
                 title=titles[key],
-                name=f"{experiment.name}-{number}",
+                name=f"{experiment.name}-{place}",
                 runs=ordered,
                 rows=[row for row in rows if row.verdict.kind != "not run"],
                 charts=charts(records, [metric.name for metric in experiment.metrics]),
@@ -180,13 +180,6 @@ def _titles(keys: Sequence[tuple[str, tuple[str, ...], str]]) -> Mapping[Any, st
     plain = {key: ", ".join((key[0], *key[1])) for key in keys}
     several = {text for text in plain.values() if list(plain.values()).count(text) > 1}
     return {k: f"{text} [data {k[2]}]" if text in several else text for k, text in plain.items()}
-
-
-def _middle(row: Row) -> str:
-    """The interquartile mean, where there are seeds enough for one."""
-    if row.ours is None or row.ours.middle is None:
-        return ""
-    return number(row.ours.middle, row.metric)
 
 
 def _number(value: float | None) -> str:
