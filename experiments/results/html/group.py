@@ -153,14 +153,14 @@ def groups(runs: Sequence[Run], experiment: Experiment) -> list[Group]:
     places = {name: place for place, name in enumerate(reversed(experiment.presets))}
     titles = _titles(list(found))
     made = []
-    for place, key in enumerate(sorted(found, key=lambda key: (places.get(key[0], -1), key))):
+    for rank, key in enumerate(sorted(found, key=lambda key: (places.get(key[0], -1), key))):
         ordered = [found[key][seed] for seed in sorted(found[key])]
         records = [run.record for run in ordered]
         rows = result_rows(records, {experiment.name: experiment})
         made.append(
             Group(
                 title=titles[key],
-                name=f"{experiment.name}-{place}",
+                name=f"{experiment.name}-{rank}",
                 runs=ordered,
                 rows=[row for row in rows if row.verdict.kind != "not run"],
                 charts=charts(records, [metric.name for metric in experiment.metrics]),
