@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from common.record import Record
 from experiments.language.catalogue import ENWIK8, PENN_TREEBANK_ROWS, TEXT8
 from experiments.registry import Experiment, find
+from experiments.results.alike import as_preset, on_one_data
 from experiments.results.paper_table import Asked, Line, PaperTable
 from experiments.results.verdict import short
 
@@ -39,18 +40,36 @@ def tables() -> list[PaperTable]:
 
 
 def findings(records: Iterable[Record]) -> list[str]:
-    """Return how perplexity goes with depth where runs of a preset have three depths or more."""
-    runs: dict[tuple[str, str], dict[int, list[Record]]] = {}
-    for one in records:
-        row = _ROW.fullmatch(one.experiment)
-        if row and one.preset != "smoke" and not one.overrides and TEST in one.metrics:
-            depths = runs.setdefault((one.preset, row["weights"]), {})
-            depths.setdefault(int(row["depth"]), []).append(one)
-    return [
-        _by_depth(preset, weights, dict(sorted(depths.items())))
-        for (preset, weights), depths in sorted(runs.items())
-        if len(depths) >= LEAST_DEPTHS
-    ]
+    """Return how perplexity goes with depth where runs of a preset, with its settings as they are
+    now and on the same data, have three depths or more."""
+    asked = [one for one in records if _ROW.fullmatch(one.experiment) and TEST in one.metrics]
+    runs: dict[tuple[str, str], list[Record]] = {}
+    for one in as_preset(asked, TEST):
+        if one.preset != "smoke":
+            runs.setdefault((one.preset, _weights(one)), []).append(one)
+    told = []
+    for (preset, weights), made in sorted(runs.items()):
+        depths: dict[int, list[Record]] = {}
+        for one in sorted(on_one_data(made), key=_depth):
+            depths.setdefault(_depth(one), []).append(one)
+        if len(depths) >= LEAST_DEPTHS:
+            told.append(_by_depth(preset, weights, depths))
+    return told
+
+
+def _depth(record: Record) -> int:
+    return int(_row(record)["depth"])
+
+
+def _weights(record: Record) -> str:
+    return _row(record)["weights"]
+
+
+def _row(record: Record) -> re.Match[str]:
+    """Of the depth study, the row that a record's run is of."""
+    row = _ROW.fullmatch(record.experiment)
+    assert row is not None
+    return row
 
 
 def _by_depth(preset: str, weights: str, depths: Mapping[int, Sequence[Record]]) -> str:

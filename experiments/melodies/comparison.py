@@ -10,6 +10,7 @@ from common.record import Record
 from common.table import Summary, summarize
 from experiments.melodies.table import means, summary_of
 from experiments.registry import find
+from experiments.results.alike import as_preset, on_one_data
 
 Values = Mapping[str, Mapping[str, Sequence[float]]]
 """Label of a finding's runs → statistic → value of each seed."""
@@ -57,15 +58,18 @@ class Runs:
         return {**prior.settings(), **found}
 
     def among(self, records: Iterable[Record]) -> list[Record]:
-        """Return the finished ones among records that the commands make, all on one Note RNN."""
+        """Return the finished ones among records that the commands make today, all on one Note RNN
+        and the same data."""
         seeds = {int(seed) for seed in self.seeds.split()}
-        return [
+        asked = [
             one
             for one in records
-            if (one.experiment, one.preset, one.status) == (self.experiment, self.preset, "done")
+            if (one.experiment, one.preset) == (self.experiment, self.preset)
             and one.seed in seeds
             and sorted(one.overrides) == sorted(self.overrides)
         ]
+        changed = {one.partition("=")[0] for one in self.overrides}
+        return on_one_data(as_preset(asked, free=changed))
 
     def means(self, records: Iterable[Record], metrics: Iterable[str]) -> dict[str, float]:
         """Return the means over seeds of those metrics that any record of them has."""

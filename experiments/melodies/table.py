@@ -10,6 +10,7 @@ from common.plot import learning_curves
 from common.record import Record
 from common.table import LEAST_FOR_INTERVAL, Cell, Summary, Table, summarize
 from experiments.melodies.catalogue import COLUMNS, FIGURES, TABLE_1
+from experiments.results.alike import as_preset, on_one_data
 from experiments.results.paper_table import ABSENT, Asked, Line, PaperTable
 
 NAMES: Mapping[str, str] = {
@@ -43,7 +44,7 @@ OF_PRIOR = frozenset({"log_p_tonic"})
 """What tuning leaves as it is: told of the Note RNN alone."""
 
 DATA, NOTE_RNN = "melody_data", "note_rnn"
-NOTE_RNN_SEED = "note_rnn.seed="
+NOTE_RNN_SEED = "note_rnn.seed"
 
 
 @dataclass(frozen=True)
@@ -218,20 +219,16 @@ def _figure(folder: Path, name: str, preset: str) -> Path:
 def by_experiment(records: Iterable[Record], setting: Setting) -> dict[str, list[Record]]:
     """Return the finished records of a setting, in the order of NAMES, the data first.
 
-    They have no overrides but the seed of the Note RNN. Of the data there is one: another seed
-    draws other windows of the same tunes.
+    Their settings are the preset's as it is now, but for the seed of the Note RNN, and the data
+    the same for all. Of the data there is one: another seed draws other windows of the same tunes.
     """
-    presets = {DATA: setting.data, "note_rnn": setting.note_rnn}
-    done = [
-        one
-        for one in records
-        if one.status == "done"
-        and all(change.startswith(NOTE_RNN_SEED) for change in one.overrides)
-    ]
+    presets = {name: setting.preset for name in NAMES}
+    presets |= {DATA: setting.data, NOTE_RNN: setting.note_rnn}
+    asked = [one for one in records if presets.get(one.experiment) == one.preset]
+    done = on_one_data(as_preset(asked, free=(NOTE_RNN_SEED,)), models=(NAMES[NOTE_RNN],))
     found = {}
     for name in (DATA, *NAMES):
-        wanted = presets.get(name, setting.preset)
-        group = [one for one in done if one.experiment == name and one.preset == wanted]
+        group = [one for one in done if one.experiment == name]
         if group:
             ranked = sorted(group, key=lambda record: record.seed)
             found[name] = ranked[:1] if name == DATA else ranked

@@ -9,6 +9,7 @@ from common.record import Record
 from common.table import Cell, Table, summarize
 from experiments.molecules.catalogue import NAMES, PUBLISHED, WORDS
 from experiments.molecules.picture import Tuned, frontier
+from experiments.results.alike import as_preset, on_one_data
 from experiments.results.paper_table import Asked, Line, PaperTable
 from tutor.molecules.config import RewardConfig
 from tutor.molecules.reward import weights
@@ -260,15 +261,13 @@ def by_experiment(
 ) -> dict[str, list[Record]]:
     """Return the finished records of a preset in the order of NAMES.
 
-    They are those without overrides, but for those of the settings in `overridden`.
+    Their settings are the preset's as it is now, but for those in `overridden`; their data are the
+    same, and so is the prior that was tuned.
     """
-    done = [
-        one
-        for one in records
-        if one.status == "done"
-        and one.preset == preset
-        and {text.partition("=")[0] for text in one.overrides} <= {*overridden}
-    ]
+    asked = [one for one in records if one.experiment in NAMES and one.preset == preset]
+    done = on_one_data(as_preset(asked, free=overridden), models=(NAMES[BEFORE],))
+    tuned = on_one_data(one for one in done if one.experiment != BEFORE)
+    done = [*(one for one in done if one.experiment == BEFORE), *tuned]
     grouped = {name: [one for one in done if one.experiment == name] for name in NAMES}
     return {name: sorted(made, key=lambda one: one.seed) for name, made in grouped.items() if made}
 

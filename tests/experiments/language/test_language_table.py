@@ -5,28 +5,39 @@ from pathlib import Path
 
 import pytest
 
+from common.config import override, to_dict
 from common.record import read_record
 from experiments.language.table import findings
+from experiments.registry import find
 
 RESULTS = Path(__file__).parents[3] / "results"
 
 
 @pytest.fixture(scope="module")
 def row():
-    """(depth, test perplexity, what else differs) → the record of a run."""
+    """(depth, test perplexity, overrides, what else differs) → the record of a run."""
     one = read_record(RESULTS / "rhn_penn_treebank_depth3_tied/cpu/seed0/record.json")
 
-    def record(depth, perplexity, weights="tied", **changes):
+    def record(depth, perplexity, *overrides, weights="tied", preset="cpu", **changes):
         name = f"rhn_penn_treebank_depth{depth}_{weights}"
-        metrics = {"test_full/perplexity": perplexity}
-        return replace(one, experiment=name, metrics=metrics, parameters=2_501_000, **changes)
+        config = to_dict(override(find(name).preset(preset).config, overrides))
+        return replace(
+            one,
+            experiment=name,
+            preset=preset,
+            config=config,
+            overrides=list(overrides),
+            parameters=2_501_000,
+            metrics={"test_full/perplexity": perplexity},
+            **changes,
+        )
 
     return record
 
 
 def test_how_perplexity_goes_with_depth(row):
     rows = [row(10, 150.0), row(1, 171.26), row(5, 141.0), row(5, 139.0)]
-    others = [row(1, 9.0, preset="smoke"), row(1, 9.0, overrides=["model.units=5"])]
+    others = [row(1, 9.0, preset="smoke"), row(1, 9.0, "model.units=5")]
     (found,) = findings([*rows, *others, row(2, 9.0, weights="untied")])
     assert found == (
         "Penn Treebank by recurrence depth, tied, preset cpu (2.5 M parameters, seeds a depth: "
@@ -37,6 +48,19 @@ def test_how_perplexity_goes_with_depth(row):
 
 def test_two_depths_are_no_trend(row):
     assert findings([row(1, 171.0), row(10, 150.0), row(10, 151.0)]) == []
+
+
+def test_other_precisions_settings_and_data_stay_out(row):
+    rows = [row(1, 171.0, seed=0), row(5, 141.0), row(10, 150.0)]
+    (found,) = findings(rows)
+    narrow = row(5, 9.0, seed=1, device={**rows[0].device, "products": "bfloat16"})
+    before = row(5, 9.0, "train.epochs=3", seed=2)
+    before = replace(before, overrides=[])  # made before the preset's settings changed
+    other = replace(rows[0].data[0], checksums={"ptb.train.txt": "other"})
+    elsewhere = row(5, 9.0, seed=3, data=[other], finished="2099-01-01T00:00:00+00:00")
+    for one in (narrow, before, elsewhere):
+        assert findings([one, *rows]) == [found]
+    assert findings([narrow, elsewhere, rows[0], rows[2]]) == []
 
 
 def test_without_ties_the_published_ones_are_those_without(row):

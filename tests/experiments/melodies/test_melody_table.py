@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from common.config import to_dict
+from common.config import override, to_dict
 from common.plot import LARGEST_BYTES
 from common.record import DataUsed, Record
 from experiments import registry
@@ -22,7 +22,7 @@ def made(name, seed, value, preset="paper", overrides=()):
         seed=seed,
         status="done",
         command="python -m experiments run",
-        config=to_dict(experiment.preset(preset).config),
+        config=to_dict(override(experiment.preset(preset).config, overrides)),
         overrides=list(overrides),
         parameters=experiment.paper_parameters or 0,
         metrics={f"composed/{key}": value for key in (*TABLE_1, "reward", "log_prior")},
@@ -76,6 +76,24 @@ def test_runs_with_other_settings_or_that_diverged_stay_out(records, tmp_path):
     assert melody_table.section([*records, *others], tmp_path) == shown
 
 
+def test_other_precisions_old_settings_and_other_data_stay_out():
+    """But the models that were tuned may be several: each has made its own checksum."""
+
+    def on(record, **sums):
+        return replace(record, data=[replace(record.data[0], checksums=sums)])
+
+    setting, q = melody_table.SETTINGS[0], "tutor_melodies_q"
+    tuned = [on(made(q, seed, 1.0), songs="same", **{"Note RNN": "a"}) for seed in (0, 1)]
+    other = on(made(q, 2, 1.0, overrides=["note_rnn.seed=1"]), songs="same", **{"Note RNN": "b"})
+    prior = on(made("note_rnn", 0, 1.0), songs="same")
+    kept = {"note_rnn": [prior], q: [*tuned, other]}
+    narrow = replace(tuned[0], seed=7, device={**tuned[0].device, "precision": "bfloat16"})
+    before = replace(made(q, 8, 9.0, overrides=["learn.c=2.0"]), overrides=[], data=tuned[0].data)
+    elsewhere = on(made(q, 9, 9.0), songs="others", **{"Note RNN": "a"})
+    found = melody_table.by_experiment([elsewhere, before, narrow, *tuned, other, prior], setting)
+    assert found == kept
+
+
 def test_data_and_how_melodies_move_stand_beside(records, tmp_path):
     data = replace(
         made("melody_data", 0, 0.0, preset="own_key"),
@@ -123,7 +141,6 @@ def test_of_three_tuned_note_rnns_each_counts_once():
     for seed, prior, value in ((3, 1, 20.0), (4, 2, 30.0)):
         change = f"note_rnn.seed={prior}"
         one = made("tutor_melodies_q", seed, value, overrides=[change])
-        one.config["note_rnn"]["seed"] = prior
         runs.append(one)
     (found,) = melody_table.by_experiment(runs, melody_table.SETTINGS[0]).values()
     assert melody_table.means(found, "composed/notes_in_motif") == [11.0, 20.0, 30.0]
@@ -146,8 +163,9 @@ def test_no_table_without_tuned_models(records, tmp_path):
     assert melody_table.draw_figures(records[-1:], tmp_path) == []
 
 
-def at(name, **metrics):
-    return replace(made(name, 0, 1.0), metrics={f"composed/{k}": v for k, v in metrics.items()})
+def at(name, preset="paper", **metrics):
+    found = {f"composed/{k}": v for k, v in metrics.items()}
+    return replace(made(name, 0, 1.0, preset), metrics=found)
 
 
 def test_the_method_that_keeps_closest_to_the_prior_is_named():
@@ -155,7 +173,7 @@ def test_the_method_that_keeps_closest_to_the_prior_is_named():
         at("tutor_melodies_q", kl_policy_prior=1.5),
         at("tutor_melodies_g", kl_policy_prior=0.25),
     )
-    elsewhere = replace(at("tutor_melodies_psi", kl_policy_prior=0.1), preset="vectorised")
+    elsewhere = at("tutor_melodies_psi", "vectorised", kl_policy_prior=0.1)
     (told,) = headline.nearest_to_the_prior([far, near, elsewhere])
     assert told == (
         "With the published settings G keeps closest to its prior, by mean KL(π ‖ p), nats: "
@@ -177,7 +195,6 @@ def test_it_is_said_where_all_tunings_share_a_note_rnn():
     assert "tune one Note RNN" in told
     assert melody_table.cautions(tuned[:2]) == []
     other = made("tutor_melodies_g", 0, 1.0, overrides=["note_rnn.seed=1"])
-    other.config["note_rnn"]["seed"] = 1
     assert melody_table.cautions([*tuned, other]) == []
 
 
@@ -186,7 +203,7 @@ def test_why_the_tonic_is_off_is_said_where_runs_show_it():
 
     def on(preset, tonic, log_p):
         shares = {"compositions_starting_with_tonic": tonic, "log_p_tonic": log_p}
-        return replace(at("tutor_melodies_q", **shares), preset=preset)
+        return at("tutor_melodies_q", preset, **shares)
 
     def told(*others):
         return headline.off_the_tonic([on("paper", 2.0, -14.0), *others])

@@ -132,6 +132,24 @@ def test_the_frontier_is_of_each_c():
     assert table.by_experiment(records, "cpu")[PSI] == half
 
 
+def test_other_precisions_old_settings_other_data_and_priors_stay_out(records):
+    def on(record, file, **model):
+        sums = {"moses_sample.csv": file, **({"molecule RNN": model["prior"]} if model else {})}
+        return replace(record, data=[replace(record.data[0], checksums=sums)])
+
+    prior = on(records[0], "same")
+    tuned = [on(one, "same", prior="a") for one in records[1:]]
+    kept = table.by_experiment([prior, *tuned], "cpu")
+    assert [one for made in kept.values() for one in made] == [prior, *tuned]
+    narrow = replace(tuned[1], seed=7, device={**tuned[1].device, "products": "bfloat16"})
+    before = replace(made(PSI, 9.0, 9.0, "learn.c=2.0", seed=8), overrides=[], data=tuned[1].data)
+    elsewhere = on(made(PSI, 9.0, 9.0, seed=9), "other", prior="a")
+    of_another = on(made(PSI, 9.0, 9.0, seed=10), "same", prior="b")
+    prior_elsewhere = on(made("molecule_rnn", 0.0, 9.0, seed=1), "other")
+    others = [narrow, before, elsewhere, of_another, prior_elsewhere]
+    assert table.by_experiment([*others, prior, *tuned], "cpu") == kept
+
+
 def test_the_optimum_is_drawn_where_enough_molecules_tell_of_it():
     assert table.optimum([made("molecule_rnn", 0.0, 2.2)], "reward") == [(0.8, 3.5), (1.4, 3.7)]
 
