@@ -1,15 +1,17 @@
 """The first paper's tables of language models, as it arranges them."""
 
 import re
-import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from common.record import Record
+from common.table import LEAST_FOR_INTERVAL, Summary, summarize
 from experiments.language.catalogue import ENWIK8, PENN_TREEBANK_ROWS, TEXT8
 from experiments.registry import Experiment, find
-from experiments.results.alike import as_preset, on_one_data
+from experiments.results.alike import as_preset, on_one_data, seeds_a, told_apart
+from experiments.results.cells import spread
 from experiments.results.paper_table import Asked, Line, PaperTable
 from experiments.results.verdict import short
+from highway.metric import metric
 
 OTHERS_ON_PENN_TREEBANK = {
     "LSTM + dropout": ("66 M", "78.4"),
@@ -74,28 +76,38 @@ def _row(record: Record) -> re.Match[str]:
 
 def _by_depth(preset: str, weights: str, depths: Mapping[int, Sequence[Record]]) -> str:
     """Say at which depth the test perplexity is lowest, ours and the published."""
-    means = {
-        depth: statistics.fmean(one.metrics[TEST] for one in made) for depth, made in depths.items()
-    }
+    values = {depth: [one.metrics[TEST] for one in made] for depth, made in depths.items()}
+    found = {depth: summarize(each) for depth, each in values.items()}
     published = {
         depth: next(one.value for one in find(made[0].experiment).published if one.metric == TEST)
         for depth, made in depths.items()
     }
-    seeds = {len(made) for made in depths.values()}
     counts = {one.parameters for made in depths.values() for one in made}
     sizes = sorted(count for count in counts if isinstance(count, int))
-    each = ", ".join(f"{depth}: {mean:.1f}" for depth, mean in means.items())
+    each = "; ".join(f"{depth}: {spread(one, metric(TEST))}" for depth, one in found.items())
+    lowest = min(found, key=lambda depth: found[depth].mean)
     return (
         f"Penn Treebank by recurrence depth, {weights}, preset {preset} "
         f"({' to '.join(dict.fromkeys((short(sizes[0]), short(sizes[-1]))))} parameters, "
-        f"seeds a depth: {_least_and_most(seeds)}): test perplexity at depth {each}; lowest at "
-        f"{min(means, key=means.__getitem__)} (of the published, at "
-        f"{min(published, key=published.__getitem__)})."
+        f"{seeds_a(map(len, depths.values()), 'depth')}): test perplexity at depth {each}. Lowest "
+        f"at {lowest} (of the published, at {min(published, key=published.__getitem__)}); "
+        f"{_how_sure(found, lowest)}."
     )
 
 
-def _least_and_most(counts: Collection[int]) -> str:
-    return "–".join(dict.fromkeys((str(min(counts)), str(max(counts)))))
+def _how_sure(found: Mapping[int, Summary], lowest: int) -> str:
+    """Say which depths can't be told from the lowest, as far as seeds tell."""
+    if any(one.low is None for one in found.values()):
+        return (
+            f"with fewer than {LEAST_FOR_INTERVAL} seeds a depth it isn't known how much of a "
+            "difference is the seeds'"
+        )
+    near = [
+        str(depth)
+        for depth, one in found.items()
+        if depth != lowest and not told_apart(one, found[lowest])
+    ]
+    return f"intervals overlap with those at {', '.join(near)}" if near else "no interval overlaps"
 
 
 def _depth_study() -> PaperTable:

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from common.config import flatten, override, to_dict
 from common.record import Record
-from common.table import Summary, summarize
+from common.table import summarize
 from experiments.melodies.table import means, summary_of
 from experiments.registry import find
-from experiments.results.alike import as_preset, on_one_data
+from experiments.results.alike import as_preset, on_one_data, told_apart
 
 Values = Mapping[str, Mapping[str, Sequence[float]]]
 """Label of a finding's runs → statistic → value of each seed."""
@@ -210,17 +210,9 @@ class Change:
         )
         if before is None or after is None:
             return None
-        low, high = sorted((before, after), key=lambda one: one.mean)
-        if _range(low)[1] >= _range(high)[0]:
+        if not told_apart(before, after):
             return None
         return before.mean, after.mean
-
-
-def _range(summary: Summary) -> tuple[float, float]:
-    """The interval of a mean, or from the least to the largest value where it has none."""
-    if summary.low is None or summary.high is None:
-        return min(summary.values), max(summary.values)
-    return summary.low, summary.high
 
 
 def _worded(value: Any) -> str:

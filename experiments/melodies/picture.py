@@ -9,7 +9,7 @@ from common.plot import COLOURS, FAINT, INK, save_picture
 from common.record import Record
 from common.table import Summary
 from experiments.melodies.catalogue import COLUMNS, TABLE_1
-from experiments.melodies.table import NAMES, SETTINGS, by_experiment, summary_of, written
+from experiments.melodies.table import NAMES, SETTINGS, TUNED, by_experiment, summary_of, written
 
 STATISTICS = (
     "compositions_starting_with_tonic",
@@ -41,7 +41,7 @@ def dots(records: Iterable[Record]) -> list[Dot]:
     records, made = list(records), []
     for setting in (one for one in SETTINGS if one.preset in LABELS):
         found = by_experiment(records, setting)
-        if not any(name.startswith("tutor_melodies_") for name in found):
+        if not any(name in TUNED for name in found):
             continue
         for statistic in STATISTICS:
             for method in COLUMNS:

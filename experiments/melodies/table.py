@@ -1,15 +1,16 @@
 """Table 1 and Figure 2 of Sequence Tutor: the methods side by side, from committed records."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from common.plot import learning_curves
 from common.record import Record
-from common.table import LEAST_FOR_INTERVAL, Cell, Summary, Table, summarize
+from common.table import LEAST_FOR_INTERVAL, Cell, Summary, Table
 from experiments.melodies.catalogue import COLUMNS, FIGURES, TABLE_1
+from experiments.results import alike
 from experiments.results.alike import as_preset, on_one_data
 from experiments.results.paper_table import ABSENT, Asked, Line, PaperTable
 
@@ -39,6 +40,9 @@ MOVES = {
     "leaps_over_fifth": "intervals over a fifth, %",
 }
 """What the paper hasn't: the prior's chances of a tonic, and how melodies move."""
+
+TUNED = frozenset(NAMES) - {"note_rnn"}
+"""Experiments that tune a Note RNN."""
 
 OF_PRIOR = frozenset({"log_p_tonic"})
 """What tuning leaves as it is: told of the Note RNN alone."""
@@ -111,15 +115,12 @@ def findings(records: Iterable[Record]) -> list[str]:
 
 def cautions(records: Iterable[Record]) -> list[str]:
     """Return what the intervals of Table 1 leave out."""
-    found = by_experiment(records, SETTINGS[0])
-    tuned = [
-        one for name, group in found.items() if name.startswith("tutor_melodies_") for one in group
-    ]
-    if len(tuned) < LEAST_FOR_INTERVAL or len(set(map(_prior, tuned))) > 1:
+    preset = SETTINGS[0].preset
+    tuned = [one for one in records if one.experiment in TUNED and one.preset == preset]
+    if len(as_preset(tuned)) < LEAST_FOR_INTERVAL:
         return []
     return [
-        "All tunings with the published settings tune one Note RNN: how Note RNNs differ is not in "
-        "their intervals."
+        "All tunings in Table 1 tune one Note RNN: how Note RNNs differ is not in their intervals."
     ]
 
 
@@ -137,7 +138,7 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
     parts, why = [], reasons(records)
     for setting in SETTINGS:
         found = by_experiment(records, setting)
-        if not any(name.startswith("tutor_melodies_") for name in found):
+        if not any(name in TUNED for name in found):
             continue
         parts.append(f"### Table 1 and Figure 2, all that was measured: preset {setting.preset}\n")
         parts += [f"Here: {setting.title}.\n", table_1(found).markdown()]
@@ -155,10 +156,11 @@ CAPTION = (
     "*data*: windows of 32 events of held-out melodies, with the interval over the windows of one "
     "drawing; no model trains on them, but checkpoints are chosen by some. Of models: the paper's "
     "number, where it has one, above ours, which are one value a seed, or from "
-    "three seeds on their mean with its 95 % interval (percentile bootstrap over seeds; where "
-    "three or more Note RNNs were tuned, over their means). Intervals over compositions are in the "
-    "records (`composed_low`, `composed_high`). Records from before a row was measured leave it "
-    "empty. The paper prints 17 for G's autocorrelation of lag 3; 0.17 is meant, we think.\n"
+    "three seeds on their mean with its 95 % interval (percentile bootstrap over seeds). Where "
+    "several Note RNNs were tuned, each counts once, by the mean of its tunings. Intervals over "
+    "compositions are in the records (`composed_low`, `composed_high`). Records from before a row "
+    "was measured leave it empty. The paper prints 17 for G's autocorrelation of lag 3; 0.17 is "
+    "meant, we think.\n"
 )
 
 
@@ -222,7 +224,7 @@ def by_experiment(records: Iterable[Record], setting: Setting) -> dict[str, list
     Their settings are the preset's as it is now, but for the seed of the Note RNN, and the data
     the same for all. Of the data there is one: another seed draws other windows of the same tunes.
     """
-    presets = {name: setting.preset for name in NAMES}
+    presets = dict.fromkeys(NAMES, setting.preset)
     presets |= {DATA: setting.data, NOTE_RNN: setting.note_rnn}
     asked = [one for one in records if presets.get(one.experiment) == one.preset]
     done = on_one_data(as_preset(asked, free=(NOTE_RNN_SEED,)), models=(NAMES[NOTE_RNN],))
@@ -275,23 +277,8 @@ def value_of(group: Sequence[Record], metric: str) -> str:
 
 
 def summary_of(group: Sequence[Record], metric: str) -> Summary | None:
-    """Return a metric's mean over records, with an interval where there are enough of them.
-
-    Of one record the interval is over what it measured, compositions or windows. Values that are
-    all the same, as of a prior that several tunings share, have none. None where no record has it.
-    """
-    values = means(group, metric)
-    if not values:
-        return None
-    summary = summarize(values)
-    low, high = summary.low, summary.high
-    if len(values) == 1:
-        split, _, statistic = metric.partition("/")
-        (record,) = (one for one in group if metric in one.metrics)
-        low, high = (record.metrics.get(f"{split}_{end}/{statistic}") for end in ("low", "high"))
-    if len(set(values)) == 1 and (low is None or low == high):
-        return Summary(values[0], None, None, (values[0],))
-    return replace(summary, low=low, high=high)
+    """Return a metric's mean over tunings or, where several Note RNNs were tuned, over those."""
+    return alike.summary_of(group, metric, means(group, metric))
 
 
 def written(found: Summary) -> str:
@@ -302,14 +289,14 @@ def written(found: Summary) -> str:
 
 
 def means(group: Sequence[Record], metric: str) -> list[float]:
-    """Return a metric of each record; of each Note RNN the mean, where there are three or more."""
+    """Return a metric of each record; of each Note RNN the mean, where there are several."""
     by_prior: dict[Any, list[float]] = {}
     for record in group:
         if metric in record.metrics:
             by_prior.setdefault(_prior(record), []).append(record.metrics[metric])
-    if len(by_prior) < LEAST_FOR_INTERVAL:
-        return [value for values in by_prior.values() for value in values]
-    return [fmean(values) for values in by_prior.values()]
+    if len(by_prior) > 1:
+        return [fmean(values) for values in by_prior.values()]
+    return [value for values in by_prior.values() for value in values]
 
 
 def _mean_curve(group: Sequence[Record], metric: str) -> list[tuple[float, float]]:

@@ -40,10 +40,23 @@ def test_how_perplexity_goes_with_depth(row):
     others = [row(1, 9.0, preset="smoke"), row(1, 9.0, "model.units=5")]
     (found,) = findings([*rows, *others, row(2, 9.0, weights="untied")])
     assert found == (
-        "Penn Treebank by recurrence depth, tied, preset cpu (2.5 M parameters, seeds a depth: "
-        "1–2): test perplexity at depth 1: 171.3, 5: 140.0, 10: 150.0; lowest at 5 (of the "
-        "published, at 10)."
+        "Penn Treebank by recurrence depth, tied, preset cpu (2.5 M parameters, 1 to 2 seeds a "
+        "depth): test perplexity at depth 1: 171.26; 5: 141.00, 139.00; 10: 150.00. Lowest at 5 "
+        "(of the published, at 10); with fewer than 3 seeds a depth it isn't known how much of a "
+        "difference is the seeds'."
     )
+
+
+def test_depths_that_cannot_be_told_from_the_lowest_are_named(row):
+    def seeds(depth, *values):
+        return [row(depth, value, seed=seed) for seed, value in enumerate(values)]
+
+    rows = [*seeds(1, 170.0, 171.0, 172.0), *seeds(5, 138.0, 140.0, 142.0)]
+    (found,) = findings([*rows, *seeds(10, 141.0, 143.0, 148.0)])
+    assert "3 seeds a depth): test perplexity at depth 1: 171.00 [170.00, 172.00]; 5: 140" in found
+    assert "Lowest at 5 (of the published, at 10); intervals overlap with those at 10." in found
+    (found,) = findings([*rows, *seeds(10, 143.0, 144.0, 148.0)])
+    assert found.endswith("no interval overlaps.")
 
 
 def test_two_depths_are_no_trend(row):
@@ -66,4 +79,4 @@ def test_other_precisions_settings_and_data_stay_out(row):
 def test_without_ties_the_published_ones_are_those_without(row):
     (found,) = findings([row(depth, 200.0 - depth, weights="untied") for depth in (3, 7, 9)])
     assert "untied, preset cpu" in found
-    assert "lowest at 9 (of the published, at 9)" in found
+    assert "Lowest at 9 (of the published, at 9)" in found

@@ -158,8 +158,9 @@ def test_a_sentence_tells_what_was_found(records):
     rang = replace(records[4], curve=[*records[4].curve, {"step": 9, "eval/collapsed": 1.0}])
     assert rang.experiment == RL_ONLY
     (text,) = table.findings([*records[:4], rang, *records[5:]])
-    assert "preset cpu: 5 of 5 methods get more reward than the prior, 2.2." in text
-    assert ": REINVENT 2.9 (4.5; 75 %); then RL only 2.8 (3.5; 75 %), G 2.7" in text
+    assert "cpu, one seed a method: 5 of 5 methods get more reward than the prior, 2.20." in text
+    assert "(intervals over molecules where there is one seed), then KL(π ‖ p)" in text
+    assert ": REINVENT 2.90 (4.5; 75 %), RL only 2.80 (3.5; 75 %), G 2.70" in text
     assert text.endswith("The alarm of collapse rang for RL only.")
     (quiet,) = table.findings(records)
     assert quiet.endswith("No alarm rang.")
@@ -167,7 +168,23 @@ def test_a_sentence_tells_what_was_found(records):
     (worse,) = table.findings([made("molecule_rnn", 0.0, 2.85), *records[1:]])
     assert ": 1 of 5 methods gets more reward than the prior, 2.85." in worse
     (none,) = table.findings([made("molecule_rnn", 0.0, 3.0), *records[1:]])
-    assert ": none of 5 methods gets more reward than the prior, 3." in none
+    assert ": none of 5 methods gets more reward than the prior, 3.00." in none
+
+
+def test_a_sentence_tells_no_methods_apart_whose_intervals_overlap():
+    def several(name, *rewards):
+        return [made(name, 439.4, reward, seed=seed) for seed, reward in enumerate(rewards)]
+
+    prior = made("molecule_rnn", 0.0, 2.0)
+    ends = {"composed_low/reward": 1.9, "composed_high/reward": 2.1}
+    prior = replace(prior, metrics=prior.metrics | ends)
+    runs = [*several(PSI, 2.5, 2.7, 2.9), *several(RL_ONLY, 2.4, 2.5, 2.6)]
+    near = several("tutor_molecules_q", 2.05, 2.1, 2.15)
+    (text,) = table.findings([prior, *runs, *near])
+    assert "3 seeds a method: 2 of 3 methods get more reward than the prior, 2.00 [1.90, 2" in text
+    assert "(intervals over seeds)" in text
+    assert ": Ψ 2.70 [2.50, 2.90] (439; 75 %), RL only 2.50 [2.40, 2.60] (439; 75 %), Q" in text
+    assert "the intervals of Ψ and RL only overlap. No alarm" in text
 
 
 def test_runs_that_stopped_are_named(tmp_path):
