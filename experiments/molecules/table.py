@@ -6,10 +6,12 @@ from statistics import fmean
 
 from common.config import from_dict
 from common.metric import Metric
+from common.plot import Series
 from common.record import Record
 from common.table import LEAST_FOR_INTERVAL, Cell, Summary, Table, summarize
 from experiments.molecules.catalogue import NAMES, PUBLISHED, SAMPLES, WORDS
 from experiments.molecules.picture import Tuned, frontier
+from experiments.registry import find
 from experiments.results.alike import as_preset, on_one_data, seeds_a, summary_of, told_apart
 from experiments.results.cells import spread
 from experiments.results.paper_table import Asked, Line, PaperTable
@@ -67,11 +69,12 @@ PICTURES = (
 
 def tables() -> list[PaperTable]:
     """Return the benchmark's measures of the prior; the paper's own table can't be had."""
+    samples = find(BEFORE).preset("paper").config.final_samples
     return [
         PaperTable(
             title="Molecules: the prior, on the benchmark MOSES",
-            caption="Of 30,000 samples. Published: CharRNN of MOSES, which learned from all of its "
-            "molecules.",
+            caption=f"Of {samples:,} samples. Published: CharRNN of MOSES, which learned from all "
+            "of its molecules.",
             labels=("measure",),
             groups=("",),
             lines=tuple(
@@ -214,16 +217,10 @@ def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:
     """Draw the frontiers of each preset: what methods reach at which divergence from the prior."""
     records, drawn = list(records), []
     for preset in PRESETS:
-        found = by_experiment(records, preset, (C_SETTING,))
-        before, tuned = found.pop(BEFORE, []), found
-        if not tuned:
-            continue
-        for measure in FRONTIERS:
+        for measure, shown in frontiers(records, preset).items():
             drawn.append(
                 frontier(
-                    {NAMES[one]: by_c(made, measure) for one, made in tuned.items()},
-                    [(0.0, one) for one in _values(before[:1], f"composed/{measure}")],
-                    optimum(before[:1], measure),
+                    *shown,
                     _picture(folder, preset, measure),
                     x_label="KL(π ‖ p) of a molecule, nats",
                     y_label=WORDS[measure],
@@ -231,6 +228,23 @@ def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:
                 )
             )
     return drawn
+
+
+def frontiers(
+    records: Iterable[Record], preset: str
+) -> dict[str, tuple[dict[str, list[Tuned]], Series, Series]]:
+    """Return of each measure what its picture shows: methods, the prior and the optimum; nothing
+    where no model was tuned."""
+    tuned = by_experiment(records, preset, (C_SETTING,))
+    before = tuned.pop(BEFORE, [])[:1]
+    return {
+        measure: (
+            {NAMES[one]: by_c(made, measure) for one, made in tuned.items()},
+            [(0.0, one) for one in _values(before, f"composed/{measure}")],
+            optimum(before, measure),
+        )
+        for measure in (FRONTIERS if tuned else ())
+    }
 
 
 def by_c(records: Sequence[Record], measure: str) -> list[Tuned]:

@@ -4,13 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from common.config import override, to_dict
-from common.record import DataUsed, Record, read_record
+from common.record import DataUsed, Record, find_records, read_record
 from experiments import registry
 from experiments.molecules import table
 from experiments.molecules.catalogue import HOURS, NAMES, WORDS, C
-from experiments.molecules.picture import Tuned
+from experiments.molecules.picture import Tuned, describe
 from tutor.molecules.config import RewardConfig
 
 RESULTS = Path(__file__).parents[3] / "results"
@@ -119,6 +120,31 @@ def test_pictures_are_drawn_and_explained(records, tmp_path):
     assert "A star is the prior" in text
 
 
+def described_in(path: Path) -> str:
+    with Image.open(path) as opened:
+        return opened.text["Description"]
+
+
+def test_the_committed_pictures_are_current():
+    found = table.frontiers(find_records(RESULTS), "cpu")
+    assert set(found) == set(table.FRONTIERS)
+    for measure, shown in found.items():
+        path = RESULTS / f"tutor_molecules_cpu_{measure}.png"
+        assert described_in(path) == describe(*shown), (
+            f"{path} is stale: run `python -m experiments report` and commit what it writes"
+        )
+
+
+def test_pictures_describe_what_they_show(records, tmp_path):
+    (path, *_) = table.draw_figures(records[:2], tmp_path)
+    assert described_in(path).splitlines() == [
+        "prior: (0, 2.2)",
+        "optimum: (0.8, 3.5), (1.4, 3.7)",
+        "Q, c = 0.5: (0.5, 2.5)",
+        "Q, c = 0.5, the way: (0.25, 1.25)",
+    ]
+
+
 def test_the_frontier_is_of_each_c():
     """Runs with another c count, those with any other override don't."""
     half = [made(PSI, 1.0, 2.0), made(PSI, 1.5, 3.0, seed=1)]
@@ -214,3 +240,14 @@ def test_hours_are_told_once_and_are_those_of_records():
     assert sum(hours.get(name, HOURS[name]) for name in ("molecule_rnn", PSI)) < 1.5
     told = {name: HOURS[name] for name in hours}
     assert told == pytest.approx(hours, abs=0.005), "HOURS in the catalogue: what records say"
+
+
+def test_the_caption_tells_the_samples_of_the_preset(monkeypatch):
+    def changed(name):
+        one = registry.find(name)
+        paper = one.preset("paper")
+        config = override(paper.config, ["final_samples=1234"])
+        return replace(one, presets={**one.presets, "paper": replace(paper, config=config)})
+
+    monkeypatch.setattr(table, "find", changed)
+    assert "1,234 samples" in table.tables()[0].caption
