@@ -30,7 +30,7 @@ OTHERS_ON_ENWIK8 = {
 }
 """Model → test bits per character (docs/published.md, "enwik8 and text8")."""
 
-TEST = "test_full/perplexity"
+VALID, TEST, MC = "valid/perplexity", "test_full/perplexity", "test_mc/perplexity"
 LEAST_DEPTHS = 3
 """Of a preset's runs, for a word on how perplexity goes with depth."""
 _ROW = re.compile(r"rhn_penn_treebank_depth(?P<depth>\d+)_(?P<weights>untied|tied)")
@@ -113,23 +113,27 @@ def _how_sure(found: Mapping[int, Summary], lowest: int) -> str:
 def _depth_study() -> PaperTable:
     def entry(depth: int, weights: str) -> tuple[Asked, ...]:
         name = f"rhn_penn_treebank_depth{depth}_{weights}"
-        return tuple(Asked(name, metric) for metric in ("valid/perplexity", "test_full/perplexity"))
+        published = {one.metric for one in find(name).published}
+        return tuple(Asked(name, one) for one in (VALID, TEST, MC) if one in published)
 
-    def sizes(weights: str) -> str:
-        names = (f"rhn_penn_treebank_depth{depth}_{weights}" for depth in PENN_TREEBANK_ROWS)
-        counts = [count for name in names if (count := find(name).paper_parameters) is not None]
-        return f"{short(min(counts))} to {short(max(counts))}"
+    def sizes(depth: int) -> str:
+        both = (f"rhn_penn_treebank_depth{depth}_{weights}" for weights in ("untied", "tied"))
+        counts = [count for name in both if (count := find(name).paper_parameters) is not None]
+        return " / ".join(map(short, counts))
 
     return PaperTable(
         title="Penn Treebank by recurrence depth",
-        caption="Validation / test perplexity of words, at about one size (parameters: "
-        f"{sizes('untied')} untied, {sizes('tied')} tied); *tied*: one matrix for embedding and "
-        "softmax. The paper's: the authors' README; at depth 10, tied, also the "
-        "paper itself.",
-        labels=("depth", "units"),
+        caption="Validation / test perplexity of words, at about one size (parameters: untied / "
+        "tied); *tied*: one matrix for embedding and softmax. A third number is the test's with "
+        "Monte-Carlo dropout. The paper's: the authors' README, and for the third number their "
+        "headline results; at depth 10, tied, also the paper itself.",
+        labels=("depth", "units", "parameters"),
         groups=("untied", "tied"),
         lines=tuple(
-            Line((str(depth), f"{units:,}"), (entry(depth, "untied"), entry(depth, "tied")))
+            Line(
+                (str(depth), f"{units:,}", sizes(depth)),
+                (entry(depth, "untied"), entry(depth, "tied")),
+            )
             for depth, (units, *_) in PENN_TREEBANK_ROWS.items()
         ),
     )
@@ -148,10 +152,11 @@ def _headline() -> PaperTable:
         Line((model, size), ((Asked(name, f"{split}/perplexity"),),))
         for model, (size, name, split) in names.items()
     ]
+    passes = find("rhn_penn_treebank_depth5_tied").preset("paper").config.evaluation.mc_passes
     return PaperTable(
         title="Penn Treebank beside other models",
-        caption="Test perplexity of words; *MC*: Monte-Carlo dropout at test, 1000 passes. Of two "
-        "numbers the first is the authors' README's, the second the paper's.",
+        caption=f"Test perplexity of words; *MC*: Monte-Carlo dropout at test, {passes:,} passes. "
+        "Of two numbers the first is the authors' README's, the second the paper's.",
         labels=("model", "parameters"),
         groups=("test",),
         lines=(*others, *rhns),

@@ -10,6 +10,7 @@ from common.plot import learning_curves
 from common.record import Record
 from common.table import LEAST_FOR_INTERVAL, Cell, Summary, Table
 from experiments.melodies.catalogue import COLUMNS, FIGURES, TABLE_1
+from experiments.registry import find
 from experiments.results import alike
 from experiments.results.alike import as_preset, on_one_data
 from experiments.results.paper_table import ABSENT, Asked, Line, PaperTable
@@ -85,11 +86,13 @@ PICTURE = "tutor_melodies_table_1.png"
 
 def tables() -> list[PaperTable]:
     """Return Table 1 as printed, a column a method."""
+    compositions = find(NOTE_RNN).preset("paper").config.final_compositions
     return [
         PaperTable(
             title="Sequence Tutor, Table 1",
             caption="Percentages are of notes (events) or compositions, as the line says; the "
-            "autocorrelations are means. Ours are from 100,000 compositions and other data: the "
+            f"autocorrelations are means. Ours are from {compositions:,} compositions and other "
+            "data: the "
             "paper's were never released. Why lines differ, and what moves them: "
             "[docs/table_1.md](../docs/table_1.md).",
             labels=("statistic",),

@@ -7,8 +7,10 @@ import pytest
 
 from common.config import override, to_dict
 from common.record import read_record
-from experiments.language.table import findings
+from experiments.language import table
+from experiments.language.table import findings, tables
 from experiments.registry import find
+from experiments.results.paper_table import Answers, written
 
 RESULTS = Path(__file__).parents[3] / "results"
 
@@ -80,3 +82,27 @@ def test_without_ties_the_published_ones_are_those_without(row):
     (found,) = findings([row(depth, 200.0 - depth, weights="untied") for depth in (3, 7, 9)])
     assert "untied, preset cpu" in found
     assert "Lowest at 9 (of the published, at 9)" in found
+
+
+def test_the_depth_study_tells_sizes_and_what_was_published_of_dropout_at_test(row):
+    study = tables()[0]
+    experiments = {one.experiment: find(one.experiment) for one in study.asked()}
+    shown = written(study, Answers([], experiments))
+    assert shown.titles[:3] == ("depth", "units", "parameters")
+    (fifth,) = (cells for cells in shown.rows if cells[0] == "5")
+    assert fifth == ["5", "1,000", "32.0 M / 22.0 M", "72.0 / 69.8", "–", "69.7 / 67.7 / 64.4", "–"]
+    counts = [
+        find(f"rhn_penn_treebank_depth5_{one}").paper_parameters for one in ("untied", "tied")
+    ]
+    assert counts == pytest.approx([32.0e6, 22.0e6], abs=0.05e6)
+
+
+def test_the_caption_tells_the_passes_of_the_preset(monkeypatch):
+    def changed(name):
+        one = find(name)
+        paper = one.preset("paper")
+        config = override(paper.config, ["evaluation.mc_passes=1234"])
+        return replace(one, presets={**one.presets, "paper": replace(paper, config=config)})
+
+    monkeypatch.setattr(table, "find", changed)
+    assert "1,234 passes" in tables()[1].caption

@@ -242,3 +242,14 @@ def test_pictures_are_small_the_same_again_and_linked(records, tmp_path):
     text = "\n".join(melody_table.section(records, tmp_path))
     assert paths[0].name == melody_table.PICTURE
     assert all(path.name in text for path in paths[1:])
+
+
+def test_the_caption_tells_the_compositions_of_the_preset(monkeypatch):
+    def changed(name):
+        one = registry.find(name)
+        paper = one.preset("paper")
+        config = override(paper.config, ["final_compositions=1234"])
+        return replace(one, presets={**one.presets, "paper": replace(paper, config=config)})
+
+    monkeypatch.setattr(melody_table, "find", changed)
+    assert "1,234 compositions" in melody_table.tables()[0].caption
