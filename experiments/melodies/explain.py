@@ -24,6 +24,7 @@ from experiments.melodies.table import (
     value_of,
 )
 from experiments.melodies.tested import CHANGES, IN_C, TUNES, TUNES_OF_Q
+from tutor.music.metric import composed
 from tutor.music.shape import PHRASES
 
 INTRODUCTION = """\
@@ -115,7 +116,7 @@ def _runs_of(setting: Setting, records: Sequence[Record]) -> list[str]:
 
 
 def _title(statistic: str) -> str:
-    words = MOVES.get(statistic, statistic.replace("_", " "))
+    words = MOVES.get(statistic) or composed(statistic).measure
     return words[0].upper() + words[1:]
 
 

@@ -47,7 +47,7 @@ def nearest_to_the_prior(records: Iterable[Record]) -> list[str]:
     first, second, *_ = ranked = sorted(each, key=lambda name: each[name].mean)
     apart = strength(Less(each[first].values, each[second].values, "")) == SURE
     usually = "" if apart else ", on average,"
-    told = ", ".join(f"{name} {written(each[name])}" for name in ranked)
+    told = ", ".join(f"{name} {written(each[name], KL)}" for name in ranked)
     return [
         f"With the published settings{usually} {first} keeps closest to its prior, by {MEANS[KL]}: "
         f"{told}."

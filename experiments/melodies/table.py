@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from common.metric import MetricName
 from common.plot import learning_curves
 from common.record import Record
 from common.table import LEAST_FOR_INTERVAL, Cell, Summary, Table
@@ -13,7 +14,9 @@ from experiments.melodies.catalogue import COLUMNS, FIGURES, TABLE_1
 from experiments.registry import find
 from experiments.results import alike
 from experiments.results.alike import as_preset, on_one_data
+from experiments.results.cells import spread
 from experiments.results.paper_table import ABSENT, Asked, Line, PaperTable
+from tutor.music.metric import composed
 
 NAMES: Mapping[str, str] = {
     "note_rnn": "Note RNN",
@@ -99,7 +102,7 @@ def tables() -> list[PaperTable]:
             groups=tuple(NAMES[name] for name in COLUMNS),
             lines=tuple(
                 Line(
-                    (statistic.replace("_", " "),),
+                    (composed(statistic).measure,),
                     tuple((Asked(name, f"composed/{statistic}"),) for name in COLUMNS),
                 )
                 for statistic in TABLE_1
@@ -250,7 +253,7 @@ def table_1(found: Mapping[str, Sequence[Record]]) -> Table:
         titles.append(NAMES[name])
     lines: list[list[Cell]] = []
     for statistic in (*TABLE_1, *MEANS, *MOVES):
-        words = {**MEANS, **MOVES}.get(statistic, statistic.replace("_", " "))
+        words = {**MEANS, **MOVES}.get(statistic) or composed(statistic).measure
         line: list[Cell] = [words]
         for name, group in found.items():
             if name == DATA:
@@ -276,7 +279,11 @@ def printed_of(name: str, statistic: str) -> str:
 def value_of(group: Sequence[Record], metric: str) -> str:
     """Write a metric's mean over records with its interval, as `summary_of` gives it."""
     found = summary_of(group, metric)
-    return "" if found is None else written(found)
+    if found is None:
+        return ""
+    priors = {_prior(record) for record in group if metric in record.metrics}
+    pooled = f" ({len(priors)} Note RNNs)" if len(priors) > 1 else ""
+    return written(found, metric) + pooled
 
 
 def summary_of(group: Sequence[Record], metric: str) -> Summary | None:
@@ -284,8 +291,12 @@ def summary_of(group: Sequence[Record], metric: str) -> Summary | None:
     return alike.summary_of(group, metric, means(group, metric))
 
 
-def written(found: Summary) -> str:
-    """Write a mean with its interval; single values where there is none."""
+def written(found: Summary, metric: str) -> str:
+    """Write a mean with its interval, single values where there is none; of a statistic of Table 1
+    with its decimals."""
+    statistic = MetricName.parse(metric).measure
+    if statistic in TABLE_1:
+        return spread(found, composed(statistic))
     if found.low is None or found.high is None:
         return ", ".join(f"{value:.3g}" for value in found.values)
     return f"{found.mean:.3g} [{found.low:.3g}, {found.high:.3g}]"

@@ -55,15 +55,18 @@ def row_of(text, statistic):
 def test_methods_stand_side_by_side_and_with_what_the_paper_printed(records, tmp_path):
     text = "\n".join(melody_table.section(records, tmp_path))
     assert row_of(text, "statistic")[1:] == ["Note RNN", "Q", "RL only"]
+    assert row_of(text, "mean autocorrelation, lag 3")[1] == "-0.13<br>5.000"
     cells = row_of(text, "notes in motif")
-    assert cells[1] == "5.9<br>5"  # the paper's above ours
-    assert cells[2].startswith("75.7<br>11 [")  # three seeds: their mean and an interval
-    assert cells[3] == "30"  # one seed: its value
+    assert cells[1] == "5.9<br>5.00"  # the paper's above ours
+    assert cells[2].startswith("75.7<br>11.00 [")  # three seeds: their mean and an interval
+    assert cells[3] == "30.00"  # one seed: its value
     (paper,) = melody_table.tables()
     answers = Answers(result_rows(records, registry.experiments()), registry.experiments())
-    cells = row_of(written(paper, answers).markdown(), "notes in motif")
-    assert cells[1] == "5.9<br>5 ◇"
-    assert cells[2].startswith("75.7<br>11 [")
+    text = written(paper, answers).markdown()
+    assert row_of(text, "mean autocorrelation, lag 1")[1] == "-0.16<br>5.000 ◇"
+    cells = row_of(text, "notes in motif")
+    assert cells[1] == "5.9<br>5.00 ◇"
+    assert cells[2].startswith("75.7<br>11.00 [")
     assert cells[3:] == ["73.8<br>–", "69.3<br>–"]
 
 
@@ -102,7 +105,7 @@ def test_data_and_how_melodies_move_stand_beside(records, tmp_path):
     moving = replace(records[0], metrics={**records[0].metrics, "composed/on_beat": 58.0})
     text = "\n".join(melody_table.section([data, moving, *records[1:]], tmp_path))
     assert row_of(text, "statistic")[1] == "data, from the start<br>data, from anywhere"
-    assert row_of(text, "notes in motif")[1] == "21<br>–"
+    assert row_of(text, "notes in motif")[1] == "21.00<br>–"
     cells = row_of(text, "notes on the beat, %")
     assert (cells[1], cells[3]) == ("–<br>90", "58")
 
@@ -145,18 +148,23 @@ def test_of_several_tuned_note_rnns_each_counts_once():
     (found,) = melody_table.by_experiment(runs, melody_table.SETTINGS[0]).values()
     assert melody_table.means(found, "composed/notes_in_motif") == [11.0, 20.0, 30.0]
     assert melody_table.means(found[:4], "composed/notes_in_motif") == [11.0, 20.0]
-    assert melody_table.value_of(found[:4], "composed/notes_in_motif") == "11, 20"
-    assert melody_table.value_of(found, "composed/notes_in_motif") == "20.3 [11, 30]"
+    assert (
+        melody_table.value_of(found[:4], "composed/notes_in_motif") == "11.00, 20.00 (2 Note RNNs)"
+    )
+    assert (
+        melody_table.value_of(found, "composed/notes_in_motif")
+        == "20.33 [11.00, 30.00] (3 Note RNNs)"
+    )
 
 
 def test_intervals_stand_where_something_varies():
     metric = "composed/notes_in_motif"
     (one,) = [replace(made("note_rnn", 0, 10.0), metrics={metric: 10.0})]
-    assert melody_table.value_of([one], metric) == "10"
+    assert melody_table.value_of([one], metric) == "10.00"
     ends = {"composed_low/notes_in_motif": 9.0, "composed_high/notes_in_motif": 11.0}
     wide = replace(one, metrics=one.metrics | ends)
-    assert melody_table.value_of([wide], metric) == "10 [9, 11]"
-    assert melody_table.value_of([wide, wide, wide], metric) == "10"
+    assert melody_table.value_of([wide], metric) == "10.00 [9.00, 11.00]"
+    assert melody_table.value_of([wide, wide, wide], metric) == "10.00"
 
 
 def test_no_table_without_tuned_models(records, tmp_path):
@@ -218,8 +226,8 @@ def test_why_the_tonic_is_off_is_said_where_runs_show_it():
         return headline.off_the_tonic([on("paper", 2.0, -14.0), *others])
 
     (text,) = told(on("paper_beginnings", 40.0, -7.0))
-    assert "of Q's compositions 2 % start with one (28.8 printed)" in text
-    assert "where beginnings are trained, 40 % (one seed a Note RNN; [why]" in text
+    assert "of Q's compositions 2.00 % start with one (28.8 printed)" in text
+    assert "where beginnings are trained, 40.00 % (one seed a Note RNN; [why]" in text
     assert told(on("paper_beginnings", 1.0, -7.0)) == []
     assert told(on("paper_beginnings", 40.0, -15.0)) == []
     assert told() == []
