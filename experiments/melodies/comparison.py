@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from common.config import flatten, override, to_dict
 from common.record import Record
-from common.table import Summary, summarize
+from common.table import summarize
 from experiments.melodies.table import means, summary_of
 from experiments.registry import find
+from experiments.results.alike import as_preset, on_one_data, told_apart
 
 Values = Mapping[str, Mapping[str, Sequence[float]]]
 """Label of a finding's runs → statistic → value of each seed."""
@@ -57,15 +58,18 @@ class Runs:
         return {**prior.settings(), **found}
 
     def among(self, records: Iterable[Record]) -> list[Record]:
-        """Return the finished ones among records that the commands make, all on one Note RNN."""
+        """Return the finished ones among records that the commands make today, all on one Note RNN
+        and the same data."""
         seeds = {int(seed) for seed in self.seeds.split()}
-        return [
+        asked = [
             one
             for one in records
-            if (one.experiment, one.preset, one.status) == (self.experiment, self.preset, "done")
+            if (one.experiment, one.preset) == (self.experiment, self.preset)
             and one.seed in seeds
             and sorted(one.overrides) == sorted(self.overrides)
         ]
+        changed = {one.partition("=")[0] for one in self.overrides}
+        return on_one_data(as_preset(asked, free=changed))
 
     def means(self, records: Iterable[Record], metrics: Iterable[str]) -> dict[str, float]:
         """Return the means over seeds of those metrics that any record of them has."""
@@ -206,17 +210,9 @@ class Change:
         )
         if before is None or after is None:
             return None
-        low, high = sorted((before, after), key=lambda one: one.mean)
-        if _range(low)[1] >= _range(high)[0]:
+        if not told_apart(before, after):
             return None
         return before.mean, after.mean
-
-
-def _range(summary: Summary) -> tuple[float, float]:
-    """The interval of a mean, or from the least to the largest value where it has none."""
-    if summary.low is None or summary.high is None:
-        return min(summary.values), max(summary.values)
-    return summary.low, summary.high
 
 
 def _worded(value: Any) -> str:

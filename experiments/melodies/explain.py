@@ -16,6 +16,7 @@ from experiments.melodies.table import (
     OF_PRIOR,
     SETTINGS,
     SPLITS,
+    TUNED,
     Setting,
     by_experiment,
     means,
@@ -23,6 +24,7 @@ from experiments.melodies.table import (
     value_of,
 )
 from experiments.melodies.tested import CHANGES, IN_C, TUNES, TUNES_OF_Q
+from tutor.music.metric import composed
 from tutor.music.shape import PHRASES
 
 INTRODUCTION = """\
@@ -35,7 +37,7 @@ rows, a claim at a time, with the runs that test it and the commands that make t
 
 An empty cell was not measured, or not run yet. Values are means over seeds with 95 % \
 intervals: over seeds of the tuning where three or more tuned one Note RNN (which leaves out how \
-Note RNNs differ), over Note RNNs where three or more were tuned, over compositions where there is \
+Note RNNs differ), over Note RNNs where several were tuned, over compositions where there is \
 one run. Those of the data are over windows of one drawing, as if each came from a tune of its \
 own; windows from anywhere overlap, so theirs are too narrow. Models answer a priming event that \
 isn't part of the composition, so their first event stands where a tune's second does; the data's \
@@ -45,8 +47,6 @@ move it most; those whose intervals touch are left out. The settings:
 
 MOST_CHANGES = 4
 """Changes that are told of each row."""
-TUNED = frozenset(NAMES) - {NOTE_RNN}
-"""Experiments that tune a Note RNN."""
 
 PIECES = {
     IN_C: {f"{split}_8_bars": f"{label}, in C" for split, label in SPLITS.items()},
@@ -116,7 +116,7 @@ def _runs_of(setting: Setting, records: Sequence[Record]) -> list[str]:
 
 
 def _title(statistic: str) -> str:
-    words = MOVES.get(statistic, statistic.replace("_", " "))
+    words = MOVES.get(statistic) or composed(statistic).measure
     return words[0].upper() + words[1:]
 
 

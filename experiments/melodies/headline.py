@@ -1,7 +1,6 @@
 """What the results open with of this family, in two sentences, and the reasons behind them."""
 
 from collections.abc import Iterable, Sequence
-from statistics import fmean
 
 from common.record import Record
 from experiments.melodies.comparison import SURE, Less, strength
@@ -12,11 +11,15 @@ from experiments.melodies.table import (
     MEANS,
     NAMES,
     SETTINGS,
+    TUNED,
     by_experiment,
     means,
     summary_of,
+    value_of,
+    written,
 )
 from experiments.melodies.tested import OWN_BEGINNINGS, PUBLISHED
+from experiments.results.alike import seeds_a
 from experiments.results.paper_table import anchor
 
 TITLE = "Why lines of Table 1 differ"
@@ -37,15 +40,14 @@ def nearest_to_the_prior(records: Iterable[Record]) -> list[str]:
     each = {
         NAMES[name]: far
         for name, group in found.items()
-        if name.startswith("tutor_melodies_")
-        and (far := summary_of(group, f"composed/{KL}")) is not None
+        if name in TUNED and (far := summary_of(group, f"composed/{KL}")) is not None
     }
     if len(each) < 2:
         return []
     first, second, *_ = ranked = sorted(each, key=lambda name: each[name].mean)
     apart = strength(Less(each[first].values, each[second].values, "")) == SURE
     usually = "" if apart else ", on average,"
-    told = ", ".join(f"{name} {each[name].mean:.3g}" for name in ranked)
+    told = ", ".join(f"{name} {written(each[name], KL)}" for name in ranked)
     return [
         f"With the published settings{usually} {first} keeps closest to its prior, by {MEANS[KL]}: "
         f"{told}."
@@ -58,22 +60,20 @@ def off_the_tonic(records: Sequence[Record]) -> list[str]:
     They do if training beginnings, with nothing else changed, raises both the share that starts
     with the tonic and the Note RNN's chances of one.
     """
-    before, after = (
-        {metric: means(runs.among(records), metric) for metric in (TONIC, LOG_P)}
-        for runs in (PUBLISHED, OWN_BEGINNINGS)
-    )
+    groups = [runs.among(records) for runs in (PUBLISHED, OWN_BEGINNINGS)]
+    before, after = ({one: means(group, one) for one in (TONIC, LOG_P)} for group in groups)
     if not all((*before.values(), *after.values())):
         return []
     shown = [Less(before[TONIC], [PRINTED[TONIC]], "printed")]
     shown += [Less(before[metric], after[metric], metric) for metric in (TONIC, LOG_P)]
     if any(strength(one) != SURE for one in shown):
         return []
-    without, learned = fmean(before[TONIC]), fmean(after[TONIC])
+    without, learned = (value_of(group, TONIC) for group in groups)
     return [
-        "The tonic line of Table 1 is off because beginnings are never trained: the "
-        f"Note RNN expects no tonic there, and {without:.2g} % of Q's compositions start with one "
-        f"({PRINTED[TONIC]:g} printed); where beginnings are trained, {learned:.3g} % "
-        f"([why](#{anchor(TITLE)}))."
+        "The tonic line of Table 1 is off because beginnings are never trained: the Note RNN "
+        f"expects no tonic there, and of Q's compositions {without} % start with one "
+        f"({PRINTED[TONIC]:g} printed); where beginnings are trained, {learned} % "
+        f"({seeds_a(map(len, groups), 'Note RNN')}; [why](#{anchor(TITLE)}))."
     ]
 
 

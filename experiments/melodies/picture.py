@@ -9,7 +9,8 @@ from common.plot import COLOURS, FAINT, INK, save_picture
 from common.record import Record
 from common.table import Summary
 from experiments.melodies.catalogue import COLUMNS, TABLE_1
-from experiments.melodies.table import NAMES, SETTINGS, by_experiment, summary_of, written
+from experiments.melodies.table import NAMES, SETTINGS, TUNED, by_experiment, summary_of, written
+from tutor.music.metric import composed
 
 STATISTICS = (
     "compositions_starting_with_tonic",
@@ -41,7 +42,7 @@ def dots(records: Iterable[Record]) -> list[Dot]:
     records, made = list(records), []
     for setting in (one for one in SETTINGS if one.preset in LABELS):
         found = by_experiment(records, setting)
-        if not any(name.startswith("tutor_melodies_") for name in found):
+        if not any(name in TUNED for name in found):
             continue
         for statistic in STATISTICS:
             for method in COLUMNS:
@@ -55,10 +56,10 @@ def describe(shown: Iterable[Dot]) -> str:
     """Say in words what the picture shows, a line a statistic and method."""
     ours: dict[tuple[str, str], list[str]] = {}
     for dot in shown:
-        told = f"{LABELS[dot.preset]} {written(dot.found)}"
+        told = f"{LABELS[dot.preset]} {written(dot.found, dot.statistic)}"
         ours.setdefault((dot.statistic, dot.method), []).append(told)
     return "\n".join(
-        f"{statistic.replace('_', ' ')}, {NAMES[method]}: "
+        f"{composed(statistic).measure}, {NAMES[method]}: "
         + "; ".join([f"published {TABLE_1[statistic][COLUMNS[method]]}", *told])
         for (statistic, method), told in ours.items()
     )
@@ -89,7 +90,7 @@ def draw(shown: list[Dot], path: Path) -> Path:
 
 
 def _style(axes: Any, statistic: str) -> None:
-    words = textwrap.fill(statistic.replace("_", " "), 20)
+    words = textwrap.fill(composed(statistic).measure, 20)
     axes.set_title(words, loc="left", fontsize=10.5, color=INK)
     axes.set_xlim(-4, 104)
     axes.set_ylim(len(COLUMNS) - 0.5, -0.5)

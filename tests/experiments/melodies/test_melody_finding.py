@@ -109,6 +109,19 @@ def test_tunings_of_other_note_rnns_stay_out(committed):
     assert not runs.among(elsewhere)
 
 
+def test_other_precisions_old_settings_and_other_data_stay_out(committed):
+    (runs,) = (one for one in GROUPS if one.label == "Q, c = 1")
+    found = runs.among(committed)
+    first = found[0]
+    narrow = replace(first, device={**first.device, "precision": "bfloat16"})
+    learn = {**first.config["learn"], "batch_size": 9}
+    before = replace(first, config={**first.config, "learn": learn})
+    used = first.data[0]
+    other = replace(used, checksums={**used.checksums, "Note RNN": "another"})
+    elsewhere = replace(first, data=[other], finished="2099-01-01T00:00:00+00:00")
+    assert runs.among([narrow, before, elsewhere, *committed]) == found
+
+
 @pytest.mark.parametrize(
     ("low", "high", "held"),
     [
@@ -147,10 +160,12 @@ def finding_of(words):
 def made(committed, runs, seed, **metrics):
     """A record of runs that has these metrics only."""
     like = next(one for one in committed if one.experiment == runs.experiment)
+    config = override(registry.find(runs.experiment).preset(runs.preset).config, runs.overrides)
     return replace(
         like,
         preset=runs.preset,
         seed=seed,
+        config=to_dict(config),
         overrides=list(runs.overrides),
         metrics=dict(metrics),
     )
