@@ -6,7 +6,7 @@ from common.config import to_dict
 from common.plot import LARGEST_BYTES
 from common.record import DataUsed, Record
 from experiments import registry
-from experiments.melodies import headline
+from experiments.melodies import headline, picture
 from experiments.melodies import table as melody_table
 from experiments.melodies.catalogue import TABLE_1
 from experiments.results.paper_table import Answers, written
@@ -216,3 +216,13 @@ def test_pictures_are_small_the_same_again_and_linked(records, tmp_path):
     text = "\n".join(melody_table.section(records, tmp_path))
     assert paths[0].name == melody_table.PICTURE
     assert all(path.name in text for path in paths[1:])
+
+
+def test_whoever_tunes_a_note_rnn_of_fewer_updates_says_so():
+    presets = registry.find("note_rnn").presets
+    whole = presets["paper"].config.prior.iterations
+    for setting in melody_table.SETTINGS:
+        updates = presets[setting.note_rnn].config.prior.iterations
+        told = [setting.title, picture.LABELS.get(setting.preset, setting.title)]
+        wanted = updates < whole
+        assert [f"Note RNN of {updates:,} updates" in one for one in told] == [wanted, wanted]
