@@ -66,8 +66,8 @@ SETTINGS = (
         "swapped_stretched",
         "swapped_stretched",
         "swapped_stretched",
-        "a Note RNN of 4,000 updates, rests and holds swapped, tunes in C and slower in shares fitted "
-        "by us",
+        "a Note RNN of 4,000 updates, rests and holds swapped, tunes in C and slower in shares "
+        "fitted by us",
     ),
     Setting(
         "in_c",
