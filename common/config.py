@@ -64,6 +64,8 @@ class Amount(Meaning):
 
     noun: str
     """Of what, in the plural."""
+    trains: bool = True
+    """Whether the model depends on it; otherwise only how well it is measured."""
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,8 @@ class Experiment:
     upstream: str = ""
     """The experiment whose run it starts from. The settings of that name say which run: its
     `preset` and `seed`, or its directory, `run`; see experiments.upstream."""
+    model: str = ""
+    """What its model is called, where other experiments start from that."""
 
     def __post_init__(self):
         """Raise ValueError where a published number is of no metric of the experiment's, or of one

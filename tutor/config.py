@@ -266,7 +266,7 @@ class CompositionConfig:
     """Environment steps between two evaluations of the policy."""
     compositions: Annotated[PositiveInt, IMMATERIAL] = 100
     """Compositions at each evaluation."""
-    final_compositions: Annotated[PositiveInt, Amount("compositions")] = 100_000
+    final_compositions: Annotated[PositiveInt, Amount("compositions", trains=False)] = 100_000
     """Compositions from which the statistics of Table 1 are computed."""
     temperature: PositiveFloat = 1.0
     """The policy's scores are divided by it before events are drawn, see
@@ -281,7 +281,7 @@ class NoteRNNConfig:
     data: MelodyDataConfig = field(default_factory=MelodyDataConfig)
     model: SequenceModelConfig = field(default_factory=SequenceModelConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
-    final_compositions: Annotated[PositiveInt, Amount("compositions")] = 100_000
+    final_compositions: Annotated[PositiveInt, Amount("compositions", trains=False)] = 100_000
     """Compositions from which the statistics of Table 1 are computed."""
     original_quirks: bool = False
     """Whether rests and holds swap their events in the data, as in the released code; the reward
@@ -307,7 +307,7 @@ class TutorConfig:
     note_rnn: NoteRNNRun = field(default_factory=NoteRNNRun)
     learn: LearnConfig = field(default_factory=LearnConfig)
     evaluation: CompositionConfig = field(default_factory=CompositionConfig)
-    eight_bar_pieces: Annotated[NonNegativeInt, Amount("pieces of eight bars")] = 0
+    eight_bar_pieces: Annotated[NonNegativeInt, Amount("pieces of eight bars", trains=False)] = 0
     """Pieces of eight bars, composed in the end to count how often their bars come again."""
     original_quirks: bool = False
     """Whether to depart from the paper as the released code does: Boltzmann exploration stores the

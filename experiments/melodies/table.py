@@ -75,9 +75,15 @@ SETTINGS = (
         "swapped_stretched",
         "swapped_stretched",
         "swapped_stretched",
-        "rests and holds swapped, tunes in C and slower in shares fitted by us",
+        "a Note RNN of 4,000 updates, rests and holds swapped, tunes in C and slower in shares "
+        "fitted by us",
     ),
-    Setting("in_c", "cpu", "in_c", "tunes in C, beginnings learned, rate 0.01"),
+    Setting(
+        "in_c",
+        "cpu",
+        "in_c",
+        "a Note RNN of 4,000 updates, tunes in C, beginnings learned, rate 0.01",
+    ),
 )
 ANYWHERE = "anywhere"
 SPLITS = {"start": "data, from the start", ANYWHERE: "data, from anywhere"}

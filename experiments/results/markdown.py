@@ -20,6 +20,7 @@ from experiments.results.paper_table import (
     Answers,
     PaperTable,
     anchor,
+    choice,
     how_to_run,
     smaller,
     summary,
@@ -136,7 +137,7 @@ def tables_as_text(rows: Sequence[Row]) -> str:
     for table in paper_tables(registry.families()):
         if any(answers.kind(asked) != NOT_RUN for asked in table.asked()):
             parts += [f"{table.title}\n", written(table, answers).render()]
-            parts += [below] if (below := smaller(table, answers)) else []
+            parts += _below(table, answers)
     return "\n".join([*parts, f"{LEGEND}\n"]) if parts else ""
 
 
@@ -195,11 +196,13 @@ def _opening(modules: Iterable[ModuleType], records: Sequence[Record], folder: P
 
 
 def _paper_part(table: PaperTable, answers: Answers) -> list[str]:
-    """A paper's table, and below it what is smaller."""
+    """A paper's table, and below it what was chosen for it and what is smaller."""
     parts = [f"## {table.title}\n", f"{table.caption}\n", how_to_run(table)]
-    parts.append(written(table, answers).markdown())
-    below = smaller(table, answers)
-    return [*parts, below] if below else parts
+    return [*parts, written(table, answers).markdown(), *_below(table, answers)]
+
+
+def _below(table: PaperTable, answers: Answers) -> list[str]:
+    return [text for text in (choice(table, answers), smaller(table, answers)) if text]
 
 
 def _report_modules(families: Iterable[Family]) -> list[ModuleType]:

@@ -29,6 +29,8 @@ SMALLER, NOT_RUN = "scaled down", "not run"
 ABSENT = "–"
 KINDS = (*MARKS, SMALLER, NOT_RUN)
 """What can be said of a cell, the first that applies."""
+LEAST_FAVOURABLE = ("diverged", "short", "other settings", "other data", "better", "matched")
+"""Verdicts of runs of the paper's size, from the least favourable on."""
 
 
 @dataclass(frozen=True)
@@ -90,21 +92,36 @@ class Answers:
             if row.verdict.kind != NOT_RUN:
                 self._rows.setdefault(Asked(row.experiment, row.metric.name), []).append(row)
 
-    def full_size(self, asked: Asked) -> Row | None:
-        """Return the run of the paper's size, the preset `paper` before others."""
-        found = [
+    def full_size(self, asked: Asked) -> list[Row]:
+        """Return the runs of the paper's size that are shown.
+
+        They are all that have the paper's settings, whatever their data. Where there are none, it
+        is the first of those with the fewest other settings.
+        """
+        found = self._of_full_size(asked)
+        as_printed = [row for row in found if _as_printed(row)]
+        return as_printed or sorted(found, key=lambda row: len(row.settings))[:1]
+
+    def left_out(self, asked: Asked) -> int:
+        """Return how many runs of the paper's size, with other settings, aren't shown for another
+        of those."""
+        shown = self.full_size(asked)
+        return len(self._of_full_size(asked)) - 1 if shown and not _as_printed(shown[0]) else 0
+
+    def _of_full_size(self, asked: Asked) -> list[Row]:
+        return [
             row for row in self._rows.get(asked, ()) if row.full_size and row.verdict.kind in MARKS
         ]
-        return min(found, key=lambda row: (row.preset != "paper", row.changes), default=None)
 
     def scaled_down(self, asked: Asked) -> list[Row]:
         """Return the smaller runs, those that diverged among them."""
         return [row for row in self._rows.get(asked, ()) if not row.full_size]
 
     def kind(self, asked: Asked) -> str:
-        """Return what can be said of a number: one of `KINDS`."""
-        if (row := self.full_size(asked)) is not None:
-            return row.verdict.kind
+        """Return what can be said of a number, the least favourable where several runs are
+        shown: one of `KINDS`."""
+        if kinds := {row.verdict.kind for row in self.full_size(asked)}:
+            return next(kind for kind in LEAST_FAVOURABLE if kind in kinds)
         return SMALLER if self.scaled_down(asked) else NOT_RUN
 
     def published(self, asked: Asked) -> str:
@@ -113,13 +130,19 @@ class Answers:
         of_metric = (one for one in experiment.published if one.metric == asked.metric)
         return " or ".join(one.printed for one in of_metric)
 
-    def ours(self, asked: Asked) -> str:
-        """Write our number of the paper's size with its mark."""
-        row = self.full_size(asked)
-        if row is None:
-            return ABSENT
-        text = f"{ours(row)} " if row.ours is not None else ""
-        return text + MARKS[row.verdict.kind]
+    def ours(self, entry: Entry) -> str:
+        """Write our numbers of the paper's size with their marks; a line for each run, with
+        its name, where several are shown. Empty where a cell asks for none."""
+        asked = [one for one in entry if isinstance(one, Asked)]
+        shown = [{_name(row): row for row in self.full_size(one)} for one in asked]
+        found = list(dict.fromkeys(name for rows in shown for name in rows))
+        if not found:
+            return ABSENT if asked else ""
+        lines = []
+        for name in found:
+            each = " / ".join(_marked(rows[name]) if name in rows else ABSENT for rows in shown)
+            lines.append(f"{each}, {name}" if len(found) > 1 else each)
+        return "<br>".join(lines)
 
 
 def summary(tables: Sequence[PaperTable], answers: Answers) -> Table:
@@ -151,13 +174,29 @@ def written(table: PaperTable, answers: Answers) -> Table:
             paper = " / ".join(
                 one if isinstance(one, str) else answers.published(one) for one in entry
             )
-            found = [answers.ours(one) for one in entry if isinstance(one, Asked)]
-            own = ABSENT if set(found) == {ABSENT} else " / ".join(found)
+            own = answers.ours(entry)
             cells += [f"{paper}<br>{own}" if own else paper] if table.together else [paper, own]
         lines.append(cells)
     whose = ("paper, ours",) if table.together else ("paper", "ours")
     heads = [f"{group}: {one}" if group else one for group in table.groups for one in whose]
     return Table((*table.labels, *heads), lines, frozenset(heads))
+
+
+def choice(table: PaperTable, answers: Answers) -> str:
+    """Say what was shown of several runs of the paper's size; empty where there was no choice."""
+    told, asked = "", table.asked()
+    if any(len(answers.full_size(one)) > 1 for one in asked):
+        told += (
+            "Of several runs with the paper's settings each is shown, with its data and, where "
+            "these have one name, a mark of their checksums; the summary counts the least "
+            "favourable. "
+        )
+    if any(answers.left_out(one) for one in asked):
+        told += (
+            f"Where several runs are {MARKS['other settings']}, the one with the fewest settings "
+            "that aren't the paper's is shown; all stand under *Every run*. "
+        )
+    return f"{told.strip()}\n" if told else ""
 
 
 def smaller(table: PaperTable, answers: Answers) -> str:
@@ -194,6 +233,23 @@ def smaller(table: PaperTable, answers: Answers) -> str:
     heads = ("parameters", *measures, "seeds")
     written_up = Table(("run", *heads, "what is smaller"), lines, frozenset(heads))
     return f"{APART}\n\n{written_up.markdown()}"
+
+
+def _as_printed(row: Row) -> bool:
+    """Whether a run of the paper's size has all of its settings."""
+    return not row.settings and row.verdict.kind != "other settings"
+
+
+def _name(row: Row) -> str:
+    return f"{', '.join((row.preset, *row.changes))} on {row.dataset}"
+
+
+def _marked(row: Row) -> str:
+    """Our number with the mark of its verdict, and how many of its seeds diverged."""
+    if row.ours is None:
+        return MARKS[row.verdict.kind]
+    lost = f", {len(row.diverged)} {MARKS['diverged']}" if row.diverged else ""
+    return f"{ours(row)} {MARKS[row.verdict.kind]}{lost}"
 
 
 def _number(row: Row) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from common.config import (
     Amount,
@@ -23,6 +23,7 @@ from common.error import ConfigError
 from common.metric import Better, MetricName
 from common.record import Record
 from common.table import Summary
+from experiments import registry
 from experiments.registry import Experiment, Published
 
 TOLERANCE = 0.01
@@ -55,8 +56,10 @@ published value. Where two values are published for one metric and the verdicts 
 given.
 - **other data**: all as in the paper but for the data, where the paper's can't be had; says what \
 stands in for them, and on which side of the published value the mean falls: no more than a hint.
-- **scaled down**: a smaller model, less training or less or other data than the paper's; says by \
-how much. The difference is left out where the data are a stand-in or a part of the corpus.
+- **scaled down**: a smaller model, less training or less or other data than the paper's, of the \
+run itself or of the model that it starts from; says by how much. So is a start from a model whose \
+training the record doesn't tell. The difference is left out where the data are a stand-in or a \
+part of the corpus.
 - **other settings**: of the paper's size, but with settings that are not the paper's, or products \
 of matrices in another precision than float32.
 - **diverged**: no seed finished. Diverged seeds are counted and never enter a mean.
@@ -77,7 +80,8 @@ class Departure:
     """In what a run differs from the paper's, as far as it matters to one metric."""
 
     amounts: tuple[str, ...]
-    """Differences in size, training and data, in words."""
+    """Differences in size, training and data, in words; those of the model that the run starts from
+    among them."""
     smaller: bool
     """Whether any of the amounts is less than the paper's, or the data are others though the
     paper's can be had."""
@@ -147,12 +151,14 @@ def depart(record: Record, experiment: Experiment, metric: str) -> Departure | N
         words, less = _amount(known[key], paper.get(key), ours.get(key))
         amounts += words
         smaller = smaller or less
+    start = _start(experiment, config, ours)
     stand_in = _stand_in(record, experiment)
     unavoidable = {used.name for used in record.data} == {experiment.stand_in}
     return Departure(
-        amounts=(*amounts, *stand_in),
-        smaller=smaller or (bool(stand_in) and not unavoidable),
+        amounts=(*amounts, *start.amounts, *stand_in),
+        smaller=smaller or start.smaller or (bool(stand_in) and not unavoidable),
         other_data=bool(stand_in)
+        or start.other_data
         or any(isinstance(meaning, Dataset | Prefix) for meaning in known.values()),
         settings=(*differences(paper, ours), *narrow),
         stand_in=tuple(stand_in),
@@ -254,6 +260,42 @@ def _amount(meaning: Meaning | None, paper: Any, ours: Any) -> tuple[list[str], 
                 return [f"all {noun} (paper {short(paper)})"], False
             return [f"the first {short(ours)} {noun}"], not paper or ours < paper
     return [], False
+
+
+class _Start(NamedTuple):
+    """In what the model that a run starts from differs from that of the paper's run."""
+
+    amounts: tuple[str, ...] = ()
+    smaller: bool = False
+    other_data: bool = False
+
+
+def _start(experiment: Experiment, paper: Any, ours: Mapping[str, Any]) -> _Start:
+    """Compare the presets of the models that two runs start from.
+
+    Args:
+      experiment: whose runs.
+      paper: the configuration of its preset `paper`.
+      ours: the run's settings, flattened.
+    """
+    if not experiment.upstream:
+        return _Start()
+    first = registry.find(experiment.upstream)
+    wanted = ours.get(f"{first.name}.preset", "")
+    if ours.get(f"{first.name}.run") or first.aliases.get(wanted, wanted) not in first.presets:
+        return _Start((f"another {first.model}, of training that isn't recorded",), smaller=True)
+    theirs = first.preset(getattr(paper, first.name).preset).config
+    old, new = (flatten(to_dict(one)) for one in (theirs, first.preset(wanted).config))
+    amounts: list[str] = []
+    smaller = other_data = False
+    for key, meaning in sorted(meanings(first.kind).items()):
+        if old[key] == new[key] or (isinstance(meaning, Amount) and not meaning.trains):
+            continue
+        words, less = _amount(meaning, old[key], new[key])
+        amounts += [f"{one} of the {first.model}" for one in words]
+        smaller = smaller or less
+        other_data = other_data or isinstance(meaning, Dataset | Prefix)
+    return _Start(tuple(amounts), smaller, other_data)
 
 
 def _stand_in(record: Record, experiment: Experiment) -> list[str]:

@@ -6,7 +6,7 @@ from common.config import override, to_dict
 from common.plot import LARGEST_BYTES
 from common.record import DataUsed, Record
 from experiments import registry
-from experiments.melodies import headline
+from experiments.melodies import headline, picture
 from experiments.melodies import table as melody_table
 from experiments.melodies.catalogue import TABLE_1
 from experiments.results.paper_table import Answers, Asked, written
@@ -261,3 +261,13 @@ def test_the_caption_tells_the_compositions_of_the_preset(monkeypatch):
 
     monkeypatch.setattr(melody_table, "find", changed)
     assert "1,234 compositions" in melody_table.tables()[0].caption
+
+
+def test_whoever_tunes_a_note_rnn_of_fewer_updates_says_so():
+    presets = registry.find("note_rnn").presets
+    whole = presets["paper"].config.prior.iterations
+    for setting in melody_table.SETTINGS:
+        updates = presets[setting.note_rnn].config.prior.iterations
+        told = [setting.title, picture.LABELS.get(setting.preset, setting.title)]
+        wanted = updates < whole
+        assert [f"Note RNN of {updates:,} updates" in one for one in told] == [wanted, wanted]

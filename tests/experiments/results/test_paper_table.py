@@ -1,11 +1,13 @@
 """Tables in the papers' shape: what stands where, and what is counted."""
 
+import re
 import sys
 import types
 
 import pytest
 from report_case import MC, TEST, VALID, record, seeds, words
 
+from common.record import DataUsed
 from common.table import TOO_NARROW
 from experiments import registry
 from experiments.language import table as language
@@ -18,6 +20,7 @@ from experiments.results.paper_table import (
     Line,
     PaperTable,
     anchor,
+    choice,
     how_to_run,
     smaller,
     summary,
@@ -106,6 +109,64 @@ def test_another_precision_is_marked_as_another_setting():
     device = {"platform": "cpu", "kind": "EPYC", "products": "bfloat16"}
     found = answers(record(EXPERIMENT, device=device))
     assert lines_of(written(TABLE, found))[1][2] == "70.00 ○ / 66.00 ○"
+
+
+def on(checksum: str, *values: float):
+    """Runs with the paper's settings on a version of its data."""
+    data = [DataUsed("books", "1.0.0", None, {}, {"books.txt": checksum})]
+    return seeds(EXPERIMENT, *values, data=data)
+
+
+def test_runs_on_several_data_are_each_shown():
+    made = [*on("a", 66.0, 66.1, 66.2), *on("b", 70.0, 71.0, 72.0)]
+    for records in (made, made[::-1]):
+        found = answers(*records)
+        lines = lines_of(written(TABLE, found))[1][2].split("<br>")
+        assert sorted(re.sub(r"\w{6}\]$", "]", line) for line in lines) == [
+            "– / 66.10 [66.00, 66.20] ✓, paper on books []",
+            "– / 71.00 [70.00, 72.00] ▼, paper on books []",
+        ]
+        assert len({line[-7:] for line in lines}) == 2
+        assert lines_of(summary([TABLE], found))[0][1:] == ["2", "", "1", "", "", "1"]
+        assert choice(TABLE, found).startswith(
+            "Of several runs with the paper's settings each is shown"
+        )
+    assert choice(TABLE, answers(*on("a", 66.0))) == ""
+
+
+def test_the_papers_settings_by_another_name_are_not_left_out():
+    back = ["train.epochs=500", "model.units=830", "model.dropout_x=0.0"]
+    same = record(EXPERIMENT, "cpu", overrides=back, parameters=21_000_000, metrics={TEST: 80.0})
+    cell = lines_of(written(TABLE, answers(record(EXPERIMENT), same)))[1][2]
+    assert "66.00 ✓, paper on books" in cell
+    assert "80.00 ▼, cpu, " in cell
+
+
+def test_of_runs_with_other_settings_the_nearest_is_shown_and_that_is_told():
+    far = record(EXPERIMENT, overrides=["model.dropout_i=0.1", "model.dropout_o=0.1"])
+    near = record(EXPERIMENT, overrides=["model.dropout_x=0.9"], metrics={TEST: 77.0, VALID: 78.0})
+    found = answers(far, near)
+    assert lines_of(written(TABLE, found))[1][2] == "78.00 ○ / 77.00 ○"
+    assert "fewest settings that aren't the paper's" in choice(TABLE, found)
+    assert choice(TABLE, answers(near)) == ""
+    found = answers(far, near, record(EXPERIMENT))
+    assert lines_of(written(TABLE, found))[1][2].endswith("66.00 ✓")
+    assert choice(TABLE, found) == ""
+
+
+def test_numbers_of_two_runs_in_a_cell_each_say_whose_they_are():
+    far = record(EXPERIMENT, overrides=["model.dropout_i=0.1", "model.dropout_o=0.1"])
+    near = record(EXPERIMENT, overrides=["model.dropout_x=0.9"], metrics={TEST: 77.0})
+    assert lines_of(written(TABLE, answers(far, near)))[1][2].split("<br>") == [
+        "70.00 ○ / –, paper, model.dropout_i=0.1, model.dropout_o=0.1 on books",
+        "– / 77.00 ○, paper, model.dropout_x=0.9 on books",
+    ]
+
+
+def test_seeds_that_diverged_are_counted_beside_the_number():
+    bad = record(EXPERIMENT, seed=5, status="diverged", metrics={})
+    found = answers(*seeds(EXPERIMENT, 66.0, 66.5), bad)
+    assert lines_of(written(TABLE, found))[1][2].endswith("66.00, 66.50 ✓, 1 ✗")
 
 
 def test_a_table_says_how_to_run_its_numbers():

@@ -172,6 +172,57 @@ def test_committed_runs_of_the_papers_size_have_the_papers_parameters():
     assert all(registry.find(name).paper_parameters == count for name, count in counted)
 
 
+def tuning(name, preset, *overrides):
+    """A tuning's row of its first metric, on the data that its preset reads."""
+    experiment = registry.find(name)
+    measured = experiment.metrics[0].name
+    used = [DataUsed(one, "1.0.0", None, {}, {}) for one in experiment.preset(preset).data]
+    fields = {"parameters": experiment.paper_parameters or 1, "metrics": {measured: 1.0}}
+    made = record(experiment, preset, overrides=overrides, data=used, **fields)
+    return only_row(experiment, [made], measured, preset)
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "words"),
+    [
+        ("tutor_melodies_q", "in_c", "4,000 of 30,000 updates of the Note RNN"),
+        ("tutor_melodies_psi", "swapped_stretched", "4,000 of 30,000 updates of the Note RNN"),
+        ("tutor_melodies_g", "smoke", "the first 40 training melodies of the Note RNN"),
+        ("tutor_molecules_g", "cpu", "6,000 of 60,000 updates of the molecule RNN"),
+        ("tutor_molecules_g", "cpu", "256 of 768 units of the molecule RNN"),
+    ],
+)
+def test_a_start_from_a_smaller_model_is_scaled_down(name, preset, words):
+    row = tuning(name, preset)
+    assert (row.verdict.kind, row.full_size) == ("scaled down", False)
+    assert f"{words}," in row.verdict.text
+    # How well the model itself was measured makes no difference to what starts from it.
+    assert "compositions of the" not in row.verdict.text
+
+
+def test_a_start_from_the_papers_model_is_of_the_papers_size():
+    row = tuning("tutor_melodies_q", "paper")
+    assert (row.verdict.kind, row.full_size) == ("other data", True)
+    row = tuning("tutor_melodies_q", "paper_beginnings")  # of as many updates
+    assert (row.verdict.kind, row.full_size) == ("other settings", True)
+
+
+@pytest.mark.parametrize("override", ["note_rnn.run=elsewhere/seed0", "note_rnn.preset=gone"])
+def test_a_start_from_a_model_of_unknown_size_never_passes_for_the_papers(override):
+    row = tuning("tutor_melodies_q", "paper", override)
+    assert (row.verdict.kind, row.full_size) == ("scaled down", False)
+    assert "another Note RNN, of training that isn't recorded" in row.verdict.text
+
+
+def test_a_start_from_a_model_of_a_part_of_the_data_leaves_no_difference():
+    experiment = registry.find("tutor_melodies_q")
+    metric = experiment.published[0].metric
+    used = [DataUsed(experiment.data[0], "1.0.0", None, {}, {})]  # as if somebody had them
+    for preset, other in (("smoke", True), ("in_c", False), ("paper", False)):
+        made = record(experiment, preset, data=used, parameters=experiment.paper_parameters)
+        assert depart(made, experiment, metric).other_data == other
+
+
 def test_a_run_that_only_diverged():
     experiment = words()
     bad = record(experiment, status="diverged", metrics={})
