@@ -222,7 +222,12 @@ class FeedForwardLearner:
           examples: to train on, at least one batch; `data` gives them to a `Population`.
           classes: how many there are.
           seed: of everything random.
+
+        Raises:
+          ValueError: there are fewer examples than a batch has.
         """
+        if len(examples.labels) < search.batch_size:
+            raise ValueError(f"{len(examples.labels)} images make no batch of {search.batch_size}.")
         self.config, self.search = config, search
         self._key, order = jax.random.split(jax.random.key(seed))
         self.data = (*jax.device_put(examples), order)
