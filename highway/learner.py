@@ -249,8 +249,9 @@ def update(
         )
         return (mean, loss, gradient), recurrent
 
+    mask_axes = 0 if masks is None else MASK_AXES
     (mean, loss, gradient), recurrent = shared(
-        share, mesh, params, (recurrent, inputs, targets, masks), (0, 0, 0, MASK_AXES)
+        share, mesh, params, (recurrent, inputs, targets, masks), (0, 0, 0, mask_axes)
     )
 
     def decayed(decay: Any) -> Params:
