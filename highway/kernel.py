@@ -26,6 +26,7 @@ import numpy as np
 
 from common import device
 from common.datasets import default_cache_dir
+from common.error import ConfigError
 
 SOURCE = Path(__file__).parent / "cpu"
 COMPILERS = ("c++", "g++", "clang++")
@@ -304,7 +305,11 @@ def _library(level: Level, compiler: Sequence[str]) -> Path:
         jax.__version__,
     ):
         digest.update(text.encode() + b"\0")
-    return default_cache_dir() / "kernel" / f"highway-{level.name}-{digest.hexdigest()[:16]}.so"
+    try:
+        folder = default_cache_dir() / "kernel"
+    except ConfigError as error:
+        raise KernelError(str(error).splitlines()[0].rstrip(".")) from None
+    return folder / f"highway-{level.name}-{digest.hexdigest()[:16]}.so"
 
 
 def _compile(level: Level) -> Path:
@@ -312,9 +317,9 @@ def _compile(level: Level) -> Path:
     compiler = _compiler()
     library = _library(level, compiler)
     folder = library.parent
-    if library.exists():
-        return library
     try:
+        if library.exists():
+            return library
         folder.mkdir(parents=True, exist_ok=True)
         # Made aside and moved into place at once: other processes may be doing the same.
         with tempfile.TemporaryDirectory(dir=folder) as aside:

@@ -345,6 +345,14 @@ def test_reasons_to_do_without(monkeypatch, tmp_path):
         kernel.load_level.__wrapped__(kernel.LEVELS[-1])
 
 
+def test_without_a_home_one_line_says_so(monkeypatch, capsys):
+    monkeypatch.setenv("HIGHWAY_TUTOR_CACHE", "~nobody-of-this-name/cache")
+    monkeypatch.setattr(kernel, "load_level", kernel.load_level.__wrapped__)
+    assert kernel.load.__wrapped__() is None
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("The CPU kernel can't be used, JAX does its work: no place for")
+
+
 def test_an_unreadable_library_is_a_reason(monkeypatch, tmp_path):
     broken = tmp_path / "broken.so"
     broken.write_bytes(b"not a library")
