@@ -21,6 +21,9 @@ from common.config import (
 )
 from common.error import ConfigError
 
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+"""Share of the last change that goes into the next."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -153,7 +156,7 @@ class SearchConfig:
     """Epochs without a better validation loss after which a training stops."""
     batch_size: PositiveInt = 32
     """Sequences of one update."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Momentum = 0.9
     """Share of the last step's direction that is kept."""
     lowest_rate: PositiveFloat = 1e-4
     """Learning rates are log-uniform from here ..."""
@@ -216,7 +219,7 @@ class NetworkSearchConfig:
     """Passes over the training images."""
     batch_size: PositiveInt = 100
     """Images of one update."""
-    momentum: DropoutRate = 0.9
+    momentum: Momentum = 0.9
     """Share of the last change that goes into the next."""
     smallest_rate: PositiveFloat = 1e-3
     """Initial learning rates are drawn log-uniformly from here ..."""
