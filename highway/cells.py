@@ -1,7 +1,7 @@
 """The recurrences of Zilly et al. 2017 as cells of Flax NNX, for models of your own.
 
 `RHNCell` and `DeepTransitionCell` go wherever Flax's own cells go: `nnx.RNN`, `nnx.Bidirectional`,
-any transformation; `highway.fast_rnn.FastRNN` is `nnx.RNN` with the backward pass by hand. The
+any transformation; `highway.fast_rnn.FastRNN` is `nnx.RNN` with a custom VJP. The
 mathematics is that of `highway.core`, and so are the parameters (`cell.core`). docs/library.md
 shows all of it in use.
 """

@@ -116,9 +116,9 @@ class TrainConfig:
     clip_norm: PositiveFloat = 10.0
     """Largest global norm of the gradient."""
     recurrence_chunk: Annotated[NonNegativeInt, IMMATERIAL] = 0
-    """Time steps whose intermediate results the backward pass has in memory at a time, computing
-    them again; 0 for all of a window. It saves memory, costs time, and changes the order of sums
-    only."""
+    """Gradient checkpointing (rematerialisation): time steps whose intermediate results the
+    backward pass has in memory at a time, computing them again; 0 for all of a window. It saves
+    memory, costs time, and changes the order of sums only."""
     softmax_chunk: Annotated[NonNegativeInt, IMMATERIAL] = 0
     """Predictions whose logits are in memory at a time, 0 for all of a window. It saves memory,
     costs time, and changes the order of sums only."""

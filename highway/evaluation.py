@@ -199,7 +199,20 @@ def window_losses(
     *,
     softmax_chunk: int = 0,
 ) -> tuple[Any, jax.Array]:
-    """Compute `LanguageModel.token_losses` of one window, compiled."""
+    """Compute `LanguageModel.token_losses` of one window, compiled.
+
+    Args:
+      graph: the model's structure.
+      params: its parameters.
+      state: the recurrent state before the window, of `batch` sequences.
+      inputs: int [batch, steps].
+      targets: the tokens to predict, int [batch, steps].
+      masks: of dropout, or None to drop nothing.
+      softmax_chunk: as for `batched`.
+
+    Returns:
+      The state after the window, and cross entropies in nats, [batch, steps].
+    """
     model = nnx.merge(graph, params)
     return model.token_losses(state, inputs, targets, masks, softmax_chunk=softmax_chunk)
 
