@@ -12,7 +12,6 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh
 from jax.stages import Traced
 
@@ -56,17 +55,6 @@ def is_finite(tree: Any) -> jax.Array:
 def zero_totals(kind: type[Totals]) -> Totals:
     """Return a NamedTuple of sums to collect from here on: float scalars at 0."""
     return kind(*(jnp.zeros(()) for _ in kind._fields))  # type: ignore[attr-defined]
-
-
-def own_learning_rate(optimizer_state: optax.OptState) -> Any:
-    """Find the learning rate of one model in its optimiser's state.
-
-    Returns:
-      A scalar, where `optax.inject_hyperparams` keeps the rate there; otherwise None.
-    """
-    return optax.tree.get(
-        optimizer_state, "learning_rate", filtering=lambda _, value: isinstance(value, jax.Array)
-    )
 
 
 class Member(Protocol):
