@@ -9,7 +9,7 @@ from statistics import fmean
 
 from experiments.melodies.catalogue import COLUMNS, TABLE_1
 from experiments.melodies.comparison import Less, Runs, Values
-from experiments.melodies.table import ANYWHERE
+from experiments.melodies.table import ANYWHERE, DATA
 from experiments.melodies.tested import (
     AS_THEY_ARE,
     C_BEGINNINGS,
@@ -71,8 +71,10 @@ def _told(runs: Runs, metric: str, found: Values) -> str:
 
 def below_the_printed_tonic(found: Values, group: Iterable[Runs]) -> list[Less]:
     """That fewer compositions of some runs start with the tonic than is printed."""
-    printed = [PRINTED[TONIC]]
-    return [Less(found[runs.label][TONIC], printed, _told(runs, TONIC, found)) for runs in group]
+    return [
+        Less(found[runs.label][TONIC], [PRINTED[TONIC]], _told(runs, TONIC, found), high_exact=True)
+        for runs in group
+    ]
 
 
 def higher_when_cured(found: Values, metrics: Iterable[str]) -> list[Less]:
@@ -88,7 +90,12 @@ def higher_when_cured(found: Values, metrics: Iterable[str]) -> list[Less]:
 def above_the_printed(found: Values) -> list[Less]:
     """That tonic, leaps and motif are above what is printed, after each cure."""
     return [
-        Less([PRINTED[metric]], found[runs.label][metric], _told(runs, metric, found))
+        Less(
+            [PRINTED[metric]],
+            found[runs.label][metric],
+            _told(runs, metric, found),
+            low_exact=True,
+        )
         for metric in WORDS
         for runs in CURED
     ]
@@ -99,8 +106,8 @@ def falls_with_c(found: Values) -> list[Less]:
     at_half, at_1, at_2 = (found[runs.label][TONIC] for runs in (Q_IN_C, Q_AT_1, Q_AT_2))
     printed = [PRINTED[TONIC]]
     return [
-        Less(printed, at_half, "c = 0.5 against what is printed"),
-        Less(at_1, printed, "c = 1 against what is printed"),
+        Less(printed, at_half, "c = 0.5 against what is printed", low_exact=True),
+        Less(at_1, printed, "c = 1 against what is printed", high_exact=True),
         Less(at_2, at_1, "c = 2 against c = 1"),
     ]
 
@@ -122,22 +129,22 @@ def in_order_of_log_p(found: Values) -> list[Less]:
 def lower(low: Runs, high: Runs, metric: str, found: Values, times: float = 1.0) -> list[Less]:
     """That a metric of some runs is less than so many times that of others."""
     bound = [times * value for value in found[high.label][metric]]
-    return [Less(found[low.label][metric], bound, f"{low.label} against {high.label}")]
+    told = f"{low.label} against {high.label}"
+    exact = [runs.experiment == DATA for runs in (low, high)]
+    return [Less(found[low.label][metric], bound, told, *exact)]
 
 
 def grows_past_half(found: Values) -> list[Less]:
     """That repetitions of the data grow from few to over half, in the order of `WINDOWS`."""
     shares = {runs.label: found[runs.label][REPEATED_ANYWHERE] for runs in WINDOWS}
     labels = list(shares)
-    steps = [
-        Less(shares[low], shares[high], f"{low} against {high}") for low, high in pairwise(labels)
+    compared = [
+        *((shares[low], shares[high], f"{low} against {high}") for low, high in pairwise(labels)),
+        (shares[labels[0]], [15.0], f"{labels[0]} against 15 %"),
+        (shares[labels[-3]], [50.0], f"{labels[-3]} against 50 %"),
+        ([50.0], shares[labels[-2]], f"{labels[-2]} against 50 %"),
     ]
-    return [
-        *steps,
-        Less(shares[labels[0]], [15.0], f"{labels[0]} against 15 %"),
-        Less(shares[labels[-3]], [50.0], f"{labels[-3]} against 50 %"),
-        Less([50.0], shares[labels[-2]], f"{labels[-2]} against 50 %"),
-    ]
+    return [Less(*one, low_exact=True, high_exact=True) for one in compared]
 
 
 def nearest_to_the_printed_repetitions(found: Values) -> list[Less]:

@@ -197,9 +197,10 @@ def _suggested(records: Sequence[Record]) -> list[str]:
     """What trials suggested, and what became of it."""
     parts = [
         "Trials with shorter trainings, of one seed mostly, suggested seven things. Each is tested "
-        "below, a claim at a time. A comparison is confirmed if it holds for the value of every "
-        "seed, or if the 95 % intervals of the means don't touch; where it holds for the means "
-        "alone, that is said.\n"
+        "below, a claim at a time. A comparison is confirmed if there are three seeds or more a "
+        "side and it holds for the value of every seed, or the 95 % intervals of the means don't "
+        "touch; where it holds for the means alone, or runs are too few to tell, that is said. "
+        "What is printed, and statistics of the data, need no seeds.\n"
     ]
     for number, suggested in enumerate(SUGGESTED, start=1):
         told = [

@@ -9,6 +9,7 @@ import pytest
 
 from common.config import flatten, from_dict, override, to_dict
 from common.record import read_record
+from common.table import LEAST_FOR_INTERVAL
 from experiments import registry
 from experiments.arguments import make_parser
 from experiments.cli import COMMANDS
@@ -17,7 +18,8 @@ from experiments.melodies.comparison import NO, ON_AVERAGE, SURE, Less, Runs, ju
 from experiments.melodies.criteria import LEAPS, MOTIF, SHARES, TONIC
 from experiments.melodies.explain import PIECES, page
 from experiments.melodies.finding import FINDINGS, SUGGESTED
-from experiments.melodies.tested import CHANGES
+from experiments.melodies.table import DATA
+from experiments.melodies.tested import CHANGES, MOVED_TO_C, OWN_KEY
 
 RESULTS = Path(__file__).parents[3] / "results"
 GROUPS = tuple(
@@ -129,27 +131,50 @@ def test_other_precisions_old_settings_and_other_data_stay_out(committed):
         ([1.0, 2.0, 5.0], [4.0, 5.0, 6.0], ON_AVERAGE),
         ([4.0, 5.0, 6.0], [1.0, 2.0, 5.0], NO),
         ([3.0], [3.0], NO),
-        ([1.0, 2.0], [1.5, 3.0], ON_AVERAGE),
+        ([1.0], [1.0001], ON_AVERAGE),
+        ([1.0, 2.0], [3.0, 4.0, 5.0], ON_AVERAGE),  # apart, but who knows how a third would be
+        ([3.0, 4.0, 5.0], [6.0, 7.0], ON_AVERAGE),
         ([*[1.0] * 20, 5.0], [*[4.0] * 20, 2.0], SURE),  # seeds overlap, the intervals don't
-        ([28.8], [27.0, 42.0, 42.0], ON_AVERAGE),  # a printed number
     ],
 )
 def test_a_comparison_is_sure_only_beyond_its_spread(low, high, held):
     assert strength(Less(low, high, "")) == held
 
 
+def test_what_is_exact_needs_no_seeds():
+    printed, runs = [28.8], [37.0, 42.0, 42.0]
+    assert strength(Less(printed, runs, "", low_exact=True)) == SURE
+    assert strength(Less(printed, runs, "", high_exact=True)) == ON_AVERAGE
+    assert strength(Less(printed, [27.0, *runs[1:]], "", low_exact=True)) == ON_AVERAGE
+    assert strength(Less(printed, runs[:2], "", low_exact=True)) == ON_AVERAGE
+    assert strength(Less(printed, runs[:1], "", low_exact=True, high_exact=True)) == SURE
+    assert strength(Less(runs, printed, "", high_exact=True).opposite) == SURE
+
+
 def test_what_does_not_hold_is_told():
-    sure, average, no = (
-        Less([1.0], [2.0], "this"),
-        Less([1.0, 4.0], [3.0, 5.0], "that"),
-        Less([2.0], [1.0], "another"),
+    low, high = [1.0, 1.0, 1.0], [2.0, 2.0, 2.0]
+    sure, average, no, against, few = (
+        Less(low, high, "this"),
+        Less([1.0, 1.0, 4.0], [3.0, 3.0, 5.0], "that"),
+        Less(high, low, "another"),
+        Less([3.0, 3.0, 5.0], [1.0, 1.0, 4.0], "one more"),
+        Less(low[:1], high[:1], "one run each"),
     )
     assert judge([sure, sure]) == "Confirmed."
-    assert judge([sure, average]) == "On average only, since seeds overlap in: that."
-    assert judge([sure, average, no]) == "Corrected: 1 of 3 don't hold: another."
+    assert judge([sure, average]) == "On average only. Seeds overlap in: that."
+    assert judge([sure, few]) == "Holds so far. Too few runs to tell: one run each."
+    assert judge([few, average]) == (
+        "On average only. Seeds overlap in: that. Too few runs to tell: one run each."
+    )
+    assert judge([sure, average, no]) == (
+        "Holds in part: 2 of 3; not for: another. Seeds overlap in: that."
+    )
+    assert judge([no, no]) == "Refuted."
+    assert judge([no, against]) == "Refuted on average only. Seeds overlap in: one more."
+    assert judge([few.opposite]) == "Refuted on average only. Too few runs to tell: one run each."
     assert judge([sure, sure, no], most=True) == "Confirmed."
-    assert judge([sure, no], most=True) == "Corrected: 1 of 2 don't hold: another."
-    assert judge([sure, average, no], most=True).startswith("On average only")
+    assert judge([sure, no], most=True) == "Holds in part: 1 of 2; not for: another."
+    assert judge([sure, average, no], most=True) == "On average only. Seeds overlap in: that."
 
 
 def finding_of(words):
@@ -188,12 +213,12 @@ def test_a_finding_is_judged_by_its_records(committed):
     assert finding.verdict([*shares(*first), elsewhere]) == "Not tested yet: no record of Q, c = 2."
     assert finding.verdict(shares(*first, [9.0, 5.0, 4.0])) == "Confirmed."
     overlapping = finding.verdict(shares(*first, [16.0, 5.0, 4.0]))
-    assert overlapping == "On average only, since seeds overlap in: c = 2 against c = 1."
+    assert overlapping == "On average only. Seeds overlap in: c = 2 against c = 1."
     flat = shares(*first, [60.0, 60.0, 60.0])
     text = page(flat)
-    assert "**Corrected: 1 of 3 don't hold: c = 2 against c = 1.** It counts as" in text
+    assert "**Holds in part: 2 of 3; not for: c = 2 against c = 1.** It counts as" in text
     place = FINDINGS.index(finding) + 1
-    assert f"   - claim {place}: Corrected: 1 of 3 don't hold: c = 2 against c = 1.\n" in text
+    assert f"   - claim {place}: Holds in part: 2 of 3; not for: c = 2 against c = 1.\n" in text
     changes = text.split("### Compositions starting with tonic")[1].split("###")[0]
     assert changes.index("`learn.c` 0.5 → 1 ") < changes.index("`learn.c` 0.5 → 2 ")  # larger first
     assert "`learn.c` 0.5 → 1 | Q   |     80 |    15 |        -65 |" in changes
@@ -307,17 +332,26 @@ def test_what_counts_as_confirmed(words, values, confirmed):
         if not isinstance(value, dict):
             several = value if isinstance(value, tuple) else (value,)
             value = dict(zip(finding.tested, several, strict=True))
-        found[runs.label] = {metric: [one] for metric, one in value.items()}
+        seeds = 1 if runs.experiment == DATA else LEAST_FOR_INTERVAL
+        found[runs.label] = {metric: [one] * seeds for metric, one in value.items()}
     assert (judge(finding.compared(found), most=finding.most) == "Confirmed.") == confirmed
+
+
+def test_one_run_each_confirms_nothing(committed):
+    loss = {"valid/log_perplexity": 0.8}
+    one = made(committed, MOVED_TO_C, 20, **loss)
+    other = made(committed, OWN_KEY, 0, **{"valid/log_perplexity": 0.9})
+    verdict = finding_of("easier to predict").verdict([one, other])
+    assert verdict.startswith("Holds so far. Too few runs to tell: ")
 
 
 def test_g_that_trains_its_prior_is_compared_with_what_is_printed():
     finding = finding_of("on the same Note RNN, with nothing else changed")
-    printed = {f"composed/{one}": [float(values[3])] for one, values in TABLE_1.items()}
+    printed = {f"composed/{one}": [float(values[3])] * 3 for one, values in TABLE_1.items()}
     plain, leaky = (runs.label for runs in finding.runs)
-    off = {name: [value + 1.0] for name, (value,) in printed.items()}
+    off = {name: [value + 1.0 for value in values] for name, values in printed.items()}
     assert judge(finding.compared({plain: off, leaky: printed}), most=True) == "Confirmed."
-    assert "Corrected" in judge(finding.compared({plain: printed, leaky: off}), most=True)
+    assert judge(finding.compared({plain: printed, leaky: off}), most=True) == "Refuted."
 
 
 def test_every_suggestion_is_tested():
