@@ -155,6 +155,8 @@ class Finding:
     """Metrics that stand beside them."""
     inference: str = ""
     """What we conclude from it, though nothing tests that."""
+    remark: Callable[[Values], str] | None = None
+    """What else the values of what is tested say, in a sentence; "" where they don't."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -172,9 +174,18 @@ class Finding:
     def verdict(self, records: Sequence[Record]) -> str:
         """Say whether the records confirm it, and what they don't."""
         found = self.values(records)
-        if lacking := [label for label, values in found.items() if len(values) < len(self.tested)]:
+        if lacking := self._lacking(found):
             return f"Not tested yet: no record of {'; '.join(lacking)}."
         return judge(self.compared(found), most=self.most)
+
+    def remarked(self, records: Sequence[Record]) -> str:
+        """Say what else the records have to say; "" where that is nothing."""
+        found = self.values(records)
+        return "" if self.remark is None or self._lacking(found) else self.remark(found)
+
+    def _lacking(self, found: Values) -> list[str]:
+        """The labels of runs of which not all that is tested is there."""
+        return [label for label, values in found.items() if len(values) < len(self.tested)]
 
 
 def judge(compared: Sequence[Less], *, most: bool = False) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from itertools import pairwise
 from statistics import fmean
 
+from common.table import summarize
 from experiments.melodies.catalogue import COLUMNS, TABLE_1
 from experiments.melodies.comparison import Less, Runs, Values
-from experiments.melodies.table import ANYWHERE, DATA
+from experiments.melodies.table import ANYWHERE, DATA, written
 from experiments.melodies.tested import (
     AS_THEY_ARE,
     C_BEGINNINGS,
@@ -78,7 +79,7 @@ def below_the_printed_tonic(found: Values, group: Iterable[Runs]) -> list[Less]:
 
 
 def higher_when_cured(found: Values, metrics: Iterable[str]) -> list[Less]:
-    """That metrics are higher after a cure than without one, in the same key."""
+    """That metrics are higher after one of CURES than without, in the same key."""
     return [
         Less(found[ill.label][metric], found[cured.label][metric], _told(cured, metric, found))
         for metric in metrics
@@ -88,7 +89,7 @@ def higher_when_cured(found: Values, metrics: Iterable[str]) -> list[Less]:
 
 
 def above_the_printed(found: Values) -> list[Less]:
-    """That tonic, leaps and motif are above what is printed, after each cure."""
+    """That tonic, leaps and motif are above what is printed, after each of CURES."""
     return [
         Less(
             [PRINTED[metric]],
@@ -190,6 +191,17 @@ def farther_from_the_printed_tonic(near: Runs, far: Runs, found: Values) -> list
     return [Less(low, high, f"{near.label} against {far.label}")]
 
 
+def meets_the_printed_tonic(greedy: Runs, found: Values) -> str:
+    """Say that the printed share of tonics lies in the interval of greedy compositions', if so."""
+    share = summarize(found[greedy.label][TONIC])
+    if share.low is None or share.high is None or not share.low <= PRINTED[TONIC] <= share.high:
+        return ""
+    return (
+        f"Greedy compositions match what is printed here: {written(share, TONIC)} % start with the "
+        f"tonic, {PRINTED[TONIC]:g} % are printed."
+    )
+
+
 def nearest_to_tunes(found: Values, ours: Runs) -> list[Less]:
     """That runs are more on the beat, in smaller intervals and nearer to the prior than Q."""
     own = found[ours.label]
@@ -231,7 +243,8 @@ CURES = {
     PUBLISHED: (OWN_BEGINNINGS, SLOW_RATE),
     C_MASKED: (C_BEGINNINGS, C_MASKED_SLOW_RATE, C_SLOW_RATE),
 }
-"""Runs without a cure → those in the same key with one of them, or both."""
+"""Runs of Q on a Note RNN of learning rate 0.5 that never trained beginnings → those in the same
+key with a learning rate of 0.01, beginnings trained, or both."""
 CURED = tuple(runs for cures in CURES.values() for runs in cures)
 WINDOWS = (AS_THEY_ARE, SWAPPED_DATA, SLOW_DATA, FITTED_DATA, SWAPPED_SLOW_DATA)
 FITTED = note_rnn("swapped_stretched")

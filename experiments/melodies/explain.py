@@ -226,6 +226,8 @@ def _finding(number: int, finding: Finding, records: Sequence[Record]) -> list[s
         f"It counts as confirmed if {finding.test}.\n",
         Table(titles, lines, frozenset(heads)).markdown(),
     ]
+    if remark := finding.remarked(records):
+        parts.append(f"{remark}\n")
     if finding.inference:
         parts.append(f"Our inference, which no run tests: {finding.inference}\n")
     return [*parts, _commands(finding.runs)]

@@ -21,7 +21,7 @@ STATISTICS = (
 """Those shown, in %."""
 LABELS = {
     "paper": "ours, settings as published",
-    "in_c": "ours, Note RNN of 4,000 updates, in C, beginnings learned, rate 0.01",
+    "in_c": "ours, Note RNN of 4,000 updates, in C, beginnings learned, learning rate 0.01",
 }
 """Presets shown → what the legend says of them."""
 SIZE = (10.0, 3.9)

@@ -82,7 +82,7 @@ SETTINGS = (
         "in_c",
         "cpu",
         "in_c",
-        "a Note RNN of 4,000 updates, tunes in C, beginnings learned, rate 0.01",
+        "a Note RNN of 4,000 updates, tunes in C, beginnings learned, learning rate 0.01",
     ),
 )
 ANYWHERE = "anywhere"
