@@ -10,7 +10,7 @@ from statistics import fmean
 from common.table import summarize
 from experiments.melodies.catalogue import COLUMNS, TABLE_1
 from experiments.melodies.comparison import Less, Runs, Values
-from experiments.melodies.table import ANYWHERE, DATA, written
+from experiments.melodies.table import ANYWHERE, DATA, words_of, written
 from experiments.melodies.tested import (
     AS_THEY_ARE,
     C_BEGINNINGS,
@@ -167,7 +167,7 @@ def nearer_to_the_printed_g(found: Values, leaky: Runs) -> list[Less]:
         near, far = (
             [abs(value - printed) for value in one[f"composed/{name}"]] for one in found_by.values()
         )
-        compared.append(Less(near, far, name.replace("_", " ")))
+        compared.append(Less(near, far, words_of(name)))
     return compared
 
 
@@ -176,7 +176,7 @@ def little_changes(found: Values, changed: Runs) -> list[Less]:
     base, other = found[Q_IN_C.label], found[changed.label]
     compared = []
     for name in SHARES:
-        metric, words = f"composed/{name}", name.replace("_", " ")
+        metric, words = f"composed/{name}", words_of(name)
         low, high = sorted((base, other), key=lambda one: fmean(one[metric]))
         near = [value + FEW_POINTS for value in low[metric]]
         compared.append(Less(high[metric], near, words))

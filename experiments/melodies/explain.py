@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
+from common.metric import MetricName
 from common.record import Record
 from common.table import Cell, Table
 from experiments.melodies.catalogue import TABLE_1
@@ -22,9 +23,9 @@ from experiments.melodies.table import (
     means,
     printed_of,
     value_of,
+    words_of,
 )
 from experiments.melodies.tested import CHANGES, IN_C, TUNES, TUNES_OF_Q
-from tutor.music.metric import composed
 from tutor.music.shape import PHRASES
 
 INTRODUCTION = """\
@@ -116,8 +117,15 @@ def _runs_of(setting: Setting, records: Sequence[Record]) -> list[str]:
 
 
 def _title(statistic: str) -> str:
-    words = MOVES.get(statistic) or composed(statistic).measure
+    words = words_of(statistic)
     return words[0].upper() + words[1:]
+
+
+def _head(metric: str) -> str:
+    """A metric's name above a column: what is measured, and on what if not on compositions."""
+    _, split, measure = MetricName.parse(metric)
+    on = "" if split == "composed" else f"{SPLITS.get(split, split)}: "
+    return on + words_of(measure)
 
 
 def _row(statistic: str, records: Sequence[Record]) -> Table:
@@ -218,7 +226,7 @@ def _finding(number: int, finding: Finding, records: Sequence[Record]) -> list[s
     for runs in finding.runs:
         group = runs.among(records)
         lines.append([runs.label, *(value_of(group, metric) for metric in finding.metrics)])
-    heads = [metric.replace("/", ": ").replace("_", " ") for metric in finding.metrics]
+    heads = [_head(metric) for metric in finding.metrics]
     titles = ("runs", *heads)
     parts = [
         f"### Claim {number}. {finding.claim}\n",

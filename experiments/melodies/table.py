@@ -108,7 +108,7 @@ def tables() -> list[PaperTable]:
             groups=tuple(NAMES[name] for name in COLUMNS),
             lines=tuple(
                 Line(
-                    (composed(statistic).measure,),
+                    (words_of(statistic),),
                     tuple((Asked(name, f"composed/{statistic}"),) for name in COLUMNS),
                 )
                 for statistic in TABLE_1
@@ -259,8 +259,7 @@ def table_1(found: Mapping[str, Sequence[Record]]) -> Table:
         titles.append(NAMES[name])
     lines: list[list[Cell]] = []
     for statistic in (*TABLE_1, *MEANS, *MOVES):
-        words = {**MEANS, **MOVES}.get(statistic) or composed(statistic).measure
-        line: list[Cell] = [words]
+        line: list[Cell] = [words_of(statistic)]
         for name, group in found.items():
             if name == DATA:
                 each = [value_of(group, f"{split}/{statistic}") for split in SPLITS]
@@ -273,6 +272,13 @@ def table_1(found: Mapping[str, Sequence[Record]]) -> Table:
         if any(line[1:]):
             lines.append(line)
     return Table(tuple(titles), lines, frozenset(titles[1:]))
+
+
+def words_of(statistic: str) -> str:
+    """Name what is measured of compositions, windows of the data or models as all tables do."""
+    if statistic in TABLE_1:
+        return composed(statistic).measure
+    return {**MEANS, **MOVES}.get(statistic, statistic.replace("_", " "))
 
 
 def printed_of(name: str, statistic: str) -> str:

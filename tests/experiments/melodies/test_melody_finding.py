@@ -1,5 +1,6 @@
 """The claims about Table 1, tested by the committed records and by made-up ones."""
 
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -365,6 +366,19 @@ def test_g_that_trains_its_prior_is_compared_with_what_is_printed():
     off = {name: [value + 1.0 for value in values] for name, values in printed.items()}
     assert judge(finding.compared({plain: off, leaky: printed}), most=True) == "Confirmed."
     assert judge(finding.compared({plain: printed, leaky: off}), most=True) == "Refuted."
+
+
+def test_statistics_of_table_1_have_the_names_of_the_paper(committed):
+    text = page(committed)
+    assert "\n### Compositions with unique max note\n" in text
+    assert "\n### Compositions with unique min note\n" in text
+    (judged,) = {one.verdict(committed) for one in FINDINGS if one.suggestion == 5 and one.most} - {
+        "Confirmed."
+    }
+    assert "not for: mean autocorrelation, lag 1; " in judged
+    heads = [line for line in text.splitlines() if line.startswith("| runs ")]
+    assert sum("| mean autocorrelation, lag 3 |" in " ".join(head.split()) for head in heads) == 2
+    assert not any(re.search(r"autocorrelation\d|unique (high|low)", line) for line in heads)
 
 
 def test_every_suggestion_is_tested():
