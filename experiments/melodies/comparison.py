@@ -199,7 +199,8 @@ def judge(compared: Sequence[Less], *, most: bool = False) -> str:
         return "Confirmed."
     held = len(sure) + len(unsure)
     if held >= needed:
-        told = "Holds so far." if all(one.few for one in unsure) else "On average only."
+        few = all(one.few for one in unsure)
+        told = "Too few runs to tell, but it holds so far." if few else "On average only."
         return told + _doubts(unsure)
     if held:
         told = f"Holds in part: {held} of {len(found)}; not for: {_named(against)}."
@@ -214,7 +215,10 @@ def _doubts(unsure: Iterable[Less]) -> str:
     overlapping: list[Less] = []
     for one in unsure:
         (few if one.few else overlapping).append(one)
-    reasons = {"Seeds overlap in": overlapping, "Too few runs to tell": few}
+    reasons = {
+        "Seeds overlap in": overlapping,
+        f"Fewer than {LEAST_FOR_INTERVAL} runs a side in": few,
+    }
     return "".join(f" {why}: {_named(group)}." for why, group in reasons.items() if group)
 
 
@@ -244,16 +248,25 @@ class Change:
         before, after = (one.settings()[self.setting] for one in (self.before, self.after))
         return f"{_worded(before)} → {_worded(after)}"
 
-    def moved(self, records: Sequence[Record], statistic: str) -> tuple[float, float] | None:
+    def sides(self, records: Iterable[Record]) -> tuple[list[Record], list[Record]]:
+        """Return the records before and after the change."""
+        records = list(records)
+        return self.before.among(records), self.after.among(records)
+
+    def moved(
+        self, sides: tuple[Sequence[Record], Sequence[Record]], statistic: str
+    ) -> tuple[float, float] | None:
         """Return a statistic's means before and after the change, where they are told apart.
 
         Their ranges don't touch then: 95 % intervals where there are any, else the values of all
         seeds. None where they do, or records lack the statistic.
+
+        Args:
+          sides: what `sides` returns.
+          statistic: its name, without the split.
         """
         metric = f"{self.split}/{statistic}"
-        before, after = (
-            summary_of(one.among(records), metric) for one in (self.before, self.after)
-        )
+        before, after = (summary_of(group, metric) for group in sides)
         if before is None or after is None:
             return None
         if not told_apart(before, after):

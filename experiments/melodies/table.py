@@ -14,7 +14,7 @@ from experiments.melodies.catalogue import COLUMNS, FIGURES, TABLE_1
 from experiments.registry import find
 from experiments.results import alike
 from experiments.results.alike import as_preset, on_one_data
-from experiments.results.cells import spread
+from experiments.results.cells import number, spread
 from experiments.results.paper_table import ABSENT, Asked, Line, PaperTable
 from tutor.music.metric import composed
 
@@ -312,6 +312,13 @@ def written(found: Summary, metric: str) -> str:
     if found.low is None or found.high is None:
         return ", ".join(f"{value:.3g}" for value in found.values)
     return f"{found.mean:.3g} [{found.low:.3g}, {found.high:.3g}]"
+
+
+def number_of(value: float, statistic: str, sign: str = "") -> str:
+    """Write a single value of a statistic as `written` does; `sign` is "+" to show it always."""
+    if statistic in TABLE_1:
+        return number(value, composed(statistic), sign)
+    return f"{value:{sign}.3g}"
 
 
 def means(group: Sequence[Record], metric: str) -> list[float]:

@@ -14,12 +14,13 @@ from common.table import LEAST_FOR_INTERVAL
 from experiments import registry
 from experiments.arguments import make_parser
 from experiments.cli import COMMANDS
+from experiments.melodies import explain
 from experiments.melodies.catalogue import COLUMNS, TABLE_1
 from experiments.melodies.comparison import NO, ON_AVERAGE, SURE, Less, Runs, judge, strength
 from experiments.melodies.criteria import LEAPS, MOTIF, SHARES, TONIC
 from experiments.melodies.explain import PIECES, page
 from experiments.melodies.finding import FINDINGS, SUGGESTED
-from experiments.melodies.table import DATA
+from experiments.melodies.table import DATA, SETTINGS, by_experiment
 from experiments.melodies.tested import CHANGES, MOVED_TO_C, OWN_KEY
 
 RESULTS = Path(__file__).parents[3] / "results"
@@ -60,7 +61,7 @@ def settings_of(record, committed):
 
 def read_command(command):
     """The options of a command, read as they are when it is given."""
-    words = shlex.split(command)
+    words = shlex.split(command, comments=True)
     assert words[:3] == ["python", "-m", "experiments"]
     return make_parser(COMMANDS).parse_args(words[3:])
 
@@ -163,16 +164,21 @@ def test_what_does_not_hold_is_told():
     )
     assert judge([sure, sure]) == "Confirmed."
     assert judge([sure, average]) == "On average only. Seeds overlap in: that."
-    assert judge([sure, few]) == "Holds so far. Too few runs to tell: one run each."
+    assert judge([sure, few]) == (
+        "Too few runs to tell, but it holds so far. Fewer than 3 runs a side in: one run each."
+    )
     assert judge([few, average]) == (
-        "On average only. Seeds overlap in: that. Too few runs to tell: one run each."
+        "On average only. Seeds overlap in: that. Fewer than 3 runs a side in: one run each."
     )
     assert judge([sure, average, no]) == (
         "Holds in part: 2 of 3; not for: another. Seeds overlap in: that."
     )
     assert judge([no, no]) == "Refuted."
     assert judge([no, against]) == "Refuted on average only. Seeds overlap in: one more."
-    assert judge([few.opposite]) == "Refuted on average only. Too few runs to tell: one run each."
+    assert (
+        judge([few.opposite])
+        == "Refuted on average only. Fewer than 3 runs a side in: one run each."
+    )
     assert judge([sure, sure, no], most=True) == "Confirmed."
     assert judge([sure, no], most=True) == "Holds in part: 1 of 2; not for: another."
     assert judge([sure, average, no], most=True) == "On average only. Seeds overlap in: that."
@@ -219,11 +225,26 @@ def test_a_finding_is_judged_by_its_records(committed):
     text = page(flat)
     assert "**Holds in part: 2 of 3; not for: c = 2 against c = 1.** It counts as" in text
     place = FINDINGS.index(finding) + 1
-    assert f"   - claim {place}: Holds in part: 2 of 3; not for: c = 2 against c = 1.\n" in text
+    (claim,) = (line for line in text.splitlines() if line.startswith(f"| [{place}](#claim-"))
+    assert [cell.strip() for cell in claim.split("|")[2:4]] == [
+        finding.claim,
+        "Holds in part: 2 of 3",
+    ]
+    assert f"### Claim {place}\n" in text
     changes = text.split("### Compositions starting with tonic")[1].split("###")[0]
     assert changes.index("`learn.c` 0.5 → 1 ") < changes.index("`learn.c` 0.5 → 2 ")  # larger first
-    assert "`learn.c` 0.5 → 1 | Q   |     80 |    15 |        -65 |" in changes
-    assert f"    {at_2.commands[-1]}\n" in text
+    labels = {
+        line.strip().partition("  # ")[0]: line.rpartition("  # ")[2]
+        for line in text.splitlines()
+        if line.startswith("    python -m ")
+    }
+    first, second, third = (labels[runs.commands[-1]] for runs in finding.runs)
+    assert len(set(labels.values())) == len(labels) == text.count("python -m experiments run")
+    assert (
+        f"`learn.c` 0.5 → 1 | Q   |  80.00 | 15.00 |     -65.00 | {first} → {second} |" in changes
+    )
+    for label, runs in zip((first, second, third), finding.runs, strict=True):
+        assert re.search(rf"^\| {label} +\| {re.escape(runs.label)} +\|", text, re.MULTILINE)
 
 
 def test_the_values_of_a_change_are_those_of_its_settings():
@@ -244,12 +265,14 @@ def test_a_change_within_its_spread_is_not_told(committed):
             for seed, share in zip(runs.seeds.split(), values, strict=True)
         ]
 
-    name = TONIC.removeprefix("composed/")
+    def moved(found):
+        return change.moved(change.sides(found), TONIC.removeprefix("composed/"))
+
     apart = records([10.0, 20.0, 30.0], [40.0, 50.0, 60.0])
-    assert change.moved(apart, name) == (20.0, 50.0)
-    assert change.moved(records([40.0, 50.0, 60.0], [10.0, 20.0, 30.0]), name) == (50.0, 20.0)
-    assert change.moved(records([10.0, 20.0, 45.0], [40.0, 50.0, 60.0]), name) is None
-    assert change.moved(apart[:3], name) is None
+    assert moved(apart) == (20.0, 50.0)
+    assert moved(records([40.0, 50.0, 60.0], [10.0, 20.0, 30.0])) == (50.0, 20.0)
+    assert moved(records([10.0, 20.0, 45.0], [40.0, 50.0, 60.0])) is None
+    assert moved(apart[:3]) is None
 
 
 def test_the_readme_tells_what_the_records_have(committed):
@@ -343,7 +366,7 @@ def test_one_run_each_confirms_nothing(committed):
     one = made(committed, MOVED_TO_C, 20, **loss)
     other = made(committed, OWN_KEY, 0, **{"valid/log_perplexity": 0.9})
     verdict = finding_of("easier to predict").verdict([one, other])
-    assert verdict.startswith("Holds so far. Too few runs to tell: ")
+    assert verdict.startswith("Too few runs to tell, but it holds so far. ")
 
 
 @pytest.mark.parametrize(("best", "met"), [((27.0, 28.0, 30.0), True), ((20.0, 21.0, 22.0), False)])
@@ -376,7 +399,7 @@ def test_statistics_of_table_1_have_the_names_of_the_paper(committed):
         "Confirmed."
     }
     assert "not for: mean autocorrelation, lag 1; " in judged
-    heads = [line for line in text.splitlines() if line.startswith("| runs ")]
+    heads = [line for line in text.splitlines() if line.startswith("| run ")]
     assert sum("| mean autocorrelation, lag 3 |" in " ".join(head.split()) for head in heads) == 2
     assert not any(re.search(r"autocorrelation\d|unique (high|low)", line) for line in heads)
 
@@ -387,7 +410,9 @@ def test_every_suggestion_is_tested():
 
 def test_commands_of_the_page_can_be_given(committed):
     """All of them, those of the settings among them, as the command line reads them."""
-    commands = {line.strip() for line in page(committed).splitlines() if line.startswith("    ")}
+    lines = [line.strip() for line in page(committed).splitlines() if line.startswith("    ")]
+    commands = set(lines)
+    assert len(commands) == len(lines)
     assert len(commands) > len(GROUPS)
     for command in commands:
         asked = read_command(command)
@@ -405,3 +430,24 @@ def test_the_note_rnn_of_its_own_is_made_first_and_looked_for(committed):
     )
     own, other = (made(committed, one, 31) for one in (runs, replace(runs, note_rnn=None)))
     assert runs.among([own, other]) == [own]
+
+
+def test_records_are_sorted_out_once_a_setting(committed, monkeypatch):
+    asked = []
+
+    def counted(records, setting):
+        asked.append(setting)
+        return by_experiment(records, setting)
+
+    monkeypatch.setattr(explain, "by_experiment", counted)
+    page(committed[:5])
+    assert asked == list(SETTINGS)
+
+
+def test_a_note_rnn_of_its_own_is_made_before_what_tunes_it(committed):
+    commands = [line for line in page(committed[:5]).splitlines() if line.startswith("    ")]
+    for place, command in enumerate(commands):
+        if "note_rnn.run=" in command:
+            preset, seed = command.split("note_rnn.run=runs/note_rnn/")[1].split()[0].split("/seed")
+            made = f"run note_rnn --preset {preset} --seeds {seed}"
+            assert any(made in one for one in commands[:place])
