@@ -168,6 +168,24 @@ def test_intervals_stand_where_something_varies():
     assert melody_table.value_of([wide, wide, wide], metric) == "10.00"
 
 
+def test_what_rounds_to_nothing_is_told_from_nothing():
+    share, lag = "composed/notes_in_motif", "composed/mean_autocorrelation1"
+
+    def told(metric, *values):
+        runs = [
+            replace(made("note_rnn", seed, 0.0), metrics={metric: value})
+            for seed, value in enumerate(values)
+        ]
+        return melody_table.value_of(runs, metric)
+
+    assert told(share, 0.0, 0.0, 0.0) == "0.00"
+    assert told(share, 0.0, 0.004, 0.0002) == "0.001 [0.00, 0.004]"
+    assert told(share, 0.0, 0.03, 0.00006) == "0.01 [0.00, 0.03]"
+    assert told(lag, -0.00004) == "-0.00004"
+    assert melody_table.number_of(0.003, "notes_in_motif", "+") == "+0.003"
+    assert melody_table.number_of(-0.003, "on_beat", "+") == "-0.003"
+
+
 def test_no_table_without_tuned_models(records, tmp_path):
     assert melody_table.section(records[-1:], tmp_path) == []
     assert melody_table.draw_figures(records[-1:], tmp_path) == []
