@@ -66,20 +66,19 @@ def off_the_tonic(records: Sequence[Record]) -> list[str]:
     printed = Less(shares, [PRINTED[TONIC]], "printed", high_exact=True)
     if not shares or strength(printed) != SURE or not _expected_more(before, after):
         return []
-    changes = [f"training on beginnings ({value_of(after, TONIC)} %)"]
+    counted = [before, after]
+    changes = [f"Training on beginnings ({value_of(after, TONIC)} %)"]
     slow = C_MASKED_SLOW_RATE.among(records)
     if _expected_more(C_MASKED.among(records), slow):
         rate = C_MASKED_SLOW_RATE.settings()["prior.learning_rate"]
         changes.append(f"a lower learning rate ({rate:g}, tunes in C: {value_of(slow, TONIC)} %)")
-        counted = (before, after, slow)
-    else:
-        counted = (before, after)
+        counted.append(slow)
     published = PUBLISHED.settings()["prior.learning_rate"]
     return [
         f"The tonic line of Table 1 is off because, at the published learning rate of "
         f"{published:g}, beginnings that are never trained leave the Note RNN expecting no tonic: "
         f"of Q's compositions {value_of(before, TONIC)} % start with one ({PRINTED[TONIC]:g} "
-        f"printed). {_sentence(' or '.join(changes))} changes that "
+        f"printed). {' or '.join(changes)} changes that "
         f"({seeds_a(map(len, counted), 'Note RNN')}; [why](#{anchor(TITLE)}))."
     ]
 
@@ -88,10 +87,6 @@ def _expected_more(before: Sequence[Record], after: Sequence[Record]) -> bool:
     """Whether later runs surely start with the tonic, and expect one, more than earlier ones."""
     sides = [(means(before, metric), means(after, metric)) for metric in (TONIC, LOG_P)]
     return all(low and high and strength(Less(low, high, "")) == SURE for low, high in sides)
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def reasons(records: Sequence[Record]) -> list[str]:
