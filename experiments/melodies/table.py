@@ -14,7 +14,7 @@ from experiments.melodies.catalogue import COLUMNS, FIGURES, TABLE_1
 from experiments.registry import find
 from experiments.results import alike
 from experiments.results.alike import as_preset, on_one_data
-from experiments.results.cells import spread
+from experiments.results.cells import number, spread
 from experiments.results.paper_table import ABSENT, Asked, Line, PaperTable
 from tutor.music.metric import composed
 
@@ -82,7 +82,7 @@ SETTINGS = (
         "in_c",
         "cpu",
         "in_c",
-        "a Note RNN of 4,000 updates, tunes in C, beginnings learned, rate 0.01",
+        "a Note RNN of 4,000 updates, tunes in C, beginnings learned, learning rate 0.01",
     ),
 )
 ANYWHERE = "anywhere"
@@ -108,7 +108,7 @@ def tables() -> list[PaperTable]:
             groups=tuple(NAMES[name] for name in COLUMNS),
             lines=tuple(
                 Line(
-                    (composed(statistic).measure,),
+                    (words_of(statistic),),
                     tuple((Asked(name, f"composed/{statistic}"),) for name in COLUMNS),
                 )
                 for statistic in TABLE_1
@@ -259,8 +259,7 @@ def table_1(found: Mapping[str, Sequence[Record]]) -> Table:
         titles.append(NAMES[name])
     lines: list[list[Cell]] = []
     for statistic in (*TABLE_1, *MEANS, *MOVES):
-        words = {**MEANS, **MOVES}.get(statistic) or composed(statistic).measure
-        line: list[Cell] = [words]
+        line: list[Cell] = [words_of(statistic)]
         for name, group in found.items():
             if name == DATA:
                 each = [value_of(group, f"{split}/{statistic}") for split in SPLITS]
@@ -273,6 +272,13 @@ def table_1(found: Mapping[str, Sequence[Record]]) -> Table:
         if any(line[1:]):
             lines.append(line)
     return Table(tuple(titles), lines, frozenset(titles[1:]))
+
+
+def words_of(statistic: str) -> str:
+    """Name what is measured of compositions, windows of the data or models as all tables do."""
+    if statistic in TABLE_1:
+        return composed(statistic).measure
+    return {**MEANS, **MOVES}.get(statistic, statistic.replace("_", " "))
 
 
 def printed_of(name: str, statistic: str) -> str:
@@ -306,6 +312,13 @@ def written(found: Summary, metric: str) -> str:
     if found.low is None or found.high is None:
         return ", ".join(f"{value:.3g}" for value in found.values)
     return f"{found.mean:.3g} [{found.low:.3g}, {found.high:.3g}]"
+
+
+def number_of(value: float, statistic: str, sign: str = "") -> str:
+    """Write a single value of a statistic as `written` does; `sign` is "+" to show it always."""
+    if statistic in TABLE_1:
+        return number(value, composed(statistic), sign)
+    return f"{value:{sign}.3g}"
 
 
 def means(group: Sequence[Record], metric: str) -> list[float]:

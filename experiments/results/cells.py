@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 from collections.abc import Sequence
 
 from common.metric import Metric, MetricName
@@ -169,9 +170,17 @@ def brief(row: Row) -> tuple[str, str]:
 
 
 def number(value: float, metric: Metric, sign: str = "") -> str:
-    """Return a value of a metric; `sign` is "+" to give positive ones theirs."""
+    """Return a value of a metric; `sign` is "+" to give positive ones theirs.
+
+    What its decimals would round to nothing has one digit that isn't.
+    """
     decimals = metric.decimals
-    return f"{value:{sign}.4g}" if decimals is None else f"{value:{sign}.{decimals}f}"
+    if decimals is None:
+        return f"{value:{sign}.4g}"
+    text = f"{value:{sign}.{decimals}f}"
+    if value == 0 or float(text) != 0:
+        return text
+    return f"{value:{sign}.{-math.floor(math.log10(abs(value)))}f}"
 
 
 def spread(found: Summary, metric: Metric, sign: str = "") -> str:

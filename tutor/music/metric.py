@@ -35,6 +35,14 @@ DECIMALS = {
     "notes_in_repeated_motif": 3,
 }
 """Statistic → decimals that are shown; of the others, percentages, 2."""
+WORDS = {
+    "mean_autocorrelation1": "mean autocorrelation, lag 1",
+    "mean_autocorrelation2": "mean autocorrelation, lag 2",
+    "mean_autocorrelation3": "mean autocorrelation, lag 3",
+    "compositions_with_unique_high": "compositions with unique max note",
+    "compositions_with_unique_low": "compositions with unique min note",
+}
+"""Statistic → its name in the paper, where that isn't the statistic's own."""
 MEANS: dict[str, Better] = {
     "reward": "higher",
     "log_prior": "higher",
@@ -49,12 +57,10 @@ LOG_PERPLEXITY = Metric("valid/log_perplexity", WHOLE)
 
 def composed(measure: str) -> Metric:
     """Describe the metric `composed/measure`, the measure being in `STATISTICS` or `MEANS`."""
-    autocorrelation, lag = measure[:-1], measure[-1]
-    lagged = autocorrelation == "mean_autocorrelation"
     return Metric(
         f"composed/{measure}",
         COMPOSITIONS,
         (STATISTICS | MEANS)[measure],
         decimals=DECIMALS.get(measure, 2) if measure in STATISTICS else None,
-        words=f"mean autocorrelation, lag {lag}" if lagged else "",
+        words=WORDS.get(measure, ""),
     )
