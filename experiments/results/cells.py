@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 
 from common.metric import Metric, MetricName
+from common.progress import about
 from common.table import Cell, Summary, Table
 from experiments.results.row import CHECKSUM_DIGITS, Row
 
@@ -218,16 +219,11 @@ def _difference(row: Row) -> str:
 
 def device_and_hours(row: Row) -> str:
     """Return on what it ran and for how long, or is expected to."""
+    duration = about(3600 * (row.hours or 0))
     if row.verdict.kind == "not run":
         known = " (an estimate)" if row.estimated else ""
-        return f"{row.device}, {_duration(row.hours or 0)} expected{known}"
-    return f"{row.device}, {_duration(row.hours or 0)} a seed"
-
-
-def _duration(hours: float) -> str:
-    if hours >= 1:
-        return f"{hours:.1f} h"
-    return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.1f} s"
+        return f"{row.device}, {duration} expected{known}"
+    return f"{row.device}, {duration} a seed"
 
 
 def checksums(row: Row, digits: int | None = CHECKSUM_DIGITS) -> str:

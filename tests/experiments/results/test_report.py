@@ -28,7 +28,15 @@ from common.table import TOO_NARROW
 from experiments import registry
 from experiments.cli import main
 from experiments.registry import Published
-from experiments.results.cells import OURS, as_csv, as_json, as_text, ours, result_cells
+from experiments.results.cells import (
+    OURS,
+    as_csv,
+    as_json,
+    as_text,
+    device_and_hours,
+    ours,
+    result_cells,
+)
 from experiments.results.markdown import ran_on, report_text, write_report
 from experiments.results.row import named_rows
 from highway.metric import metric as language_metric
@@ -235,6 +243,13 @@ def test_of_many_seeds_every_form_has_the_interquartile_mean(tmp_path):
     few = seeds(words(), *values[:7])
     assert "interquartile" not in as_csv(named_rows([], few))
     assert "interquartile" not in report_text(few, registry.experiments(), tmp_path)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(7200, "2.0 h"), (1090, "18 min"), (7.4, "7 s")])
+def test_how_long_a_seed_took(seconds, text):
+    took = {"train": seconds / 2, "evaluate": seconds / 2}
+    row = only_row(words(), seeds(words(), 66.0, 66.5, seconds=took))
+    assert device_and_hours(row) == f"1 × H200, {text} a seed"
 
 
 @pytest.mark.usefixtures("known")
