@@ -20,7 +20,7 @@ def report(options: argparse.Namespace) -> None:
 
     Raises:
       ConfigError: options contradict one another, or the folder holds something else.
-      DataError: there is no finished run, or a record is damaged or of no experiment here.
+      DataError: there is no finished run, or a record is damaged.
     """
     if options.out is None:
         if options.runs is not None:
