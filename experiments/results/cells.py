@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from common.metric import Metric, MetricName
 from common.progress import about
@@ -119,7 +119,7 @@ def _short_table(rows: Sequence[Row]) -> Table:
             "metric": metric_name(row),
             "published": "; ".join(p.printed for p in row.published),
             "ours": found[OURS],
-            "verdict": row.verdict.kind,
+            "verdict": kind(row),
         }
         if len({(r.preset, r.changes, r.dataset) for r in rows}) > 1 and "experiment" not in one:
             one = {"run": ", ".join((row.preset, *row.changes)), **one}
@@ -167,6 +167,21 @@ def brief(row: Row) -> tuple[str, str]:
     head, *tails = row.verdict.text.split("; ")
     kind, _, detail = head.partition(": ")
     return "; ".join((kind, *tails)), head if detail else ""
+
+
+def kind(row: Row) -> str:
+    """Return a row's verdict in few words: its kind, and how many of its seeds diverged."""
+    if not row.seeds or not row.diverged:
+        return row.verdict.kind
+    lost = f"{len(row.diverged)} of {len(row.seeds) + len(row.diverged)} seeds diverged"
+    return f"{row.verdict.kind}; {lost}" if row.verdict.kind else lost
+
+
+def which_seeds(finished: Iterable[int], diverged: Iterable[int]) -> str:
+    """Return which seeds finished and which diverged."""
+    lost = ", ".join(map(str, sorted(diverged)))
+    told = (", ".join(map(str, sorted(finished))), f"diverged: {lost}" if lost else "")
+    return "; ".join(text for text in told if text)
 
 
 def number(value: float, metric: Metric, sign: str = "") -> str:

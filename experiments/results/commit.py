@@ -15,6 +15,7 @@ from experiments.registry import artefacts
 from experiments.results.row import data_mark
 from experiments.results.verdict import precision_of
 from experiments.sweep.point import is_point
+from experiments.sweep.state import unknown
 
 
 def add_run(run_dir: Path, results_dir: Path) -> Path:
@@ -91,11 +92,9 @@ def _require_same_settings(record: Record, target: Path) -> None:
 def is_known(record: Record, run_dir: Path) -> bool:
     """Return whether a record is of an experiment here; otherwise tell on standard error that the
     run is left out."""
-    if record.experiment in registry.experiments():
-        return True
-    text = f"left out: {run_dir}: there is no experiment '{record.experiment}' here."
-    print(text, file=sys.stderr)
-    return False
+    if text := unknown(record):
+        print(f"left out: {run_dir}: {text}.", file=sys.stderr)
+    return not text
 
 
 def load_records(sources: Sequence[Path]) -> list[Record]:

@@ -259,6 +259,25 @@ def test_what_is_the_same_with_every_seed_is_told_once():
 
 
 @pytest.mark.usefixtures("known")
+def test_seeds_that_diverged_are_told_beside_every_number(tmp_path):
+    """In the short table, and of runs as their preset has them and with settings changed."""
+
+    def page(records):
+        return re.sub(" +", " ", report_text(records, registry.experiments(), tmp_path))
+
+    lost = {"status": "diverged", "metrics": {}}
+    plain = [*seeds(words(), 66.0, 67.0), record(words(), seed=7, **lost)]
+    deep = {"overrides": ["model.depth=2"]}
+    changed = [*seeds(words(), 66.0, 67.0, **deep), record(words(), seed=7, **deep, **lost)]
+    for made, kind in ((plain, "matched"), (changed, "other settings")):
+        line = f"| 66.00, 67.00 | {kind}; 1 of 3 seeds diverged |"
+        assert line in as_text(named_rows([], made, with_not_run=False))
+    assert line in page(changed)
+    assert "- seeds: 0, 1; diverged: 7\n" in page(plain)
+    assert "- seeds: diverged: 7\n" in page(plain[2:])
+
+
+@pytest.mark.usefixtures("known")
 def test_the_table_as_csv(tmp_path, capsys):
     for one in seeds(words(), 66.0, 66.5, 68.0):
         place(tmp_path, one)

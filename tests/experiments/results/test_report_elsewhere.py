@@ -88,7 +88,7 @@ def test_a_report_among_its_runs_is_none_of_them(runs, capsys):
 def test_runs_that_are_not_finished_are_left_out_and_counted(runs, out, capsys):
     (runs / "words/paper/seed1/record.json").unlink()
     assert report("--runs", runs, "--out", out) == 0
-    assert "aren't finished: 1" in capsys.readouterr().err
+    assert f"left out: 1 not finished (see `status {runs}`)\n" in capsys.readouterr().err
     assert not (out / "words/paper/seed1").exists()
 
 
