@@ -134,13 +134,18 @@ def parse_json(kind: Any, text: str | bytes) -> Any:
         raise ValueError(f"{where}: {first['msg']}") from None
 
 
-def find_records(directory: Path) -> list[Record]:
-    """Return all records `EXPERIMENT/PRESET/seed*/record.json` of a directory, sorted by path.
+def record_files(directory: Path) -> list[Path]:
+    """Return all `EXPERIMENT/PRESET/seed*/record.json` of a directory, sorted by path.
 
     Behind them those of its folders that are named by settings, as in `model.depth=3`.
     """
     found = [sorted(directory.glob(f"{point}*/*/seed*/{FILE_NAME}")) for point in ("", "*=*/")]
-    return [read_record(path) for paths in found for path in paths]
+    return [path for paths in found for path in paths]
+
+
+def find_records(directory: Path) -> list[Record]:
+    """Return the records in all `record_files` of a directory."""
+    return [read_record(path) for path in record_files(directory)]
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -130,11 +130,24 @@ class Table:
         """Return the form for a stream (standard output by default), with every cell whole.
 
         For a terminal that is a table with folded cells, or where even words wouldn't fit beside
-        one another each row as a block of `title  cell` lines; otherwise it is Markdown.
+        one another each row as a block of `title  cell` lines; otherwise it is laid out as in
+        Markdown, but with commas for line breaks, since nobody turns `<br>` into one.
         """
         stream = stream or sys.stdout
         if not stream.isatty():
-            return self.markdown()
+            return self._broken_by(", ").markdown()
+        return self._broken_by("\n")._for_terminal(stream)
+
+    def _broken_by(self, line_break: str) -> "Table":
+        """The table with this in the place of the cells' line breaks."""
+
+        def broken(cell: Cell) -> str:
+            return line_break.join(_text(cell).replace("<br>", "\n").splitlines())
+
+        rows = [[broken(cell) for cell in row] for row in self.rows]
+        return Table(tuple(map(broken, self.titles)), rows, frozenset(map(broken, self.right)))
+
+    def _for_terminal(self, stream: TextIO) -> str:
         from rich.console import Console
 
         console = Console(file=stream, highlight=False)

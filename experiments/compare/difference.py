@@ -90,7 +90,7 @@ def cautions(sides: Sequence[Side]) -> list[str]:
     runs = [run for side in sides for run in side.runs]
     told = []
     if keys := _differing([run.data for run in runs]):
-        named = ", ".join(key.removeprefix("checksum of ") for key in keys)
+        named = "; ".join(key.removeprefix("checksum of ") for key in keys)
         told.append(f"The data differ ({named}): so may results, whatever the settings.")
     precisions = dict.fromkeys(run.precision for run in runs)
     if len(precisions) > 1:
@@ -98,6 +98,12 @@ def cautions(sides: Sequence[Side]) -> list[str]:
             f"The precision differs ({'; '.join(precisions)}): so may results, whatever the "
             "settings."
         )
+    names = (run.experiment for run in runs if run.state.ended and run.state.trouble)
+    told += [
+        f"There is no experiment '{name}' here: its settings are those that its record names, and "
+        "its metrics may be others of the same names."
+        for name in dict.fromkeys(names)
+    ]
     unfinished = [side.label for side in sides if not side.finished and side.shown]
     if unfinished:
         told.append(

@@ -221,6 +221,8 @@ def _precision(device: Mapping[str, Any]) -> str:
 
 def _data_facts(data: Sequence[DataUsed]) -> dict[str, str]:
     """What identifies data, by what it is; the same keys in the same order for the same data."""
+    if not data:
+        return {}
     facts = {"data": " + ".join(dict.fromkeys(used.name for used in data))}
     for used in data:
         facts[f"{used.name}, version"] = used.version

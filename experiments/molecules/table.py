@@ -207,7 +207,7 @@ def unfinished(records: Iterable[Record], preset: str) -> list[str]:
         if one.status == "done" or one.preset != preset or one.experiment not in NAMES:
             continue
         why = "was stopped by its alarm" if alarmed(one) else "diverged"
-        step = f" after {one.curve[-1]['step']:,} steps" if one.curve else ""
+        step = f" after {one.curve[-1]['step']:,.0f} steps" if one.curve else ""
         settings = f" with {', '.join(one.overrides)}" if one.overrides else ""
         told.append(f"{NAMES[one.experiment]}{settings}, seed {one.seed}, {why}{step}")
     return told

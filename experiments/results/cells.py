@@ -5,9 +5,10 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from common.metric import Metric, MetricName
+from common.progress import about
 from common.table import Cell, Summary, Table
 from experiments.results.row import CHECKSUM_DIGITS, Row
 
@@ -119,7 +120,7 @@ def _short_table(rows: Sequence[Row]) -> Table:
             "metric": metric_name(row),
             "published": "; ".join(p.printed for p in row.published),
             "ours": found[OURS],
-            "verdict": row.verdict.kind,
+            "verdict": kind(row),
         }
         if len({(r.preset, r.changes, r.dataset) for r in rows}) > 1 and "experiment" not in one:
             one = {"run": ", ".join((row.preset, *row.changes)), **one}
@@ -167,6 +168,21 @@ def brief(row: Row) -> tuple[str, str]:
     head, *tails = row.verdict.text.split("; ")
     kind, _, detail = head.partition(": ")
     return "; ".join((kind, *tails)), head if detail else ""
+
+
+def kind(row: Row) -> str:
+    """Return a row's verdict in few words: its kind, and how many of its seeds diverged."""
+    if not row.seeds or not row.diverged:
+        return row.verdict.kind
+    lost = f"{len(row.diverged)} of {len(row.seeds) + len(row.diverged)} seeds diverged"
+    return f"{row.verdict.kind}; {lost}" if row.verdict.kind else lost
+
+
+def which_seeds(finished: Iterable[int], diverged: Iterable[int]) -> str:
+    """Return which seeds finished and which diverged."""
+    lost = ", ".join(map(str, sorted(diverged)))
+    told = (", ".join(map(str, sorted(finished))), f"diverged: {lost}" if lost else "")
+    return "; ".join(text for text in told if text)
 
 
 def number(value: float, metric: Metric, sign: str = "") -> str:
@@ -227,16 +243,11 @@ def _difference(row: Row) -> str:
 
 def device_and_hours(row: Row) -> str:
     """Return on what it ran and for how long, or is expected to."""
+    duration = about(3600 * (row.hours or 0))
     if row.verdict.kind == "not run":
         known = " (an estimate)" if row.estimated else ""
-        return f"{row.device}, {_duration(row.hours or 0)} expected{known}"
-    return f"{row.device}, {_duration(row.hours or 0)} a seed"
-
-
-def _duration(hours: float) -> str:
-    if hours >= 1:
-        return f"{hours:.1f} h"
-    return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.1f} s"
+        return f"{row.device}, {duration} expected{known}"
+    return f"{row.device}, {duration} a seed"
 
 
 def checksums(row: Row, digits: int | None = CHECKSUM_DIGITS) -> str:

@@ -16,11 +16,13 @@ from experiments.results.cells import (
     checksums,
     command,
     device_and_hours,
+    kind,
     metric_name,
     middle,
     other_seeds,
     ours,
     result_cells,
+    which_seeds,
 )
 from experiments.results.row import Row
 
@@ -113,10 +115,9 @@ def _grouped(rows: Iterable[Row], key: Callable[[Row], object]) -> list[list[Row
 def _facts(rows: Sequence[Row]) -> str:
     """What runs of the same settings share, a line each."""
     shared, _ = _divided(rows)
-    seeds = ", ".join(map(str, _seeds(rows)))
-    diverged = sorted({seed for row in rows for seed in row.diverged})
+    diverged = {seed for row in rows for seed in row.diverged}
     facts = {
-        "seeds": seeds + (f"; diverged: {', '.join(map(str, diverged))}" if diverged else ""),
+        "seeds": which_seeds(_seeds(rows), diverged),
         "data": _told(row.dataset for row in rows),
         CHECKSUMS: _told(map(checksums, rows)),
         **shared,
@@ -194,12 +195,11 @@ def _changed_table(groups: Sequence[Sequence[Row]]) -> Table:
         if first.apart:
             changes += f"<br>on {first.dataset}"
         numbers = [values.get(name, "") for name in measures]
-        kind = _told(row.verdict.kind for row in group)
         lines.append(
             [
                 changes,
                 *numbers,
-                kind,
+                _told(map(kind, group)),
                 device_and_hours(first),
                 f"`{first.commands[0]}`{other_seeds(first)}",
             ]

@@ -3,14 +3,14 @@
 import importlib
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from common.metric import Metric
 from common.record import Record, write_atomically
-from common.table import TOO_NARROW
+from common.table import TOO_NARROW, Table
 from experiments import registry
 from experiments.registry import Experiment, Family
 from experiments.results.every_run import every_run, folded
@@ -137,7 +137,7 @@ def tables_as_text(rows: Sequence[Row]) -> str:
     for table in paper_tables(registry.families()):
         if any(answers.kind(asked) != NOT_RUN for asked in table.asked()):
             parts += [f"{table.title}\n", written(table, answers).render()]
-            parts += _below(table, answers)
+            parts += _below(table, answers, Table.render)
     return "\n".join([*parts, f"{LEGEND}\n"]) if parts else ""
 
 
@@ -201,8 +201,10 @@ def _paper_part(table: PaperTable, answers: Answers) -> list[str]:
     return [*parts, written(table, answers).markdown(), *_below(table, answers)]
 
 
-def _below(table: PaperTable, answers: Answers) -> list[str]:
-    return [text for text in (choice(table, answers), smaller(table, answers)) if text]
+def _below(
+    table: PaperTable, answers: Answers, write: Callable[[Table], str] = Table.markdown
+) -> list[str]:
+    return [text for text in (choice(table, answers), smaller(table, answers, write)) if text]
 
 
 def _report_modules(families: Iterable[Family]) -> list[ModuleType]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.table import TOO_NARROW, Cell, Table
@@ -199,10 +199,17 @@ def choice(table: PaperTable, answers: Answers) -> str:
     return f"{told.strip()}\n" if told else ""
 
 
-def smaller(table: PaperTable, answers: Answers) -> str:
-    """Write the runs that are smaller than the paper's in Markdown; empty where there are none.
+def smaller(
+    table: PaperTable, answers: Answers, write: Callable[[Table], str] = Table.markdown
+) -> str:
+    """Write the runs that are smaller than the paper's; empty where there are none.
 
     In a column whose numbers were measured by several protocols each is named.
+
+    Args:
+      table: of the paper.
+      answers: what was run.
+      write: makes a text of a table.
     """
     runs: dict[tuple[str, ...], dict[str, list[Row]]] = {}
     measures: dict[str, set[str]] = {}
@@ -232,7 +239,7 @@ def smaller(table: PaperTable, answers: Answers) -> str:
         lines.append([f"{run}<br>on {dataset}", size, *values, len(first.seeds), how])
     heads = ("parameters", *measures, "seeds")
     written_up = Table(("run", *heads, "what is smaller"), lines, frozenset(heads))
-    return f"{APART}\n\n{written_up.markdown()}"
+    return f"{APART}\n\n{write(written_up)}"
 
 
 def _as_printed(row: Row) -> bool:

@@ -77,6 +77,16 @@ def test_a_value_that_is_not_finite_leaves_no_interval():
     assert summarize([1.0, 2.0, math.inf]) == Summary(math.inf, None, None, (1.0, 2.0, math.inf))
 
 
+def test_line_breaks_are_told_in_the_way_of_whatever_shows_them(render):
+    table = Table(("run", "a<br>b"), [("words<br>on books", "1\n2")], frozenset({"a<br>b"}))
+    assert "| words<br>on books | 1<br>2 |" in table.markdown()
+    assert table.render(io.StringIO()) == (
+        "| run             | a, b |\n| --------------- | ---: |\n| words, on books | 1, 2 |\n"
+    )
+    lines = [line.split() for line in render(table, 60).splitlines()]
+    assert lines == [["a"], ["run", "b"], ["words", "1"], ["on", "books", "2"]]
+
+
 def test_no_values_is_an_error():
     with pytest.raises(ValueError, match="no values"):
         summarize([])

@@ -18,6 +18,7 @@ from experiments.results.cells import (
     device_and_hours,
     middle,
     result_cells,
+    which_seeds,
 )
 from experiments.results.collect import Run
 from experiments.results.commit import shown_files
@@ -74,6 +75,7 @@ class Group:
     def facts(self) -> list[tuple[str, str]]:
         """Name and value of what holds for all its rows."""
         record = self.first.record
+        status = {run.record.seed: run.record.status for run in self.runs}
         counts = record.parameters
         each = counts if isinstance(counts, dict) else {"": counts}
         ran = dict.fromkeys(device_and_hours(row) for row in self.rows)
@@ -82,9 +84,10 @@ class Group:
             used.name + (f" (stands in for {used.stand_in_for})" if used.stand_in_for else "")
             for used in record.data
         ]
+        seeds = ([k for k in status if status[k] == one] for one in ("done", "diverged"))
         parameters = ", ".join(f"{name} {count:,}".strip() for name, count in each.items())
         return [
-            ("seeds", ", ".join(str(run.record.seed) for run in self.runs)),
+            ("seeds", which_seeds(*seeds)),
             ("parameters", parameters),
             ("data", ", ".join(data)),
             ("ran on", "; ".join(ran)),

@@ -217,7 +217,7 @@ def test_runs_that_stopped_are_named(tmp_path):
     diverged = made(PSI, 1.0, 2.0, status="diverged")
     stopped = made(
         RL_ONLY, 1.0, 2.0, "alarm.stop=true", status="diverged",
-        curve=[{"step": 256_000, "eval/collapsed": 1.0}],
+        curve=[{"step": 256_000.0, "eval/collapsed": 1.0}],
     )  # fmt: skip
     text = "\n".join(table.section([diverged, stopped], tmp_path))
     assert "Ψ, seed 0, diverged after 128,000 steps" in text

@@ -186,6 +186,8 @@ def test_a_diverged_seed_enters_no_curve(patched, tmp_path):
     page = Page(page_text(found, {"words": words()}, tmp_path))
     assert page.texts("output") == ["step 200: valid 70"]
     assert any("1 of 2 seeds diverged" in cell for cell in page.texts("td"))
+    assert "0; diverged: 1" in page.texts("dd")
+    assert page.texts("p")[0].startswith("1 finished run of 1 experiment and 1 that diverged, ")
 
 
 def test_the_interquartile_mean_is_shown_where_there_are_seeds_for_it(patched, tmp_path):

@@ -13,7 +13,7 @@ from experiments import registry
 from experiments.language import table as language
 from experiments.registry import Family
 from experiments.results import paper_table
-from experiments.results.markdown import report_text
+from experiments.results.markdown import report_text, tables_as_text
 from experiments.results.paper_table import (
     Answers,
     Asked,
@@ -26,7 +26,7 @@ from experiments.results.paper_table import (
     summary,
     written,
 )
-from experiments.results.row import result_rows
+from experiments.results.row import named_rows, result_rows
 
 EXPERIMENT = words(published=((TEST, 66.0), (VALID, 69.9)), passes=0)
 BOTH = (Asked("words", VALID), Asked("words", TEST))
@@ -223,6 +223,35 @@ def test_the_page_opens_with_tables_findings_and_a_picture(tmp_path, monkeypatch
     assert places == sorted(places)
     assert "- finding 3 of 3" not in lines
     assert "\n".join(lines[: places[1]]).count(TOO_NARROW) == 1
+
+
+@pytest.fixture
+def family(monkeypatch):
+    """The registry's only one, with the table above."""
+    module = types.ModuleType("toy_tables")
+    module.tables = lambda: [TABLE]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    found = Family((EXPERIMENT,), report=module.__name__)
+    monkeypatch.setattr(registry, "families", lambda: [found])
+    monkeypatch.setattr(registry, "experiments", lambda: {"words": EXPERIMENT})
+    return found
+
+
+def test_smaller_runs_stand_below_their_table_on_the_page_and_in_a_pipe(family, tmp_path):
+    made = [record(EXPERIMENT, "cpu")]
+    page = report_text(made, registry.experiments(), tmp_path, [family])
+    assert "| words, cpu<br>on books |" in page
+    told = tables_as_text(named_rows([], made))
+    assert "| words, cpu, on books |" in told
+    assert "<br>" not in told
+
+
+def test_what_was_chosen_stands_below_its_table_on_the_page_and_in_a_pipe(family, tmp_path):
+    made = [*on("a", 66.0), *on("b", 70.0)]
+    page = report_text(made, registry.experiments(), tmp_path, [family])
+    for told in (page, tables_as_text(named_rows([], made))):
+        assert choice(TABLE, answers(*made)) in told
+        assert "66.00 ✓, paper on books [" in told
 
 
 def test_anchors_are_githubs():

@@ -28,7 +28,15 @@ from common.table import TOO_NARROW
 from experiments import registry
 from experiments.cli import main
 from experiments.registry import Published
-from experiments.results.cells import OURS, as_csv, as_json, as_text, ours, result_cells
+from experiments.results.cells import (
+    OURS,
+    as_csv,
+    as_json,
+    as_text,
+    device_and_hours,
+    ours,
+    result_cells,
+)
 from experiments.results.markdown import ran_on, report_text, write_report
 from experiments.results.row import named_rows
 from highway.metric import metric as language_metric
@@ -237,10 +245,36 @@ def test_of_many_seeds_every_form_has_the_interquartile_mean(tmp_path):
     assert "interquartile" not in report_text(few, registry.experiments(), tmp_path)
 
 
+@pytest.mark.parametrize(("seconds", "text"), [(7200, "2.0 h"), (1090, "18 min"), (7.4, "7 s")])
+def test_how_long_a_seed_took(seconds, text):
+    took = {"train": seconds / 2, "evaluate": seconds / 2}
+    row = only_row(words(), seeds(words(), 66.0, 66.5, seconds=took))
+    assert device_and_hours(row) == f"1 × H200, {text} a seed"
+
+
 @pytest.mark.usefixtures("known")
 def test_what_is_the_same_with_every_seed_is_told_once():
     (row,) = named_rows([], seeds(words(), 66.0, 66.0, 66.0))
     assert ours(row) == "66.00"
+
+
+@pytest.mark.usefixtures("known")
+def test_seeds_that_diverged_are_told_beside_every_number(tmp_path):
+    """In the short table, and of runs as their preset has them and with settings changed."""
+
+    def page(records):
+        return re.sub(" +", " ", report_text(records, registry.experiments(), tmp_path))
+
+    lost = {"status": "diverged", "metrics": {}}
+    plain = [*seeds(words(), 66.0, 67.0), record(words(), seed=7, **lost)]
+    deep = {"overrides": ["model.depth=2"]}
+    changed = [*seeds(words(), 66.0, 67.0, **deep), record(words(), seed=7, **deep, **lost)]
+    for made, kind in ((plain, "matched"), (changed, "other settings")):
+        line = f"| 66.00, 67.00 | {kind}; 1 of 3 seeds diverged |"
+        assert line in as_text(named_rows([], made, with_not_run=False))
+    assert line in page(changed)
+    assert "- seeds: 0, 1; diverged: 7\n" in page(plain)
+    assert "- seeds: diverged: 7\n" in page(plain[2:])
 
 
 @pytest.mark.usefixtures("known")

@@ -19,12 +19,19 @@ from report_case import (
 
 from common.error import DataError
 from common.record import DataUsed
+from experiments import registry
 from experiments.registry import Published
 from experiments.results.cells import as_text
 from experiments.results.commit import load_records
 from experiments.results.markdown import report_text
 from experiments.results.row import result_rows
 from highway.metric import metric as language_metric
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch):
+    """A registry of two experiments."""
+    monkeypatch.setattr(registry, "experiments", lambda: {"words": words(), "pair": pair()})
 
 
 def test_everything_in_a_row():

@@ -16,7 +16,7 @@ from report_case import (
     words,
 )
 
-from common.config import IMMATERIAL, Amount, OnlyFor, Prefix, meanings
+from common.config import IMMATERIAL, Amount, OnlyFor, Prefix, meanings, override
 from common.record import DataUsed, find_records
 from common.table import summarize
 from experiments import registry
@@ -297,8 +297,42 @@ def test_a_setting_that_says_nothing_is_material():
     assert known["evaluation.mc_passes"] == OnlyFor("test_mc")
 
 
+def test_what_is_less_is_told_before_what_is_more():
+    """And what is more makes no run smaller, be it of the run or of the model it starts from."""
+    experiment = toy()
+    both = record(experiment, overrides=["also.many=20", "part.many=4", "part.plain=2"])
+    _, row = rows(experiment, [both])
+    assert row.verdict.text == (
+        "scaled down: 4 of 10 things; 20 things (more than the paper's 10); 1 setting changed"
+    )
+    row = tuning("tutor_melodies_q", "melodies")
+    assert "; 2,000 pieces of eight bars (more than the paper's 0); " in row.verdict.text
+
+
+def test_a_start_from_a_model_of_more_training_is_of_the_papers_size(monkeypatch):
+    known = registry.experiments()
+    first = known["note_rnn"]
+    longer = override(first.preset("paper").config, ["prior.iterations=60000"])
+    presets = first.presets | {"longer": dataclasses.replace(first.presets["paper"], config=longer)}
+    known |= {"note_rnn": dataclasses.replace(first, presets=presets)}
+    monkeypatch.setattr(registry, "experiments", lambda: known)
+    row = tuning("tutor_melodies_q", "paper", "note_rnn.preset=longer")
+    assert (row.verdict.kind, row.full_size) == ("other settings", True)
+    more = "; 60,000 updates of the Note RNN (more than the paper's 30,000); "
+    assert more in row.verdict.text
+
+
+def test_more_in_one_thing_is_no_difference_in_data_alone():
+    unavoidable = {"amounts": ("a for b",), "stand_in": ("a for b",), "unavoidable": True}
+    assert dataclasses.replace(SAME, **unavoidable).only_in_data
+    more = dataclasses.replace(SAME, **unavoidable, more=("2 things (more than the paper's 1)",))
+    assert not more.only_in_data
+    assert dataclasses.replace(SAME, more=more.more)
+    assert not SAME
+
+
 SAME = Departure(
-    (), smaller=False, other_data=False, settings=(), stand_in=(), unavoidable=False, others=0
+    (), (), smaller=False, other_data=False, settings=(), stand_in=(), unavoidable=False, others=0
 )
 
 
