@@ -204,40 +204,42 @@ def smaller(
 ) -> str:
     """Write the runs that are smaller than the paper's; empty where there are none.
 
-    In a column whose numbers were measured by several protocols each is named.
+    A measure has a column for each protocol by which it was measured.
 
     Args:
       table: of the paper.
       answers: what was run.
       write: makes a text of a table.
     """
-    runs: dict[tuple[str, ...], dict[str, list[Row]]] = {}
-    measures: dict[str, set[str]] = {}
+    runs: dict[tuple[str, str], dict[tuple[str, str], list[Row]]] = {}
+    protocols: dict[str, dict[str, None]] = {}
     for asked in table.asked():
         for row in answers.scaled_down(asked):
             run = f"{row.experiment}, {', '.join((row.preset, *row.changes))}"
             measure = f"{row.split} {row.metric.measure}"
-            measures.setdefault(measure, set()).add(row.protocol)
-            runs.setdefault((run, row.dataset), {}).setdefault(measure, []).append(row)
+            protocols.setdefault(measure, {})[row.protocol] = None
+            found = runs.setdefault((run, row.dataset), {})
+            found.setdefault((measure, row.protocol), []).append(row)
     if not runs:
         return ""
-    if len(measures) > MOST_MEASURES:
-        names = dict.fromkeys(f"{run} ({dataset})" for run, dataset in runs)
-        return f"{APART} {'; '.join(names)}: their numbers stand under *Every run*.\n"
+    columns = {
+        (measure, protocol): f"{measure}, {protocol}" if len(names) > 1 else measure
+        for measure, names in protocols.items()
+        for protocol in names
+    }
+    if len(columns) > MOST_MEASURES:
+        names = dict.fromkeys(f"`{run.partition(',')[0]}`" for run, _ in runs)
+        data = dict.fromkeys(dataset for _, dataset in runs)
+        told = f"runs of {', '.join(names)} on {', '.join(data)}, {len(runs)} in all"
+        return f"{APART} {told}: their numbers stand under *Every run*.\n"
     lines: list[list[Cell]] = []
     for (run, dataset), found in runs.items():
         first = next(iter(found.values()))[0]
-        values = [
-            "<br>".join(
-                f"{_number(row)}, {row.protocol}" if len(protocols) > 1 else _number(row)
-                for row in found.get(measure, ())
-            )
-            for measure, protocols in measures.items()
-        ]
+        values = ["<br>".join(map(_number, found.get(column, ()))) for column in columns]
         size = "" if first.parameters is None else short(first.parameters)
         how = first.verdict.text.removeprefix(f"{SMALLER}: ")
         lines.append([f"{run}<br>on {dataset}", size, *values, len(first.seeds), how])
-    heads = ("parameters", *measures, "seeds")
+    heads = ("parameters", *columns.values(), "seeds")
     written_up = Table(("run", *heads, "what is smaller"), lines, frozenset(heads))
     return f"{APART}\n\n{write(written_up)}"
 

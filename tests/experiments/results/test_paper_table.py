@@ -77,19 +77,32 @@ def test_numbers_of_several_protocols_in_a_column_each_say_theirs():
     small.append(record(both, "cpu", metrics=metrics))
     found = Answers(result_rows(small, known), known)
 
-    def values(*asked: Asked) -> list[list[str]]:
+    def columns(*asked: Asked) -> list[list[str]]:
+        """Head and values of the columns of numbers."""
         lines = tuple(Line((one.experiment,), ((one,),)) for one in asked)
         text = smaller(PaperTable("All", "", ("model",), ("test",), lines), found)
         rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
-        return [row[2:-2] for row in rows if row and row[0] not in ("run", "") and row[0][0] != "-"]
+        return [row[2:-2] for row in rows if row and row[0][:1] != "-"]
 
-    full, passes = "99.00, full (batch 1)", "96.00, MC dropout, 10 passes"
-    assert values(Asked("deep", TEST), Asked("mc", MC)) == [[full], [passes]]
-    assert values(Asked("both", TEST), Asked("both", MC)) == [
-        ["97.00, full (batch 1)<br>96.00, MC dropout, 7 passes"]
+    full, passes = "test perplexity, full (batch 1)", "test perplexity, MC dropout, {} passes"
+    assert columns(Asked("deep", TEST), Asked("mc", MC)) == [
+        [full, passes.format(10)],
+        ["99.00", ""],
+        ["", "96.00"],
     ]
-    assert values(Asked("deep", TEST), Asked("mc", TEST)) == [["99.00"], ["97.00"]]
-    assert values(Asked("deep", VALID), Asked("deep", TEST)) == [["98.00", "99.00"]]
+    assert columns(Asked("both", TEST), Asked("both", MC)) == [
+        [full, passes.format(7)],
+        ["97.00", "96.00"],
+    ]
+    assert columns(Asked("deep", TEST), Asked("mc", TEST)) == [
+        ["test perplexity"],
+        ["99.00"],
+        ["97.00"],
+    ]
+    assert columns(Asked("deep", VALID), Asked("deep", TEST)) == [
+        ["valid perplexity", "test perplexity"],
+        ["98.00", "99.00"],
+    ]
 
 
 def test_a_smaller_run_that_diverged_stands_apart():
@@ -181,7 +194,7 @@ def test_a_table_says_how_to_run_its_numbers():
 def test_smaller_runs_of_many_measures_are_named(monkeypatch):
     monkeypatch.setattr(paper_table, "MOST_MEASURES", 1)
     (line,) = smaller(TABLE, answers(record(EXPERIMENT, "cpu"))).splitlines()
-    assert "words, cpu (books)" in line
+    assert "runs of `words` on books, 1 in all" in line
     assert "Every run" in line
 
 
