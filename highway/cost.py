@@ -35,6 +35,7 @@ class Corpus(NamedTuple):
     """What a training's work depends on."""
 
     vocabulary: int
+    """How many symbols there are."""
     tokens: int
     """Of the training text."""
 
