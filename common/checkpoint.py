@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import logging
 import shutil
@@ -287,9 +288,10 @@ class Checkpoints:
             ) from error
 
     def _set_aside(self, number: int) -> Path:
-        aside = self.directory.with_name("damaged") / str(number)
-        aside.parent.mkdir(exist_ok=True)
-        shutil.rmtree(aside, ignore_errors=True)
+        folder = self.directory.with_name("damaged")
+        folder.mkdir(exist_ok=True)
+        names = (f"{number}.{again}" if again else str(number) for again in itertools.count())
+        aside = next(folder / name for name in names if not (folder / name).exists())
         (self.directory / str(number)).rename(aside)
         return aside
 

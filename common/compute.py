@@ -9,6 +9,8 @@ KERNELS: tuple[Kernel, ...] = ("cpu", "jax", "scan")
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 """The reference first."""
+FLOAT_BYTES = 4
+"""Of a number of parameters, states and sums, which are float32 in every precision."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,8 @@ class Compute:
     """A way to compute recurrence and softmax. Ways differ in speed, and in results by rounding."""
 
     kernel: Kernel = "scan"
-    """`scan`: differentiated by JAX; `jax`: with a backward pass by hand; `cpu`: in C++."""
+    """`scan`: differentiated by JAX; `jax`: with a custom VJP (`jax.custom_vjp`), its backward pass
+    written by hand; `cpu`: the same in C++."""
     precision: Precision = "float32"
     """Of what matrix products read; their sums, and parameters, are float32 always."""
 

@@ -64,6 +64,8 @@ class Amount(Meaning):
 
     noun: str
     """Of what, in the plural."""
+    trains: bool = True
+    """Whether the model depends on it; otherwise only how well it is measured."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
 
 
 def fill(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested dictionaries with the defaults of settings that they lack, unchecked.
+    """Return nested dictionaries with the defaults of what they lack, unchecked.
 
     Args:
       kind: the class of the configuration.
@@ -120,8 +122,12 @@ def fill(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
             values.get(field.name), Mapping
         ):
             filled[field.name] = fill(hints[field.name], values[field.name])
-        elif field.name not in values and field.default is not dataclasses.MISSING:
-            filled[field.name] = json.loads(json.dumps(field.default))
+        elif field.name not in values:
+            default = field.default
+            if field.default_factory is not dataclasses.MISSING:
+                default = field.default_factory()
+            if default is not dataclasses.MISSING:
+                filled[field.name] = json.loads(json.dumps(default, default=dataclasses.asdict))
     return filled
 
 

@@ -1,4 +1,4 @@
-"""Unrolls a recurrence with a hand-written backward pass: one product for each weight's gradient.
+"""Unrolls a recurrence with a custom VJP (`jax.custom_vjp`): one product for a weight's gradient.
 
 Differentiating `lax.scan` adds up a weight's gradient step by step: as many small products as there
 are time steps, and as many passes over an array of the weight's size. Here the backward scan only

@@ -110,9 +110,13 @@ def cores() -> int:
     return len(core_numbers())
 
 
-def threads() -> int:
-    """Return in how many threads small trainings go on at a time: a CPU's cores; 1 elsewhere."""
-    return cores() if seen("cpu") else 1
+def threads() -> int | None:
+    """Return in how many threads small trainings go on at a time: as many as a CPU has cores.
+
+    Returns:
+      None on an accelerator, which computes them as one program.
+    """
+    return cores() if seen("cpu") else None
 
 
 def seen(platform: str = "") -> int:

@@ -6,9 +6,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from common.melody import FIRST_NOTE, NO_EVENT, NUM_EVENTS, PITCH_OFFSET, Events
+from common.melody import FIRST_NOTE, NO_EVENT, NUM_EVENTS, OCTAVE, PITCH_OFFSET, Events
 
-OCTAVE = 12
 Mode = Literal["major", "minor"]
 SCALES: dict[Mode, tuple[int, ...]] = {
     "major": (0, 2, 4, 5, 7, 9, 11),

@@ -12,7 +12,6 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh
 from jax.stages import Traced
 
@@ -58,19 +57,12 @@ def zero_totals(kind: type[Totals]) -> Totals:
     return kind(*(jnp.zeros(()) for _ in kind._fields))  # type: ignore[attr-defined]
 
 
-def own_learning_rate(optimizer_state: optax.OptState) -> Any:
-    """Find the learning rate of one model in its optimiser's state.
-
-    Returns:
-      A scalar, where `optax.inject_hyperparams` keeps the rate there; otherwise None.
-    """
-    return optax.tree.get(
-        optimizer_state, "learning_rate", filtering=lambda _, value: isinstance(value, jax.Array)
-    )
-
-
 class Member(Protocol):
-    """What a population asks of its learner; a member's state has `diverged_at` and `totals`."""
+    """What a population asks of its learner; a member's state has `diverged_at` and `totals`.
+
+    A round is the least that is trained at once, one update or more (`round_steps` of what a state
+    counts as steps): a training stops, reports and resumes between rounds only.
+    """
 
     round_steps: int
     """Steps of one round."""

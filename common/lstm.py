@@ -38,7 +38,7 @@ class LSTM(Core):
     ):
         """Parameters start uniform in ± `initial_range`, forget gates' biases at `forget_bias`.
 
-        `compute` says how it is unrolled: by scan, or with a backward pass by hand.
+        `compute` says how it is unrolled: by scan, or with a custom VJP.
         """
         self.compute = compute
         self.input_size = input_size

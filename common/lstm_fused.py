@@ -1,4 +1,4 @@
-"""The LSTM with a hand-written backward pass, for `common.deferred.unroll`."""
+"""The custom VJP of the LSTM, for `common.deferred.unroll`."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple

@@ -29,6 +29,10 @@ LOWEST_PITCH = FIRST_NOTE + PITCH_OFFSET
 """MIDI 48."""
 HIGHEST_PITCH = NUM_EVENTS - 1 + PITCH_OFFSET
 """MIDI 83."""
+OCTAVE = 12
+"""Semitones."""
+BAR = 16
+"""Sixteenths of a bar of 4/4."""
 
 Events = npt.NDArray[np.int32]
 Time = int | float | Fraction

@@ -62,11 +62,13 @@ class Metric:
     """Shown behind the point; None for four significant digits."""
     split: str = ""
     """The split that it is measured on, where its name says more than that."""
+    words: str = ""
+    """What is measured, where its name doesn't say it well."""
 
     @property
     def measure(self) -> str:
-        """The last part of its name, in words."""
-        return MetricName.parse(self.name).measure.replace("_", " ")
+        """What is measured, in words: by default the last part of its name."""
+        return self.words or MetricName.parse(self.name).measure.replace("_", " ")
 
     def of_model(self, model: str) -> "Metric":
         """Return the same metric of one of several models."""

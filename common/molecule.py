@@ -55,6 +55,9 @@ class Vocabulary:
 
         BEGIN is left out at the start; it and PADDING have their names anywhere else, so that no
         chemist takes what isn't a molecule for one.
+
+        Raises:
+          IndexError: a number is beyond the last token's.
         """
         names = (*SPECIAL, *self.tokens)
         text = []

@@ -91,9 +91,11 @@ class Population:
     there. Shapes, and what the learner's own settings say, are the same for all.
 
     They are computed together, under vmap, or each by itself in `threads`, which is faster where
-    the arrays are too small for a core of several; or divided among the devices of a mesh. The bits
-    are the same. A single member of a `Divisible` learner is itself divided by a mesh, and is the
-    same to rounding.
+    the arrays are too small for a core of several; or divided among the devices of a mesh. By
+    itself a member has the bits that it has alone, in any number of threads. Under vmap all draw
+    the same random numbers, but sums may round differently in a batch of members, and a mesh whose
+    devices have several each computes these under vmap. A single member of a `Divisible` learner is
+    itself divided by a mesh, and is the same to rounding.
     """
 
     def __init__(
@@ -102,7 +104,7 @@ class Population:
         seeds: Sequence[int],
         data: tuple[Any, ...] = (),
         *,
-        threads: int = 1,
+        threads: int | None = None,
         mesh: Mesh | None = None,
     ):
         """A population without states.
@@ -111,9 +113,10 @@ class Population:
           learner: what each member is one of.
           seeds: names of the members, in order.
           data: arrays that all members read, given on to `learner.round`.
-          threads: in how many threads members train at a time; 1 for all of them under vmap.
-          mesh: devices among which members, or the work of a single one, are divided, without
-            threads; None for one.
+          threads: in how many threads members train at a time, each by itself; None for all of them
+            under vmap.
+          mesh: devices among which members, or the work of a single one, are divided, whatever
+            `threads` says; None for one.
 
         Raises:
           ConfigError: the devices can't divide the members, or a single one's work, evenly.
@@ -130,7 +133,7 @@ class Population:
         else:
             require_even(mesh, len(self.seeds), "seeds")
         self.data = replicate(data, mesh)
-        self.threads = min(threads, len(self.seeds)) if mesh is None else 1
+        self.threads = threads if mesh is None and len(self.seeds) > 1 else None
         self._compiled = False
         self._advance = jax.jit(
             self._advance_until,
@@ -162,8 +165,9 @@ class Population:
         A member that diverged stays as it was while others go on. Consumes `state`. How a training
         is divided into calls doesn't change its bits.
         """
-        if self.threads > 1:
-            return self._advance_apart(state if isinstance(state, Apart) else _apart(state), stop)
+        if self.threads is not None:
+            apart = state if isinstance(state, Apart) else _apart(state)
+            return self._advance_apart(apart, stop, min(self.threads, len(self.seeds)))
         return self._advance(self._placed(whole(state)), np.int32(stop), *self.data)
 
     def collect(
@@ -214,7 +218,7 @@ class Population:
         """A state that devices hold as they do between calls."""
         return put(state, self.mesh, self._specs)
 
-    def _advance_apart(self, state: Apart, stop: int) -> Apart:
+    def _advance_apart(self, state: Apart, stop: int, count: int) -> Apart:
         """Advance members in threads, by pieces, so that threads end at about the same time."""
         parts = list(state.parts)
         piece = max(self.learner.round_steps, -(-(stop - state.step) // PIECES))
@@ -239,8 +243,8 @@ class Population:
 
         if not self._compiled:  # once, not by each thread
             self._compiled = advance_next()
-        with ThreadPoolExecutor(self.threads) as threads:
-            for thread in [threads.submit(work) for _ in range(self.threads)]:
+        with ThreadPoolExecutor(count) as threads:
+            for thread in [threads.submit(work) for _ in range(count)]:
                 thread.result()
         return Apart(tuple(parts))
 

@@ -95,6 +95,8 @@ class Cluster:
 _alarm: Alarm | None = None
 """Where this process has joined others."""
 
+JOINING_JAX = "0.10 to 0.12"
+"""Versions whose inner part `_joined_by_jax` knows."""
 JOIN_SECONDS = 300
 """How long processes wait for one another at the start."""
 
@@ -110,10 +112,10 @@ def join(cluster: Cluster) -> int:
     """
     global _alarm
     import jax
-    from jax._src.distributed import global_state  # `jax.process_count` would look for devices
 
+    joined_by_jax = _joined_by_jax()
     if jax.distributed.is_initialized():
-        return global_state.num_processes
+        return joined_by_jax.num_processes
     told: dict[str, Any] = {}
     if cluster.coordinator:
         told = {
@@ -136,8 +138,30 @@ def join(cluster: Cluster) -> int:
             f"--distributed: JAX finds no cluster in this environment: {first}\n"
             "Name the processes: --coordinator HOST:PORT --processes N --process K."
         ) from None
-    _alarm = Alarm(global_state.client, global_state.process_id)
-    return global_state.num_processes
+    _alarm = Alarm(joined_by_jax.client, joined_by_jax.process_id)
+    return joined_by_jax.num_processes
+
+
+def _joined_by_jax() -> Any:
+    """What JAX knows of the processes that it has joined: `client`, `process_id`, `num_processes`.
+
+    JAX has no public name for it, and `jax.process_count` would look for devices.
+
+    Raises:
+      ConfigError: this version of JAX keeps it elsewhere.
+    """
+    import jax
+
+    try:
+        from jax._src.distributed import global_state
+
+        _ = global_state.client, global_state.process_id, global_state.num_processes
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"several processes can't be joined by JAX {jax.__version__} ({error}).\n"
+            f"This is known to work with JAX {JOINING_JAX}."
+        ) from None
+    return global_state
 
 
 def joined() -> Alarm | None:

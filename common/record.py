@@ -113,21 +113,39 @@ def parse_record(text: str | bytes) -> Record:
     Raises:
       ValueError: it is none; says what is wrong, and where.
     """
+    record: Record = parse_json(Record, text)
+    for place, row in enumerate(record.curve):
+        if "step" not in row:
+            raise ValueError(f"curve.{place}: no step")
+    return record
+
+
+def parse_json(kind: Any, text: str | bytes) -> Any:
+    """Return the `kind`, a type or dataclass, that a JSON text is.
+
+    Raises:
+      ValueError: it is none; says what is wrong, and where.
+    """
     try:
-        return checker(Record).validate_json(text)
+        return checker(kind).validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ValueError(f"{where}: {first['msg']}") from None
 
 
-def find_records(directory: Path) -> list[Record]:
-    """Return all records `EXPERIMENT/PRESET/seed*/record.json` of a directory, sorted by path.
+def record_files(directory: Path) -> list[Path]:
+    """Return all `EXPERIMENT/PRESET/seed*/record.json` of a directory, sorted by path.
 
     Behind them those of its folders that are named by settings, as in `model.depth=3`.
     """
     found = [sorted(directory.glob(f"{point}*/*/seed*/{FILE_NAME}")) for point in ("", "*=*/")]
-    return [read_record(path) for paths in found for path in paths]
+    return [path for paths in found for path in paths]
+
+
+def find_records(directory: Path) -> list[Record]:
+    """Return the records in all `record_files` of a directory."""
+    return [read_record(path) for path in record_files(directory)]
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -51,12 +51,16 @@ class Core(nnx.Module):
     def project(self, x: jax.Array, masks: Masks) -> Any:
         """Compute the input's share of a transition, without the state: x [..., batch, input_size].
 
-        The result has the same leading axes: one matrix product serves all time steps.
+        Of the masks it uses `input`. The result has the same leading axes: one matrix product
+        serves all time steps.
         """
 
     @abc.abstractmethod
     def transition(self, state: State, projected: Any, masks: Masks) -> tuple[State, jax.Array]:
-        """Take one time step from `project`'s result: new state and output [batch, output_size]."""
+        """Take one time step from `project`'s result: new state and output [batch, output_size].
+
+        Of the masks it uses `state`: those of the input are in `project`'s result.
+        """
 
     def step(self, state: State, x: jax.Array, masks: Masks = NO_MASKS) -> tuple[State, jax.Array]:
         """Take one time step for an input x [batch, input_size]."""
@@ -118,6 +122,12 @@ class Stack(nnx.Module):
     """
 
     def __init__(self, cores: list[Core]):
+        """Stack cores.
+
+        Args:
+          cores: at least one, the lowest first; each one's `input_size` is the `output_size` of the
+            one below.
+        """
         self.cores = nnx.List(cores)
         self.input_size = cores[0].input_size
         self.output_size = cores[-1].output_size
@@ -147,7 +157,8 @@ class Stack(nnx.Module):
           xs: the inputs.
           masks: of each core.
           chunk: time steps whose intermediate results a backward pass keeps at a time, computing
-            them again from the state before (rematerialisation); 0 keeps those of all.
+            them again from the state before (gradient checkpointing, also rematerialisation); 0
+            keeps those of all.
         """
 
         def advance(

@@ -253,6 +253,7 @@ class RunDirectory:
             "Put it back, start over with --fresh, or write elsewhere with --out."
         )
 
+    @_led
     def computed_before(self) -> dict[str, str] | None:
         """Return `kernel` and `precision` (of `common.compute`) of the work here; None without.
 

@@ -114,11 +114,17 @@ class Experiment:
     upstream: str = ""
     """The experiment whose run it starts from. The settings of that name say which run: its
     `preset` and `seed`, or its directory, `run`; see experiments.upstream."""
+    model: str = ""
+    """What its model is called, where other experiments start from that."""
 
     def __post_init__(self):
-        """Raise ValueError where a published number is of no metric of the experiment's."""
+        """Raise ValueError where a published number is of no metric of the experiment's, or of one
+        neither side of which is better: it couldn't be judged."""
         for published in self.published:
-            self.metric(published.metric)
+            if self.metric(published.metric).better == "neither":
+                raise ValueError(
+                    f"{self.name}: {published.metric} has a published number, and no better side"
+                )
 
     @property
     def divisible(self) -> bool:

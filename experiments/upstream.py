@@ -41,8 +41,11 @@ class Upstream:
     """An experiment whose models others start from."""
 
     experiment: str
-    title: str
-    """What its model is called."""
+
+    @property
+    def title(self) -> str:
+        """What its model is called."""
+        return registry.find(self.experiment).model
 
     def find(
         self, wanted: Wanted, options: Options, check: Callable[[str, Any], None] = lambda *_: None

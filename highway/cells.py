@@ -1,7 +1,7 @@
 """The recurrences of Zilly et al. 2017 as cells of Flax NNX, for models of your own.
 
 `RHNCell` and `DeepTransitionCell` go wherever Flax's own cells go: `nnx.RNN`, `nnx.Bidirectional`,
-any transformation; `highway.fast_rnn.FastRNN` is `nnx.RNN` with the backward pass by hand. The
+any transformation; `highway.fast_rnn.FastRNN` is `nnx.RNN` with a custom VJP. The
 mathematics is that of `highway.core`, and so are the parameters (`cell.core`). docs/library.md
 shows all of it in use.
 """
@@ -37,7 +37,8 @@ class DroppedCarry(NamedTuple):
     state: jax.Array
     """[..., hidden_features]"""
     input_mask: jax.Array | None
-    """[..., 1 or gates, in_features], entries 0 or 1 / (1 − rate); None where nothing drops."""
+    """[..., 1 or gates, in_features], entries 0 or 1 / (1 − rate); None where nothing drops, and in
+    carries that were begun in evaluation."""
     state_mask: jax.Array | None
     """[..., 1 or gates, hidden_features], likewise."""
 
@@ -156,7 +157,7 @@ class HighwayCell(nnx.RNNCellBase):
           The carry after it, and the outputs [..., hidden_features].
 
         Raises:
-          ValueError: the inputs have another width, or the carry is a state without masks.
+          ValueError: the inputs have another width, or the carry lacks masks.
         """
         core, state, masks = self._open(carry, inputs)
         flat = inputs.reshape(-1, self.in_features).astype(state.dtype)
@@ -179,7 +180,7 @@ class HighwayCell(nnx.RNNCellBase):
           That carry, and the outputs [time, ..., hidden_features].
 
         Raises:
-          ValueError: the inputs have another width, or the carry is a state without masks.
+          ValueError: the inputs have another width, or the carry lacks masks.
         """
         core, state, masks = self._open(carry, inputs)
         flat = inputs.reshape(len(inputs), -1, self.in_features).astype(state.dtype)
@@ -198,12 +199,14 @@ class HighwayCell(nnx.RNNCellBase):
         core = cast(self.core, dtype)
         masks = NO_MASKS
         if self.rngs is not None and not self.deterministic:
-            if not isinstance(carry, DroppedCarry):
+            each = carry[1:] if isinstance(carry, DroppedCarry) else (None, None)
+            rates = (self.input_dropout, self.state_dropout)
+            if any(rate > 0 and mask is None for rate, mask in zip(rates, each, strict=True)):
                 raise ValueError(
                     "a cell with dropout needs masks in its carry: begin with "
-                    "`cell.resample(state)` in place of the state, or call `model.eval()`."
+                    "`cell.resample(carry)`, of a carry from evaluation or a state alone, or call "
+                    "`model.eval()`."
                 )
-            each = (carry.input_mask, carry.state_mask)
             masks = Masks(*(None if mask is None else _of_core(mask, dtype) for mask in each))
         return core, state.reshape(-1, self.hidden_features).astype(dtype), masks
 

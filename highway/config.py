@@ -21,6 +21,9 @@ from common.config import (
 )
 from common.error import ConfigError
 
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+"""Share of the last change that goes into the next."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -113,9 +116,9 @@ class TrainConfig:
     clip_norm: PositiveFloat = 10.0
     """Largest global norm of the gradient."""
     recurrence_chunk: Annotated[NonNegativeInt, IMMATERIAL] = 0
-    """Time steps whose intermediate results the backward pass has in memory at a time, computing
-    them again; 0 for all of a window. It saves memory, costs time, and changes the order of sums
-    only."""
+    """Gradient checkpointing (rematerialisation): time steps whose intermediate results the
+    backward pass has in memory at a time, computing them again; 0 for all of a window. It saves
+    memory, costs time, and changes the order of sums only."""
     softmax_chunk: Annotated[NonNegativeInt, IMMATERIAL] = 0
     """Predictions whose logits are in memory at a time, 0 for all of a window. It saves memory,
     costs time, and changes the order of sums only."""
@@ -153,7 +156,7 @@ class SearchConfig:
     """Epochs without a better validation loss after which a training stops."""
     batch_size: PositiveInt = 32
     """Sequences of one update."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Momentum = 0.9
     """Share of the last step's direction that is kept."""
     lowest_rate: PositiveFloat = 1e-4
     """Learning rates are log-uniform from here ..."""
@@ -216,7 +219,7 @@ class NetworkSearchConfig:
     """Passes over the training images."""
     batch_size: PositiveInt = 100
     """Images of one update."""
-    momentum: DropoutRate = 0.9
+    momentum: Momentum = 0.9
     """Share of the last change that goes into the next."""
     smallest_rate: PositiveFloat = 1e-3
     """Initial learning rates are drawn log-uniformly from here ..."""

@@ -35,6 +35,7 @@ class Corpus(NamedTuple):
     """What a training's work depends on."""
 
     vocabulary: int
+    """How many symbols there are."""
     tokens: int
     """Of the training text."""
 
@@ -57,8 +58,15 @@ def training_work(config: LanguageModelConfig, vocabulary_size: int, tokens: int
       config: its settings.
       vocabulary_size: of the model.
       tokens: of the training text.
+
+    Raises:
+      ValueError: the model has another core, or several layers.
     """
     model, train = config.model, config.train
+    if model.core != "rhn" or model.layers != 1:
+        raise ValueError(
+            f"what is counted here is one layer of core rhn, not {model.layers} of {model.core}."
+        )
     width = model.embedding_size(vocabulary_size)
     gates = 2 if model.coupled else 3
     weights = gates * model.units * (model.depth * model.units + width)

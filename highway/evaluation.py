@@ -103,7 +103,11 @@ def full(
       tokens: int [n ≥ 2].
       softmax_chunk: as for `batched`.
       tick: is called between pieces of the stream and may raise to stop.
+
+    Raises:
+      ValueError: there is no token to predict.
     """
+    _require_prediction(tokens)
     state = nnx.merge(graph, params).initial_state(1)
     sums = []
     for inputs, targets, count in _stream(tokens):
@@ -138,12 +142,19 @@ def mc_dropout(
       graph: the model's structure.
       params: its parameters.
       tokens: int [n ≥ 2].
-      key: of the masks.
+      key: of the masks. Nothing else should be derived from it: `jax.random.split(key)` gives the
+        keys of the first passes.
       passes: number of passes, at least 1.
       batch_size: how many of them run side by side. It affects speed and memory only.
       softmax_chunk: as for `batched`.
       tick: is called between pieces of the stream and may raise to stop.
+
+    Raises:
+      ValueError: there is no pass, or no token to predict.
     """
+    _require_prediction(tokens)
+    if passes < 1:
+        raise ValueError(f"passes is 1 or more, not {passes}.")
     model = nnx.merge(graph, params)
     total = np.full(len(tokens) - 1, -np.inf)
     for first in range(0, passes, batch_size):
@@ -189,9 +200,27 @@ def window_losses(
     *,
     softmax_chunk: int = 0,
 ) -> tuple[Any, jax.Array]:
-    """Compute `LanguageModel.token_losses` of one window, compiled."""
+    """Compute `LanguageModel.token_losses` of one window, compiled.
+
+    Args:
+      graph: the model's structure.
+      params: its parameters.
+      state: the recurrent state before the window, of `batch` sequences.
+      inputs: int [batch, steps].
+      targets: the tokens to predict, int [batch, steps].
+      masks: of dropout, or None to drop nothing.
+      softmax_chunk: as for `batched`.
+
+    Returns:
+      The state after the window, and cross entropies in nats, [batch, steps].
+    """
     model = nnx.merge(graph, params)
     return model.token_losses(state, inputs, targets, masks, softmax_chunk=softmax_chunk)
+
+
+def _require_prediction(tokens: np.ndarray) -> None:
+    if len(tokens) < 2:
+        raise ValueError(f"a stream to evaluate has two tokens or more, not {len(tokens)}.")
 
 
 def _stream(tokens: np.ndarray):

@@ -1,4 +1,4 @@
-"""`nnx.RNN` for the cells of `highway.cells`, with the backward pass by hand."""
+"""`nnx.RNN` for the cells of `highway.cells`, with a backward pass of its own (a custom VJP)."""
 
 from typing import Any
 
@@ -11,10 +11,15 @@ from highway.cells import HighwayCell
 
 
 class FastRNN(nnx.RNN):
-    """`nnx.RNN` of a cell of `highway.cells`, with the backward pass by hand instead of a scan's.
+    """`nnx.RNN` of a cell of `highway.cells`, its backward pass a custom VJP instead of a scan's.
 
     It takes the same arguments and gives the same results, to rounding. Without a scan, `unroll`,
     `state_axes` and `broadcast_rngs` have nothing to do.
+
+    A custom VJP (`jax.custom_vjp`) has no forward mode: `jax.jvp`, `jax.jacfwd` and `jax.hessian`
+    raise TypeError; `jax.grad`, also of a gradient, `jax.jacrev` and `jax.vmap` work. With
+    `Compute("cpu")` second derivatives raise ValueError, too, and `jax.vmap` takes one member after
+    the other. `nnx.RNN` of the same cell, and `Compute("scan")`, have all of them.
     """
 
     cell: HighwayCell

@@ -101,7 +101,15 @@ def units_nearest(config: FeedForwardConfig, pixels: int, classes: int, count: i
 
 
 def draw_setting(key: jax.Array, search: NetworkSearchConfig) -> Setting:
-    """Draw the settings of one network."""
+    """Draw the settings of one network.
+
+    Args:
+      key: of the draw.
+      search: the ranges, of learning rates (log-uniform) and transform biases (uniform).
+
+    Returns:
+      Scalars; half of all networks are rectified.
+    """
     keys = jax.random.split(key, 3)
     low, high = np.log(search.smallest_rate), np.log(search.largest_rate)
     return Setting(
@@ -120,6 +128,13 @@ def initial_network(
 
     The standard deviation is √(gain / inputs), the gain being 2 for rectified layers (He et al.
     2015) and 1 otherwise; biases are 0 but for the transform gates'.
+
+    Args:
+      key: of the draw.
+      config: kind, layers and width.
+      setting: which nonlinearity it has, and the transform gates' initial bias.
+      pixels: of an image.
+      classes: how many there are.
     """
     units, gates = config.units, 2 if config.kind == "highway" else 1
     keys = jax.random.split(key, 3)
@@ -186,7 +201,13 @@ class Score(NamedTuple):
 
 
 def evaluate(params: Network, rectified: jax.Array, examples: Examples) -> Score:
-    """Measure a network on examples."""
+    """Measure a network on examples.
+
+    Args:
+      params: of either kind of network.
+      rectified: bool scalar; see `Setting`.
+      examples: at least one.
+    """
     loss, error = loss_and_error(params, rectified, *examples)
     return Score(float(loss), float(error))
 
@@ -195,7 +216,17 @@ def evaluate(params: Network, rectified: jax.Array, examples: Examples) -> Score
 def loss_and_error(
     params: Network, rectified: jax.Array, pixels: jax.Array, labels: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Compute the numbers of a `Score`, compiled."""
+    """Compute the numbers of a `Score`, compiled.
+
+    Args:
+      params: of either kind of network.
+      rectified: bool scalar; see `Setting`.
+      pixels: float [images, pixels].
+      labels: int [images].
+
+    Returns:
+      Mean cross entropy in nats, and the share of images put into a wrong class; scalars.
+    """
     scores = logits(params, rectified, pixels)
     losses = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
     return jnp.mean(losses), jnp.mean(jnp.argmax(scores, axis=-1) != labels)
@@ -222,7 +253,12 @@ class FeedForwardLearner:
           examples: to train on, at least one batch; `data` gives them to a `Population`.
           classes: how many there are.
           seed: of everything random.
+
+        Raises:
+          ValueError: there are fewer examples than a batch has.
         """
+        if len(examples.labels) < search.batch_size:
+            raise ValueError(f"{len(examples.labels)} images make no batch of {search.batch_size}.")
         self.config, self.search = config, search
         self._key, order = jax.random.split(jax.random.key(seed))
         self.data = (*jax.device_put(examples), order)

@@ -1,4 +1,4 @@
-"""Backward passes of the first paper's recurrences, by hand, for `common.deferred.unroll`."""
+"""Custom VJPs of the first paper's recurrences: what `common.deferred.unroll` goes back by."""
 
 from dataclasses import dataclass
 from functools import partial

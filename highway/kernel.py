@@ -26,6 +26,7 @@ import numpy as np
 
 from common import device
 from common.datasets import default_cache_dir
+from common.error import ConfigError
 
 SOURCE = Path(__file__).parent / "cpu"
 COMPILERS = ("c++", "g++", "clang++")
@@ -100,8 +101,15 @@ class Library:
         Returns:
           The last state, the outputs [time, batch, units], and what was saved of each layer: the
           state that entered, proposal, transform and, with three gates, carry.
+
+        Raises:
+          ValueError: an array has another shape.
         """
         time, batch, gates, units = projected.shape
+        _check("state", "[batch, units]", state, (batch, units))
+        _check_layers(kernels, mask, batch, gates, units)
+        for layer, bias in enumerate(biases):
+            _check(f"biases[{layer}]", "[gates, units]", bias, (gates, units))
         steps = jax.ShapeDtypeStruct((time, batch, units), jnp.float32)
         count = (1 + gates) * len(kernels) if save else 0
         last, outputs, *saved = jax.ffi.ffi_call(
@@ -136,9 +144,18 @@ class Library:
         The errors of a layer, [time, batch, gates, units], are the gradients of its products'
         results; those of the first layer are the projected inputs' as well. The other arguments are
         those of `forward` and what it saved.
+
+        Raises:
+          ValueError: an array has another shape.
         """
         time, batch, units = output_bars.shape
-        errors = jax.ShapeDtypeStruct((time, batch, kernels[0].shape[1], units), jnp.float32)
+        gates = len(saved[0]) - 1
+        _check("last_bar", "[batch, units]", last_bar, (batch, units))
+        _check_layers(kernels, mask, batch, gates, units)
+        for layer, arrays in enumerate(saved):
+            for array in arrays:
+                _check(f"saved[{layer}]", "[time, batch, units]", array, (time, batch, units))
+        errors = jax.ShapeDtypeStruct((time, batch, gates, units), jnp.float32)
         state_bar, *found = jax.ffi.ffi_call(
             _target("backward", self.level),
             [jax.ShapeDtypeStruct(last_bar.shape, jnp.float32), *[errors] * len(kernels)],
@@ -219,6 +236,27 @@ def _some_mask(mask: jax.Array | None, state: jax.Array) -> jax.Array:
     return jnp.ones((1, *state.shape), jnp.float32) if mask is None else mask
 
 
+def _check_layers(
+    kernels: Sequence[jax.Array], mask: jax.Array | None, batch: int, gates: int, units: int
+) -> None:
+    """Raise ValueError unless kernels and mask fit the other arrays."""
+    for layer, kernel in enumerate(kernels):
+        _check(f"kernels[{layer}]", "[units, gates, units]", kernel, (units, gates, units))
+    if mask is not None:
+        shapes = (1, batch, units), (gates, batch, units)
+        _check("mask", "[1 or gates, batch, units]", mask, *shapes)
+
+
+def _check(name: str, axes: str, array: jax.Array, *shapes: tuple[int, ...]) -> None:
+    """Raise ValueError unless an array has one of these shapes.
+
+    The C++ takes all sizes from one array: it would read and write past the end of a smaller one.
+    """
+    if array.shape not in shapes:
+        wanted = " or ".join(str(list(shape)) for shape in shapes)
+        raise ValueError(f"{name} must be {axes}, here {wanted}, not {list(array.shape)}.")
+
+
 def _features() -> frozenset[str]:
     """What the processor can do, as far as Linux says so."""
     try:
@@ -267,7 +305,11 @@ def _library(level: Level, compiler: Sequence[str]) -> Path:
         jax.__version__,
     ):
         digest.update(text.encode() + b"\0")
-    return default_cache_dir() / "kernel" / f"highway-{level.name}-{digest.hexdigest()[:16]}.so"
+    try:
+        folder = default_cache_dir() / "kernel"
+    except ConfigError as error:
+        raise KernelError(str(error).splitlines()[0].rstrip(".")) from None
+    return folder / f"highway-{level.name}-{digest.hexdigest()[:16]}.so"
 
 
 def _compile(level: Level) -> Path:
@@ -275,9 +317,9 @@ def _compile(level: Level) -> Path:
     compiler = _compiler()
     library = _library(level, compiler)
     folder = library.parent
-    if library.exists():
-        return library
     try:
+        if library.exists():
+            return library
         folder.mkdir(parents=True, exist_ok=True)
         # Made aside and moved into place at once: other processes may be doing the same.
         with tempfile.TemporaryDirectory(dir=folder) as aside:

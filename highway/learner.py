@@ -9,7 +9,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from common.compute import SCAN, Compute
-from common.learner import ModelLearner, apply_finite, own_learning_rate, zero_totals
+from common.learner import ModelLearner, apply_finite, zero_totals
 from common.mesh import require_even, shared
 from common.window import Windows
 from highway.config import LanguageModelConfig, TrainConfig
@@ -27,23 +27,6 @@ class LanguageModelTotals(NamedTuple):
     """How many updates there were."""
 
 
-class OwnRateTotals(NamedTuple):
-    """`LanguageModelTotals`, and the learning rate that the model's own optimiser state holds.
-
-    It is a type of its own because checkpoints know totals by the names of their fields, and those
-    of models that learn at the configured rate have no rate among them.
-    """
-
-    loss: jax.Array
-    """As in `LanguageModelTotals`."""
-    gradient_norm: jax.Array
-    """Likewise."""
-    updates: jax.Array
-    """Likewise."""
-    learning_rate: jax.Array
-    """That of the last update."""
-
-
 class TrainState(NamedTuple):
     """Everything that an update reads and writes; saved whole in a checkpoint."""
 
@@ -59,7 +42,7 @@ class TrainState(NamedTuple):
     """Updates done, int32; also the position in the data."""
     diverged_at: jax.Array
     """The update at which cost or gradient was not finite, int32, or −1. It was not applied."""
-    totals: LanguageModelTotals | OwnRateTotals
+    totals: LanguageModelTotals
     """Since they were last collected."""
 
 
@@ -105,20 +88,18 @@ class LanguageModelLearner(ModelLearner):
             self.vocabulary_size, self.config.model, rngs=nnx.Rngs(params=parameter_key)
         )
         params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-        optimizer = self.optimizer.init(params)
-        own_rate = own_learning_rate(optimizer) is not None
         state = TrainState(
             params=params,
-            optimizer=optimizer,
+            optimizer=self.optimizer.init(params),
             recurrent=model.initial_state(self.batch_size),
             key=mask_key,
             step=jnp.zeros((), jnp.int32),
             diverged_at=jnp.full((), -1, jnp.int32),
-            totals=zero_totals(OwnRateTotals) if own_rate else zero_totals(LanguageModelTotals),
+            totals=zero_totals(LanguageModelTotals),
         )
         return self.placed(state)
 
-    def metrics(self, totals: LanguageModelTotals | OwnRateTotals, step: int) -> dict[str, float]:
+    def metrics(self, totals: LanguageModelTotals, step: int) -> dict[str, float]:
         """Compute the metrics of totals.
 
         Args:
@@ -133,10 +114,7 @@ class LanguageModelLearner(ModelLearner):
         if not updates:
             return {}
         tokens = updates * self.batch_size * self.window_steps
-        if isinstance(totals, OwnRateTotals):
-            rate = totals.learning_rate
-        else:
-            rate = learning_rate(self.config.train, (step - 1) // self.steps_per_epoch)
+        rate = learning_rate(self.config.train, (step - 1) // self.steps_per_epoch)
         return {
             "train/loss": float(totals.loss) / tokens,
             "train/gradient_norm": float(totals.gradient_norm) / updates,
@@ -179,8 +157,6 @@ class LanguageModelLearner(ModelLearner):
             gradient_norm=state.totals.gradient_norm + updated.gradient_norm,
             updates=state.totals.updates + 1,
         )
-        if isinstance(totals, OwnRateTotals):
-            totals = totals._replace(learning_rate=own_learning_rate(updated.optimizer))
         done = state._replace(
             params=updated.params,
             optimizer=updated.optimizer,
@@ -249,8 +225,9 @@ def update(
         )
         return (mean, loss, gradient), recurrent
 
+    mask_axes = 0 if masks is None else MASK_AXES
     (mean, loss, gradient), recurrent = shared(
-        share, mesh, params, (recurrent, inputs, targets, masks), (0, 0, 0, MASK_AXES)
+        share, mesh, params, (recurrent, inputs, targets, masks), (0, 0, 0, mask_axes)
     )
 
     def decayed(decay: Any) -> Params:

@@ -30,6 +30,7 @@ def load_cells(
     Raises:
       DataError: it is no such file, or damaged.
       ConfigError: its layers are neither highway layers nor deep transitions.
+      ValueError: there is no such network.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -45,6 +46,8 @@ def load_cells(
     >>> bool((nnx.RNN(loaded)(xs) == nnx.RNN(cell)(xs)).all())
     True
     """
+    if network not in ("params", "prior"):
+        raise ValueError(f"network is 'params' or 'prior', not {network!r}.")
     params = read_model(path).params
     core = params.get(network, params).get("core", {})
     layers = core.get("cores", {0: core})

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from common.compute import FLOAT_BYTES
 from common.error import ConfigError
 from highway.config import ModelConfig, SearchConfig, TrainConfig
 
-FLOAT_BYTES = 4
 EQUAL = 0.01
 """Share by which the sizes of models may differ that are to be equal."""
 

@@ -10,6 +10,7 @@ from common.datasets.enwik8 import Enwik8
 from common.datasets.jsb_chorales import JsbChorales
 from common.datasets.penn_treebank import PennTreebank
 from common.datasets.text8 import Text8
+from common.melody import OCTAVE
 from experiments.language.catalogue import PENN_TREEBANK_ROWS
 from experiments.language.table import OTHERS_ON_ENWIK8, OTHERS_ON_PENN_TREEBANK
 from experiments.melodies.catalogue import COLUMNS, TABLE_1
@@ -18,7 +19,7 @@ from highway.config import ModelConfig
 from highway.cost import CORPORA
 from highway.size import parameter_count
 from tutor.molecules.config import RewardConfig
-from tutor.music.key import INTERVAL_REWARDS, OCTAVE
+from tutor.music.key import INTERVAL_REWARDS
 
 DOCS = Path(__file__).parents[1] / "docs"
 SPLITS_AND_VOCABULARY = ("train", "valid", "test", "vocabulary")
@@ -236,7 +237,7 @@ def test_the_note_rnn():
 
 @pytest.mark.parametrize("method", ["q", "psi", "g", "rl_only"])
 def test_the_settings_of_tuning(method):
-    (rows,) = PUBLISHED["Settings of tuning"]
+    (rows,) = PUBLISHED["Settings of fine-tuning"]
     assert_settings(f"tutor_melodies_{method}", [(row[1], row[2]) for row in rows if row[1]])
 
 

@@ -1,4 +1,4 @@
-"""Settings of the Note RNN and of its tuning by KL-controlled Q-learning."""
+"""Settings of the Note RNN and of its fine-tuning by KL-controlled Q-learning."""
 
 import math
 from dataclasses import dataclass, field
@@ -109,7 +109,8 @@ class PriorConfig:
     """The loss includes 0.5 · weight_decay · Σw² over all parameters."""
     normalise: NonNegativeFloat = 0.0
     """The loss includes this times the mean square of log Σ exp of the logits, which are then about
-    log p themselves: what the values of Ψ-learning are where there is no reward."""
+    log p themselves: what the values of Ψ-learning are where there is no reward. This is
+    self-normalisation (Devlin et al. 2014), later called z-loss."""
     report_every: Annotated[PositiveInt, IMMATERIAL] = 100
     """Updates between two rows of metrics.jsonl."""
     evaluate_every: PositiveInt = 1000
@@ -204,6 +205,12 @@ class LearnConfig:
             raise ConfigError(
                 f"learn.batch_size={self.batch_size} is no multiple of learn.unroll={self.unroll}."
             )
+        if self.unroll > 1 and not self.discount:
+            raise ConfigError(
+                f"learn.unroll={self.unroll} goes back through transitions to one after which no "
+                "value follows, and with learn.discount=0 that is each of them: set learn.unroll=1 "
+                "or a learn.discount above 0."
+            )
         if self.unroll > 1 and self.bootstrap_at_end:
             raise ConfigError(
                 "learn.unroll goes through transitions whose ends are known: set "
@@ -259,7 +266,7 @@ class CompositionConfig:
     """Environment steps between two evaluations of the policy."""
     compositions: Annotated[PositiveInt, IMMATERIAL] = 100
     """Compositions at each evaluation."""
-    final_compositions: Annotated[PositiveInt, Amount("compositions")] = 100_000
+    final_compositions: Annotated[PositiveInt, Amount("compositions", trains=False)] = 100_000
     """Compositions from which the statistics of Table 1 are computed."""
     temperature: PositiveFloat = 1.0
     """The policy's scores are divided by it before events are drawn, see
@@ -274,7 +281,7 @@ class NoteRNNConfig:
     data: MelodyDataConfig = field(default_factory=MelodyDataConfig)
     model: SequenceModelConfig = field(default_factory=SequenceModelConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
-    final_compositions: Annotated[PositiveInt, Amount("compositions")] = 100_000
+    final_compositions: Annotated[PositiveInt, Amount("compositions", trains=False)] = 100_000
     """Compositions from which the statistics of Table 1 are computed."""
     original_quirks: bool = False
     """Whether rests and holds swap their events in the data, as in the released code; the reward
@@ -300,7 +307,7 @@ class TutorConfig:
     note_rnn: NoteRNNRun = field(default_factory=NoteRNNRun)
     learn: LearnConfig = field(default_factory=LearnConfig)
     evaluation: CompositionConfig = field(default_factory=CompositionConfig)
-    eight_bar_pieces: Annotated[NonNegativeInt, Amount("pieces of eight bars")] = 0
+    eight_bar_pieces: Annotated[NonNegativeInt, Amount("pieces of eight bars", trains=False)] = 0
     """Pieces of eight bars, composed in the end to count how often their bars come again."""
     original_quirks: bool = False
     """Whether to depart from the paper as the released code does: Boltzmann exploration stores the

@@ -1,4 +1,4 @@
-"""Composing with a tuned model, and means over the compositions."""
+"""Composing with a fine-tuned model, and means over the compositions."""
 
 import math
 from collections.abc import Callable
@@ -115,7 +115,8 @@ class Composer:
 
         Args:
           policy: what chooses events.
-          key: of all random numbers.
+          key: of all random numbers: chunk k of the sequences draws from fold_in(key, k). Nothing
+            else should be derived from it; `jax.random.split(key)` gives these same keys.
           count: number of sequences.
           primer: the priming events of all sequences, int [P]. By default each sequence has one,
             from the environment's `reset`.
@@ -123,7 +124,12 @@ class Composer:
 
         Returns:
           The sequences, in host memory.
+
+        Raises:
+          ValueError: the number of sequences isn't positive.
         """
+        if count < 1:
+            raise ValueError(f"the number of sequences must be positive, not {count}.")
         size = min(count, CHUNK)
         chunks = []
         for number in range(math.ceil(count / size)):

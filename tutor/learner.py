@@ -1,4 +1,4 @@
-"""KL-controlled Q-learning: act, store, learn, as one jitted scan over many environment steps.
+"""Fine-tuning by KL-controlled Q-learning: one jitted scan over many steps that act and learn.
 
 **Blocks and rounds.** E environments act at the same time, which makes E environment steps at once.
 An update is due every U steps, and so may be due in the midst of them. Therefore learning goes in
@@ -60,7 +60,7 @@ _SHARE: Any = spec(0)
 
 
 class TutorLearner:
-    """The pure functions that tune one model in one environment.
+    """The pure functions that fine-tune one model in one environment.
 
     A training lives in its state alone: methods take one and return another. The learner trains the
     members of a `common.population.Population`, which may have only one.

@@ -87,7 +87,7 @@ class PolicyGradientState(NamedTuple):
 
 
 class PolicyGradientLearner:
-    """The pure functions that tune one model in one environment; a round is one update.
+    """The pure functions that fine-tune one model in one environment; a round is one update.
 
     Several devices may divide the sequences of an update.
     """

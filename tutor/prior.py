@@ -12,7 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from common.error import DataError
-from common.learner import ModelLearner, apply_finite, own_learning_rate, zero_totals
+from common.learner import ModelLearner, apply_finite, zero_totals
 from common.mesh import require_even, summed
 from tutor.config import PriorConfig
 from tutor.sequence_model import CoreFactory, Graph, Params, make_model
@@ -37,27 +37,6 @@ class PriorTotals(NamedTuple):
     """How many updates there were."""
 
 
-class OwnRateTotals(NamedTuple):
-    """`PriorTotals`, and the learning rate that the model's own optimiser state holds.
-
-    It is a type of its own because checkpoints know totals by the names of their fields, and those
-    of models that learn at the configured rate have no rate among them.
-    """
-
-    loss: jax.Array
-    """As in `PriorTotals`."""
-    correct: jax.Array
-    """Likewise."""
-    predictions: jax.Array
-    """Likewise."""
-    gradient_norm: jax.Array
-    """Likewise."""
-    updates: jax.Array
-    """Likewise."""
-    learning_rate: jax.Array
-    """That of the last update."""
-
-
 class PriorState(NamedTuple):
     """Everything that an update reads and writes; saved whole in a checkpoint."""
 
@@ -71,7 +50,7 @@ class PriorState(NamedTuple):
     """Updates done, int32."""
     diverged_at: jax.Array
     """The update at which loss or gradient was not finite, int32, or −1. It was not applied."""
-    totals: PriorTotals | OwnRateTotals
+    totals: PriorTotals
     """Since they were last collected."""
 
 
@@ -132,19 +111,17 @@ class PriorLearner(ModelLearner):
         """Draw parameters and a random key from an integer seed."""
         parameter_key, key = jax.random.split(jax.random.key(seed))
         _, params = self._make(parameter_key)
-        optimizer = self.optimizer.init(params)
-        own_rate = own_learning_rate(optimizer) is not None
         state = PriorState(
             params=params,
-            optimizer=optimizer,
+            optimizer=self.optimizer.init(params),
             key=key,
             step=jnp.zeros((), jnp.int32),
             diverged_at=jnp.full((), -1, jnp.int32),
-            totals=zero_totals(OwnRateTotals) if own_rate else zero_totals(PriorTotals),
+            totals=zero_totals(PriorTotals),
         )
         return self.placed(state)
 
-    def metrics(self, totals: PriorTotals | OwnRateTotals, step: int) -> dict[str, float]:
+    def metrics(self, totals: PriorTotals, step: int) -> dict[str, float]:
         """Compute the metrics of totals.
 
         Args:
@@ -157,10 +134,7 @@ class PriorLearner(ModelLearner):
         """
         if not totals.updates:
             return {}
-        if isinstance(totals, OwnRateTotals):
-            rate = totals.learning_rate
-        else:
-            rate = self.learning_rate(step - 1)
+        rate = self.learning_rate(step - 1)
         return {
             "train/log_perplexity": float(totals.loss / totals.predictions),
             "train/accuracy": float(totals.correct / totals.predictions),
@@ -200,8 +174,6 @@ class PriorLearner(ModelLearner):
             gradient_norm=state.totals.gradient_norm + done.gradient_norm,
             updates=state.totals.updates + 1,
         )
-        if isinstance(totals, OwnRateTotals):
-            totals = totals._replace(learning_rate=own_learning_rate(done.optimizer))
         new = state._replace(
             params=done.params, optimizer=done.optimizer, step=step + 1, totals=totals
         )
@@ -411,7 +383,17 @@ def evaluate(
 
 @partial(jax.jit, static_argnums=0)
 def batch_sums(graph: Graph, params: Params, events: jax.Array, counted: jax.Array) -> jax.Array:
-    """Sum the losses of a batch of padded sequences, [3] in the order of `LossSums`."""
+    """Sum the losses of a batch of padded sequences.
+
+    Args:
+      graph: the model's structure.
+      params: its parameters.
+      events: of B sequences, int [B, T + 1]; each is predicted from those before it but the first.
+      counted: which of the T predictions count, bool [B, T].
+
+    Returns:
+      Sums over the predictions that count, [3] in the order of `LossSums`.
+    """
     model = nnx.merge(graph, params)
     _, logits = model.unroll(model.initial_state(events.shape[0]), events[:, :-1])
     return jnp.stack(sum_losses(logits, events[:, 1:], counted))

@@ -1,8 +1,7 @@
 """How much memory a model of sequences and its training need, counted from the settings."""
 
+from common.compute import FLOAT_BYTES
 from tutor.config import PriorConfig, SequenceModelConfig
-
-FLOAT_BYTES = 4
 
 
 def parameter_count(config: SequenceModelConfig, num_events: int) -> int:

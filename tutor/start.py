@@ -1,4 +1,4 @@
-"""Values that a tuning starts from, where those of the prior's own output are far off.
+"""Values that a fine-tuning starts from, where those of the prior's own output are far off.
 
 Value networks start as copies of the prior (Jaques et al. 2017), whose logits are log p plus a
 number that maximum likelihood leaves open. With rewards of 0 the values of Ψ-learning are log p
@@ -14,9 +14,10 @@ from tutor.sequence_model import Graph, Params
 
 
 def centred(graph: Graph, params: Params, inputs: jax.Array, counted: jax.Array) -> Params:
-    """Move a model's numbers by a constant so that their log Σ exp is 0 on average.
+    """Self-normalise a model on average: shift its logits so that their mean log Σ exp is 0.
 
-    The probabilities that they are logits of stay.
+    The shift is one constant of the output's bias, so the probabilities stay. It does once what the
+    penalty `prior.normalise` (Devlin et al. 2014) does while the prior learns.
 
     Args:
       graph: the model's structure.
@@ -31,6 +32,6 @@ def centred(graph: Graph, params: Params, inputs: jax.Array, counted: jax.Array)
 
 
 def without_values(params: Params) -> Params:
-    """Return a model's parameters with an output of 0 for every event."""
+    """Zero-initialise a model's head: return its parameters with an output of 0 for every event."""
     output = {name: jnp.zeros_like(params[name]) for name in ("output_kernel", "output_bias")}
     return {**params, **output}

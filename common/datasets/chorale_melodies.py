@@ -9,12 +9,10 @@ import tensorflow_datasets as tfds
 from common.datasets.builder import SPLITS
 from common.datasets.jsb_chorales import LOWEST, JsbChorales, read_chorales
 from common.datasets.melody import Melodies, MelodyBuilder
-from common.melody import Note, encode_notes, fit_range
+from common.melody import OCTAVE, Note, encode_notes, fit_range
 
 STEP = 4
 """Sixteenths in a step of the piano rolls."""
-OCTAVE = 12
-"""Semitones."""
 
 
 def soprano(roll: np.ndarray) -> list[Note]:

@@ -80,8 +80,7 @@ def _fetch_one(address: str, download: Download, partial: Path) -> None:
             urllib.request.urlopen(request, timeout=STALL_SECONDS) as response,
             partial.open("wb") as file,
         ):
-            # read1 returns what has come, so a server that drips bytes can't outlast the deadline.
-            while block := response.read1(_BLOCK):
+            while block := _read_some(response):
                 size += len(block)
                 if size > download.size:
                     raise _MirrorError(f"longer than the expected {download.size:,} bytes")
@@ -92,8 +91,23 @@ def _fetch_one(address: str, download: Download, partial: Path) -> None:
     except urllib.error.HTTPError as error:
         raise _MirrorError(f"HTTP status {error.code}") from error
     except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as err:
-        raise _MirrorError(str(getattr(err, "reason", err)) or type(err).__name__) from err
+        raise _MirrorError(_reason(err)) from err
     if size < download.size:
         raise _MirrorError(f"ended after {size:,} of {download.size:,} bytes")
     if digest.hexdigest() != download.sha256:
         raise _MirrorError(f"sha256 is {digest.hexdigest()}, expected {download.sha256}")
+
+
+def _read_some(response: http.client.HTTPResponse) -> bytes:
+    """What has come, so that a server that drips bytes can't outlast the deadline; b"" at the end.
+
+    Any failure here is the mirror's, TLS's own (an OSError like those of a full disk) included.
+    """
+    try:
+        return response.read1(_BLOCK)
+    except OSError as error:
+        raise _MirrorError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "reason", None) or error) or type(error).__name__

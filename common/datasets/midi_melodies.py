@@ -10,10 +10,9 @@ from common.datasets.melody import Melodies, MelodyBuilder, make_melodies
 from common.datasets.midi_folder import MidiFiles, find_files, printable
 from common.datasets.source import Location
 from common.error import DataError
-from common.melody import NoMelody, Note, decode_events
+from common.melody import BAR, NoMelody, Note, decode_events
 from common.midi import find_melody
 
-_BAR = 16  # sixteenths
 _NEEDED = "needs a folder with MIDI files (*.mid, *.midi): --data-dir FOLDER"
 
 
@@ -26,7 +25,7 @@ def read_notes(name: str, content: bytes) -> list[Note]:
     notes = decode_events(find_melody(content, name))
     if not notes:
         raise NoMelody("without notes", name, "it is silent")
-    silence = notes[0].start // _BAR * _BAR
+    silence = notes[0].start // BAR * BAR
     return [note._replace(start=note.start - silence) for note in notes]
 
 

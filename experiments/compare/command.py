@@ -27,7 +27,7 @@ def compare(options: argparse.Namespace) -> None:
     if results:
         parts += [results.render(), f"{LEGEND.format(first=sides[0].label)}\n"]
     else:
-        parts += ["There are no results to compare yet.\n"]
+        parts += ["There are no results to compare.\n"]
     parts += [f"{text}\n" for text in cautions(sides)]
     print("\n".join(parts).rstrip())
     for picture in draw_curves(sides, options.out):

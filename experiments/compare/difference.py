@@ -7,10 +7,11 @@ from typing import Any
 
 from common.error import ConfigError
 from common.metric import Metric, MetricName, Protocol
-from common.table import Cell, Table, summarize
-from experiments.compare.side import SHOWN_DIGITS, Run, Side
+from common.table import TOO_NARROW, Cell, Table, summarize
+from experiments.compare.side import Run, Side
 from experiments.registry import experiments
 from experiments.results.cells import number, spread
+from experiments.results.row import CHECKSUM_DIGITS
 
 ABSENT = "–"
 MOST_NAMES = 5
@@ -20,7 +21,7 @@ SIDES = {"lower": "↓", "higher": "↑", "toward zero": "→ 0", "neither": "·
 LEGEND = (
     "↓ lower, ↑ higher, → 0 nearer to zero is better, · neither. Differences are to "
     "{first}; in brackets 95 % intervals over seeds, or over pairs of runs with the same seed and "
-    "data; *unpaired*: of means."
+    f"data; *unpaired*: of means. {TOO_NARROW}"
 )
 
 
@@ -89,7 +90,7 @@ def cautions(sides: Sequence[Side]) -> list[str]:
     runs = [run for side in sides for run in side.runs]
     told = []
     if keys := _differing([run.data for run in runs]):
-        named = ", ".join(key.removeprefix("checksum of ") for key in keys)
+        named = "; ".join(key.removeprefix("checksum of ") for key in keys)
         told.append(f"The data differ ({named}): so may results, whatever the settings.")
     precisions = dict.fromkeys(run.precision for run in runs)
     if len(precisions) > 1:
@@ -97,6 +98,12 @@ def cautions(sides: Sequence[Side]) -> list[str]:
             f"The precision differs ({'; '.join(precisions)}): so may results, whatever the "
             "settings."
         )
+    names = (run.experiment for run in runs if run.state.ended and run.state.trouble)
+    told += [
+        f"There is no experiment '{name}' here: its settings are those that its record names, and "
+        "its metrics may be others of the same names."
+        for name in dict.fromkeys(names)
+    ]
     unfinished = [side.label for side in sides if not side.finished and side.shown]
     if unfinished:
         told.append(
@@ -205,4 +212,4 @@ def _differing(each: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _short(key: str, text: str) -> str:
-    return text[:SHOWN_DIGITS] if key.startswith("checksum of ") else text
+    return text[:CHECKSUM_DIGITS] if key.startswith("checksum of ") else text

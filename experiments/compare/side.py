@@ -1,21 +1,17 @@
 """What is compared: runs, finished or not, read from their directories alone. Imports no JAX."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from common.config import Immaterial, fill, flatten, meanings
 from common.device import numerics_of
 from common.error import ConfigError, DataError
-from common.record import FILE_NAME, DataUsed, read_record
+from common.record import FILE_NAME, DataUsed, parse_json, read_record
 from experiments.registry import experiments
 from experiments.results.row import commits_text, device_text
 from experiments.sweep.state import State, find_runs, read_curve, read_state, training_files
-
-SHOWN_DIGITS = 12
-"""Of a checksum."""
 
 
 @dataclass(frozen=True)
@@ -172,31 +168,46 @@ def _read_run(path: Path) -> Run:
 def _read_unfinished(path: Path) -> dict[str, Any]:
     """What a run's directory says of it before it has a record, under the record's names."""
     experiment, preset = path.absolute().parts[-3:-1]
-    sessions = _read_json(path / "manifest.json").get("sessions") or [{}]
+    sessions = _read_json(path / "manifest.json", _Manifest).sessions or [_Session()]
     data = [file.with_name("data.json") for file in training_files(path)[1]]
+    curve = read_curve(path)
+    if not all(isinstance(row.get("step"), int | float) for row in curve):
+        raise DataError(f"{path}: its metrics are damaged (a row without a step).")
     return {
         "experiment": experiment,
         "preset": preset,
-        "config": _read_json(path / "config.json"),
-        "device": sessions[-1].get("device", {}),
-        "versions": sessions[-1].get("versions", {}),
-        "commits": list(dict.fromkeys(one.get("commit", "") for one in sessions)),
-        "dirty": any(one.get("dirty", True) for one in sessions),
-        "data": [DataUsed(**_read_json(file)) for file in data if file.exists()],
-        "curve": read_curve(path),
+        "config": _read_json(path / "config.json", dict[str, Any]),
+        "device": sessions[-1].device,
+        "versions": sessions[-1].versions,
+        "commits": list(dict.fromkeys(one.commit for one in sessions)),
+        "dirty": any(one.dirty for one in sessions),
+        "data": [_read_json(file, DataUsed) for file in data if file.exists()],
+        "curve": curve,
     }
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Session:
+    """What a comparison reads of a session in a run's manifest.json."""
+
+    device: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    commit: str = ""
+    dirty: bool = True
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    sessions: tuple[_Session, ...] = ()
+
+
+def _read_json(path: Path, kind: Any) -> Any:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(kind, path.read_bytes())
     except FileNotFoundError:
         raise DataError(f"{path}: gone; without it this run can't be compared.") from None
     except ValueError as error:
         raise DataError(f"{path}: damaged ({error}).") from None
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: damaged (not an object).")
-    return found
 
 
 def _precision(device: Mapping[str, Any]) -> str:
@@ -210,6 +221,8 @@ def _precision(device: Mapping[str, Any]) -> str:
 
 def _data_facts(data: Sequence[DataUsed]) -> dict[str, str]:
     """What identifies data, by what it is; the same keys in the same order for the same data."""
+    if not data:
+        return {}
     facts = {"data": " + ".join(dict.fromkeys(used.name for used in data))}
     for used in data:
         facts[f"{used.name}, version"] = used.version

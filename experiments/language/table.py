@@ -1,14 +1,17 @@
 """The first paper's tables of language models, as it arranges them."""
 
 import re
-import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from common.record import Record
+from common.table import LEAST_FOR_INTERVAL, Summary, summarize
 from experiments.language.catalogue import ENWIK8, PENN_TREEBANK_ROWS, TEXT8
 from experiments.registry import Experiment, find
+from experiments.results.alike import as_preset, on_one_data, seeds_a, told_apart
+from experiments.results.cells import spread
 from experiments.results.paper_table import Asked, Line, PaperTable
 from experiments.results.verdict import short
+from highway.metric import metric
 
 OTHERS_ON_PENN_TREEBANK = {
     "LSTM + dropout": ("66 M", "78.4"),
@@ -27,7 +30,7 @@ OTHERS_ON_ENWIK8 = {
 }
 """Model → test bits per character (docs/published.md, "enwik8 and text8")."""
 
-TEST = "test_full/perplexity"
+VALID, TEST, MC = "valid/perplexity", "test_full/perplexity", "test_mc/perplexity"
 LEAST_DEPTHS = 3
 """Of a preset's runs, for a word on how perplexity goes with depth."""
 _ROW = re.compile(r"rhn_penn_treebank_depth(?P<depth>\d+)_(?P<weights>untied|tied)")
@@ -39,66 +42,98 @@ def tables() -> list[PaperTable]:
 
 
 def findings(records: Iterable[Record]) -> list[str]:
-    """Return how perplexity goes with depth where runs of a preset have three depths or more."""
-    runs: dict[tuple[str, str], dict[int, list[Record]]] = {}
-    for one in records:
-        row = _ROW.fullmatch(one.experiment)
-        if row and one.preset != "smoke" and not one.overrides and TEST in one.metrics:
-            depths = runs.setdefault((one.preset, row["weights"]), {})
-            depths.setdefault(int(row["depth"]), []).append(one)
-    return [
-        _by_depth(preset, weights, dict(sorted(depths.items())))
-        for (preset, weights), depths in sorted(runs.items())
-        if len(depths) >= LEAST_DEPTHS
-    ]
+    """Return how perplexity goes with depth where runs of a preset, with its settings as they are
+    now and on the same data, have three depths or more."""
+    asked = [one for one in records if _ROW.fullmatch(one.experiment) and TEST in one.metrics]
+    runs: dict[tuple[str, str], list[Record]] = {}
+    for one in as_preset(asked, TEST):
+        if one.preset != "smoke":
+            runs.setdefault((one.preset, _weights(one)), []).append(one)
+    told = []
+    for (preset, weights), made in sorted(runs.items()):
+        depths: dict[int, list[Record]] = {}
+        for one in sorted(on_one_data(made), key=_depth):
+            depths.setdefault(_depth(one), []).append(one)
+        if len(depths) >= LEAST_DEPTHS:
+            told.append(_by_depth(preset, weights, depths))
+    return told
+
+
+def _depth(record: Record) -> int:
+    return int(_row(record)["depth"])
+
+
+def _weights(record: Record) -> str:
+    return _row(record)["weights"]
+
+
+def _row(record: Record) -> re.Match[str]:
+    """Of the depth study, the row that a record's run is of."""
+    row = _ROW.fullmatch(record.experiment)
+    assert row is not None
+    return row
 
 
 def _by_depth(preset: str, weights: str, depths: Mapping[int, Sequence[Record]]) -> str:
     """Say at which depth the test perplexity is lowest, ours and the published."""
-    means = {
-        depth: statistics.fmean(one.metrics[TEST] for one in made) for depth, made in depths.items()
-    }
+    values = {depth: [one.metrics[TEST] for one in made] for depth, made in depths.items()}
+    found = {depth: summarize(each) for depth, each in values.items()}
     published = {
         depth: next(one.value for one in find(made[0].experiment).published if one.metric == TEST)
         for depth, made in depths.items()
     }
-    seeds = {len(made) for made in depths.values()}
     counts = {one.parameters for made in depths.values() for one in made}
     sizes = sorted(count for count in counts if isinstance(count, int))
-    each = ", ".join(f"{depth}: {mean:.1f}" for depth, mean in means.items())
+    each = "; ".join(f"{depth}: {spread(one, metric(TEST))}" for depth, one in found.items())
+    lowest = min(found, key=lambda depth: found[depth].mean)
     return (
         f"Penn Treebank by recurrence depth, {weights}, preset {preset} "
         f"({' to '.join(dict.fromkeys((short(sizes[0]), short(sizes[-1]))))} parameters, "
-        f"seeds a depth: {_least_and_most(seeds)}): test perplexity at depth {each}; lowest at "
-        f"{min(means, key=means.__getitem__)} (of the published, at "
-        f"{min(published, key=published.__getitem__)})."
+        f"{seeds_a(map(len, depths.values()), 'depth')}): test perplexity at depth {each}. Lowest "
+        f"at {lowest} (of the published, at {min(published, key=published.__getitem__)}); "
+        f"{_how_sure(found, lowest)}."
     )
 
 
-def _least_and_most(counts: Collection[int]) -> str:
-    return "–".join(dict.fromkeys((str(min(counts)), str(max(counts)))))
+def _how_sure(found: Mapping[int, Summary], lowest: int) -> str:
+    """Say which depths can't be told from the lowest, as far as seeds tell."""
+    if any(one.low is None for one in found.values()):
+        return (
+            f"with fewer than {LEAST_FOR_INTERVAL} seeds a depth it isn't known how much of a "
+            "difference is the seeds'"
+        )
+    near = [
+        str(depth)
+        for depth, one in found.items()
+        if depth != lowest and not told_apart(one, found[lowest])
+    ]
+    return f"intervals overlap with those at {', '.join(near)}" if near else "no interval overlaps"
 
 
 def _depth_study() -> PaperTable:
     def entry(depth: int, weights: str) -> tuple[Asked, ...]:
         name = f"rhn_penn_treebank_depth{depth}_{weights}"
-        return tuple(Asked(name, metric) for metric in ("valid/perplexity", "test_full/perplexity"))
+        published = {one.metric for one in find(name).published}
+        return tuple(Asked(name, one) for one in (VALID, TEST, MC) if one in published)
 
-    def sizes(weights: str) -> str:
-        names = (f"rhn_penn_treebank_depth{depth}_{weights}" for depth in PENN_TREEBANK_ROWS)
-        counts = [count for name in names if (count := find(name).paper_parameters) is not None]
-        return f"{short(min(counts))} to {short(max(counts))}"
+    def sizes(depth: int) -> str:
+        both = (f"rhn_penn_treebank_depth{depth}_{weights}" for weights in ("untied", "tied"))
+        counts = [count for name in both if (count := find(name).paper_parameters) is not None]
+        return " / ".join(map(short, counts))
 
     return PaperTable(
         title="Penn Treebank by recurrence depth",
-        caption="Validation / test perplexity of words, at about one size (parameters: "
-        f"{sizes('untied')} untied, {sizes('tied')} tied); *tied*: one matrix for embedding and "
-        "softmax. The paper's: the authors' README; at depth 10, tied, also the "
-        "paper itself.",
-        labels=("depth", "units"),
+        caption="Validation / test perplexity of words, at about one size (parameters: untied / "
+        "tied); *tied*: one matrix for embedding and softmax. A third number is the test's with "
+        "Monte-Carlo dropout. The paper's: the authors' README, and for the third number their "
+        "headline results; at depth 10, tied, also the paper itself.",
+        labels=("depth", "units", "parameters"),
         groups=("untied", "tied"),
         lines=tuple(
-            Line((str(depth), f"{units:,}"), (entry(depth, "untied"), entry(depth, "tied")))
+            Line(
+                (str(depth), f"{units:,}", sizes(depth)),
+                (entry(depth, "untied"), entry(depth, "tied")),
+            )
             for depth, (units, *_) in PENN_TREEBANK_ROWS.items()
         ),
     )
@@ -117,10 +152,11 @@ def _headline() -> PaperTable:
         Line((model, size), ((Asked(name, f"{split}/perplexity"),),))
         for model, (size, name, split) in names.items()
     ]
+    passes = find("rhn_penn_treebank_depth5_tied").preset("paper").config.evaluation.mc_passes
     return PaperTable(
         title="Penn Treebank beside other models",
-        caption="Test perplexity of words; *MC*: Monte-Carlo dropout at test, 1000 passes. Of two "
-        "numbers the first is the authors' README's, the second the paper's.",
+        caption=f"Test perplexity of words; *MC*: Monte-Carlo dropout at test, {passes:,} passes. "
+        "Of two numbers the first is the authors' README's, the second the paper's.",
         labels=("model", "parameters"),
         groups=("test",),
         lines=(*others, *rhns),

@@ -184,6 +184,7 @@ place; `--set data.name=midi_melodies --data-dir FOLDER` learns from MIDI files.
         kernels=("jax", "scan"),
         cpu_devices=2,
         section="Note RNN",
+        model="Note RNN",
     )
 
 
@@ -292,8 +293,9 @@ Hours:      {presets["paper"].hours:g} a seed, three side by side, on {TWO_CORES
 compositions at once, with as many events and gradient steps. The Note RNN of the same preset
 (`paper` for both of these) is trained first if it hasn't been; `--set note_rnn.run=DIR` takes
 another. `paper_beginnings` and `swapped_stretched` are `paper` on the Note RNN of the same name,
-the latter with `original_quirks`, and `in_c` is `paper` on that of preset `cpu`: see
-`show note_rnn` and docs/table_1.md. `melodies` is for good tunes rather than the paper's: it stays
+the latter with `original_quirks`, and `in_c` is `paper` on that of preset `cpu`; the Note RNNs of
+`cpu` and `swapped_stretched` have fewer updates than the paper's: see `show note_rnn` and
+docs/table_1.md. `melodies` is for good tunes rather than the paper's: it stays
 near the prior (c = 2) and explores by its own policy.""",
         presets=presets,
         aliases={"original": "paper"},

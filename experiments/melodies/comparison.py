@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from common.config import flatten, override, to_dict
 from common.record import Record
-from common.table import Summary, summarize
+from common.table import LEAST_FOR_INTERVAL, summarize
 from experiments.melodies.table import means, summary_of
 from experiments.registry import find
+from experiments.results.alike import as_preset, on_one_data, told_apart
 
 Values = Mapping[str, Mapping[str, Sequence[float]]]
 """Label of a finding's runs → statistic → value of each seed."""
@@ -57,15 +58,18 @@ class Runs:
         return {**prior.settings(), **found}
 
     def among(self, records: Iterable[Record]) -> list[Record]:
-        """Return the finished ones among records that the commands make, all on one Note RNN."""
+        """Return the finished ones among records that the commands make today, all on one Note RNN
+        and the same data."""
         seeds = {int(seed) for seed in self.seeds.split()}
-        return [
+        asked = [
             one
             for one in records
-            if (one.experiment, one.preset, one.status) == (self.experiment, self.preset, "done")
+            if (one.experiment, one.preset) == (self.experiment, self.preset)
             and one.seed in seeds
             and sorted(one.overrides) == sorted(self.overrides)
         ]
+        changed = {one.partition("=")[0] for one in self.overrides}
+        return on_one_data(as_preset(asked, free=changed))
 
     def means(self, records: Iterable[Record], metrics: Iterable[str]) -> dict[str, float]:
         """Return the means over seeds of those metrics that any record of them has."""
@@ -88,10 +92,24 @@ class Less(NamedTuple):
     """That one quantity is less than another."""
 
     low: Sequence[float]
-    """Its value for each seed; a single one if it is a number of the paper."""
+    """Its value for each seed; a single one where it is exact."""
     high: Sequence[float]
     what: str
     """What is compared, in words for whom it turns out otherwise."""
+    low_exact: bool = False
+    """Whether no seed of a model changes it: a printed number, a bound, a statistic of the data."""
+    high_exact: bool = False
+
+    @property
+    def few(self) -> bool:
+        """Whether a side has too few runs to tell how its seeds differ."""
+        sides = (self.low, self.low_exact), (self.high, self.high_exact)
+        return any(not exact and len(values) < LEAST_FOR_INTERVAL for values, exact in sides)
+
+    @property
+    def opposite(self) -> "Less":
+        """That it is the other way round."""
+        return Less(self.high, self.low, self.what, self.high_exact, self.low_exact)
 
 
 NO, ON_AVERAGE, SURE = range(3)
@@ -101,14 +119,17 @@ def strength(claim: Less) -> int:
     """Judge a comparison by its spread.
 
     Returns:
-      SURE if it holds for every value of either side, or the 95 % intervals of the means (over
-      seeds, from three on) don't touch; ON_AVERAGE if it holds for the means alone; else NO.
+      SURE if there are three seeds or more on each side that isn't exact, and it holds for every
+      value of either side or the 95 % intervals of the means don't touch; ON_AVERAGE if it holds
+      for the means alone; else NO.
     """
-    if max(claim.low) < min(claim.high):
-        return SURE
     low, high = summarize(claim.low), summarize(claim.high)
     if low.mean >= high.mean:
         return NO
+    if claim.few:
+        return ON_AVERAGE
+    if max(claim.low) < min(claim.high):
+        return SURE
     upper = max(claim.low) if low.high is None else low.high
     lower = min(claim.high) if high.low is None else high.low
     return SURE if upper < lower else ON_AVERAGE
@@ -134,6 +155,8 @@ class Finding:
     """Metrics that stand beside them."""
     inference: str = ""
     """What we conclude from it, though nothing tests that."""
+    remark: Callable[[Values], str] | None = None
+    """What else the values of what is tested say, in a sentence; "" where they don't."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -151,25 +174,56 @@ class Finding:
     def verdict(self, records: Sequence[Record]) -> str:
         """Say whether the records confirm it, and what they don't."""
         found = self.values(records)
-        if lacking := [label for label, values in found.items() if len(values) < len(self.tested)]:
+        if lacking := self._lacking(found):
             return f"Not tested yet: no record of {'; '.join(lacking)}."
         return judge(self.compared(found), most=self.most)
+
+    def remarked(self, records: Sequence[Record]) -> str:
+        """Say what else the records have to say; "" where that is nothing."""
+        found = self.values(records)
+        return "" if self.remark is None or self._lacking(found) else self.remark(found)
+
+    def _lacking(self, found: Values) -> list[str]:
+        """The labels of runs of which not all that is tested is there."""
+        return [label for label, values in found.items() if len(values) < len(self.tested)]
 
 
 def judge(compared: Sequence[Less], *, most: bool = False) -> str:
     """Say whether comparisons hold, all of them or most, and what of them doesn't."""
-    found = [(strength(one), one.what) for one in compared]
+    found = [(strength(one), one) for one in compared]
     needed = len(found) // 2 + 1 if most else len(found)
-
-    def failing(least: int) -> str:
-        return "; ".join(what for held, what in found if held < least)
-
-    if sum(held == SURE for held, _ in found) >= needed:
+    sure = [one for held, one in found if held == SURE]
+    unsure = [one for held, one in found if held == ON_AVERAGE]
+    against = [one for held, one in found if held == NO]
+    if len(sure) >= needed:
         return "Confirmed."
-    if sum(held >= ON_AVERAGE for held, _ in found) >= needed:
-        return f"On average only, since seeds overlap in: {failing(SURE)}."
-    against = sum(held == NO for held, _ in found)
-    return f"Corrected: {against} of {len(found)} don't hold: {failing(ON_AVERAGE)}."
+    held = len(sure) + len(unsure)
+    if held >= needed:
+        few = all(one.few for one in unsure)
+        told = "Too few runs to tell, but it holds so far." if few else "On average only."
+        return told + _doubts(unsure)
+    if held:
+        told = f"Holds in part: {held} of {len(found)}; not for: {_named(against)}."
+        return told + _doubts(unsure)
+    doubts = [one for one in against if strength(one.opposite) != SURE]
+    return f"Refuted on average only.{_doubts(doubts)}" if doubts else "Refuted."
+
+
+def _doubts(unsure: Iterable[Less]) -> str:
+    """Why comparisons that hold for the means aren't sure, a sentence a reason."""
+    few: list[Less] = []
+    overlapping: list[Less] = []
+    for one in unsure:
+        (few if one.few else overlapping).append(one)
+    reasons = {
+        "Seeds overlap in": overlapping,
+        f"Fewer than {LEAST_FOR_INTERVAL} runs a side in": few,
+    }
+    return "".join(f" {why}: {_named(group)}." for why, group in reasons.items() if group)
+
+
+def _named(group: Iterable[Less]) -> str:
+    return "; ".join(one.what for one in group)
 
 
 @dataclass(frozen=True)
@@ -194,29 +248,30 @@ class Change:
         before, after = (one.settings()[self.setting] for one in (self.before, self.after))
         return f"{_worded(before)} → {_worded(after)}"
 
-    def moved(self, records: Sequence[Record], statistic: str) -> tuple[float, float] | None:
+    def sides(self, records: Iterable[Record]) -> tuple[list[Record], list[Record]]:
+        """Return the records before and after the change."""
+        records = list(records)
+        return self.before.among(records), self.after.among(records)
+
+    def moved(
+        self, sides: tuple[Sequence[Record], Sequence[Record]], statistic: str
+    ) -> tuple[float, float] | None:
         """Return a statistic's means before and after the change, where they are told apart.
 
         Their ranges don't touch then: 95 % intervals where there are any, else the values of all
         seeds. None where they do, or records lack the statistic.
+
+        Args:
+          sides: what `sides` returns.
+          statistic: its name, without the split.
         """
         metric = f"{self.split}/{statistic}"
-        before, after = (
-            summary_of(one.among(records), metric) for one in (self.before, self.after)
-        )
+        before, after = (summary_of(group, metric) for group in sides)
         if before is None or after is None:
             return None
-        low, high = sorted((before, after), key=lambda one: one.mean)
-        if _range(low)[1] >= _range(high)[0]:
+        if not told_apart(before, after):
             return None
         return before.mean, after.mean
-
-
-def _range(summary: Summary) -> tuple[float, float]:
-    """The interval of a mean, or from the least to the largest value where it has none."""
-    if summary.low is None or summary.high is None:
-        return min(summary.values), max(summary.values)
-    return summary.low, summary.high
 
 
 def _worded(value: Any) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from itertools import pairwise
 from statistics import fmean
 
+from common.table import summarize
 from experiments.melodies.catalogue import COLUMNS, TABLE_1
 from experiments.melodies.comparison import Less, Runs, Values
-from experiments.melodies.table import ANYWHERE
+from experiments.melodies.table import ANYWHERE, DATA, words_of, written
 from experiments.melodies.tested import (
     AS_THEY_ARE,
     C_BEGINNINGS,
@@ -71,12 +72,14 @@ def _told(runs: Runs, metric: str, found: Values) -> str:
 
 def below_the_printed_tonic(found: Values, group: Iterable[Runs]) -> list[Less]:
     """That fewer compositions of some runs start with the tonic than is printed."""
-    printed = [PRINTED[TONIC]]
-    return [Less(found[runs.label][TONIC], printed, _told(runs, TONIC, found)) for runs in group]
+    return [
+        Less(found[runs.label][TONIC], [PRINTED[TONIC]], _told(runs, TONIC, found), high_exact=True)
+        for runs in group
+    ]
 
 
 def higher_when_cured(found: Values, metrics: Iterable[str]) -> list[Less]:
-    """That metrics are higher after a cure than without one, in the same key."""
+    """That metrics are higher after one of CURES than without, in the same key."""
     return [
         Less(found[ill.label][metric], found[cured.label][metric], _told(cured, metric, found))
         for metric in metrics
@@ -86,9 +89,14 @@ def higher_when_cured(found: Values, metrics: Iterable[str]) -> list[Less]:
 
 
 def above_the_printed(found: Values) -> list[Less]:
-    """That tonic, leaps and motif are above what is printed, after each cure."""
+    """That tonic, leaps and motif are above what is printed, after each of CURES."""
     return [
-        Less([PRINTED[metric]], found[runs.label][metric], _told(runs, metric, found))
+        Less(
+            [PRINTED[metric]],
+            found[runs.label][metric],
+            _told(runs, metric, found),
+            low_exact=True,
+        )
         for metric in WORDS
         for runs in CURED
     ]
@@ -99,8 +107,8 @@ def falls_with_c(found: Values) -> list[Less]:
     at_half, at_1, at_2 = (found[runs.label][TONIC] for runs in (Q_IN_C, Q_AT_1, Q_AT_2))
     printed = [PRINTED[TONIC]]
     return [
-        Less(printed, at_half, "c = 0.5 against what is printed"),
-        Less(at_1, printed, "c = 1 against what is printed"),
+        Less(printed, at_half, "c = 0.5 against what is printed", low_exact=True),
+        Less(at_1, printed, "c = 1 against what is printed", high_exact=True),
         Less(at_2, at_1, "c = 2 against c = 1"),
     ]
 
@@ -122,22 +130,22 @@ def in_order_of_log_p(found: Values) -> list[Less]:
 def lower(low: Runs, high: Runs, metric: str, found: Values, times: float = 1.0) -> list[Less]:
     """That a metric of some runs is less than so many times that of others."""
     bound = [times * value for value in found[high.label][metric]]
-    return [Less(found[low.label][metric], bound, f"{low.label} against {high.label}")]
+    told = f"{low.label} against {high.label}"
+    exact = [runs.experiment == DATA for runs in (low, high)]
+    return [Less(found[low.label][metric], bound, told, *exact)]
 
 
 def grows_past_half(found: Values) -> list[Less]:
     """That repetitions of the data grow from few to over half, in the order of `WINDOWS`."""
     shares = {runs.label: found[runs.label][REPEATED_ANYWHERE] for runs in WINDOWS}
     labels = list(shares)
-    steps = [
-        Less(shares[low], shares[high], f"{low} against {high}") for low, high in pairwise(labels)
+    compared = [
+        *((shares[low], shares[high], f"{low} against {high}") for low, high in pairwise(labels)),
+        (shares[labels[0]], [15.0], f"{labels[0]} against 15 %"),
+        (shares[labels[-3]], [50.0], f"{labels[-3]} against 50 %"),
+        ([50.0], shares[labels[-2]], f"{labels[-2]} against 50 %"),
     ]
-    return [
-        *steps,
-        Less(shares[labels[0]], [15.0], f"{labels[0]} against 15 %"),
-        Less(shares[labels[-3]], [50.0], f"{labels[-3]} against 50 %"),
-        Less([50.0], shares[labels[-2]], f"{labels[-2]} against 50 %"),
-    ]
+    return [Less(*one, low_exact=True, high_exact=True) for one in compared]
 
 
 def nearest_to_the_printed_repetitions(found: Values) -> list[Less]:
@@ -159,7 +167,7 @@ def nearer_to_the_printed_g(found: Values, leaky: Runs) -> list[Less]:
         near, far = (
             [abs(value - printed) for value in one[f"composed/{name}"]] for one in found_by.values()
         )
-        compared.append(Less(near, far, name.replace("_", " ")))
+        compared.append(Less(near, far, words_of(name)))
     return compared
 
 
@@ -168,7 +176,7 @@ def little_changes(found: Values, changed: Runs) -> list[Less]:
     base, other = found[Q_IN_C.label], found[changed.label]
     compared = []
     for name in SHARES:
-        metric, words = f"composed/{name}", name.replace("_", " ")
+        metric, words = f"composed/{name}", words_of(name)
         low, high = sorted((base, other), key=lambda one: fmean(one[metric]))
         near = [value + FEW_POINTS for value in low[metric]]
         compared.append(Less(high[metric], near, words))
@@ -181,6 +189,17 @@ def farther_from_the_printed_tonic(near: Runs, far: Runs, found: Values) -> list
         [abs(value - PRINTED[TONIC]) for value in found[runs.label][TONIC]] for runs in (near, far)
     )
     return [Less(low, high, f"{near.label} against {far.label}")]
+
+
+def meets_the_printed_tonic(greedy: Runs, found: Values) -> str:
+    """Say that the printed share of tonics lies in the interval of greedy compositions', if so."""
+    share = summarize(found[greedy.label][TONIC])
+    if share.low is None or share.high is None or not share.low <= PRINTED[TONIC] <= share.high:
+        return ""
+    return (
+        f"Greedy compositions match what is printed here: {written(share, TONIC)} % start with the "
+        f"tonic, {PRINTED[TONIC]:g} % are printed."
+    )
 
 
 def nearest_to_tunes(found: Values, ours: Runs) -> list[Less]:
@@ -224,7 +243,8 @@ CURES = {
     PUBLISHED: (OWN_BEGINNINGS, SLOW_RATE),
     C_MASKED: (C_BEGINNINGS, C_MASKED_SLOW_RATE, C_SLOW_RATE),
 }
-"""Runs without a cure → those in the same key with one of them, or both."""
+"""Runs of Q on a Note RNN of learning rate 0.5 that never trained beginnings → those in the same
+key with a learning rate of 0.01, beginnings trained, or both."""
 CURED = tuple(runs for cures in CURES.values() for runs in cures)
 WINDOWS = (AS_THEY_ARE, SWAPPED_DATA, SLOW_DATA, FITTED_DATA, SWAPPED_SLOW_DATA)
 FITTED = note_rnn("swapped_stretched")

@@ -10,8 +10,8 @@ import numpy as np
 
 from common.datasets.folk_melodies import read_tune, source_tunes
 from common.error import DataError
-from common.key import OCTAVE, estimate_key, move_to_c
-from common.melody import NoMelody, encode_notes
+from common.key import estimate_key, move_to_c
+from common.melody import OCTAVE, NoMelody, encode_notes
 from experiments.melodies.catalogue import FOLK, MelodyWindowsConfig
 from experiments.melodies.domain import EIGHT_BARS, PARAMS, judge_events, judge_phrases
 from experiments.melodies.note_rnn import load_own, prepare, sizes

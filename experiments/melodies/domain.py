@@ -1,6 +1,5 @@
 """Melodies as a domain: 38 events, music theory as reward, MIDI files and pictures."""
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from common.error import ConfigError, DataError
-from common.melody import NUM_EVENTS, Events, swap_specials
+from common.estimate import as_metrics
+from common.melody import BAR, NUM_EVENTS, Events, swap_specials
 from common.midi import read_primer, write_melody, write_wav
 from common.table import Cell, Table
 from experiments.domain import Composed, Domain, Notes
@@ -20,8 +20,8 @@ from tutor.actor import Environment
 from tutor.evaluation import Compositions
 from tutor.music import theory
 from tutor.music.piano_roll import AT_THE_FOOT, MARKS, draw_piano_roll, find_violations
-from tutor.music.shape import BAR, log_p_after_primers, summarize_phrases, summarize_shape
-from tutor.music.statistics import Estimate, count_statistics, summarize_counts
+from tutor.music.shape import log_p_after_primers, summarize_phrases, summarize_shape
+from tutor.music.statistics import count_statistics, summarize_counts
 from tutor.sequence_model import Graph, Params
 
 PARAMS = theory.DEFAULT
@@ -66,22 +66,12 @@ def judge(made: Compositions) -> dict[str, float]:
 def judge_events(events: np.ndarray, split: str) -> dict[str, float]:
     """Measure melodies int [N, T], as `judge` does, under the name of a split."""
     found = summarize_counts(count_statistics(events, PARAMS)) | summarize_shape(events)
-    return _name(found, split)
+    return as_metrics(found, split)
 
 
 def judge_phrases(events: np.ndarray, split: str) -> dict[str, float]:
     """Measure how often bars of melodies int [N, T] come again, as `judge_events` names metrics."""
-    return _name(summarize_phrases(events), split)
-
-
-def _name(found: Mapping[str, Estimate], split: str) -> dict[str, float]:
-    """Statistics with the ends of their intervals, as metrics of a record."""
-    return {
-        f"{name}/{statistic}": float(value)
-        for statistic, estimate in found.items()
-        for name, value in zip((split, f"{split}_low", f"{split}_high"), estimate, strict=True)
-        if not math.isnan(value)
-    }
+    return as_metrics(summarize_phrases(events), split)
 
 
 def judge_prior(graph: Graph, prior: Params) -> dict[str, float]:

@@ -9,7 +9,15 @@ from common.plot import COLOURS, FAINT, INK, save_picture
 from common.record import Record
 from common.table import Summary
 from experiments.melodies.catalogue import COLUMNS, TABLE_1
-from experiments.melodies.table import NAMES, SETTINGS, by_experiment, summary_of, written
+from experiments.melodies.table import (
+    NAMES,
+    SETTINGS,
+    TUNED,
+    by_experiment,
+    summary_of,
+    words_of,
+    written,
+)
 
 STATISTICS = (
     "compositions_starting_with_tonic",
@@ -20,7 +28,7 @@ STATISTICS = (
 """Those shown, in %."""
 LABELS = {
     "paper": "ours, settings as published",
-    "in_c": "ours, tunes in C, beginnings learned, rate 0.01",
+    "in_c": "ours, Note RNN of 4,000 updates, in C, beginnings learned, learning rate 0.01",
 }
 """Presets shown → what the legend says of them."""
 SIZE = (10.0, 3.9)
@@ -41,7 +49,7 @@ def dots(records: Iterable[Record]) -> list[Dot]:
     records, made = list(records), []
     for setting in (one for one in SETTINGS if one.preset in LABELS):
         found = by_experiment(records, setting)
-        if not any(name.startswith("tutor_melodies_") for name in found):
+        if not any(name in TUNED for name in found):
             continue
         for statistic in STATISTICS:
             for method in COLUMNS:
@@ -55,10 +63,10 @@ def describe(shown: Iterable[Dot]) -> str:
     """Say in words what the picture shows, a line a statistic and method."""
     ours: dict[tuple[str, str], list[str]] = {}
     for dot in shown:
-        told = f"{LABELS[dot.preset]} {written(dot.found)}"
+        told = f"{LABELS[dot.preset]} {written(dot.found, dot.statistic)}"
         ours.setdefault((dot.statistic, dot.method), []).append(told)
     return "\n".join(
-        f"{statistic.replace('_', ' ')}, {NAMES[method]}: "
+        f"{words_of(statistic)}, {NAMES[method]}: "
         + "; ".join([f"published {TABLE_1[statistic][COLUMNS[method]]}", *told])
         for (statistic, method), told in ours.items()
     )
@@ -82,14 +90,21 @@ def draw(shown: list[Dot], path: Path) -> Path:
             _draw_panel(axes, statistic, [dot for dot in shown if dot.statistic == statistic])
         marks = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
         figure.legend(
-            marks.values(), marks, loc="lower center", ncols=3, frameon=False, fontsize=10.5
+            marks.values(),
+            marks,
+            loc="lower center",
+            ncols=3,
+            frameon=False,
+            fontsize=9.5,
+            columnspacing=1.2,
+            handletextpad=0.2,
         )
 
     return save_picture(path, SIZE, on, description=describe(shown))
 
 
 def _style(axes: Any, statistic: str) -> None:
-    words = textwrap.fill(statistic.replace("_", " "), 20)
+    words = textwrap.fill(words_of(statistic), 20)
     axes.set_title(words, loc="left", fontsize=10.5, color=INK)
     axes.set_xlim(-4, 104)
     axes.set_ylim(len(COLUMNS) - 0.5, -0.5)

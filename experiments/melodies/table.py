@@ -1,16 +1,22 @@
 """Table 1 and Figure 2 of Sequence Tutor: the methods side by side, from committed records."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from common.metric import MetricName
 from common.plot import learning_curves
 from common.record import Record
-from common.table import LEAST_FOR_INTERVAL, Cell, Summary, Table, summarize
+from common.table import LEAST_FOR_INTERVAL, Cell, Summary, Table
 from experiments.melodies.catalogue import COLUMNS, FIGURES, TABLE_1
+from experiments.registry import find
+from experiments.results import alike
+from experiments.results.alike import as_preset, on_one_data
+from experiments.results.cells import number, spread
 from experiments.results.paper_table import ABSENT, Asked, Line, PaperTable
+from tutor.music.metric import composed
 
 NAMES: Mapping[str, str] = {
     "note_rnn": "Note RNN",
@@ -39,11 +45,14 @@ MOVES = {
 }
 """What the paper hasn't: the prior's chances of a tonic, and how melodies move."""
 
+TUNED = frozenset(NAMES) - {"note_rnn"}
+"""Experiments that tune a Note RNN."""
+
 OF_PRIOR = frozenset({"log_p_tonic"})
 """What tuning leaves as it is: told of the Note RNN alone."""
 
 DATA, NOTE_RNN = "melody_data", "note_rnn"
-NOTE_RNN_SEED = "note_rnn.seed="
+NOTE_RNN_SEED = "note_rnn.seed"
 
 
 @dataclass(frozen=True)
@@ -66,9 +75,15 @@ SETTINGS = (
         "swapped_stretched",
         "swapped_stretched",
         "swapped_stretched",
-        "rests and holds swapped, tunes in C and slower in shares fitted by us",
+        "a Note RNN of 4,000 updates, rests and holds swapped, tunes in C and slower in shares "
+        "fitted by us",
     ),
-    Setting("in_c", "cpu", "in_c", "tunes in C, beginnings learned, rate 0.01"),
+    Setting(
+        "in_c",
+        "cpu",
+        "in_c",
+        "a Note RNN of 4,000 updates, tunes in C, beginnings learned, learning rate 0.01",
+    ),
 )
 ANYWHERE = "anywhere"
 SPLITS = {"start": "data, from the start", ANYWHERE: "data, from anywhere"}
@@ -80,18 +95,20 @@ PICTURE = "tutor_melodies_table_1.png"
 
 def tables() -> list[PaperTable]:
     """Return Table 1 as printed, a column a method."""
+    compositions = find(NOTE_RNN).preset("paper").config.final_compositions
     return [
         PaperTable(
             title="Sequence Tutor, Table 1",
             caption="Percentages are of notes (events) or compositions, as the line says; the "
-            "autocorrelations are means. Ours are from 100,000 compositions and other data: the "
+            f"autocorrelations are means. Ours are from {compositions:,} compositions and other "
+            "data: the "
             "paper's were never released. Why lines differ, and what moves them: "
             "[docs/table_1.md](../docs/table_1.md).",
             labels=("statistic",),
             groups=tuple(NAMES[name] for name in COLUMNS),
             lines=tuple(
                 Line(
-                    (statistic.replace("_", " "),),
+                    (words_of(statistic),),
                     tuple((Asked(name, f"composed/{statistic}"),) for name in COLUMNS),
                 )
                 for statistic in TABLE_1
@@ -110,15 +127,12 @@ def findings(records: Iterable[Record]) -> list[str]:
 
 def cautions(records: Iterable[Record]) -> list[str]:
     """Return what the intervals of Table 1 leave out."""
-    found = by_experiment(records, SETTINGS[0])
-    tuned = [
-        one for name, group in found.items() if name.startswith("tutor_melodies_") for one in group
-    ]
-    if len(tuned) < LEAST_FOR_INTERVAL or len(set(map(_prior, tuned))) > 1:
+    preset = SETTINGS[0].preset
+    tuned = [one for one in records if one.experiment in TUNED and one.preset == preset]
+    if len(as_preset(tuned)) < LEAST_FOR_INTERVAL:
         return []
     return [
-        "All tunings with the published settings tune one Note RNN: how Note RNNs differ is not in "
-        "their intervals."
+        "All tunings in Table 1 tune one Note RNN: how Note RNNs differ is not in their intervals."
     ]
 
 
@@ -136,7 +150,7 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
     parts, why = [], reasons(records)
     for setting in SETTINGS:
         found = by_experiment(records, setting)
-        if not any(name.startswith("tutor_melodies_") for name in found):
+        if not any(name in TUNED for name in found):
             continue
         parts.append(f"### Table 1 and Figure 2, all that was measured: preset {setting.preset}\n")
         parts += [f"Here: {setting.title}.\n", table_1(found).markdown()]
@@ -154,10 +168,11 @@ CAPTION = (
     "*data*: windows of 32 events of held-out melodies, with the interval over the windows of one "
     "drawing; no model trains on them, but checkpoints are chosen by some. Of models: the paper's "
     "number, where it has one, above ours, which are one value a seed, or from "
-    "three seeds on their mean with its 95 % interval (percentile bootstrap over seeds; where "
-    "three or more Note RNNs were tuned, over their means). Intervals over compositions are in the "
-    "records (`composed_low`, `composed_high`). Records from before a row was measured leave it "
-    "empty. The paper prints 17 for G's autocorrelation of lag 3; 0.17 is meant, we think.\n"
+    "three seeds on their mean with its 95 % interval (percentile bootstrap over seeds). Where "
+    "several Note RNNs were tuned, each counts once, by the mean of its tunings. Intervals over "
+    "compositions are in the records (`composed_low`, `composed_high`). Records from before a row "
+    "was measured leave it empty. The paper prints 17 for G's autocorrelation of lag 3; 0.17 is "
+    "meant, we think.\n"
 )
 
 
@@ -218,20 +233,16 @@ def _figure(folder: Path, name: str, preset: str) -> Path:
 def by_experiment(records: Iterable[Record], setting: Setting) -> dict[str, list[Record]]:
     """Return the finished records of a setting, in the order of NAMES, the data first.
 
-    They have no overrides but the seed of the Note RNN. Of the data there is one: another seed
-    draws other windows of the same tunes.
+    Their settings are the preset's as it is now, but for the seed of the Note RNN, and the data
+    the same for all. Of the data there is one: another seed draws other windows of the same tunes.
     """
-    presets = {DATA: setting.data, "note_rnn": setting.note_rnn}
-    done = [
-        one
-        for one in records
-        if one.status == "done"
-        and all(change.startswith(NOTE_RNN_SEED) for change in one.overrides)
-    ]
+    presets = dict.fromkeys(NAMES, setting.preset)
+    presets |= {DATA: setting.data, NOTE_RNN: setting.note_rnn}
+    asked = [one for one in records if presets.get(one.experiment) == one.preset]
+    done = on_one_data(as_preset(asked, free=(NOTE_RNN_SEED,)), models=(NAMES[NOTE_RNN],))
     found = {}
     for name in (DATA, *NAMES):
-        wanted = presets.get(name, setting.preset)
-        group = [one for one in done if one.experiment == name and one.preset == wanted]
+        group = [one for one in done if one.experiment == name]
         if group:
             ranked = sorted(group, key=lambda record: record.seed)
             found[name] = ranked[:1] if name == DATA else ranked
@@ -248,8 +259,7 @@ def table_1(found: Mapping[str, Sequence[Record]]) -> Table:
         titles.append(NAMES[name])
     lines: list[list[Cell]] = []
     for statistic in (*TABLE_1, *MEANS, *MOVES):
-        words = {**MEANS, **MOVES}.get(statistic, statistic.replace("_", " "))
-        line: list[Cell] = [words]
+        line: list[Cell] = [words_of(statistic)]
         for name, group in found.items():
             if name == DATA:
                 each = [value_of(group, f"{split}/{statistic}") for split in SPLITS]
@@ -264,6 +274,13 @@ def table_1(found: Mapping[str, Sequence[Record]]) -> Table:
     return Table(tuple(titles), lines, frozenset(titles[1:]))
 
 
+def words_of(statistic: str) -> str:
+    """Name what is measured of compositions, windows of the data or models as all tables do."""
+    if statistic in TABLE_1:
+        return composed(statistic).measure
+    return {**MEANS, **MOVES}.get(statistic, statistic.replace("_", " "))
+
+
 def printed_of(name: str, statistic: str) -> str:
     """Write what the paper prints of an experiment's column; "" where it prints nothing."""
     if name not in COLUMNS or statistic not in TABLE_1:
@@ -274,45 +291,45 @@ def printed_of(name: str, statistic: str) -> str:
 def value_of(group: Sequence[Record], metric: str) -> str:
     """Write a metric's mean over records with its interval, as `summary_of` gives it."""
     found = summary_of(group, metric)
-    return "" if found is None else written(found)
+    if found is None:
+        return ""
+    priors = {_prior(record) for record in group if metric in record.metrics}
+    pooled = f" ({len(priors)} Note RNNs)" if len(priors) > 1 else ""
+    return written(found, metric) + pooled
 
 
 def summary_of(group: Sequence[Record], metric: str) -> Summary | None:
-    """Return a metric's mean over records, with an interval where there are enough of them.
-
-    Of one record the interval is over what it measured, compositions or windows. Values that are
-    all the same, as of a prior that several tunings share, have none. None where no record has it.
-    """
-    values = means(group, metric)
-    if not values:
-        return None
-    summary = summarize(values)
-    low, high = summary.low, summary.high
-    if len(values) == 1:
-        split, _, statistic = metric.partition("/")
-        (record,) = (one for one in group if metric in one.metrics)
-        low, high = (record.metrics.get(f"{split}_{end}/{statistic}") for end in ("low", "high"))
-    if len(set(values)) == 1 and (low is None or low == high):
-        return Summary(values[0], None, None, (values[0],))
-    return replace(summary, low=low, high=high)
+    """Return a metric's mean over tunings or, where several Note RNNs were tuned, over those."""
+    return alike.summary_of(group, metric, means(group, metric))
 
 
-def written(found: Summary) -> str:
-    """Write a mean with its interval; single values where there is none."""
+def written(found: Summary, metric: str) -> str:
+    """Write a mean with its interval, single values where there is none; of a statistic of Table 1
+    with its decimals."""
+    statistic = MetricName.parse(metric).measure
+    if statistic in TABLE_1:
+        return spread(found, composed(statistic))
     if found.low is None or found.high is None:
         return ", ".join(f"{value:.3g}" for value in found.values)
     return f"{found.mean:.3g} [{found.low:.3g}, {found.high:.3g}]"
 
 
+def number_of(value: float, statistic: str, sign: str = "") -> str:
+    """Write a single value of a statistic as `written` does; `sign` is "+" to show it always."""
+    if statistic in TABLE_1:
+        return number(value, composed(statistic), sign)
+    return f"{value:{sign}.3g}"
+
+
 def means(group: Sequence[Record], metric: str) -> list[float]:
-    """Return a metric of each record; of each Note RNN the mean, where there are three or more."""
+    """Return a metric of each record; of each Note RNN the mean, where there are several."""
     by_prior: dict[Any, list[float]] = {}
     for record in group:
         if metric in record.metrics:
             by_prior.setdefault(_prior(record), []).append(record.metrics[metric])
-    if len(by_prior) < LEAST_FOR_INTERVAL:
-        return [value for values in by_prior.values() for value in values]
-    return [fmean(values) for values in by_prior.values()]
+    if len(by_prior) > 1:
+        return [fmean(values) for values in by_prior.values()]
+    return [value for values in by_prior.values() for value in values]
 
 
 def _mean_curve(group: Sequence[Record], metric: str) -> list[tuple[float, float]]:

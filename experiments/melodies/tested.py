@@ -15,37 +15,37 @@ Q_BOLTZMANN_AT_2 = Runs(
     ("learn.c=2.0", "learn.exploration=boltzmann"),
     "46 47 48",
 )
-PUBLISHED = Runs("Q, own keys, masked, rate 0.5 (as published)", Q, "paper")
-OWN_BEGINNINGS = Runs("Q, own keys, beginnings learned, rate 0.5", Q, "paper_beginnings")
+PUBLISHED = Runs("Q, own keys, masked, learning rate 0.5 (as published)", Q, "paper")
+OWN_BEGINNINGS = Runs("Q, own keys, beginnings learned, learning rate 0.5", Q, "paper_beginnings")
 C_MASKED = Runs(
-    "Q, in C, masked, rate 0.5",
+    "Q, in C, masked, learning rate 0.5",
     Q,
     "in_c",
     seeds="31 32 33",
     note_rnn=Runs("", "note_rnn", "cpu", ("prior.learning_rate=0.5", "prior.beginnings=0.0"), "13"),
 )
 C_BEGINNINGS = Runs(
-    "Q, in C, beginnings learned, rate 0.5",
+    "Q, in C, beginnings learned, learning rate 0.5",
     Q,
     "in_c",
     seeds="28 29 30",
     note_rnn=Runs("", "note_rnn", "cpu", ("prior.learning_rate=0.5",), "10"),
 )
 SLOW_RATE = Runs(
-    "Q, own keys, masked, rate 0.01",
+    "Q, own keys, masked, learning rate 0.01",
     Q,
     "in_c",
     seeds="34 35 36",
     note_rnn=Runs("", "note_rnn", "cpu_own_key", seeds="0"),
 )
 C_MASKED_SLOW_RATE = Runs(
-    "Q, in C, masked, rate 0.01",
+    "Q, in C, masked, learning rate 0.01",
     Q,
     "in_c",
     seeds="52 53 54",
     note_rnn=Runs("", "note_rnn", "cpu", ("prior.beginnings=0.0",), "14"),
 )
-C_SLOW_RATE = Runs("Q, in C, beginnings learned, rate 0.01", Q, "in_c")
+C_SLOW_RATE = Runs("Q, in C, beginnings learned, learning rate 0.01", Q, "in_c")
 SWAPPED = Runs("Q, `swapped_stretched`, c = 0.5", Q, "swapped_stretched")
 SWAPPED_AT_1 = Runs(
     "Q, `swapped_stretched`, c = 1", Q, "swapped_stretched", ("learn.c=1.0",), "10 11 12"
@@ -58,7 +58,7 @@ BEST_IN_C = Runs(
     "Q, c = 0.5, the best event", Q, "in_c", ("evaluation.temperature=0.001",), "49 50 51"
 )
 BEST_OF_OWN_BEGINNINGS = Runs(
-    "Q, own keys, beginnings learned, rate 0.5, the best event",
+    "Q, own keys, beginnings learned, learning rate 0.5, the best event",
     Q,
     "paper_beginnings",
     ("evaluation.temperature=0.001",),
@@ -97,14 +97,14 @@ CHANGES = (
     Change("share of beginnings, own keys", "prior.beginnings", "Q", PUBLISHED, OWN_BEGINNINGS),
     Change("share of beginnings, in C", "prior.beginnings", "Q", C_MASKED, C_BEGINNINGS),
     Change(
-        "rate of the Note RNN, masked",
+        "learning rate of the Note RNN, masked",
         "prior.learning_rate",
         "Q",
         C_MASKED,
         C_MASKED_SLOW_RATE,
     ),
     Change(
-        "rate of the Note RNN, beginnings learned",
+        "learning rate of the Note RNN, beginnings learned",
         "prior.learning_rate",
         "Q",
         C_BEGINNINGS,

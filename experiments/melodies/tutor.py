@@ -33,7 +33,7 @@ from tutor.learn_state import LearnState
 from tutor.learner import TutorLearner
 from tutor.size import compositions_bytes
 
-NOTE_RNN = Upstream("note_rnn", "Note RNN")
+NOTE_RNN = Upstream("note_rnn")
 FAR_FROM_BEST = 2.0
 """c from which on softmax(Q) is no longer much like its maximum (docs/table_1.md)."""
 _SAME_QUIRKS = (

@@ -193,6 +193,7 @@ molsets or --data-dir has. RDKit is needed: pip install "highway-tutor[molecules
         kernels=("jax", "scan"),
         cpu_devices=2,
         section="Molecules",
+        model="molecule RNN",
     )
 
 

@@ -83,4 +83,18 @@ def frontier(
             frameon=False, title="at a point: its c",
         )  # fmt: skip
 
-    return save_picture(path, (10.0, 6.0), draw)
+    return save_picture(path, (10.0, 6.0), draw, description=describe(methods, prior, best))
+
+
+def describe(methods: Mapping[str, Sequence[Tuned]], prior: Series, best: Series) -> str:
+    """Write out all that a picture shows, a line each: points as (KL(π ‖ p), measure)."""
+
+    def told(points: Series) -> str:
+        return ", ".join(f"({x:.4g}, {y:.4g})" for x, y in points)
+
+    lines = [f"prior: {told(prior)}", f"optimum: {told(sorted(best))}"]
+    for name, groups in methods.items():
+        for group in groups:
+            lines.append(f"{name}, c = {group.c:g}: {told(group.ends)}")
+            lines += [f"{name}, c = {group.c:g}, the way: {told(way)}" for way in group.ways]
+    return "\n".join(lines)

@@ -5,10 +5,15 @@ from pathlib import Path
 from statistics import fmean
 
 from common.config import from_dict
+from common.metric import Metric
+from common.plot import Series
 from common.record import Record
-from common.table import Cell, Table, summarize
-from experiments.molecules.catalogue import NAMES, PUBLISHED, WORDS
+from common.table import LEAST_FOR_INTERVAL, Cell, Summary, Table, summarize
+from experiments.molecules.catalogue import NAMES, PUBLISHED, SAMPLES, WORDS
 from experiments.molecules.picture import Tuned, frontier
+from experiments.registry import find
+from experiments.results.alike import as_preset, on_one_data, seeds_a, summary_of, told_apart
+from experiments.results.cells import spread
 from experiments.results.paper_table import Asked, Line, PaperTable
 from tutor.molecules.config import RewardConfig
 from tutor.molecules.reward import weights
@@ -26,6 +31,9 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "Other properties": ("logp", "filters", "atoms", "length"),
 }  # fmt: skip
 """Title → the measures of a table before and after."""
+REWARD = "composed/reward"
+SHOWN = Metric(REWARD, SAMPLES, decimals=2)
+"""How a sentence tells it."""
 C_SETTING = "learn.c"
 FRONTIERS = ("reward", "valid", "unique_1k", "internal_diversity")
 """Measures that are drawn against the divergence."""
@@ -61,11 +69,12 @@ PICTURES = (
 
 def tables() -> list[PaperTable]:
     """Return the benchmark's measures of the prior; the paper's own table can't be had."""
+    samples = find(BEFORE).preset("paper").config.final_samples
     return [
         PaperTable(
             title="Molecules: the prior, on the benchmark MOSES",
-            caption="Of 30,000 samples. Published: CharRNN of MOSES, which learned from all of its "
-            "molecules.",
+            caption=f"Of {samples:,} samples. Published: CharRNN of MOSES, which learned from all "
+            "of its molecules.",
             labels=("measure",),
             groups=("",),
             lines=tuple(
@@ -83,27 +92,39 @@ def findings(records: Iterable[Record]) -> list[str]:
     records = list(records)
     for preset in reversed(PRESETS):
         found = by_experiment(records, preset)
-        before = found.pop(BEFORE, [])
+        before = summary_of(found.pop(BEFORE, []), REWARD)
         tuned = {NAMES[name]: made for name, made in found.items() if _has(made, "reward")}
         if len(tuned) < 2:
             continue
-        ranked = sorted(tuned, key=lambda name: -_mean(tuned[name], "reward"))
-        first, *others = (f"{name} {_reached(tuned[name])}" for name in ranked)
-        gained = ""
-        if _has(before, "reward"):
-            start = _mean(before, "reward")
-            above = sum(_mean(made, "reward") > start for made in tuned.values())
-            gained = (
-                f"{above or 'none'} of {len(tuned)} methods {'gets' if above < 2 else 'get'} more "
-                f"reward than the prior, {start:.3g}. "
-            )
-        rang = [name for name in ranked if any(map(alarmed, tuned[name]))]
-        alarm = f"The alarm of collapse rang for {', '.join(rang)}" if rang else "No alarm rang"
-        return [
-            f"Molecules tuned with preset {preset}: {gained}Mean reward, in brackets KL(π ‖ p) in "
-            f"nats and the share of valid molecules: {first}; then {', '.join(others)}. {alarm}."
-        ]
+        return [_in_a_sentence(preset, before, tuned)]
     return []
+
+
+def _in_a_sentence(
+    preset: str, before: Summary | None, tuned: Mapping[str, Sequence[Record]]
+) -> str:
+    """Tell what methods of a preset reached, in the order of their mean rewards."""
+    rewards = {name: one for name in tuned if (one := summary_of(tuned[name], REWARD)) is not None}
+    first, *others = ranked = sorted(rewards, key=lambda name: -rewards[name].mean)
+    gained = ""
+    if before is not None:
+        above = sum(one.mean > before.mean and told_apart(one, before) for one in rewards.values())
+        gained = (
+            f"{above or 'none'} of {len(rewards)} methods {'gets' if above < 2 else 'get'} more "
+            f"reward than the prior, {spread(before, SHOWN)}. "
+        )
+    seeds = [len(tuned[name]) for name in ranked]
+    over = "seeds" if min(seeds) >= LEAST_FOR_INTERVAL else "molecules where there is one seed"
+    near = [name for name in others if not told_apart(rewards[name], rewards[first])]
+    overlapping = f"; the intervals of {first} and {', '.join(near)} overlap" if near else ""
+    rang = [name for name in ranked if any(map(alarmed, tuned[name]))]
+    alarm = f"The alarm of collapse rang for {', '.join(rang)}" if rang else "No alarm rang"
+    each = ", ".join(f"{name} {_reached(tuned[name], rewards[name])}" for name in ranked)
+    return (
+        f"Molecules tuned with preset {preset}, {seeds_a(seeds, 'method')}: {gained}Mean reward "
+        f"(intervals over {over}), then KL(π ‖ p) in nats and the share of valid molecules: "
+        f"{each}{overlapping}. {alarm}."
+    )
 
 
 def alarmed(record: Record) -> bool:
@@ -112,9 +133,10 @@ def alarmed(record: Record) -> bool:
     return any(rows) or bool(record.metrics.get("composed/collapsed", 0.0))
 
 
-def _reached(records: Sequence[Record]) -> str:
-    reward, kl, valid = (_mean(records, one) for one in ("reward", "kl_policy_prior", "valid"))
-    return f"{reward:.3g} ({kl:.2g}; {100 * valid:.0f} %)"
+def _reached(records: Sequence[Record], reward: Summary) -> str:
+    kl, valid = (_mean(records, one) for one in ("kl_policy_prior", "valid"))
+    nats = f"{kl:.2g}" if kl < 100 else f"{kl:.0f}"
+    return f"{spread(reward, SHOWN)} ({nats}; {100 * valid:.0f} %)"
 
 
 def section(records: Iterable[Record], folder: Path) -> list[str]:
@@ -185,7 +207,7 @@ def unfinished(records: Iterable[Record], preset: str) -> list[str]:
         if one.status == "done" or one.preset != preset or one.experiment not in NAMES:
             continue
         why = "was stopped by its alarm" if alarmed(one) else "diverged"
-        step = f" after {one.curve[-1]['step']:,} steps" if one.curve else ""
+        step = f" after {one.curve[-1]['step']:,.0f} steps" if one.curve else ""
         settings = f" with {', '.join(one.overrides)}" if one.overrides else ""
         told.append(f"{NAMES[one.experiment]}{settings}, seed {one.seed}, {why}{step}")
     return told
@@ -195,16 +217,10 @@ def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:
     """Draw the frontiers of each preset: what methods reach at which divergence from the prior."""
     records, drawn = list(records), []
     for preset in PRESETS:
-        found = by_experiment(records, preset, (C_SETTING,))
-        before, tuned = found.pop(BEFORE, []), found
-        if not tuned:
-            continue
-        for measure in FRONTIERS:
+        for measure, shown in frontiers(records, preset).items():
             drawn.append(
                 frontier(
-                    {NAMES[one]: by_c(made, measure) for one, made in tuned.items()},
-                    [(0.0, one) for one in _values(before[:1], f"composed/{measure}")],
-                    optimum(before[:1], measure),
+                    *shown,
                     _picture(folder, preset, measure),
                     x_label="KL(π ‖ p) of a molecule, nats",
                     y_label=WORDS[measure],
@@ -212,6 +228,23 @@ def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:
                 )
             )
     return drawn
+
+
+def frontiers(
+    records: Iterable[Record], preset: str
+) -> dict[str, tuple[dict[str, list[Tuned]], Series, Series]]:
+    """Return of each measure what its picture shows: methods, the prior and the optimum; nothing
+    where no model was tuned."""
+    tuned = by_experiment(records, preset, (C_SETTING,))
+    before = tuned.pop(BEFORE, [])[:1]
+    return {
+        measure: (
+            {NAMES[one]: by_c(made, measure) for one, made in tuned.items()},
+            [(0.0, one) for one in _values(before, f"composed/{measure}")],
+            optimum(before, measure),
+        )
+        for measure in (FRONTIERS if tuned else ())
+    }
 
 
 def by_c(records: Sequence[Record], measure: str) -> list[Tuned]:
@@ -260,15 +293,13 @@ def by_experiment(
 ) -> dict[str, list[Record]]:
     """Return the finished records of a preset in the order of NAMES.
 
-    They are those without overrides, but for those of the settings in `overridden`.
+    Their settings are the preset's as it is now, but for those in `overridden`; their data are the
+    same, and so is the prior that was tuned.
     """
-    done = [
-        one
-        for one in records
-        if one.status == "done"
-        and one.preset == preset
-        and {text.partition("=")[0] for text in one.overrides} <= {*overridden}
-    ]
+    asked = [one for one in records if one.experiment in NAMES and one.preset == preset]
+    done = on_one_data(as_preset(asked, free=overridden), models=(NAMES[BEFORE],))
+    tuned = on_one_data(one for one in done if one.experiment != BEFORE)
+    done = [*(one for one in done if one.experiment == BEFORE), *tuned]
     grouped = {name: [one for one in done if one.experiment == name] for name in NAMES}
     return {name: sorted(made, key=lambda one: one.seed) for name, made in grouped.items() if made}
 

@@ -41,7 +41,7 @@ from tutor.policy_gradient import PolicyGradientLearner
 from tutor.sequence_model import Graph, Params
 from tutor.size import compositions_bytes
 
-MOLECULE_RNN = Upstream("molecule_rnn", "molecule RNN")
+MOLECULE_RNN = Upstream("molecule_rnn")
 CENTRED_OVER = 256
 """Molecules over which the prior's logits are centred."""
 VALID_PRIOR = 0.8

@@ -4,11 +4,13 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 from common.metric import Metric, MetricName
-from common.table import Summary, Table
-from experiments.results.row import Row
+from common.progress import about
+from common.table import Cell, Summary, Table
+from experiments.results.row import CHECKSUM_DIGITS, Row
 
 
 def as_json(rows: Sequence[Row]) -> str:
@@ -26,11 +28,32 @@ def as_json(rows: Sequence[Row]) -> str:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """Return every column as comma-separated values, with a head."""
+    """Return every column as comma-separated values, with a head.
+
+    Behind the columns of text stand those of numbers in full: mean, ends of the interval, and as
+    JSON the seeds and their values.
+    """
     text = io.StringIO()
-    table = _full_table(rows)
-    csv.writer(text, lineterminator="\n").writerows([table.titles, *table.rows])
+    table = _full_table(rows, digits=None)
+    numbers = [_numbers(row) for row in rows]
+    lines = [[*line, *each.values()] for line, each in zip(table.rows, numbers, strict=True)]
+    titles = [*table.titles, *(numbers[0] if rows else ())]
+    csv.writer(text, lineterminator="\n").writerows([titles, *lines])
     return text.getvalue()
+
+
+def _numbers(row: Row) -> dict[str, Cell]:
+    """What a program reads of a row; empty cells where no seed finished."""
+    found = row.ours
+    mean, low, high = (found.mean, found.low, found.high) if found else (None, None, None)
+    values = found.values if found else ()
+    return {
+        "mean": mean,
+        "low": low,
+        "high": high,
+        "seeds": json.dumps(row.seeds),
+        "values": json.dumps(values),
+    }
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
@@ -58,6 +81,7 @@ def as_text(rows: Sequence[Row], *, full: bool = False) -> str:
 OURS = "ours, mean [95 % CI]"
 """Title of the column of our results."""
 MIDDLE = "interquartile mean"
+CHECKSUMS = "data checksums (sha256)"
 RIGHT = frozenset({"parameters", OURS, MIDDLE, "n seeds", "difference"})
 """Titles of columns aligned to the right."""
 
@@ -96,7 +120,7 @@ def _short_table(rows: Sequence[Row]) -> Table:
             "metric": metric_name(row),
             "published": "; ".join(p.printed for p in row.published),
             "ours": found[OURS],
-            "verdict": row.verdict.kind,
+            "verdict": kind(row),
         }
         if len({(r.preset, r.changes, r.dataset) for r in rows}) > 1 and "experiment" not in one:
             one = {"run": ", ".join((row.preset, *row.changes)), **one}
@@ -106,8 +130,8 @@ def _short_table(rows: Sequence[Row]) -> Table:
     return Table(tuple(cells[0]), [tuple(line.values()) for line in cells], RIGHT)
 
 
-def _full_table(rows: Sequence[Row]) -> Table:
-    """Every column in one table, for the terminal."""
+def _full_table(rows: Sequence[Row], digits: int | None = CHECKSUM_DIGITS) -> Table:
+    """Every column in one table, with so many digits of checksums; None for all."""
     cells = [
         result_cells(row)
         | middle
@@ -116,6 +140,7 @@ def _full_table(rows: Sequence[Row]) -> Table:
             "commit": ", ".join(row.commits),
             "command": command(row),
             "settings, paper → ours": "; ".join(row.settings),
+            CHECKSUMS: checksums(row, digits),
         }
         for row, middle in zip(rows, _middles(rows), strict=True)
     ]
@@ -124,11 +149,8 @@ def _full_table(rows: Sequence[Row]) -> Table:
 
 def _middles(rows: Sequence[Row]) -> list[dict[str, str]]:
     """A column of interquartile means, where any row has the seeds for one."""
-    known = [row.ours.middle if row.ours else None for row in rows]
-    if all(one is None for one in known):
-        return [{} for _ in rows]
-    texts = ["" if m is None else number(m, r.metric) for m, r in zip(known, rows, strict=True)]
-    return [{MIDDLE: text} for text in texts]
+    texts = [middle(row) for row in rows]
+    return [{MIDDLE: text} for text in texts] if any(texts) else [{} for _ in rows]
 
 
 def _metric(row: Row) -> str:
@@ -148,10 +170,33 @@ def brief(row: Row) -> tuple[str, str]:
     return "; ".join((kind, *tails)), head if detail else ""
 
 
+def kind(row: Row) -> str:
+    """Return a row's verdict in few words: its kind, and how many of its seeds diverged."""
+    if not row.seeds or not row.diverged:
+        return row.verdict.kind
+    lost = f"{len(row.diverged)} of {len(row.seeds) + len(row.diverged)} seeds diverged"
+    return f"{row.verdict.kind}; {lost}" if row.verdict.kind else lost
+
+
+def which_seeds(finished: Iterable[int], diverged: Iterable[int]) -> str:
+    """Return which seeds finished and which diverged."""
+    lost = ", ".join(map(str, sorted(diverged)))
+    told = (", ".join(map(str, sorted(finished))), f"diverged: {lost}" if lost else "")
+    return "; ".join(text for text in told if text)
+
+
 def number(value: float, metric: Metric, sign: str = "") -> str:
-    """Return a value of a metric; `sign` is "+" to give positive ones theirs."""
+    """Return a value of a metric; `sign` is "+" to give positive ones theirs.
+
+    What its decimals would round to nothing has one digit that isn't.
+    """
     decimals = metric.decimals
-    return f"{value:{sign}.4g}" if decimals is None else f"{value:{sign}.{decimals}f}"
+    if decimals is None:
+        return f"{value:{sign}.4g}"
+    text = f"{value:{sign}.{decimals}f}"
+    if value == 0 or float(text) != 0:
+        return text
+    return f"{value:{sign}.{-math.floor(math.log10(abs(value)))}f}"
 
 
 def spread(found: Summary, metric: Metric, sign: str = "") -> str:
@@ -172,6 +217,17 @@ def ours(row: Row) -> str:
     return "" if row.ours is None else spread(row.ours, row.metric)
 
 
+def middle(row: Row) -> str:
+    """Return the interquartile mean with its interval; empty where there are too few seeds."""
+    found = row.ours
+    if found is None or found.middle is None:
+        return ""
+    own = dataclasses.replace(
+        found, mean=found.middle, low=found.middle_low, high=found.middle_high
+    )
+    return spread(own, row.metric)
+
+
 def _seeds(row: Row) -> str:
     return str(len(row.seeds)) + (f" (+{len(row.diverged)} diverged)" if row.diverged else "")
 
@@ -179,7 +235,7 @@ def _seeds(row: Row) -> str:
 def _difference(row: Row) -> str:
     texts = []
     for value, published in zip(row.differences, row.published, strict=False):
-        share = f" ({100 * value / published.value:+.1f} %)" if published.value else ""
+        share = f" ({100 * value / abs(published.value):+.1f} %)" if published.value else ""
         of = f" to {published.printed}" if len(row.published) > 1 else ""
         texts.append(f"{number(value, row.metric, '+')}{share}{of}")
     return "; ".join(texts)
@@ -187,16 +243,16 @@ def _difference(row: Row) -> str:
 
 def device_and_hours(row: Row) -> str:
     """Return on what it ran and for how long, or is expected to."""
+    duration = about(3600 * (row.hours or 0))
     if row.verdict.kind == "not run":
         known = " (an estimate)" if row.estimated else ""
-        return f"{row.device}, {_duration(row.hours or 0)} expected{known}"
-    return f"{row.device}, {_duration(row.hours or 0)} a seed"
+        return f"{row.device}, {duration} expected{known}"
+    return f"{row.device}, {duration} a seed"
 
 
-def _duration(hours: float) -> str:
-    if hours >= 1:
-        return f"{hours:.1f} h"
-    return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.1f} s"
+def checksums(row: Row, digits: int | None = CHECKSUM_DIGITS) -> str:
+    """Return the files of a row's data, each with the first digits of its sha256; None for all."""
+    return "; ".join(f"{name} {value[:digits]}" for name, value in row.checksums.items())
 
 
 def command(row: Row) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.error import ConfigError, DataError
 from common.record import FILE_NAME, Record, read_record
-from experiments.results.commit import replace_folder, shown_files
+from experiments.results.commit import is_known, replace_folder, shown_files
 from experiments.sweep.state import find_runs
 
 PAGE = "report.html"
@@ -33,9 +33,11 @@ def finished_runs(root: Path, but: Path | None = None) -> tuple[list[Run], list[
 
     Returns:
       The runs with a record, and the directories of those without, in the order of `find_runs`.
+      Runs of experiments that aren't here are left out, and that is told.
 
     Raises:
-      DataError: there is no such folder, no finished run in it, or a damaged record.
+      DataError: there is no such folder, no finished run of an experiment here in it, or a damaged
+        record.
     """
     if not root.is_dir():
         raise DataError(f"{root}: there is no such folder.")
@@ -51,9 +53,10 @@ def finished_runs(root: Path, but: Path | None = None) -> tuple[list[Run], list[
             f"{root}: there is no finished run here{begun}. A run is a folder seed<k> with a "
             f"{FILE_NAME}."
         )
-    return [Run(path, read_record(path / FILE_NAME)) for path in done], [
-        path for path in paths if path not in done
-    ]
+    runs = [Run(path, read_record(path / FILE_NAME)) for path in done]
+    if not (known := [run for run in runs if is_known(run.record, run.path)]):
+        raise DataError(f"{root}: no finished run in it is of an experiment here.")
+    return known, [path for path in paths if path not in done]
 
 
 def require_own_folder(out: Path, results: Path) -> None:

@@ -20,7 +20,7 @@ def report(options: argparse.Namespace) -> None:
 
     Raises:
       ConfigError: options contradict one another, or the folder holds something else.
-      DataError: there is no finished run, or a record is damaged or of no experiment here.
+      DataError: there is no finished run, or a record is damaged.
     """
     if options.out is None:
         if options.runs is not None:
@@ -53,7 +53,8 @@ def _elsewhere(runs: Path | None, out: Path, results: Path) -> None:
     root = runs or results
     found, unfinished = finished_runs(root, but=out)
     if unfinished:
-        print(f"left out, for they aren't finished: {len(unfinished)} runs", file=sys.stderr)
+        text = f"left out: {len(unfinished)} not finished (see `status {root}`)"
+        print(text, file=sys.stderr)
     # Where runs and report lie is no business of a page that may be passed on.
     command = f"{COMMAND}{' --runs FOLDER' if runs is not None else ''} --out FOLDER"
     copy_runs(found, root, out)

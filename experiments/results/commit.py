@@ -3,16 +3,19 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from common.error import DataError
 from common.plot import LARGEST_BYTES
-from common.record import FILE_NAME, Record, find_records, read_record
+from common.record import FILE_NAME, Record, read_record, record_files
+from experiments import registry
 from experiments.registry import artefacts
 from experiments.results.row import data_mark
 from experiments.results.verdict import precision_of
 from experiments.sweep.point import is_point
+from experiments.sweep.state import unknown
 
 
 def add_run(run_dir: Path, results_dir: Path) -> Path:
@@ -20,13 +23,15 @@ def add_run(run_dir: Path, results_dir: Path) -> Path:
 
     Nothing else is copied. The folder there is replaced as a whole: after a crash it is the old
     one, or missing with the old one beside it under a hidden name, but never a mixture. A record
-    of a dirty tree is taken; the table marks its commit. Returns the folder. Raises DataError
-    where the run isn't finished, a file is over LARGEST_BYTES, or the place is taken by a run with
-    other settings. Runs of a point of a grid go into a folder of that point's name.
+    of a dirty tree is taken; the table marks its commit. Runs of a point of a grid go into a folder
+    of that point's name. Returns the folder. Raises DataError where the run isn't finished, a file
+    is over LARGEST_BYTES, or the place is taken by a run with other settings; ConfigError where
+    there is no such experiment here.
     """
     if not (run_dir / FILE_NAME).exists():
         raise DataError(f"{run_dir}: no {FILE_NAME}: not a run, or not finished yet.")
     record = read_record(run_dir / FILE_NAME)
+    registry.find(record.experiment)
     above = run_dir.absolute().parents
     root = above[min(2, len(above) - 1)]
     within = results_dir / root.name if is_point(root) else results_dir
@@ -84,16 +89,28 @@ def _require_same_settings(record: Record, target: Path) -> None:
         )
 
 
-def load_records(sources: Sequence[Path]) -> list[Record]:
-    """Return all records below several roots, as `find_records` finds them.
+def is_known(record: Record, run_dir: Path) -> bool:
+    """Return whether a record is of an experiment here; otherwise tell on standard error that the
+    run is left out."""
+    if text := unknown(record):
+        print(f"left out: {run_dir}: {text}.", file=sys.stderr)
+    return not text
 
-    Where roots hold the same run (experiment, preset, configuration, precision, data and seed) the
-    first root's record counts. A root that doesn't exist holds none. Raises DataError naming a file
-    that isn't a record.
+
+def load_records(sources: Sequence[Path]) -> list[Record]:
+    """Return the records below several roots, in the order of `record_files`.
+
+    Those of experiments that aren't here are left out, and that is told. Where roots hold the same
+    run (experiment, preset, configuration, precision, data and seed) the first root's record
+    counts. A root that doesn't exist holds none. Raises DataError naming a file that isn't a
+    record.
     """
     found: dict[tuple[str, ...], Record] = {}
     for source in sources:
-        for record in find_records(source):
+        for path in record_files(source):
+            record = read_record(path)
+            if not is_known(record, path.parent):
+                continue
             config = json.dumps(record.config, sort_keys=True)
             made = (precision_of(record.device), data_mark(record), str(record.seed))
             found.setdefault((record.experiment, record.preset, config, *made), record)

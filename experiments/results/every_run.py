@@ -8,15 +8,21 @@ from urllib.parse import quote
 from common.table import Cell, Table
 from experiments.registry import Experiment, artefacts
 from experiments.results.cells import (
+    CHECKSUMS,
+    MIDDLE,
     OURS,
     RIGHT,
     brief,
+    checksums,
     command,
     device_and_hours,
+    kind,
     metric_name,
+    middle,
     other_seeds,
     ours,
     result_cells,
+    which_seeds,
 )
 from experiments.results.row import Row
 
@@ -88,6 +94,10 @@ def _block(rows: Sequence[Row], folder: Path) -> str:
     parts = [part for group in own for part in (_facts(group), _numbers(group))]
     if changed:
         parts += ["Settings changed:\n", _changed_table(changed).markdown()]
+        told = {row.data for group in own for row in group}
+        others = (group[0] for group in changed if group[0].data not in told)
+        if texts := _told(f"{row.dataset}: {checksums(row)}" for row in others):
+            parts.append(f"- {CHECKSUMS} of those: {texts}\n")
     experiment, preset = rows[0].experiment, rows[0].preset
     if links := _links(experiment, preset, folder):
         parts.append(f"Pictures and samples:\n\n{links}")
@@ -105,11 +115,11 @@ def _grouped(rows: Iterable[Row], key: Callable[[Row], object]) -> list[list[Row
 def _facts(rows: Sequence[Row]) -> str:
     """What runs of the same settings share, a line each."""
     shared, _ = _divided(rows)
-    seeds = ", ".join(map(str, _seeds(rows)))
-    diverged = sorted({seed for row in rows for seed in row.diverged})
+    diverged = {seed for row in rows for seed in row.diverged}
     facts = {
-        "seeds": seeds + (f"; diverged: {', '.join(map(str, diverged))}" if diverged else ""),
+        "seeds": which_seeds(_seeds(rows), diverged),
         "data": _told(row.dataset for row in rows),
+        CHECKSUMS: _told(map(checksums, rows)),
         **shared,
         "ran on": _told(map(device_and_hours, rows)),
         "commit": _told(f"`{commit}`" for row in rows for commit in row.commits),
@@ -148,10 +158,15 @@ def _divided(rows: Sequence[Row]) -> tuple[dict[str, str], dict[str, list[str]]]
             columns[title] = cells[title]
     seeds = _seeds(rows)
     columns[OURS] = [
-        text if row.seeds == seeds else f"{text} (seeds {', '.join(map(str, row.seeds))})"
-        for row, text in zip(rows, columns[OURS], strict=True)
+        _ours(row) + ("" if row.seeds == seeds else f" (seeds {', '.join(map(str, row.seeds))})")
+        for row in rows
     ]
     return shared | {"verdict": verdict}, columns
+
+
+def _ours(row: Row) -> str:
+    """Our number and, of enough seeds, the interquartile mean below it."""
+    return ours(row) + (f"<br>{MIDDLE} {text}" if (text := middle(row)) else "")
 
 
 def _verdicts(rows: Sequence[Row]) -> tuple[str, list[str]]:
@@ -175,17 +190,16 @@ def _changed_table(groups: Sequence[Sequence[Row]]) -> Table:
     measures = list(known)[:MOST_MEASURES]
     lines: list[list[Cell]] = []
     for group in groups:
-        first, values = group[0], {row.metric.name: ours(row) for row in group}
+        first, values = group[0], {row.metric.name: _ours(row) for row in group}
         changes = "<br>".join(f"`{change}`" for change in first.changes)
         if first.apart:
             changes += f"<br>on {first.dataset}"
         numbers = [values.get(name, "") for name in measures]
-        kind = _told(row.verdict.kind for row in group)
         lines.append(
             [
                 changes,
                 *numbers,
-                kind,
+                _told(map(kind, group)),
                 device_and_hours(first),
                 f"`{first.commands[0]}`{other_seeds(first)}",
             ]

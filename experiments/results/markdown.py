@@ -3,13 +3,14 @@
 import importlib
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from common.metric import Metric
 from common.record import Record, write_atomically
+from common.table import TOO_NARROW, Table
 from experiments import registry
 from experiments.registry import Experiment, Family
 from experiments.results.every_run import every_run, folded
@@ -19,6 +20,7 @@ from experiments.results.paper_table import (
     Answers,
     PaperTable,
     anchor,
+    choice,
     how_to_run,
     smaller,
     summary,
@@ -40,10 +42,8 @@ HOW_TO_READ = """\
 is measured; of tuned ones, the last. {protocols}
 
 **Statistics.** From three seeds on, the mean over seeds with its 95 % interval (percentile \
-bootstrap; with three seeds that is just their range, which holds the true mean about 3 times in \
-4). With fewer, the values \
-themselves and no interval; differences are then of their mean. A difference is ours minus the \
-published value.
+bootstrap; of three seeds just their range). {narrow} With fewer than three, the values themselves \
+and no interval; differences are then of their mean. A difference is ours minus the published value.
 
 **Verdicts.** {sides} {rules}
 """
@@ -137,7 +137,7 @@ def tables_as_text(rows: Sequence[Row]) -> str:
     for table in paper_tables(registry.families()):
         if any(answers.kind(asked) != NOT_RUN for asked in table.asked()):
             parts += [f"{table.title}\n", written(table, answers).render()]
-            parts += [below] if (below := smaller(table, answers)) else []
+            parts += _below(table, answers, Table.render)
     return "\n".join([*parts, f"{LEGEND}\n"]) if parts else ""
 
 
@@ -196,11 +196,15 @@ def _opening(modules: Iterable[ModuleType], records: Sequence[Record], folder: P
 
 
 def _paper_part(table: PaperTable, answers: Answers) -> list[str]:
-    """A paper's table, and below it what is smaller."""
+    """A paper's table, and below it what was chosen for it and what is smaller."""
     parts = [f"## {table.title}\n", f"{table.caption}\n", how_to_run(table)]
-    parts.append(written(table, answers).markdown())
-    below = smaller(table, answers)
-    return [*parts, below] if below else parts
+    return [*parts, written(table, answers).markdown(), *_below(table, answers)]
+
+
+def _below(
+    table: PaperTable, answers: Answers, write: Callable[[Table], str] = Table.markdown
+) -> list[str]:
+    return [text for text in (choice(table, answers), smaller(table, answers, write)) if text]
 
 
 def _report_modules(families: Iterable[Family]) -> list[ModuleType]:
@@ -212,7 +216,9 @@ def how_to_read(experiments: Iterable[Experiment]) -> str:
     metrics = [metric for experiment in experiments for metric in experiment.metrics]
     protocols = dict.fromkeys(metric.protocol for metric in metrics)
     told = [f"*{protocol.name}*: {protocol.text}." for protocol in protocols]
-    return HOW_TO_READ.format(protocols=" ".join(told), sides=_better_sides(metrics), rules=RULES)
+    return HOW_TO_READ.format(
+        protocols=" ".join(told), narrow=TOO_NARROW, sides=_better_sides(metrics), rules=RULES
+    )
 
 
 def _better_sides(metrics: Iterable[Metric]) -> str:

@@ -2,10 +2,10 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from common.table import Cell, Table
+from common.table import TOO_NARROW, Cell, Table
 from experiments.registry import Experiment
 from experiments.results.cells import ours
 from experiments.results.row import Row
@@ -22,13 +22,15 @@ MARKS: Mapping[str, str] = {
 """Verdict of a run of the paper's size → the mark behind its number."""
 LEGEND = (
     "✓ matched · ▲ better · ▼ short · ◇ as published, but on other data · ○ the paper's size with "
-    "other settings · ✗ diverged · – not run. In brackets the 95 % interval over seeds; of three "
-    "seeds it is about their range, which holds the true mean about 3 times in 4."
+    "other settings · ✗ diverged · – not run. In brackets the 95 % interval over seeds. "
+    f"{TOO_NARROW}"
 )
 SMALLER, NOT_RUN = "scaled down", "not run"
 ABSENT = "–"
 KINDS = (*MARKS, SMALLER, NOT_RUN)
 """What can be said of a cell, the first that applies."""
+LEAST_FAVOURABLE = ("diverged", "short", "other settings", "other data", "better", "matched")
+"""Verdicts of runs of the paper's size, from the least favourable on."""
 
 
 @dataclass(frozen=True)
@@ -90,21 +92,36 @@ class Answers:
             if row.verdict.kind != NOT_RUN:
                 self._rows.setdefault(Asked(row.experiment, row.metric.name), []).append(row)
 
-    def full_size(self, asked: Asked) -> Row | None:
-        """Return the run of the paper's size, the preset `paper` before others."""
-        found = [
+    def full_size(self, asked: Asked) -> list[Row]:
+        """Return the runs of the paper's size that are shown.
+
+        They are all that have the paper's settings, whatever their data. Where there are none, it
+        is the first of those with the fewest other settings.
+        """
+        found = self._of_full_size(asked)
+        as_printed = [row for row in found if _as_printed(row)]
+        return as_printed or sorted(found, key=lambda row: len(row.settings))[:1]
+
+    def left_out(self, asked: Asked) -> int:
+        """Return how many runs of the paper's size, with other settings, aren't shown for another
+        of those."""
+        shown = self.full_size(asked)
+        return len(self._of_full_size(asked)) - 1 if shown and not _as_printed(shown[0]) else 0
+
+    def _of_full_size(self, asked: Asked) -> list[Row]:
+        return [
             row for row in self._rows.get(asked, ()) if row.full_size and row.verdict.kind in MARKS
         ]
-        return min(found, key=lambda row: (row.preset != "paper", row.changes), default=None)
 
     def scaled_down(self, asked: Asked) -> list[Row]:
         """Return the smaller runs, those that diverged among them."""
         return [row for row in self._rows.get(asked, ()) if not row.full_size]
 
     def kind(self, asked: Asked) -> str:
-        """Return what can be said of a number: one of `KINDS`."""
-        if (row := self.full_size(asked)) is not None:
-            return row.verdict.kind
+        """Return what can be said of a number, the least favourable where several runs are
+        shown: one of `KINDS`."""
+        if kinds := {row.verdict.kind for row in self.full_size(asked)}:
+            return next(kind for kind in LEAST_FAVOURABLE if kind in kinds)
         return SMALLER if self.scaled_down(asked) else NOT_RUN
 
     def published(self, asked: Asked) -> str:
@@ -113,13 +130,19 @@ class Answers:
         of_metric = (one for one in experiment.published if one.metric == asked.metric)
         return " or ".join(one.printed for one in of_metric)
 
-    def ours(self, asked: Asked) -> str:
-        """Write our number of the paper's size with its mark."""
-        row = self.full_size(asked)
-        if row is None:
-            return ABSENT
-        text = f"{ours(row)} " if row.ours is not None else ""
-        return text + MARKS[row.verdict.kind]
+    def ours(self, entry: Entry) -> str:
+        """Write our numbers of the paper's size with their marks; a line for each run, with
+        its name, where several are shown. Empty where a cell asks for none."""
+        asked = [one for one in entry if isinstance(one, Asked)]
+        shown = [{_name(row): row for row in self.full_size(one)} for one in asked]
+        found = list(dict.fromkeys(name for rows in shown for name in rows))
+        if not found:
+            return ABSENT if asked else ""
+        lines = []
+        for name in found:
+            each = " / ".join(_marked(rows[name]) if name in rows else ABSENT for rows in shown)
+            lines.append(f"{each}, {name}" if len(found) > 1 else each)
+        return "<br>".join(lines)
 
 
 def summary(tables: Sequence[PaperTable], answers: Answers) -> Table:
@@ -151,8 +174,7 @@ def written(table: PaperTable, answers: Answers) -> Table:
             paper = " / ".join(
                 one if isinstance(one, str) else answers.published(one) for one in entry
             )
-            found = [answers.ours(one) for one in entry if isinstance(one, Asked)]
-            own = ABSENT if set(found) == {ABSENT} else " / ".join(found)
+            own = answers.ours(entry)
             cells += [f"{paper}<br>{own}" if own else paper] if table.together else [paper, own]
         lines.append(cells)
     whose = ("paper, ours",) if table.together else ("paper", "ours")
@@ -160,40 +182,83 @@ def written(table: PaperTable, answers: Answers) -> Table:
     return Table((*table.labels, *heads), lines, frozenset(heads))
 
 
-def smaller(table: PaperTable, answers: Answers) -> str:
-    """Write the runs that are smaller than the paper's in Markdown; empty where there are none.
+def choice(table: PaperTable, answers: Answers) -> str:
+    """Say what was shown of several runs of the paper's size; empty where there was no choice."""
+    told, asked = "", table.asked()
+    if any(len(answers.full_size(one)) > 1 for one in asked):
+        told += (
+            "Of several runs with the paper's settings each is shown, with its data and, where "
+            "these have one name, a mark of their checksums; the summary counts the least "
+            "favourable. "
+        )
+    if any(answers.left_out(one) for one in asked):
+        told += (
+            f"Where several runs are {MARKS['other settings']}, the one with the fewest settings "
+            "that aren't the paper's is shown; all stand under *Every run*. "
+        )
+    return f"{told.strip()}\n" if told else ""
 
-    In a column whose numbers were measured by several protocols each is named.
+
+def smaller(
+    table: PaperTable, answers: Answers, write: Callable[[Table], str] = Table.markdown
+) -> str:
+    """Write the runs that are smaller than the paper's; empty where there are none.
+
+    A measure has a column for each protocol by which it was measured.
+
+    Args:
+      table: of the paper.
+      answers: what was run.
+      write: makes a text of a table.
     """
-    runs: dict[tuple[str, ...], dict[str, list[Row]]] = {}
-    measures: dict[str, set[str]] = {}
+    runs: dict[tuple[str, str], dict[tuple[str, str], list[Row]]] = {}
+    protocols: dict[str, dict[str, None]] = {}
     for asked in table.asked():
         for row in answers.scaled_down(asked):
             run = f"{row.experiment}, {', '.join((row.preset, *row.changes))}"
             measure = f"{row.split} {row.metric.measure}"
-            measures.setdefault(measure, set()).add(row.protocol)
-            runs.setdefault((run, row.dataset), {}).setdefault(measure, []).append(row)
+            protocols.setdefault(measure, {})[row.protocol] = None
+            found = runs.setdefault((run, row.dataset), {})
+            found.setdefault((measure, row.protocol), []).append(row)
     if not runs:
         return ""
-    if len(measures) > MOST_MEASURES:
-        names = dict.fromkeys(f"{run} ({dataset})" for run, dataset in runs)
-        return f"{APART} {'; '.join(names)}: their numbers stand under *Every run*.\n"
+    columns = {
+        (measure, protocol): f"{measure}, {protocol}" if len(names) > 1 else measure
+        for measure, names in protocols.items()
+        for protocol in names
+    }
+    if len(columns) > MOST_MEASURES:
+        names = dict.fromkeys(f"`{run.partition(',')[0]}`" for run, _ in runs)
+        data = dict.fromkeys(dataset for _, dataset in runs)
+        told = f"runs of {', '.join(names)} on {', '.join(data)}, {len(runs)} in all"
+        return f"{APART} {told}: their numbers stand under *Every run*.\n"
     lines: list[list[Cell]] = []
     for (run, dataset), found in runs.items():
         first = next(iter(found.values()))[0]
-        values = [
-            "<br>".join(
-                f"{_number(row)}, {row.protocol}" if len(protocols) > 1 else _number(row)
-                for row in found.get(measure, ())
-            )
-            for measure, protocols in measures.items()
-        ]
+        values = ["<br>".join(map(_number, found.get(column, ()))) for column in columns]
         size = "" if first.parameters is None else short(first.parameters)
         how = first.verdict.text.removeprefix(f"{SMALLER}: ")
         lines.append([f"{run}<br>on {dataset}", size, *values, len(first.seeds), how])
-    heads = ("parameters", *measures, "seeds")
+    heads = ("parameters", *columns.values(), "seeds")
     written_up = Table(("run", *heads, "what is smaller"), lines, frozenset(heads))
-    return f"{APART}\n\n{written_up.markdown()}"
+    return f"{APART}\n\n{write(written_up)}"
+
+
+def _as_printed(row: Row) -> bool:
+    """Whether a run of the paper's size has all of its settings."""
+    return not row.settings and row.verdict.kind != "other settings"
+
+
+def _name(row: Row) -> str:
+    return f"{', '.join((row.preset, *row.changes))} on {row.dataset}"
+
+
+def _marked(row: Row) -> str:
+    """Our number with the mark of its verdict, and how many of its seeds diverged."""
+    if row.ours is None:
+        return MARKS[row.verdict.kind]
+    lost = f", {len(row.diverged)} {MARKS['diverged']}" if row.diverged else ""
+    return f"{ours(row)} {MARKS[row.verdict.kind]}{lost}"
 
 
 def _number(row: Row) -> str:

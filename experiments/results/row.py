@@ -26,6 +26,8 @@ from experiments.results.verdict import (
 
 COMMIT_DIGITS = 8
 DATA_DIGITS = 6
+CHECKSUM_DIGITS = 12
+"""Of a checksum that is shown to a reader."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class Row:
     """Names; with `data` behind them where rows differ in that alone."""
     data: str
     """A mark of the data's names, versions and checksums; empty where nothing was run."""
+    checksums: Mapping[str, str]
+    """The sha256 of each file of the data, by its name; behind that of the data where they are
+    several."""
     apart: bool
     """Whether there is a row of the same settings on other data."""
     split: str
@@ -170,6 +175,15 @@ def data_mark(record: Record) -> str:
     return hashlib.sha256(repr(_data(record)).encode()).hexdigest()[:DATA_DIGITS]
 
 
+def _checksums(record: Record) -> dict[str, str]:
+    several = len(record.data) > 1
+    return {
+        f"{used.name}, {name}" if several else name: checksum
+        for used in record.data
+        for name, checksum in used.checksums.items()
+    }
+
+
 def _mark_data(rows: Sequence[Row]) -> list[Row]:
     """Rows with the data's own mark behind its name where rows differ in nothing else."""
     alike: dict[Any, set[str]] = {}
@@ -199,6 +213,7 @@ def _row(group: Mapping[int, Record], experiment: Experiment, metric: str) -> Ro
         metric=experiment.metric(metric),
         dataset=" + ".join(used.name for used in first.data),
         data=data_mark(first),
+        checksums=_checksums(first),
         apart=False,
         split=experiment.metric(metric).split or name.split,
         protocol=experiment.metric(metric).protocol.describe(first.config, name.model),
@@ -237,6 +252,7 @@ def _not_run(experiment: Experiment, metric: str) -> Row:
         metric=experiment.metric(metric),
         dataset=" + ".join(preset.data),
         data="",
+        checksums={},
         apart=False,
         split=experiment.metric(metric).split or name.split,
         protocol=experiment.metric(metric).protocol.describe(to_dict(preset.config), name.model),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from common.config import (
     Amount,
@@ -23,10 +23,14 @@ from common.error import ConfigError
 from common.metric import Better, MetricName
 from common.record import Record
 from common.table import Summary
+from experiments import registry
 from experiments.registry import Experiment, Published
 
 TOLERANCE = 0.01
 """Share of a published value by which a mean may miss it and still match."""
+
+LARGE = 100_000
+"""Count from which on millions are easier to read."""
 
 PRECISION = "float32"
 """In which the papers' models were trained."""
@@ -52,8 +56,10 @@ published value. Where two values are published for one metric and the verdicts 
 given.
 - **other data**: all as in the paper but for the data, where the paper's can't be had; says what \
 stands in for them, and on which side of the published value the mean falls: no more than a hint.
-- **scaled down**: a smaller model, less training or less or other data than the paper's; says by \
-how much. The difference is left out where the data are a stand-in or a part of the corpus.
+- **scaled down**: a smaller model, less training or less or other data than the paper's, of the \
+run itself or of the model that it starts from; says by how much. So is a start from a model whose \
+training the record doesn't tell. The difference is left out where the data are a stand-in or a \
+part of the corpus.
 - **other settings**: of the paper's size, but with settings that are not the paper's, or products \
 of matrices in another precision than float32.
 - **diverged**: no seed finished. Diverged seeds are counted and never enter a mean.
@@ -74,7 +80,10 @@ class Departure:
     """In what a run differs from the paper's, as far as it matters to one metric."""
 
     amounts: tuple[str, ...]
-    """Differences in size, training and data, in words."""
+    """In what size, training and data are less than the paper's or others, in words; of the model
+    that the run starts from, too."""
+    more: tuple[str, ...]
+    """In what they are more, in words."""
     smaller: bool
     """Whether any of the amounts is less than the paper's, or the data are others though the
     paper's can be had."""
@@ -92,11 +101,12 @@ class Departure:
     @property
     def only_in_data(self) -> bool:
         """Whether all is as in the paper but for the data, which nobody can have."""
-        return self.unavoidable and self.amounts == self.stand_in and not self.settings
+        alike = self.amounts == self.stand_in and not self.more and not self.settings
+        return self.unavoidable and alike
 
     def __bool__(self) -> bool:
         """Whether there is any."""
-        return bool(self.amounts or self.settings)
+        return bool(self.amounts or self.more or self.settings)
 
 
 def material(kind: type, values: dict[str, Any], metric: str) -> dict[str, Any]:
@@ -136,20 +146,20 @@ def depart(record: Record, experiment: Experiment, metric: str) -> Departure | N
     ours = material(kind, record.config, metric)
     changed = {k for k in paper.keys() | ours.keys() if paper.get(k) != ours.get(k)}
     known = {key: meanings(kind).get(key) for key in changed}
-    amounts, smaller = _sizes(record, experiment, metric)
     precision = precision_of(record.device)
     narrow = () if precision == PRECISION else (f"precision: {PRECISION} → {precision}",)
-    amounts += [f"{precision} precision" for _ in narrow]
-    for key in sorted(changed):
-        words, less = _amount(known[key], paper.get(key), ours.get(key))
-        amounts += words
-        smaller = smaller or less
+    size = _size(record, experiment, metric)
+    each = [_amount(known[key], paper.get(key), ours.get(key)) for key in sorted(changed)]
+    start = _start(experiment, config, ours)
+    told = _Amounts.of([size, _Amounts(tuple(f"{precision} precision" for _ in narrow)), *each])
     stand_in = _stand_in(record, experiment)
     unavoidable = {used.name for used in record.data} == {experiment.stand_in}
     return Departure(
-        amounts=(*amounts, *stand_in),
-        smaller=smaller or (bool(stand_in) and not unavoidable),
+        amounts=(*told.amounts, *start.told.amounts, *stand_in),
+        more=(*told.more, *start.told.more),
+        smaller=told.smaller or start.told.smaller or (bool(stand_in) and not unavoidable),
         other_data=bool(stand_in)
+        or start.other_data
         or any(isinstance(meaning, Dataset | Prefix) for meaning in known.values()),
         settings=(*differences(paper, ours), *narrow),
         stand_in=tuple(stand_in),
@@ -224,33 +234,87 @@ def _compare(ours: Summary, value: float, better: Better) -> Literal["matched", 
 
 def _departed(departure: Departure) -> Verdict:
     kind: Kind = "scaled down" if departure.smaller else "other settings"
-    parts = [", ".join(departure.amounts)] if departure.amounts else []
+    parts = [", ".join(told) for told in (departure.amounts, departure.more) if told]
     if departure.others:
         noun = "setting" if departure.others == 1 else "settings"
         parts.append(f"{departure.others} {noun} changed")
     return Verdict(kind, f"{kind}: {'; '.join(parts)}")
 
 
-def _sizes(record: Record, experiment: Experiment, metric: str) -> tuple[list[str], bool]:
+class _Amounts(NamedTuple):
+    """What is less than in the paper, or is other than there, and what is more, in words."""
+
+    amounts: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+    smaller: bool = False
+    """Whether any of the amounts is less."""
+
+    @classmethod
+    def of(cls, each: Sequence["_Amounts"]) -> "_Amounts":
+        """Put several together."""
+        return cls(
+            tuple(text for one in each for text in one.amounts),
+            tuple(text for one in each for text in one.more),
+            any(one.smaller for one in each),
+        )
+
+
+def _size(record: Record, experiment: Experiment, metric: str) -> _Amounts:
     ours = parameters(record, metric)
     paper = experiment.paper_parameters
     if ours is None or paper is None or ours == paper:
-        return [], False
-    return [_ratio(ours, paper, "parameters")], ours < paper
+        return _Amounts()
+    return _compared(ours, paper, "parameters")
 
 
-def _amount(meaning: Meaning | None, paper: Any, ours: Any) -> tuple[list[str], bool]:
-    """A changed setting in words where it is an amount, and whether it is less than the paper's."""
+def _amount(meaning: Meaning | None, paper: Any, ours: Any, of: str = "") -> _Amounts:
+    """A changed setting in words where it is an amount; `of` says behind the noun whose."""
     if ours is None or paper is None:
-        return [], False
+        return _Amounts()
     match meaning:
         case Amount(noun):
-            return [_ratio(ours, paper, noun)], ours < paper
+            return _compared(ours, paper, f"{noun}{of}")
         case Prefix(noun):
             if not ours:
-                return [f"all {noun} (paper {short(paper)})"], False
-            return [f"the first {short(ours)} {noun}"], not paper or ours < paper
-    return [], False
+                return _Amounts(more=(f"all {noun}{of} (paper {short(paper)})",))
+            less = not paper or ours < paper
+            text = (f"the first {short(ours)} {noun}{of}",)
+            return _Amounts(text, smaller=True) if less else _Amounts(more=text)
+    return _Amounts()
+
+
+class _Start(NamedTuple):
+    """In what the model that a run starts from differs from that of the paper's run."""
+
+    told: _Amounts = _Amounts()
+    other_data: bool = False
+
+
+def _start(experiment: Experiment, paper: Any, ours: Mapping[str, Any]) -> _Start:
+    """Compare the presets of the models that two runs start from.
+
+    Args:
+      experiment: whose runs.
+      paper: the configuration of its preset `paper`.
+      ours: the run's settings, flattened.
+    """
+    if not experiment.upstream:
+        return _Start()
+    first = registry.find(experiment.upstream)
+    wanted = ours.get(f"{first.name}.preset", "")
+    if ours.get(f"{first.name}.run") or first.aliases.get(wanted, wanted) not in first.presets:
+        unknown = f"another {first.model}, of training that isn't recorded"
+        return _Start(_Amounts((unknown,), smaller=True))
+    theirs = first.preset(getattr(paper, first.name).preset).config
+    old, new = (flatten(to_dict(one)) for one in (theirs, first.preset(wanted).config))
+    each: list[_Amounts] = []
+    other_data = False
+    for key, meaning in sorted(meanings(first.kind).items()):
+        if old[key] == new[key] or (isinstance(meaning, Amount) and not meaning.trains):
+            continue
+        each.append(_amount(meaning, old[key], new[key], f" of the {first.model}"))
+        other_data = other_data or isinstance(meaning, Dataset | Prefix)
+    return _Start(_Amounts.of(each), other_data)
 
 
 def _stand_in(record: Record, experiment: Experiment) -> list[str]:
@@ -279,12 +343,14 @@ def parameters(record: Record, metric: str) -> int | None:
 
 def short(number: int) -> str:
     """Return a count, in millions where it is large."""
-    if number < 100_000:
+    if number < LARGE:
         return f"{number:,}"
     return f"{number / 1e6:.{1 if number >= 1_000_000 else 2}f} M"
 
 
-def _ratio(ours: int, paper: int, noun: str) -> str:
+def _compared(ours: int, paper: int, noun: str) -> _Amounts:
+    """Two counts in one form: in millions only where both are large."""
+    mine, theirs = (short(n) if min(ours, paper) >= LARGE else f"{n:,}" for n in (ours, paper))
     if ours < paper:
-        return f"{short(ours)} of {short(paper)} {noun}"
-    return f"{short(ours)} {noun} (paper {short(paper)})"
+        return _Amounts((f"{mine} of {theirs} {noun}",), smaller=True)
+    return _Amounts(more=(f"{mine} {noun} (more than the paper's {theirs})",))

@@ -11,11 +11,10 @@ from typing import Any, Literal
 
 from common.error import DataError
 from common.progress import duration
-from common.record import FILE_NAME, read_record
+from common.record import FILE_NAME, Record, read_record
 from common.run_directory import SCHEDULE
 from common.run_lock import in_use
-from experiments import together
-from experiments.registry import experiments
+from experiments import registry, together
 
 Kind = Literal["finished", "diverged", "running", "stopped", "waiting", "damaged"]
 """`waiting` is a run of which nothing is there yet; `damaged` one whose record can't be read."""
@@ -128,7 +127,8 @@ def read_state(path: Path) -> State:
         except DataError as error:
             return State(path, "damaged", trouble=str(error).splitlines()[0])
         kind: Kind = "finished" if record.status == "done" else "diverged"
-        return State(path, kind, metrics=record.metrics, score=_score(path, record.metrics))
+        score = _score(path, record.metrics)
+        return State(path, kind, metrics=record.metrics, score=score, trouble=unknown(record))
     trainings = list(_trainings(path, TAIL_BYTES))
     begun = bool(trainings) or (path / "config.json").exists()
     kind = "running" if in_use(path) else "stopped" if begun else "waiting"
@@ -146,6 +146,12 @@ def read_state(path: Path) -> State:
         metrics=metrics,
         score=_score(path, metrics),
     )
+
+
+def unknown(record: Record) -> str:
+    """Say that a record's experiment isn't here; empty where it is."""
+    known = record.experiment in registry.experiments()
+    return "" if known else f"there is no experiment '{record.experiment}' here"
 
 
 def read_curve(path: Path) -> list[dict[str, Any]]:
@@ -277,7 +283,7 @@ def _rows(file: Path, most: int | None) -> list[dict[str, Any]]:
 
 def _score(path: Path, metrics: Mapping[str, float]) -> tuple[str, float] | None:
     """The first metric of the experiment's tables that is there; else of validation, or any."""
-    experiment = experiments().get(path.absolute().parents[1].name)
+    experiment = registry.experiments().get(path.absolute().parents[1].name)
     named = [metric.name for metric in experiment.metrics] if experiment else []
     order = [*named, *sorted(metrics, key=lambda name: "valid/" not in name)]
     for name in order:

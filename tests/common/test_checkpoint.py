@@ -132,6 +132,24 @@ def test_a_damaged_latest_checkpoint_gives_way_to_the_one_before(checkpoints, da
     again.close()
 
 
+def test_what_was_set_aside_before_stays(checkpoints, tmp_path):
+    for earlier in ("1", "1.1"):
+        (tmp_path / "damaged" / earlier).mkdir(parents=True)
+        (tmp_path / "damaged" / earlier / "arrays").write_text(earlier)
+    for step in range(2):
+        checkpoints.save(make_state(step), {"step": step})
+    checkpoints.close()
+    flip_a_bit(open_files(checkpoints.directory / "1")[-1])
+    warnings: list[str] = []
+    again = Checkpoints(checkpoints.directory)
+    assert again.restore_latest(abstract(make_state(0)), warnings.append)[1] == {"step": 0}
+    again.close()
+    assert str(tmp_path / "damaged" / "1.2") in warnings[0]
+    assert open_files(tmp_path / "damaged" / "1.2")
+    for earlier in ("1", "1.1"):
+        assert (tmp_path / "damaged" / earlier / "arrays").read_text() == earlier
+
+
 def test_when_every_checkpoint_is_damaged_it_says_so(checkpoints):
     for step in range(2):
         checkpoints.save(make_state(step), {})

@@ -75,3 +75,7 @@ def test_filling_adds_defaults_and_checks_nothing():
     filled = fill(Outer, old)
     assert filled["model"] == {"depth": -5, "gone": 1, "rate": 0.5, "kind": "a", "tied": True}
     assert old == {"model": {"depth": -5, "gone": 1}}
+
+
+def test_filling_adds_groups_that_came_since():
+    assert fill(Outer, {"name": "y"}) == to_dict(Outer(name="y"))

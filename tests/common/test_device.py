@@ -105,6 +105,13 @@ def test_the_folder_of_compiled_programs(tmp_path):
     assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path / "compiled")
 
 
+@pytest.mark.parametrize(("platform", "expected"), [("cpu", 1), ("gpu", None), ("tpu", None)])
+def test_a_cpu_of_one_core_trains_seeds_by_themselves_too(monkeypatch, platform, expected):
+    monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(platform=platform)])
+    monkeypatch.setattr(device, "core_numbers", lambda: (0,))
+    assert device.threads() == expected
+
+
 def test_platforms_that_are_not_here():
     with pytest.raises(ConfigError, match=r"unknown platform 'gpus'.*Did you mean 'gpu'"):
         device.configure("gpus", None)

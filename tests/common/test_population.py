@@ -77,7 +77,7 @@ def assert_close(one: Any, other: Any) -> None:
 RATES = {0: 0.1, 1: 0.5, 2: 1.5}
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [None, 1, 2])
 @pytest.mark.parametrize("seeds", [(0, 1, 2), (2, 0), (1,)])
 def test_members_with_their_own_rates_are_what_each_is_alone(seeds, threads):
     population = Population(Descent(), seeds, threads=threads)
@@ -89,7 +89,7 @@ def test_members_with_their_own_rates_are_what_each_is_alone(seeds, threads):
 
 
 def test_how_an_advance_is_divided_changes_no_bit():
-    def run(*stops, threads=1, seeds=(0, 1, 2)):
+    def run(*stops, threads=None, seeds=(0, 1, 2)):
         state = None
         for stop in stops:
             population = Population(Descent(), seeds, threads=threads)
@@ -100,7 +100,7 @@ def test_how_an_advance_is_divided_changes_no_bit():
 
     assert run(20) == run(2, 8, 20)
     assert run(20) != run(18)
-    assert run(20) == run(20, threads=2) == run(2, 8, 20, threads=3)
+    assert run(20) == run(20, threads=1) == run(20, threads=2) == run(2, 8, 20, threads=3)
     assert run(2, 20, threads=2, seeds=(0, 1)) != run(2, 20, threads=2)
 
 
@@ -123,7 +123,7 @@ def explode(state: PopulationState, places: list[int]) -> PopulationState:
     return state._replace(seeds=state.seeds._replace(slope=slope))
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [None, 1, 2])
 def test_a_member_that_diverges_stays_as_it_was_and_others_go_on(threads):
     population = Population(Descent(), (0, 1), threads=threads)
     state = explode(population.initial_state(Descent().initial_state), [0])
@@ -139,7 +139,7 @@ def test_a_member_that_diverges_stays_as_it_was_and_others_go_on(threads):
     assert np.isfinite(metrics["seed1/train/loss"])
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [None, 1, 2])
 def test_where_all_have_diverged_the_loop_stops_there(threads):
     population = Population(Descent(), (0, 1), threads=threads)
     state = population.advance(population.initial_state(Descent().initial_state), 10)

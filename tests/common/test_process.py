@@ -2,6 +2,7 @@
 
 import json
 import sys
+import types
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 from together import run_together, slurm
 
 from common.checkpoint import digest
+from common.error import ConfigError
 from common.interrupt import Interrupt
-from common.process import Process, this_process
+from common.process import Cluster, Process, join, this_process
 
 
 def run_both(folder: Path) -> list[str]:
@@ -161,3 +163,9 @@ def test_a_checkpoint_that_one_cannot_read_is_taken_by_none(both, part):
 def test_process_0_says_which_checkpoint_is_the_best(both):
     _, facts, _ = both
     assert [one["best"] for one in facts] == [[0, []]] * 2
+
+
+def test_a_jax_with_another_inside_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax._src.distributed", types.ModuleType("changed"))
+    with pytest.raises(ConfigError, match=r"by JAX \d.*global_state.*\n.*JAX 0\.10 to 0\.12\.$"):
+        join(Cluster())

@@ -9,6 +9,7 @@ import pytest
 
 from common import device
 from common.error import ConfigError, DataError
+from common.process import Process
 from common.run_directory import RunDirectory
 
 
@@ -224,3 +225,14 @@ def test_a_folder_of_any_name_around_a_run_hides_none_of_its_work(tmp_path):
         run.append_metrics({"step": 1}, "metrics.jsonl")
         with pytest.raises(ConfigError, match="another configuration"):
             run.claim({"a": 2})
+
+
+def test_how_work_was_computed_is_what_process_0_found(tmp_path):
+    class Second(Process):
+        def lead(self, work):
+            return {"kernel": "cpu", "precision": "bfloat16"}  # its own disk may be another
+
+    with RunDirectory(tmp_path, Second(1, 2)) as run:
+        assert run.computed_before() == {"kernel": "cpu", "precision": "bfloat16"}
+        with pytest.raises(ConfigError, match="kernel: cpu → scan"):
+            run.require_compute({"kernel": "scan", "precision": "bfloat16"})

@@ -3,9 +3,10 @@ import math
 import re
 import warnings
 
+import numpy as np
 import pytest
 
-from common.table import Summary, Table, summarize
+from common.table import COVERAGE, TOO_NARROW, Summary, Table, summarize
 
 
 class Terminal(io.StringIO):
@@ -35,6 +36,17 @@ def test_the_interval_of_three_values_is_their_range():
     assert summarize([2.0, 1.0, 6.0]) == Summary(3.0, 1.0, 6.0, (2.0, 1.0, 6.0))
 
 
+@pytest.mark.parametrize(("count", "share"), COVERAGE.items())
+def test_how_often_an_interval_holds_the_true_mean_is_as_legends_say(monkeypatch, count, share):
+    monkeypatch.setattr("common.table.RESAMPLES", 499)
+    samples = np.random.default_rng(0).normal(size=(600, count))
+    found = [summarize(sample.tolist()) for sample in samples]
+    assert np.mean([one.low <= 0 <= one.high for one in found]) == pytest.approx(
+        share / 100, abs=0.03
+    )
+    assert re.search(rf"with {count} in (about )?{share} %", TOO_NARROW)
+
+
 def test_the_interval_narrows_with_more_values_and_ignores_their_order():
     values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
     summary = summarize(values)
@@ -46,6 +58,15 @@ def test_the_interval_narrows_with_more_values_and_ignores_their_order():
     assert (turned.low, turned.high) == (summary.low, summary.high)
 
 
+def test_the_interquartile_mean_of_eight_values_has_an_interval_of_its_own():
+    values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 800.0]
+    assert summarize(values[:7]).middle is None
+    found = summarize(values)
+    assert (found.mean, found.middle) == (103.5, 4.5)
+    assert 1 < found.middle_low < 4.5 < found.middle_high < 300 < found.high
+    assert summarize([0.1] * 8) == Summary(0.1, 0.1, 0.1, (0.1,) * 8, 0.1, 0.1, 0.1)
+
+
 def test_equal_values_have_an_interval_of_no_width_and_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -54,6 +75,16 @@ def test_equal_values_have_an_interval_of_no_width_and_no_warning():
 
 def test_a_value_that_is_not_finite_leaves_no_interval():
     assert summarize([1.0, 2.0, math.inf]) == Summary(math.inf, None, None, (1.0, 2.0, math.inf))
+
+
+def test_line_breaks_are_told_in_the_way_of_whatever_shows_them(render):
+    table = Table(("run", "a<br>b"), [("words<br>on books", "1\n2")], frozenset({"a<br>b"}))
+    assert "| words<br>on books | 1<br>2 |" in table.markdown()
+    assert table.render(io.StringIO()) == (
+        "| run             | a, b |\n| --------------- | ---: |\n| words, on books | 1, 2 |\n"
+    )
+    lines = [line.split() for line in render(table, 60).splitlines()]
+    assert lines == [["a"], ["run", "b"], ["words", "1"], ["on", "books", "2"]]
 
 
 def test_no_values_is_an_error():

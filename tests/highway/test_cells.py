@@ -367,3 +367,16 @@ def test_the_cpu_kernel_serves_too():
 def test_settings_come_without_jax():
     code = "import sys, highway.config; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("loop", [nnx.RNN, FastRNN])
+@pytest.mark.parametrize("rates", [(0.5, 0.0), (0.0, 0.5), (0.5, 0.5)])
+def test_a_carry_from_evaluation_has_no_masks_to_train_with(loop, rates):
+    rnn = loop(CELLS["rhn"](input_dropout=rates[0], state_dropout=rates[1]))
+    rnn.eval()
+    carry = rnn.cell.initialize_carry((BATCH, IN))
+    rnn(XS, initial_carry=carry)
+    rnn.train()
+    with pytest.raises(ValueError, match="needs masks in its carry"):
+        rnn(XS, initial_carry=carry)
+    rnn(XS, initial_carry=rnn.cell.resample(carry))

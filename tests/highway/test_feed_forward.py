@@ -201,3 +201,8 @@ def test_networks_learn_and_every_parameter_changes(config):
     metrics = one.metrics(jax.device_get(after.totals), 120)
     assert 0 < metrics["train/loss"] < before_score.loss
     assert one.metrics(jax.device_get(begin.totals), 0) == {}
+
+
+def test_images_make_a_batch_at_least():
+    with pytest.raises(ValueError, match=r"7 images make no batch of 8"):
+        ff.FeedForwardLearner(HIGHWAY, SEARCH, examples(7), CLASSES, 0)

@@ -183,3 +183,14 @@ def test_tick_may_stop_an_evaluation(monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             run()
         assert len(calls) == 3
+
+
+def test_what_has_no_mean_is_refused():
+    network = Network()
+    key = jax.random.key(0)
+    with pytest.raises(ValueError, match="two tokens or more, not 1"):
+        full(*network.jax, network.tokens[:1])
+    with pytest.raises(ValueError, match="two tokens or more, not 0"):
+        mc_dropout(*network.jax, network.tokens[:0], key, passes=1, batch_size=1)
+    with pytest.raises(ValueError, match="passes is 1 or more, not 0"):
+        mc_dropout(*network.jax, network.tokens, key, passes=0, batch_size=1)

@@ -10,8 +10,10 @@ import optax
 import pytest
 from flax import nnx
 from highway_case import experiment, tokens_of
+from jax.sharding import AxisType
 
 from common.lstm import LSTM
+from common.mesh import AXIS
 from common.population import Population, take_member
 from common.window import Windows, make_windows
 from highway.config import ModelConfig
@@ -176,3 +178,18 @@ def test_gates_stand_in_the_documented_order():
     after, output = lstm.step(state, jnp.ones((2, 3)))
     np.testing.assert_allclose(after.cell, s, rtol=1e-6)
     np.testing.assert_allclose(output, jnp.tanh(s), rtol=1e-6)
+
+
+def test_a_mesh_updates_without_masks_too():
+    learner = learner_of(depth=1)
+    state, sgd = learner.initial_state(0), optax.sgd(0.1)
+    window = (learner.windows.inputs[0], learner.windows.targets[0])
+    start = (state.params, sgd.init(state.params), state.recurrent)
+    one = jax.make_mesh((1,), (AXIS,), axis_types=(AxisType.Auto,))
+    alone, divided = (
+        jax.jit(partial(update, learner.graph, sgd, learner.config.train, mesh=mesh))(
+            *start, *window, None
+        )
+        for mesh in (None, one)
+    )
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), divided, alone)

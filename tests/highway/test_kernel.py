@@ -11,9 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
+from common.compute import Compute
 from common.deferred import unroll
 from highway import kernel
+from highway.config import ModelConfig
+from highway.core import RHN
 from highway.fused import HighwayRecurrence, KernelRecurrence, LayerWeights, highway_recurrence
 
 ROOT = Path(__file__).parents[2]
@@ -193,6 +197,75 @@ def test_other_types_and_platforms_go_the_jax_way():
         assert_same_bits(run(recurrence(), *case), expected)
 
 
+LIBRARY = kernel.Library("none")
+"""Its checks come before any code of the kernel, so they are seen without running it."""
+
+
+def arrays_of_forward():
+    weights, state, projected, mask = make_case(5, 4, layers=2, mask_of="shared")
+    kernels, biases = ([layer[i] for layer in weights] for i in (0, 1))
+    return {
+        "kernels": kernels,
+        "biases": biases,
+        "state": state,
+        "projected": projected,
+        "mask": mask,
+    }
+
+
+def arrays_of_backward():
+    arrays = arrays_of_forward()
+    steps = jnp.zeros((3, 4, 5))
+    return {
+        "kernels": arrays["kernels"],
+        "saved": [[steps] * 3] * 2,
+        "mask": arrays["mask"],
+        "last_bar": arrays["state"],
+        "output_bars": steps,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "axis", "message"),
+    [
+        ("state", 0, r"state must be \[batch, units\], here \[4, 5\], not \[1, 5\]"),
+        ("state", 1, r"state must be .*, not \[4, 1\]"),
+        ("mask", 1, r"mask must be .* \[1, 4, 5\] or \[2, 4, 5\], not \[1, 1, 5\]"),
+        ("mask", 2, r"mask must be .*, not \[1, 4, 1\]"),
+        ("kernels", 0, r"kernels\[1\] must be .* \[5, 2, 5\], not \[1, 2, 5\]"),
+        ("kernels", 1, r"kernels\[1\] must be .*, not \[5, 1, 5\]"),
+        ("kernels", 2, r"kernels\[1\] must be .*, not \[5, 2, 1\]"),
+        ("biases", 0, r"biases\[1\] must be .* \[2, 5\], not \[1, 5\]"),
+        ("saved", 0, r"saved\[1\] must be .* \[3, 4, 5\], not \[1, 4, 5\]"),
+        ("saved", 1, r"saved\[1\] must be .*, not \[3, 1, 5\]"),
+        ("last_bar", 0, r"last_bar must be .* \[4, 5\], not \[1, 5\]"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(name, axis, message):
+    def cut(value):
+        if isinstance(value, list):  # the last layer's, of what is saved its last array
+            return [*value[:-1], cut(value[-1])]
+        return jax.lax.slice_in_dim(value, 0, 1, axis=axis)
+
+    calls = [
+        (LIBRARY.forward, arrays_of_forward(), {"save": True}),
+        (LIBRARY.backward, arrays_of_backward(), {}),
+    ]
+    for call, arrays, options in calls:
+        if name in arrays:
+            with pytest.raises(ValueError, match=message):
+                call(**arrays | {name: cut(arrays[name])}, **options, narrow=False, threads=1)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("outer", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_a_state_of_another_batch_is_refused(outer, batch):
+    model = ModelConfig(units=7, depth=2)
+    core = RHN(5, model, rngs=nnx.Rngs(0), compute=Compute("cpu"))
+    with pytest.raises(ValueError, match=r"state must be .*, here \[4, 7\]"):
+        outer(core.unroll)(core.initial_state(batch), jnp.ones((6, 4, 5)))
+
+
 def test_no_time_steps():
     weights, state, projected, _ = make_case(20, 3)
     gradients, (last, outputs) = run(recurrence(), weights, state, projected[:0], None)
@@ -270,6 +343,14 @@ def test_reasons_to_do_without(monkeypatch, tmp_path):
     monkeypatch.setenv("HIGHWAY_TUTOR_CACHE", str(tmp_path / "file"))
     with pytest.raises(kernel.KernelError, match=r"file/kernel can't be written \(Not a directory"):
         kernel.load_level.__wrapped__(kernel.LEVELS[-1])
+
+
+def test_without_a_home_one_line_says_so(monkeypatch, capsys):
+    monkeypatch.setenv("HIGHWAY_TUTOR_CACHE", "~nobody-of-this-name/cache")
+    monkeypatch.setattr(kernel, "load_level", kernel.load_level.__wrapped__)
+    assert kernel.load.__wrapped__() is None
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("The CPU kernel can't be used, JAX does its work: no place for")
 
 
 def test_an_unreadable_library_is_a_reason(monkeypatch, tmp_path):

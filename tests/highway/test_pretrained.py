@@ -67,3 +67,9 @@ def test_an_lstm_is_no_such_cell(tmp_path):
     write_model(tmp_path / "none.safetensors", {"weight": np.zeros(2)}, {})
     with pytest.raises(ConfigError, match="no recurrent layer"):
         load_cells(tmp_path / "none.safetensors")
+
+
+def test_there_are_two_networks(tmp_path):
+    write_model(tmp_path / "model.safetensors", params(RHNCell(4, 5, rngs=nnx.Rngs(0))), {})
+    with pytest.raises(ValueError, match="network is 'params' or 'prior', not 'Prior'"):
+        load_cells(tmp_path / "model.safetensors", network="Prior")

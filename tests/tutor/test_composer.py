@@ -174,3 +174,10 @@ def test_metrics_are_means_over_all_events():
         "eval/kl_policy_prior": pytest.approx(made.kl.mean(), rel=1e-6),
         "eval/entropy": pytest.approx(made.entropy.mean(), rel=1e-6),
     }
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_no_sequence_can_not_be_composed(count):
+    composer, prior = walker("q")
+    with pytest.raises(ValueError, match=f"must be positive, not {count}"):
+        composer.compose(Policy(prior, prior), jax.random.key(0), count)

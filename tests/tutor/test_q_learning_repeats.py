@@ -19,6 +19,7 @@ from learner_case import (
 
 from common.checkpoint import Checkpoints, abstract
 from common.melody import NUM_EVENTS
+from common.population import Population, whole
 from tutor.actor import Environment
 from tutor.music import theory
 
@@ -162,6 +163,20 @@ def test_a_seed_among_others_is_the_seed_alone():
     np.testing.assert_allclose(among.replay.rows.log_prior, alone.replay.rows.log_prior, atol=1e-5)
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-3), among.params, alone.params)
     assert_same_bits(among.key, alone.key)
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads():
+    """A machine with another number of cores goes on with the same training."""
+    learner, prior = music()
+
+    def run(threads, seeds=SEEDS):
+        population = Population(learner.learner, seeds, threads=threads)
+        begun = population.initial_state(partial(learner.learner.initial_state, prior))
+        return snapshot(whole(population.advance(begun, 400)))
+
+    one = run(1)
+    assert_same_bits(one, run(2))
+    assert_same_bits(of_seed(one.seeds), of_seed(run(1, SEEDS[:1]).seeds))
 
 
 def test_every_parameter_of_the_value_network_learns_and_no_other():

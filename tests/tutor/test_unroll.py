@@ -185,6 +185,7 @@ def test_gradients_reach_what_was_read_before(still, batches):
     [
         ({"unroll": 3}, "no multiple of learn.unroll=3"),
         ({"bootstrap_at_end": True}, "learn.bootstrap_at_end=false"),
+        ({"discount": 0.0}, "set learn.unroll=1 or a learn.discount above 0"),
         ({"replay_capacity": 12}, "holds no batch of 20"),
     ],
 )

@@ -108,13 +108,13 @@ class MoleculeRNNConfig:
     model: SequenceModelConfig = field(default_factory=SequenceModelConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
-    final_samples: Annotated[PositiveInt, Amount("molecules")] = 30_000
+    final_samples: Annotated[PositiveInt, Amount("molecules", trains=False)] = 30_000
     """Molecules on which the benchmark's measures are computed."""
 
 
 @dataclass(frozen=True)
 class MoleculeRNNRun:
-    """Which model of molecules is tuned."""
+    """Which model of molecules is fine-tuned."""
 
     preset: str = "paper"
     """Preset of the experiment molecule_rnn, which is run first if it hasn't been."""
@@ -132,7 +132,7 @@ class SamplingConfig:
     """Environment steps between two evaluations of the policy."""
     samples: Annotated[PositiveInt, IMMATERIAL] = 1_000
     """Molecules at each evaluation."""
-    final_samples: Annotated[PositiveInt, Amount("molecules")] = 30_000
+    final_samples: Annotated[PositiveInt, Amount("molecules", trains=False)] = 30_000
     """Molecules on which the benchmark's measures are computed."""
 
 

@@ -147,9 +147,8 @@ class Scorer:
                         found |= self._answers(worker)
                     except _Died:
                         self._replace(worker, todo, failures, found)
-                now = time.monotonic()
                 for worker in list(self._workers):
-                    if worker.waiting and now - worker.begun > self.timeout:
+                    if self._hangs(worker, found):
                         self._replace(worker, todo, failures, found)
         except BaseException:
             self.close()  # answers that are still to come would be taken for those of others
@@ -209,6 +208,23 @@ class Scorer:
             found[worker.waiting.popleft()] = None if answer is None else tuple(answer)
             worker.begun = time.monotonic()
         return found
+
+    def _hangs(self, worker: _Worker, found: dict[str, Values]) -> bool:
+        """Return whether a process is at a molecule for too long.
+
+        What it has answered while another one was started is taken first.
+        """
+        if not self._late(worker):
+            return False
+        try:
+            found.update(self._answers(worker))
+        except _Died:
+            return True
+        return self._late(worker)
+
+    def _late(self, worker: _Worker) -> bool:
+        """Return whether a process owes an answer for longer than the timeout."""
+        return bool(worker.waiting) and time.monotonic() - worker.begun > self.timeout
 
     def _replace(
         self,

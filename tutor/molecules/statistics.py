@@ -6,14 +6,16 @@ from types import MappingProxyType
 
 import numpy as np
 
+from common.estimate import Estimate, as_metrics, estimate_mean, estimate_share
 from tutor.molecules.scorer import Scorer
 
 NAMES = ("canonical", "filters", "fingerprint")
 """Properties that `benchmark` needs, in this order."""
 UNIQUE = {"unique_1k": 1_000, "unique_10k": 10_000}
 """Measure of uniqueness → among so many of the first valid molecules."""
+SHARES = ("valid", "filters")
+"""Properties that are 0 or 1."""
 _ROWS = 2048
-_Z = 1.96
 
 
 def benchmark(
@@ -117,16 +119,15 @@ def means(properties: Mapping[str, np.ndarray], split: str) -> dict[str, float]:
     """Average properties over the molecules that have them.
 
     Returns:
-      `split/NAME`, and the ends of its 95 % interval over molecules (of the normal distribution)
-      `split_low/NAME` and `split_high/NAME`; nothing of a property that no molecule has.
+      `split/NAME`, and the ends of its 95 % interval over molecules `split_low/NAME` and
+      `split_high/NAME`: Wilson's for `SHARES`, otherwise that of the normal distribution, which two
+      molecules are needed for. Nothing of a property that no molecule has.
     """
-    found: dict[str, float] = {}
+    found: dict[str, Estimate] = {}
     for name, values in properties.items():
         known = values[~np.isnan(values)]
-        if not len(known):
-            continue
-        mean, spread = float(np.mean(known)), float(np.std(known))
-        half = _Z * spread / math.sqrt(len(known))
-        found[f"{split}/{name}"] = mean
-        found[f"{split}_low/{name}"], found[f"{split}_high/{name}"] = mean - half, mean + half
-    return found
+        if name in SHARES:
+            found[name] = estimate_share(known, np.ones_like(known))
+        else:
+            found[name] = estimate_mean(known)
+    return as_metrics(found, split)

@@ -199,6 +199,12 @@ class PriorReward(GymnaxWrapper):
     ) -> tuple[Any, PriorState, jax.Array, jax.Array, jax.Array, dict[Any, Any]]:
         """Step as the environment does, with the prior's log p in the reward.
 
+        Args:
+          key: given on to the environment.
+          state: before the action.
+          action: the next event, 0 to 37, int scalar.
+          params: the environment's; None for its own.
+
         Returns:
           (observation, state, reward, terminated, truncated, info), as the environment's; the
           reward is log p(a|s) + r / c, a scalar.

@@ -6,9 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from common.error import ConfigError
-from common.melody import FIRST_NOTE, NO_EVENT, NOTE_OFF, NUM_EVENTS
-
-OCTAVE = 12
+from common.melody import FIRST_NOTE, NO_EVENT, NOTE_OFF, NUM_EVENTS, OCTAVE
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,21 @@ STATISTICS: dict[str, Better] = {
 """Statistics of Table 1 (Jaques et al. 2017) → the better side. According to the paper the first
 four (excessively repeated, autocorrelation) should be small and all others should grow; but its
 reward penalises notes outside the key, so these count as better near zero."""
+DECIMALS = {
+    "mean_autocorrelation1": 3,
+    "mean_autocorrelation2": 3,
+    "mean_autocorrelation3": 3,
+    "notes_in_repeated_motif": 3,
+}
+"""Statistic → decimals that are shown; of the others, percentages, 2."""
+WORDS = {
+    "mean_autocorrelation1": "mean autocorrelation, lag 1",
+    "mean_autocorrelation2": "mean autocorrelation, lag 2",
+    "mean_autocorrelation3": "mean autocorrelation, lag 3",
+    "compositions_with_unique_high": "compositions with unique max note",
+    "compositions_with_unique_low": "compositions with unique min note",
+}
+"""Statistic → its name in the paper, where that isn't the statistic's own."""
 MEANS: dict[str, Better] = {
     "reward": "higher",
     "log_prior": "higher",
@@ -42,4 +57,10 @@ LOG_PERPLEXITY = Metric("valid/log_perplexity", WHOLE)
 
 def composed(measure: str) -> Metric:
     """Describe the metric `composed/measure`, the measure being in `STATISTICS` or `MEANS`."""
-    return Metric(f"composed/{measure}", COMPOSITIONS, (STATISTICS | MEANS)[measure])
+    return Metric(
+        f"composed/{measure}",
+        COMPOSITIONS,
+        (STATISTICS | MEANS)[measure],
+        decimals=DECIMALS.get(measure, 2) if measure in STATISTICS else None,
+        words=WORDS.get(measure, ""),
+    )

@@ -8,12 +8,13 @@ import jax
 import numpy as np
 import pretty_midi
 
-from common.melody import FIRST_NOTE, PITCH_OFFSET, Events, Note, decode_events
+from common.melody import BAR, FIRST_NOTE, OCTAVE, PITCH_OFFSET, Events, Note, decode_events
 from common.plot import COLOURS, FAINT, INK, plain, save_picture
-from tutor.music.key import OCTAVE, Key
+from tutor.music.key import Key
 from tutor.music.theory import DEFAULT, MusicParams, score_composition
 
-BAR, BEAT = 16, 4  # sixteenths
+BEAT = 4
+"""Sixteenths."""
 MOST_NAMED_BEATS = 20
 """Beats of a panel whose sixteenths have room on the axis; of longer ones bars are named."""
 SHOWN_PRIMER = 16

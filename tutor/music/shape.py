@@ -9,16 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from common.melody import FIRST_NOTE
-from tutor.music.statistics import Estimate, estimate_mean, estimate_share
+from common.estimate import Estimate, estimate_mean, estimate_share
+from common.melody import BAR, FIRST_NOTE
 from tutor.sequence_model import Graph, Params
 
 FIFTH = 7
 """Semitones."""
 BEAT = 2
 """Sixteenths of the beat that notes keep to: an eighth."""
-BAR = 16
-"""Sixteenths of a bar."""
 PHRASES = (1, 2, 4)
 """Bars after which music likes to come again."""
 

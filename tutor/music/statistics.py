@@ -7,18 +7,15 @@ are no kind of interval, and leaps that stay unresolved, or return too early, do
 resolved". The priming event isn't part of a composition.
 """
 
-import math
 from collections.abc import Mapping
-from statistics import NormalDist
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from common.table import CONFIDENCE
+from common.estimate import Estimate, estimate_mean, estimate_share
+from common.melody import OCTAVE
 from tutor.music.history import LAGS, History, autocorrelation, start_history
-from tutor.music.key import OCTAVE
 from tutor.music.theory import (
     DEFAULT,
     Move,
@@ -49,17 +46,6 @@ INTERVAL_CODES = {
     "num_in_key_preferred_intervals": -5,
 }
 """Counters of intervals, and the code (`tutor.music.key.name_interval`) that each counts."""
-
-
-class Estimate(NamedTuple):
-    """A statistic with its 95 % interval; NaN where there is nothing to count."""
-
-    value: float
-    """The statistic."""
-    low: float
-    """Lower end of the interval."""
-    high: float
-    """Upper end of the interval."""
 
 
 @jax.jit
@@ -166,60 +152,3 @@ def summarize_counts(counts: Mapping[str, jax.Array | np.ndarray]) -> dict[str, 
         name: Estimate(*(100 * end for end in estimate_share(part, whole)))
         for name, (part, whole) in shares.items()
     }
-
-
-def estimate_share(part: np.ndarray, whole: np.ndarray) -> Estimate:
-    """Estimate a share over independent compositions, with Wilson's 95 % interval.
-
-    The events of one composition depend on one another. So the interval is that of a smaller
-    number of independent draws: the number whose share would vary as much as the share varies
-    between compositions (by the linearised variance of a ratio), at most Σ whole. Where nothing
-    varies, as for a share of 0, it is the number of compositions with whole > 0. If whole is 1
-    throughout, this is Wilson's interval for N draws.
-
-    Args:
-      part: what is counted in each composition, integers [N], 0 ≤ part ≤ whole.
-      whole: of how many, integers [N].
-
-    Returns:
-      Σ part / Σ whole with its interval; NaN where Σ whole is 0.
-    """
-    part, whole = part.astype(np.int64), whole.astype(np.int64)
-    parts, wholes = int(part.sum()), int(whole.sum())
-    if not wholes:
-        return Estimate(math.nan, math.nan, math.nan)
-    share = parts / wholes
-    residual = part * wholes - parts * whole  # an exact 0 where all compositions have this share
-    variance = float(np.square(residual / wholes**2).sum())
-    draws = float(np.count_nonzero(whole))
-    if variance > 0:
-        draws = min(share * (1 - share) / variance, wholes)
-    return Estimate(share, *_wilson(share, draws))
-
-
-def estimate_mean(values: np.ndarray) -> Estimate:
-    """Average the values that aren't NaN, with a normal 95 % interval.
-
-    Args:
-      values: floats [N].
-
-    Returns:
-      The mean, NaN without such values; the ends are NaN with fewer than two.
-    """
-    known = values[~np.isnan(values)].astype(np.float64)
-    mean = float(known.mean()) if known.size else math.nan
-    if known.size < 2:
-        return Estimate(mean, math.nan, math.nan)
-    reach = _QUANTILE * float(known.std(ddof=1)) / math.sqrt(known.size)
-    return Estimate(mean, mean - reach, mean + reach)
-
-
-_QUANTILE = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
-
-
-def _wilson(share: float, draws: float) -> tuple[float, float]:
-    """Return the ends of the score interval of a share (Wilson 1927), kept within 0 and 1."""
-    z = _QUANTILE**2 / draws
-    centre = (share + z / 2) / (1 + z)
-    reach = math.sqrt(z * (share * (1 - share) + z / 4)) / (1 + z)
-    return max(0.0, centre - reach), min(1.0, centre + reach)

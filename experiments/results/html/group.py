@@ -11,7 +11,15 @@ from markupsafe import Markup
 from common.config import flatten
 from common.record import Record
 from experiments.registry import Experiment
-from experiments.results.cells import OURS, brief, device_and_hours, result_cells
+from experiments.results.cells import (
+    MIDDLE,
+    OURS,
+    brief,
+    device_and_hours,
+    middle,
+    result_cells,
+    which_seeds,
+)
 from experiments.results.collect import Run
 from experiments.results.commit import shown_files
 from experiments.results.html.curve import Chart, charts
@@ -19,7 +27,7 @@ from experiments.results.html.media import beginning, is_picture
 from experiments.results.html.prose import shaped
 from experiments.results.row import Row, changed_settings, data_mark, result_rows
 
-COLUMNS = ("metric", "split", "protocol", "published", OURS, "verdict")
+COLUMNS = ("metric", "split", "protocol", "published", OURS, MIDDLE, "verdict")
 """Of a group's table; those without any cell are left out."""
 OF_ITS_OWN = ("experiment", "preset", "seed", "status", "config", "metrics", "curve", "schema")
 """Parts of a record that aren't in what the page calls the manifest."""
@@ -51,7 +59,8 @@ class Group:
     def table(self) -> Markup:
         """Its rows beside the paper's."""
         lines = [
-            result_cells(row) | {"split": row.split, "verdict": brief(row)[0]} for row in self.rows
+            result_cells(row) | {"split": row.split, MIDDLE: middle(row), "verdict": brief(row)[0]}
+            for row in self.rows
         ]
         columns = [title for title in COLUMNS if any(line[title] for line in lines)]
         cells = [[line[title] for title in columns] for line in lines]
@@ -66,6 +75,7 @@ class Group:
     def facts(self) -> list[tuple[str, str]]:
         """Name and value of what holds for all its rows."""
         record = self.first.record
+        status = {run.record.seed: run.record.status for run in self.runs}
         counts = record.parameters
         each = counts if isinstance(counts, dict) else {"": counts}
         ran = dict.fromkeys(device_and_hours(row) for row in self.rows)
@@ -74,9 +84,10 @@ class Group:
             used.name + (f" (stands in for {used.stand_in_for})" if used.stand_in_for else "")
             for used in record.data
         ]
+        seeds = ([k for k in status if status[k] == one] for one in ("done", "diverged"))
         parameters = ", ".join(f"{name} {count:,}".strip() for name, count in each.items())
         return [
-            ("seeds", ", ".join(str(run.record.seed) for run in self.runs)),
+            ("seeds", which_seeds(*seeds)),
             ("parameters", parameters),
             ("data", ", ".join(data)),
             ("ran on", "; ".join(ran)),
@@ -145,14 +156,14 @@ def groups(runs: Sequence[Run], experiment: Experiment) -> list[Group]:
     places = {name: place for place, name in enumerate(reversed(experiment.presets))}
     titles = _titles(list(found))
     made = []
-    for number, key in enumerate(sorted(found, key=lambda key: (places.get(key[0], -1), key))):
+    for rank, key in enumerate(sorted(found, key=lambda key: (places.get(key[0], -1), key))):
         ordered = [found[key][seed] for seed in sorted(found[key])]
         records = [run.record for run in ordered]
         rows = result_rows(records, {experiment.name: experiment})
         made.append(
             Group(
                 title=titles[key],
-                name=f"{experiment.name}-{number}",
+                name=f"{experiment.name}-{rank}",
                 runs=ordered,
                 rows=[row for row in rows if row.verdict.kind != "not run"],
                 charts=charts(records, [metric.name for metric in experiment.metrics]),

@@ -79,6 +79,7 @@ def page_text(
         prose = Prose(folder, allowance)
         return template.render(
             runs=len(runs),
+            counts=_counts(runs, len(sections)),
             contents=_headings([one for several in texts for one in several]),
             told=[prose.write("\n".join(several)) for several in texts],
             sections=sections,
@@ -92,6 +93,17 @@ def page_text(
     text = render(media)
     over = len(text.encode()) - MOST_BYTES
     return text if over <= 0 else render(max(0, media - over - SPARE))
+
+
+def _counts(runs: Sequence[Run], experiments: int) -> str:
+    """How many runs there are, and of how many experiments."""
+
+    def several(count: int, noun: str) -> str:
+        return f"{count} {noun}{'' if count == 1 else 's'}"
+
+    lost = sum(run.record.status == "diverged" for run in runs)
+    text = f"{several(len(runs) - lost, 'finished run')} of {several(experiments, 'experiment')}"
+    return f"{text} and {lost} that diverged" if lost else text
 
 
 def _sections(runs: Sequence[Run], experiments: Mapping[str, Experiment]) -> list[Section]:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from common.table import Table
 from experiments.results.html.media import Allowance, embed, is_picture
-from experiments.results.paper_table import anchor
+from experiments.results.paper_table import MARKS, anchor
 
 COLUMNS_TO_CARDS = 4
 """Tables with more columns than this are read row by row on a phone."""
@@ -26,6 +26,8 @@ ROLES = {
     "td": "cell",
 }
 """Said explicitly, for a table laid out as cards would be none to a screen reader."""
+BEFORE_MARK = re.compile(f" (?=[{''.join(MARKS.values())}])")
+"""The space between a number and the mark of its verdict, which must not be parted from it."""
 
 
 class Prose:
@@ -136,6 +138,8 @@ def _shape_tables(tokens: Sequence[Token]) -> None:
                 table.attrSet("class", "cards")
         elif token.tag == "td":
             token.attrSet("data-label", titles[column])
+            for part in (after.children if after else None) or []:
+                part.content = BEFORE_MARK.sub("\u00a0", part.content)
             column += 1
 
 

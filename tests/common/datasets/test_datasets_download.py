@@ -1,12 +1,15 @@
 """Downloads from a local HTTP server: mirrors in order, nothing accepted unchecked, no hanging."""
 
 import hashlib
+import http.client
 import http.server
 import io
 import socket
+import ssl
 import threading
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -230,3 +233,27 @@ def test_a_hand_made_zip_counts_by_its_content(server, hand, cache):
     sources = zip_download(b"the official zip", server("/never"))
     assert collect(sources, hand, cache, download=True) == {"one.txt": ONE}
     assert server.asked == []
+
+
+def test_a_connection_that_breaks_within_a_file_gives_way_to_the_next_mirror(
+    server, cache, monkeypatch
+):
+    whole = http.client.HTTPResponse.read1
+
+    def read1(response, size):
+        if response.url == server("/two"):
+            raise ssl.SSLError(1, "decryption failed or bad record mac")
+        return whole(response, size)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read1", read1)
+    sources = single(server("/two"), server("/good"))
+    assert collect(sources, None, cache, download=True) == {"one.txt": ONE}
+    with pytest.raises(DataError, match=r"/two: .*bad record mac"):
+        collect(single(server("/two")), None, cache / "other", download=True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_no_fault_of_the_mirror(server):
+    download = Download((server("/good"),), len(ONE), sha256(ONE))
+    with pytest.raises(OSError, match="No space left"):
+        download_module._fetch_one(server("/good"), download, Path("/dev/full"))

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from common.record import read_record, write_record
 from common.run_directory import RunDirectory
-from common.table import summarize
+from common.table import TOO_NARROW, summarize
 from experiments.cli import main
 from experiments.compare.difference import results_table, runs_table, settings_table
 from experiments.compare.picture import drawn_metrics
@@ -105,7 +105,7 @@ def test_differing_data_and_precision_are_said(capsys, tmp_path):
     paths = run(tmp_path, "a"), run(tmp_path, "b", data=data, device=device)
     code, out, _ = answer(capsys, *paths, "--out", tmp_path / "o")
     assert code == 0
-    assert "The data differ (ptb.test.txt)" in out
+    assert "The data differ (ptb.test.txt):" in out
     assert "The precision differs (float32; tensorfloat32)" in out
     _, out, _ = answer(capsys, paths[0], run(tmp_path, "c"), "--out", tmp_path / "o")
     assert "differ (" not in out
@@ -113,6 +113,26 @@ def test_differing_data_and_precision_are_said(capsys, tmp_path):
     assert "The settings are the same." in out
     assert "valid loss" not in out
     assert "valid loss" in answer(capsys, *paths, "--full", "--out", tmp_path / "o")[1]
+
+
+def test_several_differences_of_data_are_told_apart(capsys, tmp_path):
+    """Names have commas of their own; of a run that hasn't said what it learns from all differ."""
+    more = [replace(WORDS.data[0], version="2.0.0", tokens={**WORDS.data[0].tokens, "valid": 5})]
+    a, b = run(tmp_path, "a"), run(tmp_path, "b", data=more)
+    told = answer(capsys, a, b, "--out", tmp_path / "o")[1]
+    assert "The data differ (penn_treebank, version; penn_treebank, valid): so" in told
+    told = answer(capsys, a, run(tmp_path, "c", data=[]), "--out", tmp_path / "o")[1]
+    (line,) = [line for line in told.splitlines() if line.startswith("| data ")]
+    assert [cell.strip() for cell in line.split("|")[1:-1]] == ["data", "penn_treebank", "–"]
+
+
+def test_a_run_of_no_experiment_here_is_compared_and_marked(capsys, tmp_path):
+    stranger = run(tmp_path, "b", test=70.0, experiment="worlds")
+    told = answer(capsys, run(tmp_path, "a"), stranger, "--out", tmp_path / "o")[1]
+    assert "-10.00" in told
+    assert told.count("There is no experiment 'worlds' here: its settings") == 1
+    told = answer(capsys, run(tmp_path, "c"), run(tmp_path, "d"), "--out", tmp_path / "o")[1]
+    assert "no experiment" not in told
 
 
 def test_results_and_differences_to_the_first(tmp_path):
@@ -232,7 +252,7 @@ def test_metrics_in_common(capsys, tmp_path):
     none = run(tmp_path, "c", status="diverged", metrics={})
     code, out, _ = answer(capsys, a, none, "--out", tmp_path / "o")
     assert code == 0
-    assert "no results to compare yet" in out
+    assert "There are no results to compare." in out
 
 
 def test_what_is_no_run(capsys, tmp_path):
@@ -254,7 +274,25 @@ def test_what_is_no_run(capsys, tmp_path):
         assert error.startswith("error: ")
         assert words in error
     assert answer(capsys, a)[0] == 2
+    curveless = run(tmp_path, "curveless", curve=[{"step": 1, VALID: 9.0}])
+    text = (curveless / "record.json").read_text()
+    (curveless / "record.json").write_text(text.replace('"step"', '"stop"'))
+    assert "record.json: not a record: curve.0: no step" in answer(capsys, a, curveless)[2]
     stopped = unfinished(tmp_path / NAME / "slow" / "seed0")
+    for name, content in (
+        ("data.json", "{}"),
+        ("data.json", '{"name": 1, "checksums": []}'),
+        ("manifest.json", '{"sessions": [1]}'),
+        ("manifest.json", '{"sessions": [{"device": "cpu"}]}'),
+        ("metrics.jsonl", '{"valid/perplexity": 9.0}\n'),
+    ):
+        whole = (stopped / name).read_bytes()
+        (stopped / name).write_text(content)
+        code, _, error = answer(capsys, a, stopped)
+        assert code == 3
+        assert "damaged (" in error
+        assert (name if name != "metrics.jsonl" else "metrics") in error
+        (stopped / name).write_bytes(whole)
     (stopped / "config.json").write_text("{")
     assert "config.json: damaged" in answer(capsys, a, stopped)[2]
     (stopped / "config.json").unlink()
@@ -276,6 +314,7 @@ def test_committed_tunings_of_the_same_prior_are_paired(capsys, tmp_path):
     code, out, _ = answer(capsys, *folders, "--out", tmp_path)
     assert code == 0
     assert "in 3 pairs" in out
+    assert TOO_NARROW in out
     methods = [json.loads((one / "seed0/record.json").read_text())["config"] for one in folders]
     assert methods[0]["learn"]["method"] != methods[1]["learn"]["method"]
     assert "| learn.method" in out

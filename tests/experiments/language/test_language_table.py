@@ -5,41 +5,104 @@ from pathlib import Path
 
 import pytest
 
+from common.config import override, to_dict
 from common.record import read_record
-from experiments.language.table import findings
+from experiments.language import table
+from experiments.language.table import findings, tables
+from experiments.registry import find
+from experiments.results.paper_table import Answers, written
 
 RESULTS = Path(__file__).parents[3] / "results"
 
 
 @pytest.fixture(scope="module")
 def row():
-    """(depth, test perplexity, what else differs) → the record of a run."""
+    """(depth, test perplexity, overrides, what else differs) → the record of a run."""
     one = read_record(RESULTS / "rhn_penn_treebank_depth3_tied/cpu/seed0/record.json")
 
-    def record(depth, perplexity, weights="tied", **changes):
+    def record(depth, perplexity, *overrides, weights="tied", preset="cpu", **changes):
         name = f"rhn_penn_treebank_depth{depth}_{weights}"
-        metrics = {"test_full/perplexity": perplexity}
-        return replace(one, experiment=name, metrics=metrics, parameters=2_501_000, **changes)
+        config = to_dict(override(find(name).preset(preset).config, overrides))
+        return replace(
+            one,
+            experiment=name,
+            preset=preset,
+            config=config,
+            overrides=list(overrides),
+            parameters=2_501_000,
+            metrics={"test_full/perplexity": perplexity},
+            **changes,
+        )
 
     return record
 
 
 def test_how_perplexity_goes_with_depth(row):
     rows = [row(10, 150.0), row(1, 171.26), row(5, 141.0), row(5, 139.0)]
-    others = [row(1, 9.0, preset="smoke"), row(1, 9.0, overrides=["model.units=5"])]
+    others = [row(1, 9.0, preset="smoke"), row(1, 9.0, "model.units=5")]
     (found,) = findings([*rows, *others, row(2, 9.0, weights="untied")])
     assert found == (
-        "Penn Treebank by recurrence depth, tied, preset cpu (2.5 M parameters, seeds a depth: "
-        "1–2): test perplexity at depth 1: 171.3, 5: 140.0, 10: 150.0; lowest at 5 (of the "
-        "published, at 10)."
+        "Penn Treebank by recurrence depth, tied, preset cpu (2.5 M parameters, 1 to 2 seeds a "
+        "depth): test perplexity at depth 1: 171.26; 5: 141.00, 139.00; 10: 150.00. Lowest at 5 "
+        "(of the published, at 10); with fewer than 3 seeds a depth it isn't known how much of a "
+        "difference is the seeds'."
     )
+
+
+def test_depths_that_cannot_be_told_from_the_lowest_are_named(row):
+    def seeds(depth, *values):
+        return [row(depth, value, seed=seed) for seed, value in enumerate(values)]
+
+    rows = [*seeds(1, 170.0, 171.0, 172.0), *seeds(5, 138.0, 140.0, 142.0)]
+    (found,) = findings([*rows, *seeds(10, 141.0, 143.0, 148.0)])
+    assert "3 seeds a depth): test perplexity at depth 1: 171.00 [170.00, 172.00]; 5: 140" in found
+    assert "Lowest at 5 (of the published, at 10); intervals overlap with those at 10." in found
+    (found,) = findings([*rows, *seeds(10, 143.0, 144.0, 148.0)])
+    assert found.endswith("no interval overlaps.")
 
 
 def test_two_depths_are_no_trend(row):
     assert findings([row(1, 171.0), row(10, 150.0), row(10, 151.0)]) == []
 
 
+def test_other_precisions_settings_and_data_stay_out(row):
+    rows = [row(1, 171.0, seed=0), row(5, 141.0), row(10, 150.0)]
+    (found,) = findings(rows)
+    narrow = row(5, 9.0, seed=1, device={**rows[0].device, "products": "bfloat16"})
+    before = row(5, 9.0, "train.epochs=3", seed=2)
+    before = replace(before, overrides=[])  # made before the preset's settings changed
+    other = replace(rows[0].data[0], checksums={"ptb.train.txt": "other"})
+    elsewhere = row(5, 9.0, seed=3, data=[other], finished="2099-01-01T00:00:00+00:00")
+    for one in (narrow, before, elsewhere):
+        assert findings([one, *rows]) == [found]
+    assert findings([narrow, elsewhere, rows[0], rows[2]]) == []
+
+
 def test_without_ties_the_published_ones_are_those_without(row):
     (found,) = findings([row(depth, 200.0 - depth, weights="untied") for depth in (3, 7, 9)])
     assert "untied, preset cpu" in found
-    assert "lowest at 9 (of the published, at 9)" in found
+    assert "Lowest at 9 (of the published, at 9)" in found
+
+
+def test_the_depth_study_tells_sizes_and_what_was_published_of_dropout_at_test(row):
+    study = tables()[0]
+    experiments = {one.experiment: find(one.experiment) for one in study.asked()}
+    shown = written(study, Answers([], experiments))
+    assert shown.titles[:3] == ("depth", "units", "parameters")
+    (fifth,) = (cells for cells in shown.rows if cells[0] == "5")
+    assert fifth == ["5", "1,000", "32.0 M / 22.0 M", "72.0 / 69.8", "–", "69.7 / 67.7 / 64.4", "–"]
+    counts = [
+        find(f"rhn_penn_treebank_depth5_{one}").paper_parameters for one in ("untied", "tied")
+    ]
+    assert counts == pytest.approx([32.0e6, 22.0e6], abs=0.05e6)
+
+
+def test_the_caption_tells_the_passes_of_the_preset(monkeypatch):
+    def changed(name):
+        one = find(name)
+        paper = one.preset("paper")
+        config = override(paper.config, ["evaluation.mc_passes=1234"])
+        return replace(one, presets={**one.presets, "paper": replace(paper, config=config)})
+
+    monkeypatch.setattr(table, "find", changed)
+    assert "1,234 passes" in tables()[1].caption

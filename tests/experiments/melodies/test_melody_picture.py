@@ -60,9 +60,11 @@ def test_the_report_draws_it_and_it_describes_itself(records, tmp_path):
     assert tmp_path / PICTURE in draw_figures(records, tmp_path)
     lines = described_in(tmp_path / PICTURE).splitlines()
     note_rnn, q = (line for line in lines if line.startswith("compositions starting with tonic"))
-    assert note_rnn.endswith("Note RNN: published 0.9; ours, settings as published 5")
+    assert note_rnn.endswith("Note RNN: published 0.9; ours, settings as published 5.00")
     as_published, in_c = picture.LABELS.values()
-    assert q.endswith(f"Q: published 28.8; {as_published} 11 [10, 12]; {in_c} 41 [40, 42]")
+    assert q.endswith(
+        f"Q: published 28.8; {as_published} 11.00 [10.00, 12.00]; {in_c} 41.00 [40.00, 42.00]"
+    )
 
 
 def test_dots_stand_at_what_was_printed_and_found(records):

@@ -2,14 +2,15 @@ from dataclasses import replace
 
 import pytest
 
-from common.config import to_dict
+from common.config import override, to_dict
 from common.plot import LARGEST_BYTES
 from common.record import DataUsed, Record
 from experiments import registry
-from experiments.melodies import headline
+from experiments.melodies import headline, picture
 from experiments.melodies import table as melody_table
 from experiments.melodies.catalogue import TABLE_1
-from experiments.results.paper_table import Answers, written
+from experiments.melodies.tested import C_MASKED, C_MASKED_SLOW_RATE, OWN_BEGINNINGS, PUBLISHED
+from experiments.results.paper_table import Answers, Asked, written
 from experiments.results.row import result_rows
 
 
@@ -22,7 +23,7 @@ def made(name, seed, value, preset="paper", overrides=()):
         seed=seed,
         status="done",
         command="python -m experiments run",
-        config=to_dict(experiment.preset(preset).config),
+        config=to_dict(override(experiment.preset(preset).config, overrides)),
         overrides=list(overrides),
         parameters=experiment.paper_parameters or 0,
         metrics={f"composed/{key}": value for key in (*TABLE_1, "reward", "log_prior")},
@@ -55,15 +56,18 @@ def row_of(text, statistic):
 def test_methods_stand_side_by_side_and_with_what_the_paper_printed(records, tmp_path):
     text = "\n".join(melody_table.section(records, tmp_path))
     assert row_of(text, "statistic")[1:] == ["Note RNN", "Q", "RL only"]
+    assert row_of(text, "mean autocorrelation, lag 3")[1] == "-0.13<br>5.000"
     cells = row_of(text, "notes in motif")
-    assert cells[1] == "5.9<br>5"  # the paper's above ours
-    assert cells[2].startswith("75.7<br>11 [")  # three seeds: their mean and an interval
-    assert cells[3] == "30"  # one seed: its value
+    assert cells[1] == "5.9<br>5.00"  # the paper's above ours
+    assert cells[2].startswith("75.7<br>11.00 [")  # three seeds: their mean and an interval
+    assert cells[3] == "30.00"  # one seed: its value
     (paper,) = melody_table.tables()
     answers = Answers(result_rows(records, registry.experiments()), registry.experiments())
-    cells = row_of(written(paper, answers).markdown(), "notes in motif")
-    assert cells[1] == "5.9<br>5 ◇"
-    assert cells[2].startswith("75.7<br>11 [")
+    text = written(paper, answers).markdown()
+    assert row_of(text, "mean autocorrelation, lag 1")[1] == "-0.16<br>5.000 ◇"
+    cells = row_of(text, "notes in motif")
+    assert cells[1] == "5.9<br>5.00 ◇"
+    assert cells[2].startswith("75.7<br>11.00 [")
     assert cells[3:] == ["73.8<br>–", "69.3<br>–"]
 
 
@@ -76,6 +80,24 @@ def test_runs_with_other_settings_or_that_diverged_stay_out(records, tmp_path):
     assert melody_table.section([*records, *others], tmp_path) == shown
 
 
+def test_other_precisions_old_settings_and_other_data_stay_out():
+    """But the models that were tuned may be several: each has made its own checksum."""
+
+    def on(record, **sums):
+        return replace(record, data=[replace(record.data[0], checksums=sums)])
+
+    setting, q = melody_table.SETTINGS[0], "tutor_melodies_q"
+    tuned = [on(made(q, seed, 1.0), songs="same", **{"Note RNN": "a"}) for seed in (0, 1)]
+    other = on(made(q, 2, 1.0, overrides=["note_rnn.seed=1"]), songs="same", **{"Note RNN": "b"})
+    prior = on(made("note_rnn", 0, 1.0), songs="same")
+    kept = {"note_rnn": [prior], q: [*tuned, other]}
+    narrow = replace(tuned[0], seed=7, device={**tuned[0].device, "precision": "bfloat16"})
+    before = replace(made(q, 8, 9.0, overrides=["learn.c=2.0"]), overrides=[], data=tuned[0].data)
+    elsewhere = on(made(q, 9, 9.0), songs="others", **{"Note RNN": "a"})
+    found = melody_table.by_experiment([elsewhere, before, narrow, *tuned, other, prior], setting)
+    assert found == kept
+
+
 def test_data_and_how_melodies_move_stand_beside(records, tmp_path):
     data = replace(
         made("melody_data", 0, 0.0, preset="own_key"),
@@ -84,7 +106,7 @@ def test_data_and_how_melodies_move_stand_beside(records, tmp_path):
     moving = replace(records[0], metrics={**records[0].metrics, "composed/on_beat": 58.0})
     text = "\n".join(melody_table.section([data, moving, *records[1:]], tmp_path))
     assert row_of(text, "statistic")[1] == "data, from the start<br>data, from anywhere"
-    assert row_of(text, "notes in motif")[1] == "21<br>–"
+    assert row_of(text, "notes in motif")[1] == "21.00<br>–"
     cells = row_of(text, "notes on the beat, %")
     assert (cells[1], cells[3]) == ("–<br>90", "58")
 
@@ -117,28 +139,51 @@ def test_what_is_of_the_prior_stands_in_its_column_alone():
     assert cells[1:] == ["-5", ""]
 
 
-def test_of_three_tuned_note_rnns_each_counts_once():
+def test_of_several_tuned_note_rnns_each_counts_once():
     """Tuned by 3, 1 and 1 seeds: the interval is over the three means 11, 20 and 30."""
     runs = [made("tutor_melodies_q", seed, 10.0 + seed) for seed in (0, 1, 2)]
     for seed, prior, value in ((3, 1, 20.0), (4, 2, 30.0)):
         change = f"note_rnn.seed={prior}"
         one = made("tutor_melodies_q", seed, value, overrides=[change])
-        one.config["note_rnn"]["seed"] = prior
         runs.append(one)
     (found,) = melody_table.by_experiment(runs, melody_table.SETTINGS[0]).values()
     assert melody_table.means(found, "composed/notes_in_motif") == [11.0, 20.0, 30.0]
-    assert melody_table.means(found[:4], "composed/notes_in_motif") == [10.0, 11.0, 12.0, 20.0]
-    assert melody_table.value_of(found, "composed/notes_in_motif") == "20.3 [11, 30]"
+    assert melody_table.means(found[:4], "composed/notes_in_motif") == [11.0, 20.0]
+    assert (
+        melody_table.value_of(found[:4], "composed/notes_in_motif") == "11.00, 20.00 (2 Note RNNs)"
+    )
+    assert (
+        melody_table.value_of(found, "composed/notes_in_motif")
+        == "20.33 [11.00, 30.00] (3 Note RNNs)"
+    )
 
 
 def test_intervals_stand_where_something_varies():
     metric = "composed/notes_in_motif"
     (one,) = [replace(made("note_rnn", 0, 10.0), metrics={metric: 10.0})]
-    assert melody_table.value_of([one], metric) == "10"
+    assert melody_table.value_of([one], metric) == "10.00"
     ends = {"composed_low/notes_in_motif": 9.0, "composed_high/notes_in_motif": 11.0}
     wide = replace(one, metrics=one.metrics | ends)
-    assert melody_table.value_of([wide], metric) == "10 [9, 11]"
-    assert melody_table.value_of([wide, wide, wide], metric) == "10"
+    assert melody_table.value_of([wide], metric) == "10.00 [9.00, 11.00]"
+    assert melody_table.value_of([wide, wide, wide], metric) == "10.00"
+
+
+def test_what_rounds_to_nothing_is_told_from_nothing():
+    share, lag = "composed/notes_in_motif", "composed/mean_autocorrelation1"
+
+    def told(metric, *values):
+        runs = [
+            replace(made("note_rnn", seed, 0.0), metrics={metric: value})
+            for seed, value in enumerate(values)
+        ]
+        return melody_table.value_of(runs, metric)
+
+    assert told(share, 0.0, 0.0, 0.0) == "0.00"
+    assert told(share, 0.0, 0.004, 0.0002) == "0.001 [0.00, 0.004]"
+    assert told(share, 0.0, 0.03, 0.00006) == "0.01 [0.00, 0.03]"
+    assert told(lag, -0.00004) == "-0.00004"
+    assert melody_table.number_of(0.003, "notes_in_motif", "+") == "+0.003"
+    assert melody_table.number_of(-0.003, "on_beat", "+") == "-0.003"
 
 
 def test_no_table_without_tuned_models(records, tmp_path):
@@ -146,60 +191,87 @@ def test_no_table_without_tuned_models(records, tmp_path):
     assert melody_table.draw_figures(records[-1:], tmp_path) == []
 
 
-def at(name, **metrics):
-    return replace(made(name, 0, 1.0), metrics={f"composed/{k}": v for k, v in metrics.items()})
+def at(name, preset="paper", seed=0, **metrics):
+    found = {f"composed/{k}": v for k, v in metrics.items()}
+    return replace(made(name, seed, 1.0, preset), metrics=found)
 
 
 def test_the_method_that_keeps_closest_to_the_prior_is_named():
     far, near = (
-        at("tutor_melodies_q", kl_policy_prior=1.5),
-        at("tutor_melodies_g", kl_policy_prior=0.25),
+        [at(name, kl_policy_prior=value, seed=seed) for seed in range(3)]
+        for name, value in (("tutor_melodies_q", 1.5), ("tutor_melodies_g", 0.25))
     )
-    elsewhere = replace(at("tutor_melodies_psi", kl_policy_prior=0.1), preset="vectorised")
-    (told,) = headline.nearest_to_the_prior([far, near, elsewhere])
+    elsewhere = at("tutor_melodies_psi", "vectorised", kl_policy_prior=0.1)
+    (told,) = headline.nearest_to_the_prior([*far, *near, elsewhere])
     assert told == (
         "With the published settings G keeps closest to its prior, by mean KL(π ‖ p), nats: "
         "G 0.25, Q 1.5."
     )
-    assert headline.nearest_to_the_prior([far, elsewhere]) == []
-    assert [told] == melody_table.findings([far, near])
+    assert headline.nearest_to_the_prior([*far, elsewhere]) == []
+    assert [told] == melody_table.findings([*far, *near])
     wide = [
-        replace(at("tutor_melodies_g", kl_policy_prior=value), seed=seed)
+        at("tutor_melodies_g", kl_policy_prior=value, seed=seed)
         for seed, value in enumerate((0.1, 0.2, 1.6))
     ]
-    (told,) = headline.nearest_to_the_prior([far, *wide])
-    assert told.startswith("With the published settings, on average, G keeps closest")
+    for unsure in ([*far, *wide], [far[0], near[0]]):
+        (told,) = headline.nearest_to_the_prior(unsure)
+        assert told.startswith("With the published settings, on average, G keeps closest")
 
 
-def test_it_is_said_where_all_tunings_share_a_note_rnn():
+def test_it_is_said_that_all_tunings_of_table_1_share_a_note_rnn():
     tuned = [made("tutor_melodies_q", seed, 1.0) for seed in (0, 1, 2)]
     (told,) = melody_table.cautions(tuned)
     assert "tune one Note RNN" in told
     assert melody_table.cautions(tuned[:2]) == []
-    other = made("tutor_melodies_g", 0, 1.0, overrides=["note_rnn.seed=1"])
-    other.config["note_rnn"]["seed"] = 1
-    assert melody_table.cautions([*tuned, other]) == []
+    others = [
+        made("tutor_melodies_q", 3 + seed, 1.0, overrides=[f"note_rnn.seed={seed}"])
+        for seed in (1, 2)
+    ]
+    assert melody_table.cautions([*tuned[:2], *others]) == []
+    rows = result_rows([*tuned, *others], registry.experiments())
+    asked = Asked("tutor_melodies_q", "composed/notes_in_motif")
+    (shown,) = Answers(rows, registry.experiments()).full_size(asked)
+    assert shown.seeds == (0, 1, 2)  # Table 1 has none of the others
+    assert melody_table.cautions([*tuned, *others]) == [told]
+
+
+def of_q(runs, tonic, log_p):
+    """Three seeds of runs of Q, by what they and their Note RNN make of the tonic."""
+    shares = {"composed/compositions_starting_with_tonic": tonic, "composed/log_p_tonic": log_p}
+    return [
+        replace(made(runs.experiment, int(seed), 1.0, runs.preset, runs.overrides), metrics=shares)
+        for seed in runs.seeds.split()
+    ]
 
 
 def test_why_the_tonic_is_off_is_said_where_runs_show_it():
     """Training beginnings must raise both the share and the prior's chances, past all seeds."""
+    published = of_q(PUBLISHED, 2.0, -14.0)
+    told = headline.off_the_tonic
+    (text,) = told([*published, *of_q(OWN_BEGINNINGS, 40.0, -7.0)])
+    assert "at the published learning rate of 0.5, beginnings that are never trained" in text
+    assert "of Q's compositions 2.00 % start with one (28.8 printed)" in text
+    assert "Training on beginnings (40.00 %) changes that (3 seeds a Note RNN; [why]" in text
+    assert told([*published, *of_q(OWN_BEGINNINGS, 1.0, -7.0)]) == []
+    assert told([*published, *of_q(OWN_BEGINNINGS, 40.0, -15.0)]) == []
+    assert told([*published, *of_q(OWN_BEGINNINGS, 40.0, -7.0)[:2]]) == []
+    assert told(published) == []
+    assert told([*of_q(PUBLISHED, 30.0, -14.0), *of_q(OWN_BEGINNINGS, 40.0, -7.0)]) == []
 
-    def on(preset, tonic, log_p):
-        shares = {"compositions_starting_with_tonic": tonic, "log_p_tonic": log_p}
-        return replace(at("tutor_melodies_q", **shares), preset=preset)
 
-    def told(*others):
-        return headline.off_the_tonic([on("paper", 2.0, -14.0), *others])
-
-    (text,) = told(on("paper_beginnings", 40.0, -7.0))
-    assert "2 % of Q's compositions start with one (28.8 printed)" in text
-    assert "where beginnings are trained, 40 %" in text
-    assert told(on("paper_beginnings", 1.0, -7.0)) == []
-    assert told(on("paper_beginnings", 40.0, -15.0)) == []
-    assert told() == []
+@pytest.mark.parametrize(
+    ("tonic", "log_p", "said"),
+    [(90.0, -2.0, True), (1.0, -2.0, False), (90.0, -15.0, False)],
+)
+def test_a_lower_rate_is_named_where_runs_show_that_it_helps(tonic, log_p, said):
+    other = [*of_q(PUBLISHED, 2.0, -14.0), *of_q(OWN_BEGINNINGS, 40.0, -7.0)]
+    slow = of_q(C_MASKED_SLOW_RATE, tonic, log_p)
+    (text,) = headline.off_the_tonic([*other, *of_q(C_MASKED, 2.0, -14.0), *slow])
     assert (
-        headline.off_the_tonic([on("paper", 30.0, -14.0), on("paper_beginnings", 40.0, -7.0)]) == []
-    )
+        "(40.00 %) or a lower learning rate (0.01, tunes in C: 90.00 %) changes that" in text
+    ) == said
+    (alone,) = headline.off_the_tonic([*other, *slow])
+    assert "a lower" not in alone
 
 
 def test_pictures_are_small_the_same_again_and_linked(records, tmp_path):
@@ -216,3 +288,24 @@ def test_pictures_are_small_the_same_again_and_linked(records, tmp_path):
     text = "\n".join(melody_table.section(records, tmp_path))
     assert paths[0].name == melody_table.PICTURE
     assert all(path.name in text for path in paths[1:])
+
+
+def test_the_caption_tells_the_compositions_of_the_preset(monkeypatch):
+    def changed(name):
+        one = registry.find(name)
+        paper = one.preset("paper")
+        config = override(paper.config, ["final_compositions=1234"])
+        return replace(one, presets={**one.presets, "paper": replace(paper, config=config)})
+
+    monkeypatch.setattr(melody_table, "find", changed)
+    assert "1,234 compositions" in melody_table.tables()[0].caption
+
+
+def test_whoever_tunes_a_note_rnn_of_fewer_updates_says_so():
+    presets = registry.find("note_rnn").presets
+    whole = presets["paper"].config.prior.iterations
+    for setting in melody_table.SETTINGS:
+        updates = presets[setting.note_rnn].config.prior.iterations
+        told = [setting.title, picture.LABELS.get(setting.preset, setting.title)]
+        wanted = updates < whole
+        assert [f"Note RNN of {updates:,} updates" in one for one in told] == [wanted, wanted]

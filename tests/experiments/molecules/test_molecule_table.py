@@ -4,13 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from common.config import override, to_dict
-from common.record import DataUsed, Record, read_record
+from common.record import DataUsed, Record, find_records, read_record
 from experiments import registry
 from experiments.molecules import table
 from experiments.molecules.catalogue import HOURS, NAMES, WORDS, C
-from experiments.molecules.picture import Tuned
+from experiments.molecules.picture import Tuned, describe
 from tutor.molecules.config import RewardConfig
 
 RESULTS = Path(__file__).parents[3] / "results"
@@ -119,6 +120,31 @@ def test_pictures_are_drawn_and_explained(records, tmp_path):
     assert "A star is the prior" in text
 
 
+def described_in(path: Path) -> str:
+    with Image.open(path) as opened:
+        return opened.text["Description"]
+
+
+def test_the_committed_pictures_are_current():
+    found = table.frontiers(find_records(RESULTS), "cpu")
+    assert set(found) == set(table.FRONTIERS)
+    for measure, shown in found.items():
+        path = RESULTS / f"tutor_molecules_cpu_{measure}.png"
+        assert described_in(path) == describe(*shown), (
+            f"{path} is stale: run `python -m experiments report` and commit what it writes"
+        )
+
+
+def test_pictures_describe_what_they_show(records, tmp_path):
+    (path, *_) = table.draw_figures(records[:2], tmp_path)
+    assert described_in(path).splitlines() == [
+        "prior: (0, 2.2)",
+        "optimum: (0.8, 3.5), (1.4, 3.7)",
+        "Q, c = 0.5: (0.5, 2.5)",
+        "Q, c = 0.5, the way: (0.25, 1.25)",
+    ]
+
+
 def test_the_frontier_is_of_each_c():
     """Runs with another c count, those with any other override don't."""
     half = [made(PSI, 1.0, 2.0), made(PSI, 1.5, 3.0, seed=1)]
@@ -132,6 +158,24 @@ def test_the_frontier_is_of_each_c():
     assert table.by_experiment(records, "cpu")[PSI] == half
 
 
+def test_other_precisions_old_settings_other_data_and_priors_stay_out(records):
+    def on(record, file, **model):
+        sums = {"moses_sample.csv": file, **({"molecule RNN": model["prior"]} if model else {})}
+        return replace(record, data=[replace(record.data[0], checksums=sums)])
+
+    prior = on(records[0], "same")
+    tuned = [on(one, "same", prior="a") for one in records[1:]]
+    kept = table.by_experiment([prior, *tuned], "cpu")
+    assert [one for made in kept.values() for one in made] == [prior, *tuned]
+    narrow = replace(tuned[1], seed=7, device={**tuned[1].device, "products": "bfloat16"})
+    before = replace(made(PSI, 9.0, 9.0, "learn.c=2.0", seed=8), overrides=[], data=tuned[1].data)
+    elsewhere = on(made(PSI, 9.0, 9.0, seed=9), "other", prior="a")
+    of_another = on(made(PSI, 9.0, 9.0, seed=10), "same", prior="b")
+    prior_elsewhere = on(made("molecule_rnn", 0.0, 9.0, seed=1), "other")
+    others = [narrow, before, elsewhere, of_another, prior_elsewhere]
+    assert table.by_experiment([*others, prior, *tuned], "cpu") == kept
+
+
 def test_the_optimum_is_drawn_where_enough_molecules_tell_of_it():
     assert table.optimum([made("molecule_rnn", 0.0, 2.2)], "reward") == [(0.8, 3.5), (1.4, 3.7)]
 
@@ -140,8 +184,9 @@ def test_a_sentence_tells_what_was_found(records):
     rang = replace(records[4], curve=[*records[4].curve, {"step": 9, "eval/collapsed": 1.0}])
     assert rang.experiment == RL_ONLY
     (text,) = table.findings([*records[:4], rang, *records[5:]])
-    assert "preset cpu: 5 of 5 methods get more reward than the prior, 2.2." in text
-    assert ": REINVENT 2.9 (4.5; 75 %); then RL only 2.8 (3.5; 75 %), G 2.7" in text
+    assert "cpu, one seed a method: 5 of 5 methods get more reward than the prior, 2.20." in text
+    assert "(intervals over molecules where there is one seed), then KL(π ‖ p)" in text
+    assert ": REINVENT 2.90 (4.5; 75 %), RL only 2.80 (3.5; 75 %), G 2.70" in text
     assert text.endswith("The alarm of collapse rang for RL only.")
     (quiet,) = table.findings(records)
     assert quiet.endswith("No alarm rang.")
@@ -149,14 +194,30 @@ def test_a_sentence_tells_what_was_found(records):
     (worse,) = table.findings([made("molecule_rnn", 0.0, 2.85), *records[1:]])
     assert ": 1 of 5 methods gets more reward than the prior, 2.85." in worse
     (none,) = table.findings([made("molecule_rnn", 0.0, 3.0), *records[1:]])
-    assert ": none of 5 methods gets more reward than the prior, 3." in none
+    assert ": none of 5 methods gets more reward than the prior, 3.00." in none
+
+
+def test_a_sentence_tells_no_methods_apart_whose_intervals_overlap():
+    def several(name, *rewards):
+        return [made(name, 439.4, reward, seed=seed) for seed, reward in enumerate(rewards)]
+
+    prior = made("molecule_rnn", 0.0, 2.0)
+    ends = {"composed_low/reward": 1.9, "composed_high/reward": 2.1}
+    prior = replace(prior, metrics=prior.metrics | ends)
+    runs = [*several(PSI, 2.5, 2.7, 2.9), *several(RL_ONLY, 2.4, 2.5, 2.6)]
+    near = several("tutor_molecules_q", 2.05, 2.1, 2.15)
+    (text,) = table.findings([prior, *runs, *near])
+    assert "3 seeds a method: 2 of 3 methods get more reward than the prior, 2.00 [1.90, 2" in text
+    assert "(intervals over seeds)" in text
+    assert ": Ψ 2.70 [2.50, 2.90] (439; 75 %), RL only 2.50 [2.40, 2.60] (439; 75 %), Q" in text
+    assert "the intervals of Ψ and RL only overlap. No alarm" in text
 
 
 def test_runs_that_stopped_are_named(tmp_path):
     diverged = made(PSI, 1.0, 2.0, status="diverged")
     stopped = made(
         RL_ONLY, 1.0, 2.0, "alarm.stop=true", status="diverged",
-        curve=[{"step": 256_000, "eval/collapsed": 1.0}],
+        curve=[{"step": 256_000.0, "eval/collapsed": 1.0}],
     )  # fmt: skip
     text = "\n".join(table.section([diverged, stopped], tmp_path))
     assert "Ψ, seed 0, diverged after 128,000 steps" in text
@@ -179,3 +240,14 @@ def test_hours_are_told_once_and_are_those_of_records():
     assert sum(hours.get(name, HOURS[name]) for name in ("molecule_rnn", PSI)) < 1.5
     told = {name: HOURS[name] for name in hours}
     assert told == pytest.approx(hours, abs=0.005), "HOURS in the catalogue: what records say"
+
+
+def test_the_caption_tells_the_samples_of_the_preset(monkeypatch):
+    def changed(name):
+        one = registry.find(name)
+        paper = one.preset("paper")
+        config = override(paper.config, ["final_samples=1234"])
+        return replace(one, presets={**one.presets, "paper": replace(paper, config=config)})
+
+    monkeypatch.setattr(table, "find", changed)
+    assert "1,234 samples" in table.tables()[0].caption

@@ -9,7 +9,7 @@ from report_case import TEST, VALID, place, record, words
 from common.midi import write_melody
 from common.plot import learning_curves
 
-VOID = {"meta", "img", "input", "br", "link", "line", "rect", "path", "use"}
+VOID = {"meta", "img", "input", "br", "link", "line", "rect", "path", "use", "wbr"}
 
 
 class Page(HTMLParser):

@@ -8,10 +8,17 @@ from report_case import place, record, words
 from common.error import DataError
 from common.plot import LARGEST_BYTES
 from common.record import read_record, write_record
+from experiments import registry
 from experiments.results.commit import add_run, load_records
 from experiments.results.markdown import report_text
 from experiments.results.row import result_rows
 from experiments.sweep.point import mark_point
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch):
+    """A registry of one experiment."""
+    monkeypatch.setattr(registry, "experiments", lambda: {"words": words()})
 
 
 def test_the_first_root_with_a_run_counts(tmp_path):
@@ -35,6 +42,14 @@ def test_what_is_no_record_is_named(tmp_path):
     path.write_text('{"experiment": "words"}')
     with pytest.raises(DataError, match=r"words/paper/seed0/record\.json: not a record"):
         load_records([tmp_path])
+
+
+def test_what_is_of_no_experiment_here_is_left_out_and_named(tmp_path, capsys):
+    place(tmp_path, record(words()))
+    stranger = place(tmp_path / "model.depth=3", record(words("worlds"))).parent
+    assert [one.experiment for one in load_records([tmp_path])] == ["words"]
+    told = f"left out: {stranger}: there is no experiment 'worlds' here.\n"
+    assert capsys.readouterr().err == told
 
 
 def finished_run(tmp_path, **changes):

@@ -186,6 +186,24 @@ def test_a_diverged_seed_enters_no_curve(patched, tmp_path):
     page = Page(page_text(found, {"words": words()}, tmp_path))
     assert page.texts("output") == ["step 200: valid 70"]
     assert any("1 of 2 seeds diverged" in cell for cell in page.texts("td"))
+    assert "0; diverged: 1" in page.texts("dd")
+    assert page.texts("p")[0].startswith("1 finished run of 1 experiment and 1 that diverged, ")
+
+
+def test_the_interquartile_mean_is_shown_where_there_are_seeds_for_it(patched, tmp_path):
+    values = (66.0, 66.0, 66.1, 66.2, 66.3, 66.4, 70.0, 90.0)
+    for seed, value in enumerate(values):
+        leave(tmp_path / "eight", record(words(), seed=seed, metrics={TEST: value}))
+        if seed < 7:
+            leave(tmp_path / "seven", record(words(), seed=seed, metrics={TEST: value}))
+    eight, seven = (
+        Page(page_text(finished_runs(tmp_path / name)[0], {"words": words()}, tmp_path))
+        for name in ("eight", "seven")
+    )
+    middle = [one for one in eight.elements if one[1].get("data-label") == "interquartile mean"]
+    ((_, _, texts),) = middle
+    assert re.fullmatch(r"66\.25 \[66\.\d\d, \d\d\.\d\d\]", "".join(texts))
+    assert "interquartile mean" not in seven.texts("th")
 
 
 def test_runs_on_other_data_stand_apart(patched, tmp_path):

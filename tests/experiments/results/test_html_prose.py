@@ -37,6 +37,11 @@ def test_wide_tables_become_cards_and_every_cell_knows_its_column(folder, column
         assert {one["role"] for one in page.all("th")} == {"columnheader"}
 
 
+def test_no_mark_stands_on_a_line_of_its_own(folder):
+    page = written(folder, Table(("ours",), [["0.3 [0.1, 0.5] ◇"], ["**66.0** ✓"]]).markdown())
+    assert page.texts("td") == ["0.3 [0.1, 0.5]\u00a0◇", "66.0\u00a0✓"]
+
+
 def test_linked_pictures_stand_below_the_paragraph(folder):
     page = written(folder, "## See\n\nHere: [a *curve*](a%20b.png), [none](no.png).\n")
     (image,) = page.all("img")

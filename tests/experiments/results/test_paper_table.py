@@ -1,28 +1,32 @@
 """Tables in the papers' shape: what stands where, and what is counted."""
 
+import re
 import sys
 import types
 
 import pytest
 from report_case import MC, TEST, VALID, record, seeds, words
 
+from common.record import DataUsed
+from common.table import TOO_NARROW
 from experiments import registry
 from experiments.language import table as language
 from experiments.registry import Family
 from experiments.results import paper_table
-from experiments.results.markdown import report_text
+from experiments.results.markdown import report_text, tables_as_text
 from experiments.results.paper_table import (
     Answers,
     Asked,
     Line,
     PaperTable,
     anchor,
+    choice,
     how_to_run,
     smaller,
     summary,
     written,
 )
-from experiments.results.row import result_rows
+from experiments.results.row import named_rows, result_rows
 
 EXPERIMENT = words(published=((TEST, 66.0), (VALID, 69.9)), passes=0)
 BOTH = (Asked("words", VALID), Asked("words", TEST))
@@ -73,19 +77,32 @@ def test_numbers_of_several_protocols_in_a_column_each_say_theirs():
     small.append(record(both, "cpu", metrics=metrics))
     found = Answers(result_rows(small, known), known)
 
-    def values(*asked: Asked) -> list[list[str]]:
+    def columns(*asked: Asked) -> list[list[str]]:
+        """Head and values of the columns of numbers."""
         lines = tuple(Line((one.experiment,), ((one,),)) for one in asked)
         text = smaller(PaperTable("All", "", ("model",), ("test",), lines), found)
         rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
-        return [row[2:-2] for row in rows if row and row[0] not in ("run", "") and row[0][0] != "-"]
+        return [row[2:-2] for row in rows if row and row[0][:1] != "-"]
 
-    full, passes = "99.00, full (batch 1)", "96.00, MC dropout, 10 passes"
-    assert values(Asked("deep", TEST), Asked("mc", MC)) == [[full], [passes]]
-    assert values(Asked("both", TEST), Asked("both", MC)) == [
-        ["97.00, full (batch 1)<br>96.00, MC dropout, 7 passes"]
+    full, passes = "test perplexity, full (batch 1)", "test perplexity, MC dropout, {} passes"
+    assert columns(Asked("deep", TEST), Asked("mc", MC)) == [
+        [full, passes.format(10)],
+        ["99.00", ""],
+        ["", "96.00"],
     ]
-    assert values(Asked("deep", TEST), Asked("mc", TEST)) == [["99.00"], ["97.00"]]
-    assert values(Asked("deep", VALID), Asked("deep", TEST)) == [["98.00", "99.00"]]
+    assert columns(Asked("both", TEST), Asked("both", MC)) == [
+        [full, passes.format(7)],
+        ["97.00", "96.00"],
+    ]
+    assert columns(Asked("deep", TEST), Asked("mc", TEST)) == [
+        ["test perplexity"],
+        ["99.00"],
+        ["97.00"],
+    ]
+    assert columns(Asked("deep", VALID), Asked("deep", TEST)) == [
+        ["valid perplexity", "test perplexity"],
+        ["98.00", "99.00"],
+    ]
 
 
 def test_a_smaller_run_that_diverged_stands_apart():
@@ -107,6 +124,64 @@ def test_another_precision_is_marked_as_another_setting():
     assert lines_of(written(TABLE, found))[1][2] == "70.00 ○ / 66.00 ○"
 
 
+def on(checksum: str, *values: float):
+    """Runs with the paper's settings on a version of its data."""
+    data = [DataUsed("books", "1.0.0", None, {}, {"books.txt": checksum})]
+    return seeds(EXPERIMENT, *values, data=data)
+
+
+def test_runs_on_several_data_are_each_shown():
+    made = [*on("a", 66.0, 66.1, 66.2), *on("b", 70.0, 71.0, 72.0)]
+    for records in (made, made[::-1]):
+        found = answers(*records)
+        lines = lines_of(written(TABLE, found))[1][2].split("<br>")
+        assert sorted(re.sub(r"\w{6}\]$", "]", line) for line in lines) == [
+            "– / 66.10 [66.00, 66.20] ✓, paper on books []",
+            "– / 71.00 [70.00, 72.00] ▼, paper on books []",
+        ]
+        assert len({line[-7:] for line in lines}) == 2
+        assert lines_of(summary([TABLE], found))[0][1:] == ["2", "", "1", "", "", "1"]
+        assert choice(TABLE, found).startswith(
+            "Of several runs with the paper's settings each is shown"
+        )
+    assert choice(TABLE, answers(*on("a", 66.0))) == ""
+
+
+def test_the_papers_settings_by_another_name_are_not_left_out():
+    back = ["train.epochs=500", "model.units=830", "model.dropout_x=0.0"]
+    same = record(EXPERIMENT, "cpu", overrides=back, parameters=21_000_000, metrics={TEST: 80.0})
+    cell = lines_of(written(TABLE, answers(record(EXPERIMENT), same)))[1][2]
+    assert "66.00 ✓, paper on books" in cell
+    assert "80.00 ▼, cpu, " in cell
+
+
+def test_of_runs_with_other_settings_the_nearest_is_shown_and_that_is_told():
+    far = record(EXPERIMENT, overrides=["model.dropout_i=0.1", "model.dropout_o=0.1"])
+    near = record(EXPERIMENT, overrides=["model.dropout_x=0.9"], metrics={TEST: 77.0, VALID: 78.0})
+    found = answers(far, near)
+    assert lines_of(written(TABLE, found))[1][2] == "78.00 ○ / 77.00 ○"
+    assert "fewest settings that aren't the paper's" in choice(TABLE, found)
+    assert choice(TABLE, answers(near)) == ""
+    found = answers(far, near, record(EXPERIMENT))
+    assert lines_of(written(TABLE, found))[1][2].endswith("66.00 ✓")
+    assert choice(TABLE, found) == ""
+
+
+def test_numbers_of_two_runs_in_a_cell_each_say_whose_they_are():
+    far = record(EXPERIMENT, overrides=["model.dropout_i=0.1", "model.dropout_o=0.1"])
+    near = record(EXPERIMENT, overrides=["model.dropout_x=0.9"], metrics={TEST: 77.0})
+    assert lines_of(written(TABLE, answers(far, near)))[1][2].split("<br>") == [
+        "70.00 ○ / –, paper, model.dropout_i=0.1, model.dropout_o=0.1 on books",
+        "– / 77.00 ○, paper, model.dropout_x=0.9 on books",
+    ]
+
+
+def test_seeds_that_diverged_are_counted_beside_the_number():
+    bad = record(EXPERIMENT, seed=5, status="diverged", metrics={})
+    found = answers(*seeds(EXPERIMENT, 66.0, 66.5), bad)
+    assert lines_of(written(TABLE, found))[1][2].endswith("66.00, 66.50 ✓, 1 ✗")
+
+
 def test_a_table_says_how_to_run_its_numbers():
     names = ("words_depth1_tied", "words_depth1", "words_depth10_tied", "letters", "words_depth2")
     lines = tuple(Line((name,), ((Asked(name, TEST), Asked(name, VALID)),)) for name in names)
@@ -119,7 +194,7 @@ def test_a_table_says_how_to_run_its_numbers():
 def test_smaller_runs_of_many_measures_are_named(monkeypatch):
     monkeypatch.setattr(paper_table, "MOST_MEASURES", 1)
     (line,) = smaller(TABLE, answers(record(EXPERIMENT, "cpu"))).splitlines()
-    assert "words, cpu (books)" in line
+    assert "runs of `words` on books, 1 in all" in line
     assert "Every run" in line
 
 
@@ -160,6 +235,36 @@ def test_the_page_opens_with_tables_findings_and_a_picture(tmp_path, monkeypatch
     ]  # fmt: skip
     assert places == sorted(places)
     assert "- finding 3 of 3" not in lines
+    assert "\n".join(lines[: places[1]]).count(TOO_NARROW) == 1
+
+
+@pytest.fixture
+def family(monkeypatch):
+    """The registry's only one, with the table above."""
+    module = types.ModuleType("toy_tables")
+    module.tables = lambda: [TABLE]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    found = Family((EXPERIMENT,), report=module.__name__)
+    monkeypatch.setattr(registry, "families", lambda: [found])
+    monkeypatch.setattr(registry, "experiments", lambda: {"words": EXPERIMENT})
+    return found
+
+
+def test_smaller_runs_stand_below_their_table_on_the_page_and_in_a_pipe(family, tmp_path):
+    made = [record(EXPERIMENT, "cpu")]
+    page = report_text(made, registry.experiments(), tmp_path, [family])
+    assert "| words, cpu<br>on books |" in page
+    told = tables_as_text(named_rows([], made))
+    assert "| words, cpu, on books |" in told
+    assert "<br>" not in told
+
+
+def test_what_was_chosen_stands_below_its_table_on_the_page_and_in_a_pipe(family, tmp_path):
+    made = [*on("a", 66.0), *on("b", 70.0)]
+    page = report_text(made, registry.experiments(), tmp_path, [family])
+    for told in (page, tables_as_text(named_rows([], made))):
+        assert choice(TABLE, answers(*made)) in told
+        assert "66.00 ✓, paper on books [" in told
 
 
 def test_anchors_are_githubs():

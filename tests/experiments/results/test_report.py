@@ -23,11 +23,20 @@ from report_case import (
 
 from common.error import ConfigError
 from common.metric import MetricName
-from common.record import find_records
+from common.record import DataUsed, find_records
+from common.table import TOO_NARROW
 from experiments import registry
 from experiments.cli import main
 from experiments.registry import Published
-from experiments.results.cells import OURS, as_csv, as_json, as_text, ours
+from experiments.results.cells import (
+    OURS,
+    as_csv,
+    as_json,
+    as_text,
+    device_and_hours,
+    ours,
+    result_cells,
+)
 from experiments.results.markdown import ran_on, report_text, write_report
 from experiments.results.row import named_rows
 from highway.metric import metric as language_metric
@@ -75,6 +84,7 @@ def test_the_report(tmp_path):
     assert "### Word model: books" in lines
     assert "<summary>words, paper</summary>" in lines
     assert "<summary>words, cpu</summary>" in lines
+    assert text.count(TOO_NARROW) == 1
 
 
 def test_the_report_says_on_what_runs_ran():
@@ -204,6 +214,8 @@ def test_the_table_as_json():
         "high": 68.0,
         "values": [66.0, 66.5, 68.0],
         "middle": None,
+        "middle_low": None,
+        "middle_high": None,
     }
     published = {"metric": TEST, "printed": "66.0", "value": 66.0, "source": "source of 66.0"}
     assert row["better"] == "lower"
@@ -214,21 +226,55 @@ def test_the_table_as_json():
 
 
 @pytest.mark.usefixtures("known")
-def test_of_many_seeds_all_columns_have_the_interquartile_mean():
-    """The middle four of eight: an outlier among the seeds doesn't move it."""
+def test_of_many_seeds_every_form_has_the_interquartile_mean(tmp_path):
+    """Of the middle four of eight: an outlier among the seeds doesn't move it."""
     values = (66.0, 66.0, 67.0, 67.0, 69.0, 69.0, 70.0, 900.0)
     rows = named_rows([], seeds(words(), *values))
     (found,) = json.loads(as_json(rows))
     assert found["ours"]["middle"] == 68.0
     (line,) = csv.DictReader(io.StringIO(as_csv(rows)))
-    assert line["interquartile mean"] == "68.00"
-    assert "interquartile" not in as_csv(named_rows([], seeds(words(), *values[:7])))
+    mean, low, high = re.fullmatch(r"(.*) \[(.*), (.*)\]", line["interquartile mean"]).groups()
+    assert mean == "68.00"
+    assert 66 <= float(low) < 68 < float(high)
+    below = f"<br>interquartile mean {line['interquartile mean']}"
+    for changes in ([], ["model.depth=2"]):
+        made = seeds(words(), *values, overrides=changes)
+        assert below in report_text(made, registry.experiments(), tmp_path)
+    few = seeds(words(), *values[:7])
+    assert "interquartile" not in as_csv(named_rows([], few))
+    assert "interquartile" not in report_text(few, registry.experiments(), tmp_path)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(7200, "2.0 h"), (1090, "18 min"), (7.4, "7 s")])
+def test_how_long_a_seed_took(seconds, text):
+    took = {"train": seconds / 2, "evaluate": seconds / 2}
+    row = only_row(words(), seeds(words(), 66.0, 66.5, seconds=took))
+    assert device_and_hours(row) == f"1 × H200, {text} a seed"
 
 
 @pytest.mark.usefixtures("known")
 def test_what_is_the_same_with_every_seed_is_told_once():
     (row,) = named_rows([], seeds(words(), 66.0, 66.0, 66.0))
     assert ours(row) == "66.00"
+
+
+@pytest.mark.usefixtures("known")
+def test_seeds_that_diverged_are_told_beside_every_number(tmp_path):
+    """In the short table, and of runs as their preset has them and with settings changed."""
+
+    def page(records):
+        return re.sub(" +", " ", report_text(records, registry.experiments(), tmp_path))
+
+    lost = {"status": "diverged", "metrics": {}}
+    plain = [*seeds(words(), 66.0, 67.0), record(words(), seed=7, **lost)]
+    deep = {"overrides": ["model.depth=2"]}
+    changed = [*seeds(words(), 66.0, 67.0, **deep), record(words(), seed=7, **deep, **lost)]
+    for made, kind in ((plain, "matched"), (changed, "other settings")):
+        line = f"| 66.00, 67.00 | {kind}; 1 of 3 seeds diverged |"
+        assert line in as_text(named_rows([], made, with_not_run=False))
+    assert line in page(changed)
+    assert "- seeds: 0, 1; diverged: 7\n" in page(plain)
+    assert "- seeds: diverged: 7\n" in page(plain[2:])
 
 
 @pytest.mark.usefixtures("known")
@@ -240,6 +286,68 @@ def test_the_table_as_csv(tmp_path, capsys):
     assert row["experiment"] == "words, paper"
     assert row["ours, mean [95 % CI]"] == "66.83 [66.00, 68.00]"
     assert row["commit"] == "01234567"
+    assert [float(row[name]) for name in ("mean", "low", "high")] == [
+        pytest.approx(200.5 / 3),
+        66.0,
+        68.0,
+    ]
+    assert dict(zip(json.loads(row["seeds"]), json.loads(row["values"]), strict=True)) == {
+        0: 66.0,
+        1: 66.5,
+        2: 68.0,
+    }
+    (none,) = csv.DictReader(io.StringIO(as_csv(named_rows(["words"], []))))
+    assert (none["mean"], none["low"], none["high"], none["values"]) == ("", "", "", "[]")
+
+
+def on(files):
+    return [DataUsed("books", "1.0.0", None, {"train": 9}, files)]
+
+
+@pytest.mark.usefixtures("known")
+def test_every_form_has_the_checksums_of_the_data(tmp_path):
+    """Short ones where people read, whole ones where programs do."""
+    files = {"a.txt": "a" * 64, "b.txt": "b" * 64}
+    made = seeds(words(), 66.0, 66.5, 68.0, data=on(files))
+    found = named_rows([], made)
+    short = f"a.txt {'a' * 12}; b.txt {'b' * 12}"
+    title = "data checksums (sha256)"
+    text = report_text(made, registry.experiments(), tmp_path)
+    assert f"- {title}: {short}\n" in text
+    assert f"| {short} |" in as_text(found, full=True)
+    (line,) = csv.DictReader(io.StringIO(as_csv(found)))
+    assert line[title] == f"a.txt {'a' * 64}; b.txt {'b' * 64}"
+    assert json.loads(as_json(found))[0]["checksums"] == files
+    # Runs with settings changed say theirs where it isn't that of the others.
+    both = seeds(words(), 70.0, data=on(files), overrides=["model.depth=2"])
+    text = report_text([*made, *both], registry.experiments(), tmp_path)
+    assert text.count(short) == 1
+    other = seeds(words(), 70.0, data=on({"c.txt": "c" * 64}), overrides=["model.depth=2"])
+    text = report_text([*made, *other], registry.experiments(), tmp_path)
+    assert f"- {title} of those: books: c.txt {'c' * 12}\n" in text
+
+
+@pytest.mark.usefixtures("known")
+def test_files_of_several_data_are_told_apart():
+    several = [*on({"a.txt": "1"}), DataUsed("songs", "1.0.0", None, {}, {"a.txt": "2"})]
+    (row,) = named_rows(
+        [], [record(words(), data=several, metrics={TEST: 66.0})], with_not_run=False
+    )
+    assert row.checksums == {"books, a.txt": "1", "songs, a.txt": "2"}
+
+
+@pytest.mark.parametrize(
+    ("published", "ours", "difference"),
+    [
+        ("-0.16", -0.20, "-0.04 (-25.0 %)"),
+        ("-0.16", -0.12, "+0.04 (+25.0 %)"),
+        ("0.16", 0.20, "+0.04 (+25.0 %)"),
+        ("0.00", 0.20, "+0.20"),
+    ],
+)
+def test_a_difference_and_its_percentage_have_one_sign(published, ours, difference):
+    experiment = dataclasses.replace(words(), published=(Published(TEST, published, "a table"),))
+    assert result_cells(only_row(experiment, seeds(experiment, ours)))["difference"] == difference
 
 
 @pytest.mark.usefixtures("known")

@@ -88,8 +88,21 @@ def test_a_report_among_its_runs_is_none_of_them(runs, capsys):
 def test_runs_that_are_not_finished_are_left_out_and_counted(runs, out, capsys):
     (runs / "words/paper/seed1/record.json").unlink()
     assert report("--runs", runs, "--out", out) == 0
-    assert "aren't finished: 1" in capsys.readouterr().err
+    assert f"left out: 1 not finished (see `status {runs}`)\n" in capsys.readouterr().err
     assert not (out / "words/paper/seed1").exists()
+
+
+def test_a_run_of_no_experiment_here_is_left_out_and_named(runs, out, capsys):
+    stranger = place(runs, record(words("worlds"), metrics={TEST: 12.0})).parent
+    told = f"left out: {stranger}: there is no experiment 'worlds' here."
+    for arguments in (("--runs", runs, "--out", out), ("--results", runs)):
+        assert report(*arguments) == 0
+        assert capsys.readouterr().err.splitlines().count(told) == 1
+        text = ((out if "--out" in arguments else runs) / "RESULTS.md").read_text()
+        assert "66.83 [66.00, 68.00]" in text
+        assert "12.00" not in text
+    assert not (out / "worlds").exists()
+    assert (out / "report.html").read_text().count("worlds") == 0
 
 
 def test_of_the_committed_records(runs, out):
@@ -120,7 +133,11 @@ def test_links_out_of_the_folder_become_text(runs, out, monkeypatch):
         (["--runs", "{runs}", "--out", "{runs}"], "isn't an earlier report"),
         (["--runs", "{runs}", "--out", "{runs}/words/paper/seed0/record.json"], "a file, not a"),
         (["--runs", "{runs}", "--out", "{empty}", "--results", "{empty}"], "the committed records"),
-        (["--runs", "{other}", "--out", "{out}"], "which is no experiment here"),
+        (["--runs", "{other}", "--out", "{out}"], "no finished run in it is of an experiment here"),
+        (
+            ["--results", "{empty}", "--add", "{other}/else/paper/seed0"],
+            "unknown experiment 'else'",
+        ),
         (["--runs", "{twice}", "--out", "{out}"], "say of themselves that they are the same run"),
         (["--runs", "{damaged}", "--out", "{out}"], "not a record"),
     ],
@@ -138,4 +155,5 @@ def test_what_is_refused(runs, out, tmp_path, capsys, arguments, words_of_it):
     assert report(*(one.format(**folders) for one in arguments)) in (2, 3)
     assert words_of_it in capsys.readouterr().err
     assert (runs / "words/paper/seed0/record.json").exists()
-    assert not (folders["empty"] / "RESULTS.md").exists()
+    assert not list(folders["empty"].iterdir())
+    assert not out.exists()

@@ -19,11 +19,19 @@ from report_case import (
 
 from common.error import DataError
 from common.record import DataUsed
+from experiments import registry
 from experiments.registry import Published
 from experiments.results.cells import as_text
 from experiments.results.commit import load_records
 from experiments.results.markdown import report_text
 from experiments.results.row import result_rows
+from highway.metric import metric as language_metric
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch):
+    """A registry of two experiments."""
+    monkeypatch.setattr(registry, "experiments", lambda: {"words": words(), "pair": pair()})
 
 
 def test_everything_in_a_row():
@@ -142,6 +150,13 @@ def test_a_record_of_an_unknown_experiment_is_refused():
 def test_a_number_published_for_no_metric_is_refused():
     with pytest.raises(ValueError, match="words has no metric 'test/wit'"):
         words(published=(("test/wit", 1.0),))
+
+
+def test_a_number_published_for_a_metric_without_a_better_side_is_refused():
+    neither = dataclasses.replace(language_metric(TEST), better="neither")
+    with pytest.raises(ValueError, match=f"words: {TEST} has a published number, and no better"):
+        words(metrics=(neither,))
+    words(metrics=(neither,), published=())
 
 
 def test_rows_stand_in_the_order_of_an_experiments_own_presets():

@@ -16,7 +16,7 @@ from report_case import (
     words,
 )
 
-from common.config import IMMATERIAL, Amount, OnlyFor, Prefix, meanings
+from common.config import IMMATERIAL, Amount, OnlyFor, Prefix, meanings, override
 from common.record import DataUsed, find_records
 from common.table import summarize
 from experiments import registry
@@ -73,6 +73,19 @@ def test_a_scaled_down_run_says_by_how_much():
     assert not row.as_published
 
 
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (30_000, "30,000 of 21,000,000 parameters"),
+        (150_000, "0.15 M of 21.0 M parameters"),
+    ],
+)
+def test_two_counts_are_told_in_one_form(count, text):
+    experiment = words()
+    _, row = rows(experiment, [record(experiment, parameters=count)])
+    assert row.verdict.text == f"scaled down: {text}"
+
+
 def test_a_part_of_the_corpus_leaves_no_difference():
     experiment = words()
     part = [record(experiment, overrides=["data.train_tokens=5000000"])]
@@ -107,10 +120,12 @@ def test_settings_that_are_not_the_papers_nor_smaller():
     experiment = words()
     changed = [record(experiment, overrides=["train.learning_rate=0.3", "train.epochs=1000"])]
     _, row = rows(experiment, changed)
-    assert row.verdict.text == "other settings: 1,000 epochs (paper 500); 1 setting changed"
+    assert row.verdict.text == (
+        "other settings: 1,000 epochs (more than the paper's 500); 1 setting changed"
+    )
     larger = [record(experiment, parameters=22_000_000)]
     _, row = rows(experiment, larger)
-    assert row.verdict.text == "other settings: 22.0 M parameters (paper 21.0 M)"
+    assert row.verdict.text == "other settings: 22.0 M parameters (more than the paper's 21.0 M)"
 
 
 def test_another_precision_is_a_setting_that_is_not_the_papers():
@@ -155,6 +170,57 @@ def test_committed_runs_of_the_papers_size_have_the_papers_parameters():
     }
     assert len(counted) > 3
     assert all(registry.find(name).paper_parameters == count for name, count in counted)
+
+
+def tuning(name, preset, *overrides):
+    """A tuning's row of its first metric, on the data that its preset reads."""
+    experiment = registry.find(name)
+    measured = experiment.metrics[0].name
+    used = [DataUsed(one, "1.0.0", None, {}, {}) for one in experiment.preset(preset).data]
+    fields = {"parameters": experiment.paper_parameters or 1, "metrics": {measured: 1.0}}
+    made = record(experiment, preset, overrides=overrides, data=used, **fields)
+    return only_row(experiment, [made], measured, preset)
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "words"),
+    [
+        ("tutor_melodies_q", "in_c", "4,000 of 30,000 updates of the Note RNN"),
+        ("tutor_melodies_psi", "swapped_stretched", "4,000 of 30,000 updates of the Note RNN"),
+        ("tutor_melodies_g", "smoke", "the first 40 training melodies of the Note RNN"),
+        ("tutor_molecules_g", "cpu", "6,000 of 60,000 updates of the molecule RNN"),
+        ("tutor_molecules_g", "cpu", "256 of 768 units of the molecule RNN"),
+    ],
+)
+def test_a_start_from_a_smaller_model_is_scaled_down(name, preset, words):
+    row = tuning(name, preset)
+    assert (row.verdict.kind, row.full_size) == ("scaled down", False)
+    assert f"{words}," in row.verdict.text
+    # How well the model itself was measured makes no difference to what starts from it.
+    assert "compositions of the" not in row.verdict.text
+
+
+def test_a_start_from_the_papers_model_is_of_the_papers_size():
+    row = tuning("tutor_melodies_q", "paper")
+    assert (row.verdict.kind, row.full_size) == ("other data", True)
+    row = tuning("tutor_melodies_q", "paper_beginnings")  # of as many updates
+    assert (row.verdict.kind, row.full_size) == ("other settings", True)
+
+
+@pytest.mark.parametrize("override", ["note_rnn.run=elsewhere/seed0", "note_rnn.preset=gone"])
+def test_a_start_from_a_model_of_unknown_size_never_passes_for_the_papers(override):
+    row = tuning("tutor_melodies_q", "paper", override)
+    assert (row.verdict.kind, row.full_size) == ("scaled down", False)
+    assert "another Note RNN, of training that isn't recorded" in row.verdict.text
+
+
+def test_a_start_from_a_model_of_a_part_of_the_data_leaves_no_difference():
+    experiment = registry.find("tutor_melodies_q")
+    metric = experiment.published[0].metric
+    used = [DataUsed(experiment.data[0], "1.0.0", None, {}, {})]  # as if somebody had them
+    for preset, other in (("smoke", True), ("in_c", False), ("paper", False)):
+        made = record(experiment, preset, data=used, parameters=experiment.paper_parameters)
+        assert depart(made, experiment, metric).other_data == other
 
 
 def test_a_run_that_only_diverged():
@@ -205,7 +271,8 @@ def toy(**changes):
         ("part.plain=2", TEST, "other settings: 1 setting changed"),
         ("also.plain=2", TEST, "other settings: 1 setting changed"),
         ("part.many=4", TEST, "scaled down: 4 of 10 things"),
-        ("also.many=20", TEST, "other settings: 20 things (paper 10)"),
+        ("also.many=20", TEST, "other settings: 20 things (more than the paper's 10)"),
+        ("part.many=1000000", TEST, "other settings: 1,000,000 things (more than the paper's 10)"),
         ("part.quiet=2", TEST, "matched"),
         ("part.first=7", TEST, "scaled down: the first 7 letters"),
         ("part.passes=2", TEST, "matched"),
@@ -230,8 +297,42 @@ def test_a_setting_that_says_nothing_is_material():
     assert known["evaluation.mc_passes"] == OnlyFor("test_mc")
 
 
+def test_what_is_less_is_told_before_what_is_more():
+    """And what is more makes no run smaller, be it of the run or of the model it starts from."""
+    experiment = toy()
+    both = record(experiment, overrides=["also.many=20", "part.many=4", "part.plain=2"])
+    _, row = rows(experiment, [both])
+    assert row.verdict.text == (
+        "scaled down: 4 of 10 things; 20 things (more than the paper's 10); 1 setting changed"
+    )
+    row = tuning("tutor_melodies_q", "melodies")
+    assert "; 2,000 pieces of eight bars (more than the paper's 0); " in row.verdict.text
+
+
+def test_a_start_from_a_model_of_more_training_is_of_the_papers_size(monkeypatch):
+    known = registry.experiments()
+    first = known["note_rnn"]
+    longer = override(first.preset("paper").config, ["prior.iterations=60000"])
+    presets = first.presets | {"longer": dataclasses.replace(first.presets["paper"], config=longer)}
+    known |= {"note_rnn": dataclasses.replace(first, presets=presets)}
+    monkeypatch.setattr(registry, "experiments", lambda: known)
+    row = tuning("tutor_melodies_q", "paper", "note_rnn.preset=longer")
+    assert (row.verdict.kind, row.full_size) == ("other settings", True)
+    more = "; 60,000 updates of the Note RNN (more than the paper's 30,000); "
+    assert more in row.verdict.text
+
+
+def test_more_in_one_thing_is_no_difference_in_data_alone():
+    unavoidable = {"amounts": ("a for b",), "stand_in": ("a for b",), "unavoidable": True}
+    assert dataclasses.replace(SAME, **unavoidable).only_in_data
+    more = dataclasses.replace(SAME, **unavoidable, more=("2 things (more than the paper's 1)",))
+    assert not more.only_in_data
+    assert dataclasses.replace(SAME, more=more.more)
+    assert not SAME
+
+
 SAME = Departure(
-    (), smaller=False, other_data=False, settings=(), stand_in=(), unavoidable=False, others=0
+    (), (), smaller=False, other_data=False, settings=(), stand_in=(), unavoidable=False, others=0
 )
 
 

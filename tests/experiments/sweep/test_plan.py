@@ -330,7 +330,7 @@ def test_a_folder_is_a_points_by_its_mark(tmp_path):
 
 def test_points_share_the_run_that_they_start_from(tmp_path):
     """Unless one has its own."""
-    upstream, wanted = Upstream("note_rnn", "Note RNN"), NoteRNNRun("smoke", 4)
+    upstream, wanted = Upstream("note_rnn"), NoteRNNRun("smoke", 4)
     point = tmp_path / "learn.c=1"
     own = point / "note_rnn" / "smoke" / "seed4"
     options = Options("cpu", out=point)

@@ -5,12 +5,14 @@ import json
 import os
 import shutil
 import threading
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 from run_case import folder, run
 
+from common.record import read_record, write_record
 from common.run_directory import RunDirectory
 from common.run_lock import GLANCE_SECONDS, in_use
 from experiments.cli import main
@@ -138,6 +140,15 @@ def test_a_damaged_record_is_told(tmp_path):
     (path / "record.json").write_text("{")
     assert read_state(path).kind == "damaged"
     assert "not a record" in read_state(path).cells()["progress"]
+
+
+def test_a_record_of_no_experiment_here_is_told(tmp_path):
+    results = Path(__file__).parents[3] / "results"
+    made = read_record(results / NAME / "cpu/seed0/record.json")
+    for name, told in (("worlds", "there is no experiment 'worlds' here"), (made.experiment, "")):
+        path = rows(tmp_path / name / "seed0", row(10, 1.0))
+        write_record(replace(made, experiment=name), path)
+        assert (read_state(path).kind, read_state(path).cells()["progress"]) == ("finished", told)
 
 
 def test_runs_are_found_at_any_depth_in_the_order_of_their_seeds(tmp_path):

@@ -86,6 +86,12 @@ def test_a_process_that_dies_or_hangs_is_replaced_and_its_molecules_scored(own, 
     assert (one.throughput.replaced, one.throughput.given_up) == (1, 0)
 
 
+def test_a_process_whose_answers_wait_while_another_starts_does_not_hang(own, scorer):
+    one = scorer((), ["slow_terms:dies_once"], workers=2, timeout=1.0)
+    assert one.measure(CHAIN) == [(float(k),) for k in range(1, 30)]
+    assert (one.throughput.replaced, one.throughput.given_up) == (1, 0)
+
+
 @pytest.mark.parametrize(("trouble", "timeout"), [("hangs", 0.3), ("dies", 60.0)])
 def test_a_molecule_that_always_hangs_or_kills_counts_as_none(own, scorer, trouble, timeout):
     one = scorer((), [f"own_terms:{trouble}"], workers=2, timeout=timeout)

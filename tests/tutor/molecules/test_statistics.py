@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from tutor.molecules import statistics
 from tutor.molecules.statistics import benchmark, internal_diversity, means, optimum, uniqueness
@@ -75,8 +76,21 @@ def test_uniqueness_is_of_the_valid_ones():
 def test_means_are_of_those_that_have_the_property():
     values = {"qed": np.array([1.0, np.nan, 3.0]), "sa": np.array([np.nan])}
     found = means(values, "eval")
-    half = 1.96 * 1.0 / np.sqrt(2)
+    half = 1.96 * np.sqrt(2) / np.sqrt(2)
     assert found == {
-        "eval/qed": 2.0, "eval_low/qed": pytest.approx(2 - half),
-        "eval_high/qed": pytest.approx(2 + half),
+        "eval/qed": 2.0, "eval_low/qed": pytest.approx(2 - half, abs=1e-4),
+        "eval_high/qed": pytest.approx(2 + half, abs=1e-4),
     }  # fmt: skip
+    assert means({"qed": np.array([1.0])}, "eval") == {"eval/qed": 1.0}
+
+
+@pytest.mark.parametrize("share", ["valid", "filters"])
+@pytest.mark.parametrize("passing", [0, 7, 20])
+def test_a_share_has_wilsons_interval(share, passing):
+    """Also where all pass, or none: 20 molecules don't show that each one would."""
+    found = means({share: np.arange(20.0) < passing}, "eval")
+    low, high = binomtest(passing, 20).proportion_ci(method="wilson")
+    assert found[f"eval/{share}"] == passing / 20
+    assert found[f"eval_low/{share}"] == pytest.approx(low)
+    assert found[f"eval_high/{share}"] == pytest.approx(high)
+    assert low < high

@@ -57,6 +57,8 @@ document.querySelectorAll(".chart").forEach(makeReadable);
 document.querySelectorAll("[data-copy]").forEach((button) => {
   button.addEventListener("click", () => copy(button));
 });
-if (matchMedia("(max-width: 64rem)").matches) {
+
+/* Where the contents don't stand beside the results, they would push them away. */
+if (getComputedStyle(document.querySelector("nav")).position !== "sticky") {
   document.querySelector(".contents").open = false;
 }
