@@ -251,3 +251,18 @@ def test_the_rewards_of_intervals():
     distances |= dict.fromkeys(range(first, last + 1), number(beyond[2]))
     assert {code: INTERVAL_REWARDS.get(code, 0) for code in distances} == distances
     assert set(distances) | set(rewards) >= set(range(1, last + 1))
+
+
+def test_the_readme_tells_the_size_of_what_was_run():
+    told = " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
+    deepest = experiments()["rhn_penn_treebank_depth10_tied"]
+    counts = [
+        parameter_count(deepest.presets[preset].config.model, CORPORA["penn_treebank"].vocabulary)
+        for preset in ("cpu", "paper")
+    ]
+    assert (
+        "Penn Treebank with {:.1f} M of {:.0f} M parameters".format(
+            *(count / 1e6 for count in counts)
+        )
+        in told
+    )

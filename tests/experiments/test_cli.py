@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from common.config import differences, to_dict
+from common.progress import about
 from experiments.arguments import make_parser
 from experiments.cli import COMMANDS, main
 from experiments.registry import experiments
@@ -75,6 +76,9 @@ def test_list_has_a_line_for_each_experiment(capsys):
     for line, (name, one) in zip(lines, experiments().items(), strict=False):
         assert line.split()[0] == name
         assert line.endswith(one.title)
+        preset = one.presets[one.default_preset]
+        time = ("about " if preset.estimated else "") + about(3600 * preset.hours)
+        assert line.removeprefix(name).removesuffix(one.title).strip() == time
 
 
 def test_table_gives_every_column_on_demand(capsys):
