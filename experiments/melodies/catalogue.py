@@ -90,10 +90,13 @@ def _published(name: str) -> tuple[Published, ...]:
 
 PAPER_PARAMETERS = 59_438
 """Of the Note RNN of preset `paper`, and so of what tunes it."""
+RHN = SequenceModelConfig(core="rhn", depth=3, units=90)
+"""The recurrent highway network of preset `rhn`: PAPER_PARAMETERS, too."""
 
 NOTE_RNN_HOURS = {
     "smoke": 0.01,
     "cpu": 0.07,
+    "rhn": 0.1,
     "cpu_own_key": 0.06,
     "cpu_quirks": 0.03,
     "cpu_unmasked": 0.03,
@@ -119,6 +122,7 @@ def _note_rnn() -> Experiment:
         prior=replace(own_key.prior, beginnings=BEGINNINGS),
     )
     swapped_stretched = replace(cpu, data=replace(cpu.data, stretch=STRETCH), original_quirks=True)
+    rhn = replace(cpu, model=RHN)
     smoke = replace(
         paper,
         data=MelodyDataConfig(CHORALES, train_melodies=40, evaluation_melodies=10),
@@ -136,6 +140,7 @@ def _note_rnn() -> Experiment:
     configs = {
         "smoke": smoke,
         "cpu": cpu,
+        "rhn": rhn,
         "cpu_own_key": own_key,
         "cpu_quirks": quirks,
         "cpu_unmasked": unmasked,
@@ -162,9 +167,10 @@ data, as the released code does; `cpu_unmasked` is `cpu_own_key` learning to pre
 of its windows too: both change how often a Note RNN repeats itself, see docs/table_1.md.
 `swapped_stretched` is `cpu` with rests and holds swapped and most melodies played slower, in shares
 that we fitted to the paper's column: an explanation of that column, no setting of the paper's.
+`rhn` is `cpu` with a recurrent highway network of depth {RHN.depth} in the LSTM's place, which has
+exactly as many parameters.
 The paper's {PAPER_DATA}; folk tunes (music21's corpus) stand in for them, so its accuracy can't be
-expected. `--set model.core=rhn model.depth=3` puts a recurrent highway network in the LSTM's
-place; `--set data.name=midi_melodies --data-dir FOLDER` learns from MIDI files.""",
+expected. `--set data.name=midi_melodies --data-dir FOLDER` learns from MIDI files.""",
         presets={
             name: Preset(config, NOTE_RNN_HOURS[name], TWO_CORES, (config.data.name,))
             for name, config in configs.items()
@@ -220,6 +226,7 @@ def _tutor(method: Method) -> Experiment:
         paper, note_rnn=NoteRNNRun(preset="swapped_stretched"), original_quirks=True
     )
     in_c = replace(paper, note_rnn=NoteRNNRun(preset="cpu"))
+    rhn = replace(paper, note_rnn=NoteRNNRun(preset="rhn"))
     melodies = replace(
         vectorised,
         note_rnn=NoteRNNRun(preset="cpu"),
@@ -265,6 +272,7 @@ def _tutor(method: Method) -> Experiment:
         ),
         "melodies": preset("melodies", melodies, 0.02),
         "in_c": preset("in_c", in_c, hours),
+        "rhn": preset("rhn", rhn, hours),
         "swapped_stretched": preset("swapped_stretched", swapped_stretched, hours),
         "paper_beginnings": preset("paper_beginnings", beginnings, hours),
         "paper": preset("paper", paper, hours),
@@ -293,10 +301,10 @@ Hours:      {presets["paper"].hours:g} a seed, three side by side, on {TWO_CORES
 compositions at once, with as many events and gradient steps. The Note RNN of the same preset
 (`paper` for both of these) is trained first if it hasn't been; `--set note_rnn.run=DIR` takes
 another. `paper_beginnings` and `swapped_stretched` are `paper` on the Note RNN of the same name,
-the latter with `original_quirks`, and `in_c` is `paper` on that of preset `cpu`; the Note RNNs of
-`cpu` and `swapped_stretched` have fewer updates than the paper's: see `show note_rnn` and
-docs/table_1.md. `melodies` is for good tunes rather than the paper's: it stays
-near the prior (c = 2) and explores by its own policy.""",
+the latter with `original_quirks`; `in_c` is `paper` on that of preset `cpu`, and `rhn` on that of
+preset `rhn`, a recurrent highway network. The Note RNNs of `cpu`, `rhn` and `swapped_stretched`
+have fewer updates than the paper's: see `show note_rnn` and docs/table_1.md. `melodies` is for good
+tunes rather than the paper's: it stays near the prior (c = 2) and explores by its own policy.""",
         presets=presets,
         aliases={"original": "paper"},
         default_preset="cpu",

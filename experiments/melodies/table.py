@@ -119,10 +119,11 @@ def tables() -> list[PaperTable]:
 
 
 def findings(records: Iterable[Record]) -> list[str]:
-    """Return what the results open with about Table 1."""
-    from experiments.melodies.headline import headline  # which reads this module
+    """Return what the results open with: about Table 1, and about the other core."""
+    from experiments.melodies import cores, headline  # which read this module
 
-    return headline(records)
+    records = list(records)
+    return [*headline.headline(records), *cores.finding(records)]
 
 
 def cautions(records: Iterable[Record]) -> list[str]:
@@ -143,11 +144,11 @@ def _prior(record: Record) -> Any:
 
 def section(records: Iterable[Record], folder: Path) -> list[str]:
     """Write in Markdown why lines of Table 1 differ, then the table for each setting with tuned
-    models, with links to its pictures."""
-    from experiments.melodies.headline import reasons  # which reads this module
+    models, with links to its pictures, then that of both cores."""
+    from experiments.melodies import cores, headline  # which read this module
 
     records = list(records)
-    parts, why = [], reasons(records)
+    parts, why = [], headline.reasons(records)
     for setting in SETTINGS:
         found = by_experiment(records, setting)
         if not any(name in TUNED for name in found):
@@ -160,7 +161,7 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
             if (path := _figure(folder, name, setting.preset)).exists()
         ]
         parts += [f"Figure 2 of the paper, ours: {', '.join(links)}\n"] if links else []
-    return [*why, *parts, CAPTION] if parts else []
+    return [*why, *parts, CAPTION, *cores.section(records)] if parts else []
 
 
 CAPTION = (

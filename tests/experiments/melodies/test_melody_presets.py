@@ -31,7 +31,7 @@ def test_presets_as_they_are_shown(capsys):
             assert main(["show", f"tutor_melodies_{method}", "--preset", preset]) == 0
             shown.append(capsys.readouterr().out)
         assert shown[0] == shown[1]
-        assert "Preset paper (of smoke, cpu, vectorised, melodies, in_c, " in shown[0]
+        assert "Preset paper (of smoke, cpu, vectorised, melodies, in_c, rhn" in shown[0]
         assert "paper_beginnings, paper, original):" in shown[0]
         assert "learn.environments=1\n" in shown[0]
         assert main(["show", f"tutor_melodies_{method}", "--preset", "vectorised"]) == 0
@@ -57,12 +57,16 @@ def test_presets_differ_from_one_another_in_what_their_names_say():
     assert changed("note_rnn", "cpu_own_key", "cpu_quirks") == {swapped}
     assert changed("note_rnn", "cpu_own_key", "cpu_unmasked") == {"prior.masked: 8 → 0"}
     assert changed("note_rnn", "cpu", "swapped_stretched") == {swapped, stretched}
+    assert changed("note_rnn", "cpu", "rhn") == {
+        "model.core: lstm → rhn", "model.depth: 1 → 3", "model.units: 100 → 90",
+    }  # fmt: skip
     for method in ("q", "psi", "g", "rl_only"):
         name = f"tutor_melodies_{method}"
         assert changed(name, "paper", "paper_beginnings") == {
             "note_rnn.preset: paper → paper_beginnings"
         }
         assert changed(name, "paper", "in_c") == {"note_rnn.preset: paper → cpu"}
+        assert changed(name, "in_c", "rhn") == {"note_rnn.preset: cpu → rhn"}
         assert changed(name, "paper", "swapped_stretched") == {
             "note_rnn.preset: paper → swapped_stretched", swapped,
         }  # fmt: skip
