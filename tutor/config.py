@@ -201,6 +201,11 @@ class LearnConfig:
             raise ConfigError(
                 f"learn.replay_capacity={self.replay_capacity} holds no batch of {self.batch_size}."
             )
+        if self.iterations < self.least_stored:
+            raise ConfigError(
+                f"learn.iterations={self.iterations} ends before a batch can be drawn: that takes "
+                f"{self.least_stored} steps."
+            )
         if self.batch_size % self.unroll:
             raise ConfigError(
                 f"learn.batch_size={self.batch_size} is no multiple of learn.unroll={self.unroll}."
@@ -337,8 +342,8 @@ class Quirks(NamedTuple):
     """Ways in which the released code departs from the paper; off by default."""
 
     stores_best_action: bool = False
-    """Whether Boltzmann exploration stores the best action, with the reward and the next state of
-    the action that was drawn."""
+    """Whether Boltzmann exploration stores the best action, with the reward (log p in it) and the
+    next state of the action that was drawn. ε-greedy exploration always stores what it took."""
     trains_prior: bool = False
     """Whether G's target passes its gradient into the prior, which then drifts from the data."""
     early_epsilon: bool = False

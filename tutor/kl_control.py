@@ -122,13 +122,15 @@ class Method(NamedTuple):
     """Whether the policy is ∝ p · exp(values); otherwise it is ∝ exp(values)."""
     takes_maximum: bool
     """Whether the target has a maximum over actions, so that double Q-learning is possible."""
+    adds_log_prior: bool
+    """Whether log p(a|s) of the action taken is part of the target."""
 
 
 METHODS = {
-    "q": Method(q_target, tilts_prior=False, takes_maximum=True),
-    "psi": Method(psi_target, tilts_prior=False, takes_maximum=False),
-    "g": Method(g_target, tilts_prior=True, takes_maximum=False),
-    "rl_only": Method(rl_only_target, tilts_prior=False, takes_maximum=True),
+    "q": Method(q_target, tilts_prior=False, takes_maximum=True, adds_log_prior=True),
+    "psi": Method(psi_target, tilts_prior=False, takes_maximum=False, adds_log_prior=True),
+    "g": Method(g_target, tilts_prior=True, takes_maximum=False, adds_log_prior=False),
+    "rl_only": Method(rl_only_target, tilts_prior=False, takes_maximum=True, adds_log_prior=False),
 }
 
 

@@ -145,12 +145,12 @@ class TutorLearner:
             observation, environment, model.initial_state(width), model.initial_state(width)
         )
         zero = jnp.zeros((), jnp.int32)
-        _, rows = jax.eval_shape(
+        _, rows, _ = jax.eval_shape(
             lambda: self._step(
                 prior, prior, actor, self._example_draw(), self._environment_keys(key, zero), zero
             )
         )
-        row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), rows[0])
+        row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), rows)
         copies = [jax.tree.map(jnp.copy, prior) for _ in range(3)]
         trained = (copies[0], copies[2]) if self.quirks.trains_prior else copies[0]
         return LearnState(
@@ -250,11 +250,11 @@ class TutorLearner:
             step, draw = xs
             # Made here, step by step: nothing is computed for environments that ignore their keys.
             keys = self._environment_keys(state.key, step)
-            actor, (row, action) = self._step(state.params, state.prior, actor, draw, keys, step)
-            taken = jnp.take_along_axis(row.log_prior, action[:, None], 1)
+            actor, row, gained = self._step(state.params, state.prior, actor, draw, keys, step)
+            reward, log_prior = gained
             totals = totals._replace(
-                reward=totals.reward + jnp.sum(row.reward),
-                log_prior=totals.log_prior + jnp.sum(taken),
+                reward=totals.reward + jnp.sum(reward),
+                log_prior=totals.log_prior + jnp.sum(log_prior),
                 steps=totals.steps + self.config.environments,
             )
             return (actor, replay.store(memory, row, step, self.mesh), totals), None
@@ -287,8 +287,9 @@ class TutorLearner:
         draw: StepDraws,
         keys: jax.Array,
         step: jax.Array,
-    ) -> tuple[Actor, tuple[StoredTransition, jax.Array]]:
-        """Take an event in each environment; return transitions [E] and actions [E] as well."""
+    ) -> tuple[Actor, StoredTransition, tuple[jax.Array, jax.Array]]:
+        """Take an event in each environment; return transitions to store, and of the events taken
+        r/c and log p, [E] each."""
         config = self.config
         decision = decide(self.method, self.graph, params, prior, actor)
         best = jnp.argmax(decision.scores, axis=-1).astype(jnp.int32)
@@ -297,19 +298,29 @@ class TutorLearner:
         else:
             action = jnp.where(draw.explore < self.epsilon(step), draw.action, best)
         after, reward, done = take(self.environment, keys, actor, decision, action)
+        reward = reward / config.c
+        log_p, log_p_best = (
+            jnp.take_along_axis(decision.log_prior, event[:, None], 1)[:, 0]
+            for event in (action, best)
+        )
+        stored, correction = action, 0.0
+        if self.quirks.stores_best_action and config.exploration == "boltzmann":
+            stored = best
+            if self.method.adds_log_prior:  # of what is stored; it was of what was drawn
+                correction = log_p - log_p_best
         ends = 1.0 if config.bootstrap_at_end else 1.0 - done
         row = StoredTransition(
             observation=actor.observation,
-            action=best if self.quirks.stores_best_action else action,
+            action=stored,
             next_observation=after.observation,
-            reward=reward / config.c,
+            reward=reward + correction,
             discount=config.discount * jnp.ones_like(reward) * ends,
             policy_before=actor.policy,
             policy_after=decision.policy,
             prior_after=decision.prior if self.keeps_prior_state else None,
             log_prior=decision.log_prior,
         )
-        return self._begin_anew(after, done, draw.first, prior), (row, action)
+        return self._begin_anew(after, done, draw.first, prior), row, (reward, log_p)
 
     def _begin_anew(self, actor: Actor, done: jax.Array, first: jax.Array, prior: Params) -> Actor:
         """Replace each sequence that is done by an empty one with `first` as observation."""

@@ -97,21 +97,36 @@ def test_boltzmann_exploration_draws_from_the_policy_g_tilts_the_prior():
 # ------------------------------------------------------------------------------------ quirks
 
 
-def test_stores_best_action():
-    """The stored event is the best; reward and next event are those of the drawn one."""
-    rows, _ = behave(
+@pytest.mark.parametrize("method", ["q", "psi", "g", "rl_only"])
+def test_stores_best_action(method):
+    """The stored event is the best; reward and next event are those of the drawn one, and so is
+    log p where the target adds it."""
+    rows, log_prior = behave(
         values(),
-        method="q",
+        method=method,
         exploration="boltzmann",
         c=0.5,
         quirks=Quirks(stores_best_action=True),
     )
-    np.testing.assert_array_equal(rows.action, values().argmax(axis=1)[rows.observation])
-    drawn = rows.next_observation
-    assert_drawn(drawn, rows.observation, np.exp(log_softmax(values())))
-    assert (drawn != rows.action).mean() > 0.2
-    reward = np.asarray(walk(4).params.reward)
-    np.testing.assert_array_equal(rows.reward, reward[rows.observation, drawn] / np.float32(0.5))
+    scores = values() + (log_prior if method == "g" else 0.0)
+    stored, before, drawn = rows.action, rows.observation, rows.next_observation
+    np.testing.assert_array_equal(stored, scores.argmax(axis=1)[before])
+    assert_drawn(drawn, before, np.exp(log_softmax(scores)))
+    assert (drawn != stored).mean() > 0.2
+    reward = np.asarray(walk(4).params.reward)[before, drawn] / np.float32(0.5)
+    if method in ("q", "psi"):
+        gained = rows.reward + log_prior[before, stored]
+        np.testing.assert_allclose(gained, reward + log_prior[before, drawn], atol=1e-5)
+    else:
+        np.testing.assert_array_equal(rows.reward, reward)
+
+
+def test_epsilon_greedy_exploration_stores_what_it_took():
+    settings = {"method": "psi", "epsilon_end": 1.0}
+    own, _ = behave(values(), **settings)
+    quirk, _ = behave(values(), **settings, quirks=Quirks(stores_best_action=True))
+    assert_same_bits(own, quirk)
+    np.testing.assert_array_equal(quirk.action, quirk.next_observation)
 
 
 def test_early_epsilon_is_that_of_the_learners_optimizer():
