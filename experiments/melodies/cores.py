@@ -13,6 +13,7 @@ from experiments.melodies.table import (
     TUNED,
     Setting,
     by_experiment,
+    note_rnns,
     summary_of,
     value_of,
     words_of,
@@ -93,10 +94,12 @@ def finding(records: Iterable[Record]) -> list[str]:
         return []
     learned = _beside(rhn[0], lstm[0], LOG_PERPLEXITY.name)
     reward, far = (_beside(rhn[1], lstm[1], f"composed/{one}") for one in ("reward", KL))
+    one_each = all(len(note_rnns(tuned)) == 1 for tuned in (lstm[1], rhn[1]))
     return [
         "Both papers composed: a recurrent highway network in the place of the LSTM, with as many "
         f"parameters (the LSTM's values in brackets; {seeds_a(map(len, (*lstm, *rhn)), 'model')}). "
-        f"Log perplexity of validation melodies {learned}; tuned by {NAMES[TOLD]}, "
+        f"Log perplexity of validation melodies {learned}; tuned by {NAMES[TOLD]}"
+        f"{' from one Note RNN each' if one_each else ''}, "
         f"{MEANS['reward']} {reward} at a {MEANS[KL]} of {far} ([all methods](#{anchor(TITLE)})).",
     ]
 
