@@ -9,7 +9,7 @@ from common.metric import MetricName
 from common.plot import learning_curves
 from common.record import Record
 from common.table import LEAST_FOR_INTERVAL, Cell, Summary, Table
-from experiments.melodies.catalogue import COLUMNS, FIGURES, TABLE_1
+from experiments.melodies.catalogue import COLUMNS, FIGURES, TABLE_1, figure_label
 from experiments.registry import find
 from experiments.results import alike
 from experiments.results.alike import as_preset, on_one_data
@@ -67,6 +67,11 @@ class Setting:
     data: str
     """The preset of `melody_data` that has its data."""
     title: str
+
+    def label(self, name: str) -> str:
+        """Say what the picture of Figure 2 of a metric shows."""
+        config = find("tutor_melodies_q").preset(self.preset).config
+        return figure_label(name, config.original_quirks)
 
 
 SETTINGS = (
@@ -167,8 +172,8 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
         parts.append(f"### Table 1 and Figure 2, all that was measured: preset {setting.preset}\n")
         parts += [f"Here: {setting.title}.\n", table_1(found).markdown()]
         links = [
-            f"[{label}]({path.name})"
-            for name, label in FIGURES.items()
+            f"[{setting.label(name)}]({path.name})"
+            for name in FIGURES
             if (path := _figure(folder, name, setting.preset)).exists()
         ]
         parts += [f"Figure 2 of the paper, ours: {', '.join(links)}\n"] if links else []
@@ -198,14 +203,15 @@ def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:
     drawn = [draw(shown, folder / PICTURE)] if shown else []
     for setting in SETTINGS:
         for name, curves in figure_2(records, setting).items():
+            label = setting.label(name)
             drawn.append(
                 learning_curves(
                     curves,
                     _figure(folder, name, setting.preset),
                     x_label="environment steps",
-                    y_label=f"{FIGURES[name]}, mean over events",
+                    y_label=label,
                     title=f"Tuning the Note RNN, preset {setting.preset}",
-                    description=described(curves),
+                    description=described(label, curves),
                 )
             )
     return drawn
@@ -230,12 +236,13 @@ def figure_2(records: Iterable[Record], setting: Setting) -> dict[str, Curves]:
     }
 
 
-def described(curves: Curves) -> str:
-    """Write curves out, a line each."""
-    return "\n".join(
-        f"{label}: {', '.join(f'{y:.4g} at {x:g}' for x, y in points)}"
-        for label, points in curves.items()
+def described(label: str, curves: Curves) -> str:
+    """Say what curves show, and write them out, a line each."""
+    written_out = (
+        f"{name}: {', '.join(f'{y:.4g} at {x:g}' for x, y in points)}"
+        for name, points in curves.items()
     )
+    return "\n".join([label, *written_out])
 
 
 def _figure(folder: Path, name: str, preset: str) -> Path:
