@@ -142,7 +142,8 @@ def in_brief(runs: Runs, judge: Callable[[Record], Sequence[Claim]], title: str)
 def _over_seeds(verdicts: Sequence[str]) -> str:
     """How often there is which verdict, one a seed."""
     order = (*get_args(Judgement), "not judged", "diverged")
-    (verdict, count), *others = sorted(Counter(verdicts).items(), key=lambda v: order.index(v[0]))
+    counts = {one: verdicts.count(one) for one in order if one in verdicts}
+    (verdict, count), *others = counts.items()
     if len(verdicts) == 1:
         return f"{verdict} here"
     if not others:
