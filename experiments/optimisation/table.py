@@ -114,7 +114,8 @@ def findings(records: Iterable[Record]) -> list[str]:
 def section(records: Iterable[Record], folder: Path) -> list[str]:
     """Write scales and findings of all finished studies in Markdown, with their swarms."""
     parts = []
-    for runs, record in ((runs, one) for runs in runs_of([STUDY], records) for one in runs.done):
+    each = [(runs, record) for runs in runs_of([STUDY], records) for record in runs.done]
+    for runs, record in each:
         parts.append(f"### {_title(runs, record)}\n")
         if words := scale(record, STUDY):
             parts.append(f"{words[0].upper()}{words[1:]}.\n")

@@ -260,9 +260,12 @@ HARDER = UNDECIDED | {"highway50/train/best_loss": 0.5}
     ("metrics", "told"),
     [
         ([HARDER], "does not hold here, scaled down (highway_depth, cpu, seed 0; "),
-        ([AS_PUBLISHED] * 3, "holds here in all 3 seeds, scaled down (highway_depth, cpu, seeds"),
-        ([UNDECIDED, AS_PUBLISHED, UNDECIDED], "holds here in 1 of 3 seeds, undecided in 2, scale"),
-        ([HARDER, None, AS_PUBLISHED], "holds here in 1 of 3 seeds, does not hold in 1, diverged i"),
+        ([AS_PUBLISHED] * 3, "holds here in all 3 seeds, scaled down (highway_depth"),
+        (
+            [UNDECIDED, AS_PUBLISHED, UNDECIDED],
+            "holds here in 1 of 3 seeds, undecided in 2, scaled",
+        ),
+        ([HARDER, None, AS_PUBLISHED], "holds here in 1 of 3 seeds, does not hold in 1, diverged"),
     ],
 )
 def test_seeds_of_the_same_settings_have_one_verdict_sentence(metrics, told):
