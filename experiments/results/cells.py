@@ -181,7 +181,7 @@ def kind(row: Row) -> str:
     """Return a row's verdict in few words: its kind, and how many of its seeds diverged."""
     if not row.seeds or not row.diverged:
         return row.verdict.kind
-    lost = f"{len(row.diverged)} of {len(row.seeds) + len(row.diverged)} seeds diverged"
+    lost = f"{len(row.diverged)} of {len(row.trained)} seeds diverged"
     return f"{row.verdict.kind}; {lost}" if row.verdict.kind else lost
 
 
