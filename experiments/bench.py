@@ -59,11 +59,10 @@ class Training(abc.ABC):
         steps = self.rounds * self.round_steps
         return seconds_of(partial(self.advance, steps)) / steps
 
-    def warm_up(self, seconds: float) -> float:
-        """Make pieces take about so many seconds; return those that the first took to compile."""
-        first, then = (self.piece() * self.round_steps for _ in range(2))
-        self.rounds = max(1, round(seconds / then))
-        return first - then
+    def warm_up(self, seconds: float) -> None:
+        """Compile, and make pieces take about so many seconds."""
+        self.piece()
+        self.rounds = max(1, round(seconds / (self.piece() * self.round_steps)))
 
 
 class LearnerTraining(Training):

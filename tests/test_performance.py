@@ -31,6 +31,11 @@ def memory(measured: Measured, way: str) -> float:
     return measured[f"ptb/{way}peak_memory_bytes"]
 
 
+def compiling(measured: Measured, way: str) -> float:
+    """Seconds of a first update that found nothing compiled, less those of one update."""
+    return measured[f"ptb/{way}first_step_seconds"] - 700 / speed(measured, way)
+
+
 def bound(measured: Measured) -> float:
     return measured["ptb/matmul_bound_words_per_second"]
 
@@ -150,8 +155,8 @@ AIMS: list[tuple[str, str, Callable[[Measured], float]]] = [
         "≤ 1.00",
         lambda m: memory(m, "kernel_") / memory(m, "plain_"),
     ),
-    ("JAX, compilation in seconds", "≤ 5.00", lambda m: m["ptb/compile_seconds"]),
-    ("kernel, compilation in seconds", "≤ 5.00", lambda m: m["ptb/kernel_compile_seconds"]),
+    ("JAX, compilation in seconds", "≤ 5.00", lambda m: compiling(m, "")),
+    ("kernel, compilation in seconds", "≤ 5.00", lambda m: compiling(m, "kernel_")),
     (
         "JAX, first update from the compiled-program cache in seconds",
         "≤ 1.50",

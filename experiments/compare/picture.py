@@ -15,7 +15,8 @@ MOST = 4
 def draw_curves(sides: Sequence[Side], folder: Path) -> list[Path]:
     """Draw what at least two sides measured on the way; return the files.
 
-    Of several seeds the mean is drawn, with a band from the lowest to the highest.
+    Of several seeds the mean is drawn, with a band from the lowest to the highest. They are the
+    seeds whose results are shown.
     """
     return [_draw(name, sides, folder) for name in drawn_metrics(sides)]
 
@@ -29,7 +30,7 @@ def drawn_metrics(sides: Sequence[Side]) -> list[str]:
 
 
 def _measured(side: Side) -> dict[str, None]:
-    rows = (row for run in side.runs for row in run.curve)
+    rows = (row for run in side.shown for row in run.curve)
     return {name: None for row in rows for name in row if "/" in name}
 
 
@@ -55,9 +56,9 @@ def _draw(name: str, sides: Sequence[Side], folder: Path) -> Path:
 
 
 def _points(side: Side, name: str) -> Mapping[float, list[float]]:
-    """Step → the values of the seeds that have one there."""
+    """Step → the values of the shown seeds that have one there."""
     points: dict[float, list[float]] = {}
-    for run in side.runs:
+    for run in side.shown:
         for row in run.curve:
             if isinstance(value := row.get(name), int | float):
                 points.setdefault(row["step"], []).append(value)

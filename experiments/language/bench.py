@@ -66,12 +66,12 @@ def rhn(seconds: float, peer: str = "") -> dict[str, float]:
       peer: `torch` to measure PyTorch in turns with the ways, empty for none.
 
     Returns:
-      SIZE/WAY words_per_second and compile_seconds, medians over pieces, for the ways of `WAYS`
-        that this machine has;
+      SIZE/WAY words_per_second, medians over pieces, for the ways of `WAYS` that this machine has;
       SIZE/matmul_bound_words_per_second: were a step's matrix products alone its cost;
       SIZE/WAY fraction_of_matmul_bound;
       APART_SIZE/WAY first_step_seconds and cached_first_step_seconds: a new process's first update,
-        compiled then or by a process before; peak_memory_bytes: the most that such one held;
+        compiled then or by a process before; compile_seconds: the former less one update;
+        peak_memory_bytes: the most that such a process held;
       SIZE/torch_words_per_second, SIZE/torch_deferred_words_per_second: of the peer, as written
         plainly and with one product for each weight's gradient;
       sgemm_gflops: of a large matrix product;
@@ -83,15 +83,24 @@ def rhn(seconds: float, peer: str = "") -> dict[str, float]:
     if _has_kernel():
         measured["kernel_native_bfloat16"] = float(kernel.best_level().native_bfloat16)
     ways = {name: way for name, way in WAYS.items() if way.compute.kernel != "cpu" or _has_kernel()}
-    for size, (name, vocabulary, changes) in SIZES.items():
-        config: LanguageModelConfig = override(find(name).preset("paper").config, changes)
+    for size, (_, vocabulary, _) in SIZES.items():
+        config = _config(size)
         peers = _peers(config, vocabulary) if peer and size in PEER_SIZES else {}
         found = _measure(config, vocabulary, ways, seconds, peers)
         measured |= {f"{size}/{k}": v for k, v in found}
     measured["peak_memory_bytes"] = bench.peak_memory()
+    train = _config(APART_SIZE).train
     for name in ways:
-        measured |= {f"{APART_SIZE}/{name}{k}": v for k, v in _apart(name).items()}
+        apart, way = _apart(name), f"{APART_SIZE}/{name}"
+        update = train.batch_size * train.steps / measured[f"{way}words_per_second"]
+        apart["compile_seconds"] = apart["first_step_seconds"] - update
+        measured |= {f"{way}{k}": v for k, v in apart.items()}
     return measured
+
+
+def _config(size: str) -> LanguageModelConfig:
+    name, _, changes = SIZES[size]
+    return override(find(name).preset("paper").config, changes)
 
 
 def _apart(way: str) -> dict[str, float]:
@@ -115,9 +124,7 @@ def _apart(way: str) -> dict[str, float]:
 def _first_steps(way: str) -> dict[str, float]:
     """Train a few updates in this process."""
     device.configure("auto", default_cache_dir() / "compiled")
-    name, vocabulary, changes = SIZES[APART_SIZE]
-    config = override(find(name).preset("paper").config, changes)
-    training = _training(config, vocabulary, WAYS[way])
+    training = _training(_config(APART_SIZE), SIZES[APART_SIZE][1], WAYS[way])
     first = training.piece()
     training.piece()
     return {"first_step_seconds": first, "peak_memory_bytes": bench.peak_memory()}
@@ -154,17 +161,14 @@ def _measure(
 ) -> list[tuple[str, float]]:
     """Names and numbers of one size."""
     trainings = {name: _training(config, vocabulary, way) for name, way in ways.items()} | peers
-    found = []
-    for name, training in trainings.items():
-        compiling = training.warm_up(seconds)
-        if name in ways:
-            found.append((f"{name}compile_seconds", compiling))
+    for training in trainings.values():
+        training.warm_up(seconds)
     products = _Products(config, vocabulary)
     products.seconds()  # compiles
     works = {name: training.piece for name, training in trainings.items()}
     took = bench.in_turns(works | {"products": products.seconds})
     words, bound = config.train.batch_size * config.train.steps, took.pop("products")
-    found.append(("matmul_bound_words_per_second", words / bound))
+    found = [("matmul_bound_words_per_second", words / bound)]
     for name, update in took.items():
         found += [
             (f"{name}words_per_second", words / update),

@@ -28,36 +28,32 @@ def as_json(rows: Sequence[Row]) -> str:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """Return every column as comma-separated values, with a head.
+    """Return every column as comma-separated values, with a head, which stands alone without rows.
 
     Behind the columns of text stand those of numbers in full: mean, ends of the interval, and as
     JSON the seeds and their values.
     """
     text = io.StringIO()
     table = _full_table(rows, digits=None)
-    numbers = [_numbers(row) for row in rows]
-    lines = [[*line, *each.values()] for line, each in zip(table.rows, numbers, strict=True)]
-    titles = [*table.titles, *(numbers[0] if rows else ())]
-    csv.writer(text, lineterminator="\n").writerows([titles, *lines])
+    lines = [[*line, *_numbers(row)] for line, row in zip(table.rows, rows, strict=True)]
+    csv.writer(text, lineterminator="\n").writerows([[*table.titles, *NUMBERS], *lines])
     return text.getvalue()
 
 
-def _numbers(row: Row) -> dict[str, Cell]:
-    """What a program reads of a row; empty cells where no seed finished."""
+NUMBERS = ("mean", "low", "high", "seeds", "values")
+"""Titles of the columns that a program reads."""
+
+
+def _numbers(row: Row) -> list[Cell]:
+    """A row's cells under `NUMBERS`; empty where no seed finished."""
     found = row.ours
     mean, low, high = (found.mean, found.low, found.high) if found else (None, None, None)
     values = found.values if found else ()
-    return {
-        "mean": mean,
-        "low": low,
-        "high": high,
-        "seeds": json.dumps(row.seeds),
-        "values": json.dumps(values),
-    }
+    return [mean, low, high, json.dumps(row.seeds), json.dumps(values)]
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
-    """Return all columns in one Markdown table."""
+    """Return all columns in one Markdown table; its heads alone where there are no rows."""
     return _full_table(rows).markdown()
 
 
@@ -84,22 +80,38 @@ MIDDLE = "interquartile mean"
 CHECKSUMS = "data checksums (sha256)"
 RIGHT = frozenset({"parameters", OURS, MIDDLE, "n seeds", "difference"})
 """Titles of columns aligned to the right."""
+RESULT_TITLES = (
+    "experiment",
+    "dataset and split",
+    "metric",
+    "protocol",
+    "parameters",
+    "published",
+    OURS,
+    "n seeds",
+    "difference",
+    "verdict",
+)
+"""Titles of the columns that a reader looks for first."""
+ORIGIN_TITLES = ("device and hours", "commit", "command", "settings, paper → ours", CHECKSUMS)
+"""Titles of the columns that say where a row comes from."""
 
 
 def result_cells(row: Row) -> dict[str, str]:
-    """Return the columns that a reader looks for first."""
-    return {
-        "experiment": f"{row.experiment}, {', '.join((row.preset, *row.changes))}",
-        "dataset and split": f"{row.dataset}, {row.split}",
-        "metric": _metric(row),
-        "protocol": row.protocol,
-        "parameters": "" if row.parameters is None else f"{row.parameters:,}",
-        "published": "; ".join(f"{p.printed} ({p.source})" for p in row.published),
-        OURS: ours(row),
-        "n seeds": _seeds(row),
-        "difference": _difference(row),
-        "verdict": row.verdict.text,
-    }
+    """Return a row's cells by the titles `RESULT_TITLES`."""
+    cells = (
+        f"{row.experiment}, {', '.join((row.preset, *row.changes))}",
+        f"{row.dataset}, {row.split}",
+        _metric(row),
+        row.protocol,
+        "" if row.parameters is None else f"{row.parameters:,}",
+        "; ".join(f"{p.printed} ({p.source})" for p in row.published),
+        ours(row),
+        _seeds(row),
+        _difference(row),
+        row.verdict.text,
+    )
+    return dict(zip(RESULT_TITLES, cells, strict=True))
 
 
 APART = (
@@ -132,25 +144,20 @@ def _short_table(rows: Sequence[Row]) -> Table:
 
 def _full_table(rows: Sequence[Row], digits: int | None = CHECKSUM_DIGITS) -> Table:
     """Every column in one table, with so many digits of checksums; None for all."""
-    cells = [
-        result_cells(row)
-        | middle
-        | {
-            "device and hours": device_and_hours(row),
-            "commit": ", ".join(row.commits),
-            "command": command(row),
-            "settings, paper → ours": "; ".join(row.settings),
-            CHECKSUMS: checksums(row, digits),
-        }
-        for row, middle in zip(rows, _middles(rows), strict=True)
+    middles = (MIDDLE,) if any(map(middle, rows)) else ()  # where any row has the seeds for one
+    lines = [
+        (
+            *result_cells(row).values(),
+            *(middle(row) for _ in middles),
+            device_and_hours(row),
+            ", ".join(row.commits),
+            command(row),
+            "; ".join(row.settings),
+            checksums(row, digits),
+        )
+        for row in rows
     ]
-    return Table(tuple(cells[0]), [tuple(line.values()) for line in cells], RIGHT)
-
-
-def _middles(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """A column of interquartile means, where any row has the seeds for one."""
-    texts = [middle(row) for row in rows]
-    return [{MIDDLE: text} for text in texts] if any(texts) else [{} for _ in rows]
+    return Table((*RESULT_TITLES, *middles, *ORIGIN_TITLES), lines, RIGHT)
 
 
 def _metric(row: Row) -> str:
@@ -174,7 +181,7 @@ def kind(row: Row) -> str:
     """Return a row's verdict in few words: its kind, and how many of its seeds diverged."""
     if not row.seeds or not row.diverged:
         return row.verdict.kind
-    lost = f"{len(row.diverged)} of {len(row.seeds) + len(row.diverged)} seeds diverged"
+    lost = f"{len(row.diverged)} of {len(row.trained)} seeds diverged"
     return f"{row.verdict.kind}; {lost}" if row.verdict.kind else lost
 
 

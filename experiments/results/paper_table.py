@@ -204,7 +204,8 @@ def smaller(
 ) -> str:
     """Write the runs that are smaller than the paper's; empty where there are none.
 
-    A measure has a column for each protocol by which it was measured.
+    A measure has a column for each protocol by which it was measured. A number of some of a line's
+    seeds says of how many.
 
     Args:
       table: of the paper.
@@ -235,10 +236,13 @@ def smaller(
     lines: list[list[Cell]] = []
     for (run, dataset), found in runs.items():
         first = next(iter(found.values()))[0]
-        values = ["<br>".join(map(_number, found.get(column, ()))) for column in columns]
+        seeds = {seed for rows in found.values() for row in rows for seed in row.seeds}
+        values = [
+            "<br>".join(_number(row, seeds) for row in found.get(column, ())) for column in columns
+        ]
         size = "" if first.parameters is None else short(first.parameters)
         how = first.verdict.text.removeprefix(f"{SMALLER}: ")
-        lines.append([f"{run}<br>on {dataset}", size, *values, len(first.seeds), how])
+        lines.append([f"{run}<br>on {dataset}", size, *values, len(seeds), how])
     heads = ("parameters", *columns.values(), "seeds")
     written_up = Table(("run", *heads, "what is smaller"), lines, frozenset(heads))
     return f"{APART}\n\n{write(written_up)}"
@@ -261,9 +265,13 @@ def _marked(row: Row) -> str:
     return f"{ours(row)} {MARKS[row.verdict.kind]}{lost}"
 
 
-def _number(row: Row) -> str:
-    """Our number, or the mark of a run that diverged."""
-    return ours(row) or MARKS["diverged"]
+def _number(row: Row, seeds: set[int]) -> str:
+    """Our number, with how many seeds it is over where not all have it; or the mark of a run that
+    diverged."""
+    if not row.seeds:
+        return MARKS["diverged"]
+    count = len(row.seeds)
+    return ours(row) + ("" if count == len(seeds) else f" ({count} seed{'s' * (count > 1)})")
 
 
 def how_to_run(table: PaperTable) -> str:

@@ -58,6 +58,8 @@ class Row:
     """Seeds that `ours` is over."""
     diverged: tuple[int, ...]
     """Seeds that diverged."""
+    trained: tuple[int, ...]
+    """Seeds that were trained so: these, and those that finished without this metric."""
     differences: tuple[float, ...]
     """Our mean minus each published value; empty where that means nothing."""
     verdict: Verdict
@@ -118,11 +120,13 @@ def named_rows(
 
 def _rows(records: Sequence[Record], experiment: Experiment) -> list[Row]:
     metrics = [metric.name for metric in experiment.metrics]
+    trainings = _trainings(records, experiment)
     runs = _mark_data(
         [
-            _row(group, experiment, metric)
+            _row(group, tuple(sorted({one.seed for one in alike})), experiment, metric)
             for metric in metrics
-            for group in _groups(records, experiment, metric)
+            for alike in trainings
+            for group in _groups(alike, experiment, metric)
         ]
     )
     places = {name: place for place, name in enumerate(reversed(experiment.presets))}
@@ -136,30 +140,58 @@ def _rows(records: Sequence[Record], experiment: Experiment) -> list[Row]:
     return [_not_run(experiment, metric) for metric in published if metric not in done] + runs
 
 
-def _groups(
-    records: Iterable[Record], experiment: Experiment, metric: str
-) -> list[dict[int, Record]]:
-    """Records that belong in one row for this metric, by seed."""
-    groups: dict[Any, dict[int, Record]] = {}
-    finished = set()
+def _trainings(records: Iterable[Record], experiment: Experiment) -> list[list[Record]]:
+    """Records apart by all but settings on which only some metrics depend, as on how they are
+    measured."""
+    found: dict[Any, list[Record]] = {}
+    metrics = [metric.name for metric in experiment.metrics]
     for record in records:
-        settings = material(experiment.kind, record.config, metric)
-        precision = precision_of(record.device)
-        key = (record.preset, repr(sorted(settings.items())), precision, repr(_data(record)))
-        if record.status == "done":
-            finished.add(key)
-            if metric not in record.metrics:
-                continue
-        groups.setdefault(key, {}).setdefault(record.seed, record)
-    # A diverged run has no metrics that would name its rows: it is counted beside the seeds that
-    # finished or, where none did, in the rows that are compared with the paper.
-    alone = {p.metric for p in experiment.published} or {m.name for m in experiment.metrics}
-    return [
-        group
-        for key, group in groups.items()
-        if any(record.status == "done" for record in group.values())
-        or (key not in finished and metric in alone)
+        found.setdefault(_key(record, experiment, metrics), []).append(record)
+    return list(found.values())
+
+
+def _groups(
+    alike: Sequence[Record], experiment: Experiment, metric: str
+) -> list[dict[int, Record]]:
+    """Records of one training that belong in one row for this metric, by seed.
+
+    A diverged run has no metrics that would name its rows: it is counted beside the seeds that
+    finished or, where none did, in the rows that are compared with the paper.
+    """
+    if all(record.status != "done" for record in alike):
+        alone = {p.metric for p in experiment.published} or {m.name for m in experiment.metrics}
+        return [_by_seed(alike)] if metric in alone else []
+    keys = [
+        _key(record, experiment, [metric])
+        if record.status == "done" and metric in record.metrics
+        else None
+        for record in alike
     ]
+    groups = [
+        _by_seed(
+            record
+            for record, own in zip(alike, keys, strict=True)
+            if own == key or record.status != "done"
+        )
+        for key in dict.fromkeys(keys)
+        if key is not None
+    ]
+    return [one for one in groups if any(record.status == "done" for record in one.values())]
+
+
+def _by_seed(records: Iterable[Record]) -> dict[int, Record]:
+    """The first record of each seed."""
+    found: dict[int, Record] = {}
+    for record in records:
+        found.setdefault(record.seed, record)
+    return found
+
+
+def _key(record: Record, experiment: Experiment, metrics: Sequence[str]) -> Any:
+    """What tells a record from others, as far as it matters to every one of some metrics."""
+    each = [material(experiment.kind, record.config, metric) for metric in metrics]
+    settings = sorted(item for item in each[0].items() if all(item[0] in one for one in each))
+    return record.preset, repr(settings), precision_of(record.device), repr(_data(record))
 
 
 def _data(record: Record) -> list[tuple[Any, ...]]:
@@ -197,7 +229,9 @@ def _mark_data(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _row(group: Mapping[int, Record], experiment: Experiment, metric: str) -> Row:
+def _row(
+    group: Mapping[int, Record], trained: tuple[int, ...], experiment: Experiment, metric: str
+) -> Row:
     records = [group[seed] for seed in sorted(group)]
     done = [record for record in records if record.status == "done"]
     diverged = tuple(record.seed for record in records if record.status == "diverged")
@@ -222,13 +256,14 @@ def _row(group: Mapping[int, Record], experiment: Experiment, metric: str) -> Ro
         ours=ours,
         seeds=tuple(record.seed for record in done),
         diverged=diverged,
+        trained=trained,
         differences=_differences(ours, published, departure),
         verdict=judge(
             ours,
             published,
             departure,
             better=experiment.metric(metric).better,
-            seeds=len(records),
+            seeds=len(trained),
             diverged=len(diverged),
         ),
         full_size=departure is not None and not departure.smaller,
@@ -261,6 +296,7 @@ def _not_run(experiment: Experiment, metric: str) -> Row:
         ours=None,
         seeds=(),
         diverged=(),
+        trained=(),
         differences=(),
         verdict=Verdict("not run", "not run"),
         full_size=False,

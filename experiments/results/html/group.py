@@ -9,7 +9,6 @@ from typing import Any
 from markupsafe import Markup
 
 from common.config import flatten
-from common.record import Record
 from experiments.registry import Experiment
 from experiments.results.cells import (
     MIDDLE,
@@ -41,7 +40,7 @@ class Group:
     name: str
     """Begins the identifiers of its parts in the page."""
     runs: list[Run]
-    """By seed."""
+    """By seed; of a seed there are several where it was evaluated in several ways."""
     rows: list[Row]
     charts: list[Chart]
 
@@ -101,8 +100,27 @@ class Group:
 
     @property
     def other_seeds(self) -> list[int]:
-        """The seeds that the command doesn't run."""
-        return [run.record.seed for run in self.runs if run.record.command != self.command]
+        """The seeds that the command runs with another number."""
+        return [
+            run.record.seed
+            for run in self.runs
+            if run.record.command != self.command and run.record.overrides == self._overrides
+        ]
+
+    @property
+    def other_commands(self) -> list[str]:
+        """The first command of each other evaluation of the same training."""
+        found: dict[tuple[str, ...], str] = {}
+        for run in self.runs:
+            if run.record.overrides != self._overrides:
+                found.setdefault(tuple(run.record.overrides), run.record.command)
+        return list(found.values())
+
+    @property
+    def _overrides(self) -> list[str]:
+        """The overrides of the run whose command is shown."""
+        records = [run.record for run in self.runs]
+        return next(one.overrides for one in records if one.command == self.command)
 
     @property
     def settings(self) -> list[str]:
@@ -148,17 +166,26 @@ class Group:
 
 
 def groups(runs: Sequence[Run], experiment: Experiment) -> list[Group]:
-    """Divide an experiment's runs by settings and data; of two of one seed the first counts."""
-    found: dict[Any, dict[int, Run]] = {}
+    """Divide an experiment's runs by what they were trained with, and by data.
+
+    Of two of one seed with the same settings the first counts.
+    """
+    found: dict[Any, dict[Any, Run]] = {}
     for run in runs:
-        key = (run.record.preset, _changes(run.record, experiment), data_mark(run.record))
-        found.setdefault(key, {}).setdefault(run.record.seed, run)
+        record = run.record
+        each = tuple(
+            changed_settings(record, experiment, metric.name) for metric in experiment.metrics
+        )
+        training = tuple(one for one in each[0] if all(one in changes for changes in each))
+        key = (record.preset, training, data_mark(record))
+        found.setdefault(key, {}).setdefault((record.seed, each), run)
     places = {name: place for place, name in enumerate(reversed(experiment.presets))}
     titles = _titles(list(found))
     made = []
     for rank, key in enumerate(sorted(found, key=lambda key: (places.get(key[0], -1), key))):
-        ordered = [found[key][seed] for seed in sorted(found[key])]
+        ordered = [found[key][which] for which in sorted(found[key])]
         records = [run.record for run in ordered]
+        by_seed = {record.seed: record for record in reversed(records)}
         rows = result_rows(records, {experiment.name: experiment})
         made.append(
             Group(
@@ -166,16 +193,13 @@ def groups(runs: Sequence[Run], experiment: Experiment) -> list[Group]:
                 name=f"{experiment.name}-{rank}",
                 runs=ordered,
                 rows=[row for row in rows if row.verdict.kind != "not run"],
-                charts=charts(records, [metric.name for metric in experiment.metrics]),
+                charts=charts(
+                    [by_seed[seed] for seed in sorted(by_seed)],
+                    [metric.name for metric in experiment.metrics],
+                ),
             )
         )
     return made
-
-
-def _changes(record: Record, experiment: Experiment) -> tuple[str, ...]:
-    """What isn't its preset's, as far as it matters to any metric."""
-    each = (changed_settings(record, experiment, metric.name) for metric in experiment.metrics)
-    return tuple(sorted({change for changes in each for change in changes}))
 
 
 def _titles(keys: Sequence[tuple[str, tuple[str, ...], str]]) -> Mapping[Any, str]:

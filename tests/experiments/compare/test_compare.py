@@ -13,6 +13,7 @@ from common.record import read_record, write_record
 from common.run_directory import RunDirectory
 from common.table import TOO_NARROW, summarize
 from experiments.cli import main
+from experiments.compare import picture
 from experiments.compare.difference import results_table, runs_table, settings_table
 from experiments.compare.picture import drawn_metrics
 from experiments.compare.side import read_sides, short_labels
@@ -238,6 +239,33 @@ def test_curves(capsys, tmp_path):
     answer(capsys, *folders, "--out", tmp_path / "o")
     assert not np.array_equal(banded, imread(file))  # the same mean, without a band
     assert drawn_metrics(read_sides([run(tmp_path, "c", curve=[]), folders[0]])) == []
+
+
+def test_curves_are_of_the_seeds_whose_results_are_shown(monkeypatch, tmp_path):
+    """Neither one that diverged nor one that still runs cuts the others' curve or enters it."""
+    drawn = {}
+
+    def seen(series, file, *, bands, **words):
+        drawn[file.stem] = series, bands
+        return file
+
+    monkeypatch.setattr(picture, "learning_curves", seen)
+    loss = "valid/loss"
+    whole = [{"step": k, loss: 100.0 - k / 100} for k in (100, 200, 300)]
+    higher = [{**row, loss: row[loss] + 2} for row in whole]
+    lost = [{"step": 100, loss: 9e9, VALID: 1.0}]  # of VALID there's no picture without it
+    for folder in "ab":  # with the settings of the run that isn't finished
+        run(tmp_path, folder, 0, curve=whole, config=changed(depth=5))
+        run(tmp_path, folder, 1, curve=higher, config=changed(depth=5))
+        diverged = {"status": "diverged", "metrics": {}, "curve": lost}
+        run(tmp_path, folder, 2, config=changed(depth=5), **diverged)
+    unfinished(tmp_path / NAME / "b" / "seed3")
+    picture.draw_curves(read_sides([tmp_path / NAME / folder for folder in "ab"]), tmp_path)
+    assert list(drawn) == ["valid_loss"]
+    series, bands = drawn["valid_loss"]
+    for side in "ab":
+        assert series[side] == [(100, 100.0), (200, 99.0), (300, 98.0)]
+        assert bands[side] == [(100, 99.0, 101.0), (200, 98.0, 100.0), (300, 97.0, 99.0)]
 
 
 def test_metrics_in_common(capsys, tmp_path):

@@ -8,7 +8,7 @@ import statistics
 
 import pytest
 from page_case import SAMPLE, Page, leave, make_runs
-from report_case import TEST, VALID, record, words
+from report_case import MC, TEST, VALID, record, words
 
 from common.error import DataError
 from experiments import registry
@@ -188,6 +188,36 @@ def test_a_diverged_seed_enters_no_curve(patched, tmp_path):
     assert any("1 of 2 seeds diverged" in cell for cell in page.texts("td"))
     assert "0; diverged: 1" in page.texts("dd")
     assert page.texts("p")[0].startswith("1 finished run of 1 experiment and 1 that diverged, ")
+
+
+def test_seeds_trained_alike_stand_together_however_they_were_evaluated(tmp_path, monkeypatch):
+    """As on RESULTS.md: a mean over all of what all have, and every evaluation of one seed."""
+    experiment = words(passes=9)
+    monkeypatch.setattr(registry, "experiments", lambda: {"words": experiment})
+    monkeypatch.setattr(registry, "families", lambda: [registry.Family((experiment,))])
+    curve = [{"step": step, VALID: 70.0 + step} for step in (1, 2)]
+    for seed, value in enumerate((66.0, 66.5, 68.0)):
+        overrides = ["evaluation.mc_passes=0"] * (seed > 0)
+        metrics = {TEST: value} | ({} if seed else {MC: 61.25})
+        leave(
+            tmp_path / "a", record(experiment, "cpu", seed, overrides, metrics=metrics, curve=curve)
+        )
+    again = ["evaluation.mc_passes=20"]
+    metrics = {TEST: 66.0, MC: 60.75}
+    command = "python -m experiments run words --set evaluation.mc_passes=20"
+    leave(
+        tmp_path / "b",
+        record(experiment, "cpu", 0, again, metrics=metrics, curve=curve, command=command),
+    )
+    found, _ = finished_runs(tmp_path)
+    page = Page(page_text(found, {"words": experiment}, tmp_path))
+    assert page.texts("h3") == ["cpu"]
+    cells = page.texts("td")
+    for value in ("66.83 [66.00, 68.00]", "61.25", "60.75", "MC dropout, 20 passes"):
+        assert value in cells
+    assert page.texts("output") == ["step 2: valid 72 (seeds 72 to 72)"]
+    assert command in page.texts("code")
+    assert "0, 1, 2" in page.texts("dd")
 
 
 def test_the_interquartile_mean_is_shown_where_there_are_seeds_for_it(patched, tmp_path):

@@ -105,6 +105,32 @@ def test_numbers_of_several_protocols_in_a_column_each_say_theirs():
     ]
 
 
+def test_a_number_of_some_of_a_lines_seeds_says_of_how_many():
+    kind = words(published=((TEST, 66.0), (MC, 64.0)), passes=9)
+    table = PaperTable(
+        "All",
+        "",
+        ("model",),
+        ("",),
+        (Line(("ours",), (tuple(Asked("words", m) for m in (TEST, MC)),)),),
+    )
+
+    def line(*values: float | None) -> list[str]:
+        """Test and MC perplexity and seeds, where MC is None the seed has none."""
+        made = []
+        for seed, mc in enumerate(values):
+            metrics = {TEST: 97.0} if mc is None else {TEST: 97.0, MC: mc}
+            without = ["evaluation.mc_passes=0"] if mc is None else []
+            made.append(record(kind, "cpu", seed, without, metrics=metrics))
+        found = Answers(result_rows(made, {"words": kind}), {"words": kind})
+        cells = [cell.strip() for cell in smaller(table, found).splitlines()[-1].split("|")]
+        return cells[3:6]
+
+    assert line(96.0, None, None) == ["97.00", "96.00 (1 seed)", "3"]
+    assert line(None, 95.0, 96.0) == ["97.00", "95.00, 96.00 (2 seeds)", "3"]
+    assert line(96.0, 96.0, 96.0) == ["97.00", "96.00", "3"]
+
+
 def test_a_smaller_run_that_diverged_stands_apart():
     found = answers(record(EXPERIMENT, "cpu", status="diverged", metrics={}))
     assert lines_of(written(TABLE, found))[1][2] == "–"

@@ -297,7 +297,23 @@ def test_the_table_as_csv(tmp_path, capsys):
         2: 68.0,
     }
     (none,) = csv.DictReader(io.StringIO(as_csv(named_rows(["words"], []))))
+    assert tuple(row) == tuple(none)
     assert (none["mean"], none["low"], none["high"], none["values"]) == ("", "", "", "[]")
+
+
+@pytest.mark.usefixtures("known")
+def test_without_results_every_form_says_so(tmp_path, capsys):
+    """Nothing is published for the pair, so that there's no row of what was not run either."""
+
+    def shown(form: str) -> str:
+        folders = ["--out", str(tmp_path), "--results", str(tmp_path)]
+        assert main(["table", "pair", form, *folders]) == 0
+        return capsys.readouterr().out
+
+    heads = as_csv(named_rows([], seeds(words(), 66.0))).splitlines()[0]
+    assert shown("--csv") == f"{heads}\n"
+    assert json.loads(shown("--json")) == []
+    assert shown("--full").startswith("No results here yet.")
 
 
 def on(files):

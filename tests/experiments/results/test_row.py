@@ -21,7 +21,7 @@ from common.error import DataError
 from common.record import DataUsed
 from experiments import registry
 from experiments.registry import Published
-from experiments.results.cells import as_text
+from experiments.results.cells import as_text, kind
 from experiments.results.commit import load_records
 from experiments.results.markdown import report_text
 from experiments.results.row import result_rows
@@ -89,6 +89,23 @@ def test_diverged_seeds_are_counted_but_do_not_enter_the_mean():
     assert (row.seeds, row.diverged) == ((0, 1), (7,))
     assert row.verdict.text == "matched; 1 of 3 seeds diverged"
     assert row.verdict.kind == "matched"
+
+
+def test_diverged_seeds_are_counted_among_all_that_were_trained_alike():
+    """Whatever of them was evaluated: a metric that two have isn't one of which a half diverged."""
+    experiment = words(published=((TEST, 66.0), (MC, 64.0)), passes=9)
+    without = {"overrides": ["evaluation.mc_passes=0"]}
+    lost = {"status": "diverged", "metrics": {}}
+    made = [record(experiment, seed=seed, metrics={TEST: 66.0}, **without) for seed in (0, 1)]
+    made.append(record(experiment, seed=2, metrics={TEST: 66.0, MC: 64.0}))
+    for more in ({}, without):
+        diverged = record(experiment, seed=3, **lost, **more)
+        for metric, own in ((TEST, (0, 1, 2)), (MC, (2,))):
+            row = only_row(experiment, [*made, diverged], metric)
+            assert (row.seeds, row.diverged, row.trained) == (own, (3,), (0, 1, 2, 3))
+            assert row.verdict.text == "matched; 1 of 4 seeds diverged"
+            assert kind(row) == "matched; 1 of 4 seeds diverged"
+    assert rows(experiment, [*made[:2], diverged], MC)[0].verdict.kind == "not run"
 
 
 def test_records_with_overrides_have_rows_of_their_own():
