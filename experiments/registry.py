@@ -201,8 +201,16 @@ class Family:
     """Patterns of the files, besides pictures and texts, that are committed with a record."""
     composer: Composer | None = None
     """What composes where `compose` is given no run."""
+    trainer: str = ""
+    """Name of its experiment by whose runner and programs other families train what is configured
+    as that is; empty where they don't."""
     domain: str = ""
     """`module:ATTRIBUTE` of its experiments.domain.Domain, where it tunes models of one."""
+
+    def __post_init__(self):
+        """Raise ValueError where `trainer` is no experiment of the family's."""
+        if self.trainer and self.trainer not in {one.name for one in self.experiments}:
+            raise ValueError(f"trainer '{self.trainer}': no experiment of the family has that name")
 
 
 def families() -> list[Family]:
@@ -231,32 +239,40 @@ def find(name: str) -> Experiment:
 
 
 def runner_of(kind: type) -> Callable[..., Any]:
-    """Import the function that runs experiments whose settings are a `kind`: one family's way to
-    train what another knows how to train.
+    """Import the function that trains what has settings of a class: one family's way to train what
+    another knows how to train, see `Family.trainer`.
 
     Raises:
-      ValueError: no experiment has such settings.
+      ValueError: not just one family trains such.
     """
-    return _configured_by(kind).load_runner()
+    return _trainer(kind).load_runner()
 
 
 def programs_of(kind: type, config: Any, compute: Compute, mesh: Any = None) -> dict[str, Any]:
-    """Trace what a device, or each of a mesh, computes for experiments whose settings are a `kind`.
+    """Trace what a device, or each of a mesh, computes where `runner_of` that class trains.
 
     Raises:
-      ValueError: no experiment has such settings.
+      ValueError: not just one family trains such.
     """
-    trace = _configured_by(kind).load_programs()
+    trace = _trainer(kind).load_programs()
     if trace is None:
         return {}
     return trace(config, compute) if mesh is None else trace(config, compute, mesh)
 
 
-def _configured_by(kind: type) -> Experiment:
-    for one in experiments().values():
-        if one.kind is kind:
-            return one
-    raise ValueError(f"no experiment is configured by a {kind.__name__}")
+def _trainer(kind: type) -> Experiment:
+    found = [
+        one
+        for family in families()
+        for one in family.experiments
+        if one.name == family.trainer and one.kind is kind
+    ]
+    if len(found) != 1:
+        names = ", ".join(one.name for one in found) or "none"
+        raise ValueError(
+            f"a {kind.__name__} is trained for other families by one Family.trainer; there is {names}"
+        )
+    return found[0]
 
 
 def artefacts() -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from common.record import Record, write_atomically
 from common.table import Cell, Table
 from experiments.depth.catalogue import FAMILY, PLAIN
-from experiments.depth.claim import CLAIMS, RULES, Metrics, layers
+from experiments.depth.claim import ANALYSIS, SUBJECTS, Metrics, Subject, layers
 from experiments.results import claim
 from experiments.results.claim import FINDINGS
 from experiments.results.verdict import scale
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TITLE = "Depth, gates and lesions: claims and findings"
 TITLES_OF_RUNS = (*claim.TITLES, "run")
-EXPERIMENTS = {one.name: one for one in FAMILY.experiments}
+EXPERIMENTS = {one.name: one for one in FAMILY.experiments if one.kind in SUBJECTS}
 
 
 def layer_table(metrics: Metrics) -> Table:
@@ -64,11 +64,10 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def write_findings(context: "Context", metrics: Metrics, *tables: Table) -> None:
+def write_findings(context: "Context", subject: Subject, metrics: Metrics, *tables: Table) -> None:
     """Write claims, rules and tables into a run's directory; tell the claims' verdicts."""
-    name = context.experiment.name
-    claims = CLAIMS[name](metrics)
-    parts = [claim.table(claims).markdown(), RULES[name], *(one.markdown() for one in tables)]
+    claims = subject.claims(metrics)
+    parts = [claim.table(claims).markdown(), subject.rules, *(one.markdown() for one in tables)]
     write_atomically(context.place.path / FINDINGS, "\n".join(parts))
     claim.tell(claims, context.place.label)
 
@@ -78,18 +77,14 @@ def findings(records: Iterable[Record]) -> list[str]:
     return [
         claim.in_brief(claims[0], scale(record, EXPERIMENTS[record.experiment]), TITLE)
         for record in _done(records)
-        if record.preset != "smoke" and (claims := CLAIMS[record.experiment](record.metrics))
+        if record.preset != "smoke" and (claims := _claims(record))
     ]
 
 
 def section(records: Iterable[Record], folder: Path) -> list[str]:
     """Write claims, scales, rules, tables and pictures of all finished runs in Markdown."""
     done = _done(records)
-    lines = [
-        (*one, _label(record))
-        for record in done
-        for one in CLAIMS[record.experiment](record.metrics)
-    ]
+    lines = [(*one, _label(record)) for record in done for one in _claims(record)]
     if not lines:
         return []
     scales = [
@@ -97,7 +92,8 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
         for record in done
         if (words := scale(record, EXPERIMENTS[record.experiment]))
     ]
-    rules = [f"{name}: {RULES[name]}" for name in dict.fromkeys(one.experiment for one in done)]
+    names = dict.fromkeys(one.experiment for one in done)
+    rules = [f"{name}: {_subject(name).rules}" for name in names]
     parts = [
         f"### {TITLE}\n",
         Table(TITLES_OF_RUNS, lines).markdown(),
@@ -110,11 +106,19 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
             f"![{picture.stem}: {_label(record)}]({(place / picture.name).as_posix()})\n"
             for picture in sorted((folder / place).glob("*.png"))
         ]
-        if record.experiment == "rhn_analysis":
+        if _subject(record.experiment) is ANALYSIS:
             tables = layer_table(record.metrics), spectrum_table(record.metrics)
             shown = [*(one.markdown() for one in tables), *shown]
         parts += [f"#### {_label(record)}\n", *shown] if shown else []
     return parts
+
+
+def _subject(experiment: str) -> Subject:
+    return SUBJECTS[EXPERIMENTS[experiment].kind]
+
+
+def _claims(record: Record) -> list[claim.Claim]:
+    return _subject(record.experiment).claims(record.metrics)
 
 
 def _label(record: Record) -> str:
@@ -123,7 +127,7 @@ def _label(record: Record) -> str:
 
 def _done(records: Iterable[Record]) -> list[Record]:
     """The finished runs of this family, by experiment."""
-    order = list(CLAIMS)
+    order = list(EXPERIMENTS)
     return sorted(
         (one for one in records if one.experiment in order and one.status == "done"),
         key=lambda one: (order.index(one.experiment), one.preset, one.seed),

@@ -352,4 +352,5 @@ FAMILY = Family(
     report="experiments.language.table",
     pages={"docs/model_card.md": "experiments.language.model_card:page"},
     benchmarks={"rhn": "experiments.language.bench:rhn"},
+    trainer="rhn_penn_treebank_depth10_tied",
 )

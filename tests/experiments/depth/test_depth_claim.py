@@ -167,38 +167,54 @@ def test_nothing_is_said_of_networks_that_learned_nothing():
     assert verdicts(found) == ["undecided", "undecided", "does not hold", "does not hold"]
 
 
-@pytest.mark.parametrize("name", sorted(claim.CLAIMS))
+@pytest.mark.parametrize("name", sorted(table.EXPERIMENTS))
 def test_committed_findings_begin_with_the_claims_of_their_records(name):
     made = [one for one in find_records(RESULTS) if one.experiment == name]
     assert made
+    subject = claim.SUBJECTS[table.EXPERIMENTS[name].kind]
     for one in made:
         place = RESULTS / name / one.preset / f"seed{one.seed}" / "findings.txt"
-        judged = claim_table(claim.CLAIMS[name](one.metrics)).markdown()
-        begin = "\n".join([judged, claim.RULES[name]])
+        judged = claim_table(subject.claims(one.metrics)).markdown()
+        begin = "\n".join([judged, subject.rules])
         assert place.read_text(encoding="utf-8").startswith(begin)
 
 
+MADE = Record(
+    experiment="rhn_analysis", preset="cpu", seed=1, status="done", command="", config={},
+    overrides=[], parameters={}, metrics=GATED | SPECTRA, curve=[], data=[], seconds={},
+    device={}, versions={}, commit="", commits=[], dirty=False, finished="",
+)  # fmt: skip
+
+
+def test_a_new_row_of_the_catalogue_is_in_the_report_as_the_others_of_its_kind(
+    tmp_path, monkeypatch
+):
+    row = dataclasses.replace(table.EXPERIMENTS["rhn_analysis"], name="rhn_again")
+    monkeypatch.setitem(table.EXPERIMENTS, row.name, row)
+    again = dataclasses.replace(MADE, experiment=row.name)
+    text = "\n".join(table.section([MADE, again], tmp_path))
+    assert text.count("The first layer matters most") == 2
+    assert text.count("loss without it") == 2
+    assert "rhn_again: Of gates and lesions" in text
+    assert len(table.findings([MADE, again])) == 2
+
+
 def test_the_report_has_the_claims_of_finished_runs(tmp_path):
-    made = Record(
-        experiment="rhn_analysis", preset="cpu", seed=1, status="done", command="", config={},
-        overrides=[], parameters={}, metrics=GATED | SPECTRA, curve=[], data=[], seconds={},
-        device={}, versions={}, commit="", commits=[], dirty=False, finished="",
-    )  # fmt: skip
-    failed = dataclasses.replace(made, status="diverged", seed=2, metrics={})
+    failed = dataclasses.replace(MADE, status="diverged", seed=2, metrics={})
     folder = tmp_path / "rhn_analysis" / "cpu" / "seed1"
     folder.mkdir(parents=True)
     (folder / "gates.png").touch()
     title, claims, scales, rules, label, layers, spectra, picture = table.section(
-        [made, failed], tmp_path
+        [MADE, failed], tmp_path
     )
     assert "rhn_analysis, cpu, seed 1" in label
     assert "1.2000" in layers
     assert "0.5000" in spectra
     assert "(rhn_analysis/cpu/seed1/gates.png)" in picture
-    (opening,) = table.findings([made, failed])
+    (opening,) = table.findings([MADE, failed])
     assert "The first layer matters most" in opening
     assert "holds here" in opening
-    lost = dataclasses.replace(made, metrics=made.metrics | {"layer2/valid/lesion_cost": 9.0})
+    lost = dataclasses.replace(MADE, metrics=MADE.metrics | {"layer2/valid/lesion_cost": 9.0})
     assert "does not hold here" in table.findings([lost])[0]
     assert title.startswith("### Depth")
     assert claims.count("rhn_analysis, cpu, seed 1") == 5
