@@ -270,7 +270,8 @@ def _trainer(kind: type) -> Experiment:
     if len(found) != 1:
         names = ", ".join(one.name for one in found) or "none"
         raise ValueError(
-            f"a {kind.__name__} is trained for other families by one Family.trainer; there is {names}"
+            f"a {kind.__name__} is trained for other families by one Family.trainer; "
+            f"there is {names}"
         )
     return found[0]
 

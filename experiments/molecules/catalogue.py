@@ -53,8 +53,8 @@ NAMES = {
     "tutor_molecules_rl_only": "RL only",
     REINVENT: "REINVENT",
 }
-"""Experiment → its name in the family's tables and pictures, in their order; one without a name here
-runs, and stands in the tables that all experiments have."""
+"""Experiment → its name in the family's tables and pictures, in their order. One without a name
+here stands in the tables that all experiments have."""
 
 CHAR_RNN = "MOSES README, CharRNN"
 # docs/published.md; the spreads printed beside them, over three models, are there.
