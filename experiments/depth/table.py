@@ -9,7 +9,7 @@ from common.table import Cell, Table
 from experiments.depth.catalogue import FAMILY, PLAIN
 from experiments.depth.claim import ANALYSIS, SUBJECTS, Metrics, Subject, layers
 from experiments.results import claim
-from experiments.results.claim import FINDINGS
+from experiments.results.claim import FINDINGS, Claim, runs_of
 from experiments.results.verdict import scale
 
 if TYPE_CHECKING:
@@ -73,43 +73,46 @@ def write_findings(context: "Context", subject: Subject, metrics: Metrics, *tabl
 
 
 def findings(records: Iterable[Record]) -> list[str]:
-    """Return the main claim of each run, which is its first: whether it holds, at what scale."""
+    """Return the main claim of each experiment and settings: in how many seeds it holds, at what
+    scale."""
     return [
-        claim.in_brief(claims[0], scale(record, EXPERIMENTS[record.experiment]), TITLE)
-        for record in _done(records)
-        if record.preset != "smoke" and (claims := _claims(record))
+        text
+        for runs in runs_of(tuple(EXPERIMENTS.values()), records)
+        if runs.preset != "smoke" and (text := claim.in_brief(runs, _claims, TITLE))
     ]
 
 
 def section(records: Iterable[Record], folder: Path) -> list[str]:
     """Write claims, scales, rules, tables and pictures of all finished runs in Markdown."""
-    done = _done(records)
-    lines = [(*one, _label(record)) for record in done for one in _claims(record)]
+    labelled = [
+        (f"{record.experiment}, {runs.label(record)}", record, runs.experiment)
+        for runs in runs_of(tuple(EXPERIMENTS.values()), records)
+        for record in runs.done
+    ]
+    lines = [(*one, label) for label, record, _ in labelled for one in _claims(record)]
     if not lines:
         return []
     scales = [
-        f"- {_label(record)}: {words}"
-        for record in done
-        if (words := scale(record, EXPERIMENTS[record.experiment]))
+        f"- {label}: {words}"
+        for label, record, experiment in labelled
+        if (words := scale(record, experiment))
     ]
-    names = dict.fromkeys(one.experiment for one in done)
-    rules = [f"{name}: {_subject(name).rules}" for name in names]
+    names = dict.fromkeys(experiment.name for _, _, experiment in labelled)
     parts = [
         f"### {TITLE}\n",
         Table(TITLES_OF_RUNS, lines).markdown(),
         "\n".join([*scales, ""]),
-        *rules,
+        *(f"{name}: {_subject(name).rules}" for name in names),
     ]
-    for record in done:
-        place = Path(record.experiment, record.preset, f"seed{record.seed}")
+    for label, record, _ in labelled:
         shown = [
-            f"![{picture.stem}: {_label(record)}]({(place / picture.name).as_posix()})\n"
-            for picture in sorted((folder / place).glob("*.png"))
+            claim.shown(picture, folder, f"{picture.stem}: {label}")
+            for picture in claim.pictures(record, folder)
         ]
         if _subject(record.experiment) is ANALYSIS:
             tables = layer_table(record.metrics), spectrum_table(record.metrics)
             shown = [*(one.markdown() for one in tables), *shown]
-        parts += [f"#### {_label(record)}\n", *shown] if shown else []
+        parts += [f"#### {label}\n", *shown] if shown else []
     return parts
 
 
@@ -117,18 +120,5 @@ def _subject(experiment: str) -> Subject:
     return SUBJECTS[EXPERIMENTS[experiment].kind]
 
 
-def _claims(record: Record) -> list[claim.Claim]:
+def _claims(record: Record) -> list[Claim]:
     return _subject(record.experiment).claims(record.metrics)
-
-
-def _label(record: Record) -> str:
-    return f"{record.experiment}, {record.preset}, seed {record.seed}"
-
-
-def _done(records: Iterable[Record]) -> list[Record]:
-    """The finished runs of this family, by experiment."""
-    order = list(EXPERIMENTS)
-    return sorted(
-        (one for one in records if one.experiment in order and one.status == "done"),
-        key=lambda one: (order.index(one.experiment), one.preset, one.seed),
-    )

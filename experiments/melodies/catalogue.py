@@ -56,7 +56,13 @@ the first column of Table 1 tells of."""
 EIGHT_BAR_PIECES = 2_000
 
 FIGURES = {"reward": "music-theory reward", "log_prior": "log p(a|s)"}
-"""Figure 2: metric of the evaluations during tuning → its label."""
+"""Figure 2: metric of the evaluations during tuning → its name; see `figure_label`."""
+
+
+def figure_label(name: str, original_quirks: bool) -> str:
+    """Say what a picture of FIGURES shows; with the released code's quirks, of last events only."""
+    events = "the last event of each piece" if original_quirks else "events"
+    return f"{FIGURES[name]}, mean over {events}"
 
 
 WINDOWS = Protocol(

@@ -1,14 +1,14 @@
 """Claims about Table 1: what compares runs, and when records confirm it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, NamedTuple
 
 from common.config import flatten, override, to_dict
 from common.record import Record
 from common.table import LEAST_FOR_INTERVAL, summarize
-from experiments.melodies.table import means, summary_of
+from experiments.melodies.table import NOTE_RNN, means, summary_of
 from experiments.registry import find
 from experiments.results.alike import as_preset, on_one_data, told_apart
 
@@ -47,6 +47,13 @@ class Runs:
         seeds = map(int, self.seeds.split())
         return (*first, command(self.experiment, self.preset, seeds, self.overrides))
 
+    @property
+    def prior(self) -> "Runs":
+        """The Note RNN that they tune; of their preset's own all seeds, of which they tune one."""
+        preset = find(self.experiment).preset(self.preset).config.note_rnn.preset
+        found = self.note_rnn or Runs("", NOTE_RNN, preset)
+        return replace(found, label=f"Note RNN of {self.label}")
+
     def settings(self) -> dict[str, Any]:
         """Return all settings by name, those of the Note RNN that they tune among them."""
         config = override(find(self.experiment).preset(self.preset).config, self.changes)
@@ -54,8 +61,7 @@ class Runs:
         chosen = {one: found.pop(f"note_rnn.{one}", None) for one in ("preset", "seed", "run")}
         if chosen["preset"] is None:
             return found
-        prior = self.note_rnn or Runs("", "note_rnn", chosen["preset"])
-        return {**prior.settings(), **found}
+        return {**self.prior.settings(), **found}
 
     def among(self, records: Iterable[Record]) -> list[Record]:
         """Return the finished ones among records that the commands make today, all on one Note RNN
@@ -113,6 +119,8 @@ class Less(NamedTuple):
 
 
 NO, ON_AVERAGE, SURE = range(3)
+CONFIRMED = "Confirmed."
+"""What a verdict on a confirmed claim begins with."""
 
 
 def strength(claim: Less) -> int:
@@ -189,14 +197,15 @@ class Finding:
 
 
 def judge(compared: Sequence[Less], *, most: bool = False) -> str:
-    """Say whether comparisons hold, all of them or most, and what of them doesn't."""
+    """Say whether comparisons hold, all of them or most, and which of them don't."""
     found = [(strength(one), one) for one in compared]
     needed = len(found) // 2 + 1 if most else len(found)
     sure = [one for held, one in found if held == SURE]
     unsure = [one for held, one in found if held == ON_AVERAGE]
     against = [one for held, one in found if held == NO]
     if len(sure) >= needed:
-        return "Confirmed."
+        others = f" Not for: {_named(against)}." if against else ""
+        return f"{CONFIRMED}{others}{_doubts(unsure)}"
     held = len(sure) + len(unsure)
     if held >= needed:
         few = all(one.few for one in unsure)

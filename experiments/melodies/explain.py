@@ -22,6 +22,7 @@ from experiments.melodies.table import (
     Setting,
     by_experiment,
     means,
+    note_rnns,
     number_of,
     printed_of,
     value_of,
@@ -145,9 +146,9 @@ def _described(setting: Setting, groups: Mapping[str, Sequence[Record]], labels:
     """What a setting is, and what stands behind its values: how many runs, and their labels."""
     runs = []
     for name, group in groups.items():
-        priors = len({one.config.get("note_rnn", {}).get("seed") for one in group})
+        tuned = len(note_rnns(group))
         number = f"{len(group)} run{'s' * (len(group) > 1)}"
-        on = f" on {priors} Note RNN{'s' * (priors > 1)}" if name in TUNED else ""
+        on = f" on {tuned} Note RNN{'s' * (tuned > 1)}" if name in TUNED else ""
         made = ", ".join(labels[one] for one in _made_by(group))
         runs.append(f"{NAMES.get(name, 'data')} {made} ({number}{on})")
     told = f". {'; '.join(runs)}." if runs else ""
@@ -253,7 +254,8 @@ def _suggested() -> list[str]:
         "below, a claim at a time. A comparison is confirmed if there are three seeds or more a "
         "side and it holds for the value of every seed, or the 95 % intervals of the means don't "
         "touch; where it holds for the means alone, or runs are too few to tell, that is said. "
-        "What is printed, and statistics of the data, need no seeds.\n"
+        "What is printed, and statistics of the data, need no seeds; log p(tonic | primer) counts "
+        "once a Note RNN, however many tunings start from it.\n"
     ]
     for number, suggested in enumerate(SUGGESTED, start=1):
         claims = ", ".join(

@@ -6,6 +6,7 @@ from experiments.melodies.catalogue import TABLE_1
 from experiments.melodies.comparison import Finding
 from experiments.melodies.criteria import (
     BEAT,
+    BEGINNINGS_CURE,
     CURED,
     CURES,
     DENSITY,
@@ -19,6 +20,7 @@ from experiments.melodies.criteria import (
     LOG_P,
     LOSS,
     MOTIF,
+    OTHER_CURES,
     OUT_OF_C,
     PRINTED,
     PRINTED_REPEATED,
@@ -119,18 +121,30 @@ FINDINGS = (
         (PUBLISHED, OWN_BEGINNINGS, SLOW_RATE, C_MASKED, *CURES[C_MASKED]),
         (TONIC, LEAPS, MOTIF),
         "all three are higher than without the change",
-        partial(higher_when_cured, metrics=tuple(WORDS)),
+        partial(higher_when_cured, metrics=tuple(WORDS), cures=CURES),
         shown=(LOG_P,),
     ),
-    Finding(
-        1,
-        "A Note RNN learning rate of 0.01, or a quarter of its windows taken from tune beginnings, "
-        "makes the Note RNN expect a tonic more after the priming event.",
-        (PUBLISHED, OWN_BEGINNINGS, SLOW_RATE, C_MASKED, *CURES[C_MASKED]),
-        (LOG_P,),
-        "log p(tonic | primer) of the Note RNN that is tuned is higher than without the "
-        "change, in the same key",
-        partial(higher_when_cured, metrics=(LOG_P,)),
+    *(
+        Finding(
+            1,
+            claim,
+            tuple(runs for ill, after in cures.items() for runs in (ill, *after)),
+            (LOG_P,),
+            "log p(tonic | primer) of Note RNNs is higher than without the change, in the same key",
+            partial(higher_when_cured, metrics=(LOG_P,), cures=cures),
+        )
+        for claim, cures in (
+            (
+                "In own keys, with a learning rate of 0.5, a quarter of its windows taken from "
+                "tune beginnings makes the Note RNN expect a tonic more after the priming event.",
+                BEGINNINGS_CURE,
+            ),
+            (
+                "So does a learning rate of 0.01 (here with fewer updates and a faster decay), and "
+                "in C either change, or both.",
+                OTHER_CURES,
+            ),
+        )
     ),
     Finding(
         1,
@@ -226,8 +240,9 @@ FINDINGS = (
     *(
         Finding(
             5,
-            "G whose target trains the prior, a quirk of the released code, comes nearer to the "
-            f"odd column that the paper printed than G under the published settings{where}",
+            "G whose target trains the prior, a quirk of the released code, comes nearer in most "
+            "statistics to the odd column that the paper printed than G under the published "
+            f"settings{where}",
             (G_PUBLISHED, leaky),
             composed(*TABLE_1),
             "most statistics of Table 1 are nearer to those printed",

@@ -4,13 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from common.metric import MetricName
 from common.plot import learning_curves
 from common.record import Record
 from common.table import LEAST_FOR_INTERVAL, Cell, Summary, Table
-from experiments.melodies.catalogue import COLUMNS, FIGURES, TABLE_1
+from experiments.melodies.catalogue import COLUMNS, FIGURES, TABLE_1, figure_label
 from experiments.registry import find
 from experiments.results import alike
 from experiments.results.alike import as_preset, on_one_data
@@ -52,6 +51,8 @@ OF_PRIOR = frozenset({"log_p_tonic"})
 """What tuning leaves as it is: told of the Note RNN alone."""
 
 DATA, NOTE_RNN = "melody_data", "note_rnn"
+CHECKSUM = NAMES[NOTE_RNN]
+"""Among the checksums of what a tuning learned from: its Note RNN's."""
 NOTE_RNN_SEED = "note_rnn.seed"
 
 
@@ -66,6 +67,11 @@ class Setting:
     data: str
     """The preset of `melody_data` that has its data."""
     title: str
+
+    def label(self, name: str) -> str:
+        """Say what the picture of Figure 2 of a metric shows."""
+        config = find("tutor_melodies_q").preset(self.preset).config
+        return figure_label(name, config.original_quirks)
 
 
 SETTINGS = (
@@ -129,17 +135,27 @@ def findings(records: Iterable[Record]) -> list[str]:
 def cautions(records: Iterable[Record]) -> list[str]:
     """Return what the intervals of Table 1 leave out."""
     preset = SETTINGS[0].preset
-    tuned = [one for one in records if one.experiment in TUNED and one.preset == preset]
-    if len(as_preset(tuned)) < LEAST_FOR_INTERVAL:
+    tuned = as_preset(one for one in records if one.experiment in TUNED and one.preset == preset)
+    if len(tuned) < LEAST_FOR_INTERVAL:
         return []
+    several = len(note_rnns(tuned))
+    if several > 1:
+        return [
+            f"The tunings in Table 1 tune {several} Note RNNs: methods may differ because these do."
+        ]
     return [
         "All tunings in Table 1 tune one Note RNN: how Note RNNs differ is not in their intervals."
     ]
 
 
-def _prior(record: Record) -> Any:
-    """Which Note RNN of a preset a record's run tuned."""
-    return record.config.get("note_rnn", {}).get("seed")
+def note_rnns(records: Iterable[Record]) -> frozenset[str]:
+    """Return the checksums of the Note RNNs that runs tuned."""
+    return frozenset(checksum for one in records if (checksum := _note_rnn(one)))
+
+
+def _note_rnn(record: Record) -> str:
+    """The checksum of the Note RNN that a record's run tuned; "" where it tuned none."""
+    return next((one.checksums[CHECKSUM] for one in record.data if CHECKSUM in one.checksums), "")
 
 
 def section(records: Iterable[Record], folder: Path) -> list[str]:
@@ -156,8 +172,8 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
         parts.append(f"### Table 1 and Figure 2, all that was measured: preset {setting.preset}\n")
         parts += [f"Here: {setting.title}.\n", table_1(found).markdown()]
         links = [
-            f"[{label}]({path.name})"
-            for name, label in FIGURES.items()
+            f"[{setting.label(name)}]({path.name})"
+            for name in FIGURES
             if (path := _figure(folder, name, setting.preset)).exists()
         ]
         parts += [f"Figure 2 of the paper, ours: {', '.join(links)}\n"] if links else []
@@ -187,14 +203,15 @@ def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:
     drawn = [draw(shown, folder / PICTURE)] if shown else []
     for setting in SETTINGS:
         for name, curves in figure_2(records, setting).items():
+            label = setting.label(name)
             drawn.append(
                 learning_curves(
                     curves,
                     _figure(folder, name, setting.preset),
                     x_label="environment steps",
-                    y_label=f"{FIGURES[name]}, mean over events",
+                    y_label=label,
                     title=f"Tuning the Note RNN, preset {setting.preset}",
-                    description=described(curves),
+                    description=described(label, curves),
                 )
             )
     return drawn
@@ -219,12 +236,13 @@ def figure_2(records: Iterable[Record], setting: Setting) -> dict[str, Curves]:
     }
 
 
-def described(curves: Curves) -> str:
-    """Write curves out, a line each."""
-    return "\n".join(
-        f"{label}: {', '.join(f'{y:.4g} at {x:g}' for x, y in points)}"
-        for label, points in curves.items()
+def described(label: str, curves: Curves) -> str:
+    """Say what curves show, and write them out, a line each."""
+    written_out = (
+        f"{name}: {', '.join(f'{y:.4g} at {x:g}' for x, y in points)}"
+        for name, points in curves.items()
     )
+    return "\n".join([label, *written_out])
 
 
 def _figure(folder: Path, name: str, preset: str) -> Path:
@@ -240,7 +258,7 @@ def by_experiment(records: Iterable[Record], setting: Setting) -> dict[str, list
     presets = dict.fromkeys(NAMES, setting.preset)
     presets |= {DATA: setting.data, NOTE_RNN: setting.note_rnn}
     asked = [one for one in records if presets.get(one.experiment) == one.preset]
-    done = on_one_data(as_preset(asked, free=(NOTE_RNN_SEED,)), models=(NAMES[NOTE_RNN],))
+    done = on_one_data(as_preset(asked, free=(NOTE_RNN_SEED,)), models=(CHECKSUM,))
     found = {}
     for name in (DATA, *NAMES):
         group = [one for one in done if one.experiment == name]
@@ -294,8 +312,8 @@ def value_of(group: Sequence[Record], metric: str) -> str:
     found = summary_of(group, metric)
     if found is None:
         return ""
-    priors = {_prior(record) for record in group if metric in record.metrics}
-    pooled = f" ({len(priors)} Note RNNs)" if len(priors) > 1 else ""
+    tuned = note_rnns(record for record in group if metric in record.metrics)
+    pooled = f" ({len(tuned)} Note RNNs)" if len(tuned) > 1 else ""
     return written(found, metric) + pooled
 
 
@@ -323,14 +341,16 @@ def number_of(value: float, statistic: str, sign: str = "") -> str:
 
 
 def means(group: Sequence[Record], metric: str) -> list[float]:
-    """Return a metric of each record; of each Note RNN the mean, where there are several."""
-    by_prior: dict[Any, list[float]] = {}
+    """Return a metric of each record; of each Note RNN that was tuned the mean, where there are
+    several, or where the metric is the Note RNN's own (`OF_PRIOR`)."""
+    by_note_rnn: dict[str, list[float]] = {}
     for record in group:
         if metric in record.metrics:
-            by_prior.setdefault(_prior(record), []).append(record.metrics[metric])
-    if len(by_prior) > 1:
-        return [fmean(values) for values in by_prior.values()]
-    return [value for values in by_prior.values() for value in values]
+            by_note_rnn.setdefault(_note_rnn(record), []).append(record.metrics[metric])
+    one_each = MetricName.parse(metric).measure in OF_PRIOR and any(by_note_rnn)
+    if len(by_note_rnn) > 1 or one_each:
+        return [fmean(values) for values in by_note_rnn.values()]
+    return [value for values in by_note_rnn.values() for value in values]
 
 
 def _mean_curve(group: Sequence[Record], metric: str) -> list[tuple[float, float]]:

@@ -14,7 +14,7 @@ from common.population import Population
 from common.progress import Progress
 from common.training import Schedule, Tick
 from experiments import trained
-from experiments.melodies.catalogue import FIGURES
+from experiments.melodies.catalogue import FIGURES, figure_label
 from experiments.melodies.domain import (
     EIGHT_BARS,
     MELODIES,
@@ -117,7 +117,9 @@ def run(context: Context) -> Outcomes:
     for seed, outcome in outcomes.items():
         if not isinstance(outcome, Exception):
             path, title = context.seed_path(seed), context.experiment.title
-            context.place.lead(partial(_draw, path, learn.method, title, outcome.curve))
+            context.place.lead(
+                partial(_draw, path, learn.method, title, outcome.curve, original_quirks=original)
+            )
     return outcomes
 
 
@@ -194,13 +196,17 @@ def _describe(row: Row) -> str:
     return "  ".join(f"{names[name]} {found[name]:.3f}" for name in names if name in found)
 
 
-def _draw(path: Path, method: str, title: str, curve: list[dict[str, float]]) -> None:
+def _draw(
+    path: Path, method: str, title: str, curve: list[dict[str, float]], *, original_quirks: bool
+) -> None:
     """The course of reward and log p(a|s), as in the paper's Figure 2."""
-    for name, label in FIGURES.items():
+    for name in FIGURES:
+        label = figure_label(name, original_quirks)
         learning_curves(
             {method: [(row["step"], row[f"eval/{name}"]) for row in curve]},
             path / f"{name}.png",
             x_label="environment steps",
-            y_label=f"{label}, mean over events",
+            y_label=label,
             title=title,
+            description=label,
         )

@@ -10,6 +10,7 @@ from experiments.optimisation.catalogue import CORES, FAMILY, FREQUENCY, SWARM, 
 from experiments.optimisation.config import OptimisationConfig
 from experiments.optimisation.finding import RULES, Metrics, claims, depths_of
 from experiments.results import claim
+from experiments.results.claim import Claim, Runs, runs_of
 from experiments.results.verdict import scale
 from highway.config import SearchConfig
 
@@ -101,31 +102,38 @@ def write_findings(metrics: Metrics, parameters: Mapping[str, int], search: Sear
 
 
 def findings(records: Iterable[Record]) -> list[str]:
-    """Return what is claimed as a whole of each study, whether it holds, and at what scale."""
+    """Return what is claimed as a whole of studies: in how many seeds it holds, at what scale."""
     return [
-        claim.in_brief(judged[0], scale(record, STUDY), _title(record))
-        for record in _done(records)
-        if record.preset != "smoke" and (judged := claims(record.metrics, search_of(record)))
+        text
+        for runs in runs_of([STUDY], records)
+        if runs.preset != "smoke"
+        and (text := claim.in_brief(runs, _claims, _title(runs, runs.done[0])))
     ]
 
 
 def section(records: Iterable[Record], folder: Path) -> list[str]:
     """Write scales and findings of all finished studies in Markdown, with their swarms."""
     parts = []
-    for record in _done(records):
-        parts.append(f"### {_title(record)}\n")
+    each = [(runs, record) for runs in runs_of([STUDY], records) for record in runs.done]
+    for runs, record in each:
+        parts.append(f"### {_title(runs, record)}\n")
         if words := scale(record, STUDY):
             parts.append(f"{words[0].upper()}{words[1:]}.\n")
         parts.append(findings_of(record))
-        place = Path(record.experiment, record.preset, f"seed{record.seed}", SWARM)
-        if (folder / place).exists():
-            parts.append(f"![Best training loss of every run]({place.as_posix()})\n")
+        parts += [
+            claim.shown(picture, folder, "Best training loss of every run")
+            for picture in claim.pictures(record, folder)
+            if picture.name == SWARM
+        ]
     return parts
 
 
-def _title(record: Record) -> str:
-    label = ", ".join((record.preset, f"seed {record.seed}", *record.overrides))
-    return f"How hard to optimise, by architecture and depth: {label}"
+def _title(runs: Runs, record: Record) -> str:
+    return f"How hard to optimise, by architecture and depth: {runs.label(record)}"
+
+
+def _claims(record: Record) -> list[Claim]:
+    return claims(record.metrics, search_of(record))
 
 
 def findings_of(record: Record) -> str:
@@ -137,7 +145,3 @@ def findings_of(record: Record) -> str:
 def search_of(record: Record) -> SearchConfig:
     """Return how a record's run searched."""
     return from_dict(OptimisationConfig, record.config).search
-
-
-def _done(records: Iterable[Record]) -> list[Record]:
-    return [one for one in records if one.experiment == STUDY.name and one.status == "done"]

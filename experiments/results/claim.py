@@ -1,11 +1,18 @@
 """What a paper claims beside what was found, and whether that bears it out. Imports no JAX."""
 
-from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+from urllib.parse import quote
 
 from common.progress import Progress
+from common.record import FILE_NAME, Record, read_record
 from common.table import Table
+from experiments.registry import Experiment
 from experiments.results.paper_table import anchor
+from experiments.results.row import changed_settings, data_mark
+from experiments.results.verdict import scale
 
 Judgement = Literal["holds", "holds in part", "does not hold", "undecided"]
 
@@ -27,16 +34,122 @@ class Claim(NamedTuple):
     verdict: Judgement
 
 
-def in_brief(claim: Claim, scale: str, title: str) -> str:
-    """Return a claim and its verdict in a short sentence, with a link to what was found.
+class Runs(NamedTuple):
+    """Runs of one experiment at the same settings on the same data."""
+
+    experiment: Experiment
+    preset: str
+    changes: tuple[str, ...]
+    """Settings that aren't the preset's, as `key=value`; behind them a mark of the data where there
+    are runs that differ in these alone."""
+    records: list[Record]
+    """One a seed, by seed; those that diverged are among them."""
+
+    @property
+    def done(self) -> list[Record]:
+        """The records of the runs that finished."""
+        return [record for record in self.records if record.status == "done"]
+
+    def label(self, *records: Record) -> str:
+        """Name some of the runs by preset, seeds and changed settings."""
+        seeds = ", ".join(str(record.seed) for record in records)
+        return ", ".join((self.preset, f"seed{'s'[: len(records) > 1]} {seeds}", *self.changes))
+
+
+def runs_of(experiments: Sequence[Experiment], records: Iterable[Record]) -> list[Runs]:
+    """Divide records by experiment, preset, settings and data, in this order.
 
     Args:
-      claim: what is claimed.
-      scale: in words, by what its run is less than the paper's, as a verdict says it; or empty.
-      title: the heading below which all that was found stands.
+      experiments: those of other experiments are left out.
+      records: of two of the same settings, data and seed the first counts.
+
+    Returns:
+      Those of which any run finished.
     """
-    smaller = f", {scale.partition(':')[0]}" if scale else ""
-    return f"{claim.text}: {claim.verdict} here{smaller} ([what was found](#{anchor(title)}))."
+    names = [one.name for one in experiments]
+    found: dict[tuple[int, str, tuple[str, ...], str], dict[int, Record]] = {}
+    for record in records:
+        if record.experiment in names:
+            place = names.index(record.experiment)
+            changes = _changes(record, experiments[place])
+            key = place, record.preset, changes, data_mark(record)
+            found.setdefault(key, {}).setdefault(record.seed, record)
+    alike = Counter(key[:3] for key in found)
+    made = []
+    for place, preset, changes, data in sorted(found):
+        by_seed = found[place, preset, changes, data]
+        told = (f"data {data}",) if alike[place, preset, changes] > 1 else ()
+        ordered = [by_seed[seed] for seed in sorted(by_seed)]
+        made.append(Runs(experiments[place], preset, (*changes, *told), ordered))
+    return [runs for runs in made if runs.done]
+
+
+def _changes(record: Record, experiment: Experiment) -> tuple[str, ...]:
+    """What isn't the preset's, as far as it matters to any metric."""
+    each = (changed_settings(record, experiment, metric.name) for metric in experiment.metrics)
+    return tuple(sorted({change for changes in each for change in changes}))
+
+
+def pictures(record: Record, folder: Path) -> list[Path]:
+    """Return the pictures that a run left beside its record; none if that isn't in the folder.
+
+    Args:
+      record: of the run.
+      folder: of a report, in which runs lie as in `common.record.record_files`.
+    """
+    own = f"{record.experiment}/{record.preset}/seed{record.seed}/{FILE_NAME}"
+    for point in ("", "*=*/"):
+        for path in sorted(folder.glob(f"{point}{own}")):
+            if read_record(path) == record:
+                return sorted(path.parent.glob("*.png"))
+    return []
+
+
+def shown(picture: Path, folder: Path, words: str) -> str:
+    """Return a picture below a report's folder in Markdown."""
+    return f"![{words}]({quote(picture.relative_to(folder).as_posix())})\n"
+
+
+def in_brief(runs: Runs, judge: Callable[[Record], Sequence[Claim]], title: str) -> str:
+    """Return the main claim of runs and its verdicts in a sentence, with a link to what was found.
+
+    Args:
+      runs: of the same settings.
+      judge: record → its claims, the main one first.
+      title: the heading below which all that was found stands.
+
+    Returns:
+      The sentence; empty where nothing is claimed.
+    """
+    judged = {record.seed: judge(record) for record in runs.done}
+    first = Counter(claims[0].text for claims in judged.values() if claims)
+    if not first:
+        return ""
+    ((text, _),) = first.most_common(1)
+    verdicts = [
+        next((one.verdict for one in judged[record.seed] if one.text == text), "not judged")
+        if record.seed in judged
+        else "diverged"
+        for record in runs.records
+    ]
+    words = scale(runs.done[0], runs.experiment)
+    smaller = f", {words.partition(':')[0]}" if words else ""
+    which = f"{runs.experiment.name}, {runs.label(*runs.records)}"
+    found = f"[what was found](#{anchor(title)})"
+    return f"{text}: {_over_seeds(verdicts)}{smaller} ({which}; {found})."
+
+
+def _over_seeds(verdicts: Sequence[str]) -> str:
+    """How often there is which verdict, one a seed."""
+    order = (*get_args(Judgement), "not judged", "diverged")
+    counts = {one: verdicts.count(one) for one in order if one in verdicts}
+    (verdict, count), *others = counts.items()
+    if len(verdicts) == 1:
+        return f"{verdict} here"
+    if not others:
+        return f"{verdict} here in all {count} seeds"
+    told = [f"{verdict} here in {count} of {len(verdicts)} seeds"]
+    return ", ".join([*told, *(f"{other} in {times}" for other, times in others)])
 
 
 def holds(condition: bool) -> Judgement:

@@ -1,12 +1,16 @@
 """Verdicts on the papers' claims follow from metrics."""
 
 import dataclasses
+import re
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
-from common.record import Record, find_records
+from common.config import override, to_dict
+from common.record import DataUsed, Record, find_records, write_record
 from experiments.depth import claim, table
+from experiments.registry import find
 from experiments.results.claim import table as claim_table
 
 RESULTS = Path(__file__).parents[3] / "results"
@@ -179,46 +183,135 @@ def test_committed_findings_begin_with_the_claims_of_their_records(name):
         assert place.read_text(encoding="utf-8").startswith(begin)
 
 
-MADE = Record(
-    experiment="rhn_analysis", preset="cpu", seed=1, status="done", command="", config={},
-    overrides=[], parameters={}, metrics=GATED | SPECTRA, curve=[], data=[], seconds={},
-    device={}, versions={}, commit="", commits=[], dirty=False, finished="",
-)  # fmt: skip
+def made(name, metrics, seed=0, *changes, **fields):
+    """A record of preset cpu with some settings changed."""
+    config = override(find(name).preset("cpu").config, changes)
+    common = {
+        "command": "", "parameters": {}, "curve": [], "data": [], "seconds": {}, "versions": {},
+        "device": {"precision": "highest"}, "commit": "", "commits": [], "dirty": False,
+        "finished": "", "status": "done", "preset": "cpu", "config": to_dict(config),
+        "overrides": [*changes],
+    }  # fmt: skip
+    return Record(experiment=name, metrics=metrics, seed=seed, **(common | fields))
 
 
-def test_a_new_row_of_the_catalogue_is_in_the_report_as_the_others_of_its_kind(
-    tmp_path, monkeypatch
-):
-    row = dataclasses.replace(table.EXPERIMENTS["rhn_analysis"], name="rhn_again")
-    monkeypatch.setitem(table.EXPERIMENTS, row.name, row)
-    again = dataclasses.replace(MADE, experiment=row.name)
-    text = "\n".join(table.section([MADE, again], tmp_path))
-    assert text.count("The first layer matters most") == 2
-    assert text.count("loss without it") == 2
-    assert "rhn_again: Of gates and lesions" in text
-    assert len(table.findings([MADE, again])) == 2
+def put(one, root, *names):
+    """Write a record and empty pictures where a report's folder has them."""
+    folder = root / one.experiment / one.preset / f"seed{one.seed}"
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).touch()
+    write_record(one, folder)
 
 
 def test_the_report_has_the_claims_of_finished_runs(tmp_path):
-    failed = dataclasses.replace(MADE, status="diverged", seed=2, metrics={})
-    folder = tmp_path / "rhn_analysis" / "cpu" / "seed1"
-    folder.mkdir(parents=True)
-    (folder / "gates.png").touch()
+    done = made("rhn_analysis", GATED | SPECTRA, 1)
+    failed = dataclasses.replace(done, status="diverged", seed=2, metrics={})
+    put(done, tmp_path, "gates.png")
     title, claims, scales, rules, label, layers, spectra, picture = table.section(
-        [MADE, failed], tmp_path
+        [done, failed], tmp_path
     )
-    assert "rhn_analysis, cpu, seed 1" in label
+    assert label == "#### rhn_analysis, cpu, seed 1\n"
     assert "1.2000" in layers
     assert "0.5000" in spectra
     assert "(rhn_analysis/cpu/seed1/gates.png)" in picture
-    (opening,) = table.findings([MADE, failed])
-    assert "The first layer matters most" in opening
-    assert "holds here" in opening
-    lost = dataclasses.replace(MADE, metrics=MADE.metrics | {"layer2/valid/lesion_cost": 9.0})
-    assert "does not hold here" in table.findings([lost])[0]
     assert title.startswith("### Depth")
     assert claims.count("rhn_analysis, cpu, seed 1") == 5
     assert "seed 2" not in claims
     assert scales.startswith("- rhn_analysis, cpu, seed 1: ")
     assert "95 % of them lie" in rules
     assert table.section([failed], tmp_path) == []
+
+
+def test_a_new_row_of_the_catalogue_is_in_the_report_as_the_others_of_its_kind(
+    tmp_path, monkeypatch
+):
+    usual = made("rhn_analysis", GATED | SPECTRA)
+    row = dataclasses.replace(find(usual.experiment), name="rhn_again")
+    monkeypatch.setitem(table.EXPERIMENTS, row.name, row)
+    both = [usual, dataclasses.replace(usual, experiment=row.name)]
+    text = "\n".join(table.section(both, tmp_path))
+    assert text.count("The first layer matters most") == 2
+    assert text.count("loss without it") == 2
+    assert "rhn_again: Of gates and lesions" in text
+    assert len(table.findings(both)) == 2
+
+
+CHANGED = "search.epochs=8"
+
+
+@pytest.mark.parametrize("point", [CHANGED, "from=old%2Fagain"])
+def test_each_run_has_its_own_pictures_and_its_settings_for_a_name(point, tmp_path):
+    usual = made("highway_depth", AS_PUBLISHED)
+    changed = made("highway_depth", AS_PUBLISHED, 0, CHANGED)
+    narrow = dataclasses.replace(usual, device={"precision": "default"})
+    put(usual, tmp_path, "swarm.png")
+    put(changed, tmp_path / point, "curves.png")
+    text = "\n".join(table.section([narrow, changed, usual], tmp_path))
+    names = ("", f", {CHANGED}", ", precision=default")
+    labels = [f"highway_depth, cpu, seed 0{name}" for name in names]
+    assert [text.count(f"| {one} ") for one in labels] == [5, 5, 5]
+    headed = dict(part.split("\n", 1) for part in text.split("#### ")[1:])
+    folder = quote(f"{point}/highway_depth/cpu/seed0")
+    assert {name: body.strip() for name, body in headed.items()} == {
+        labels[0]: f"![swarm: {labels[0]}](highway_depth/cpu/seed0/swarm.png)",
+        labels[1]: f"![curves: {labels[1]}]({folder}/curves.png)",
+    }  # of the third there is no record, so no picture can be its
+
+
+def test_runs_on_other_data_are_told_apart(tmp_path):
+    used = [DataUsed("digits", "1.0.0", "mnist", {"train": 9}, {"a": mark}) for mark in "xy"]
+    both = [made("highway_depth", AS_PUBLISHED, data=[one]) for one in used]
+    text = "\n".join(table.section(both, tmp_path))
+    assert len(set(re.findall(r"seed 0, data \w{6}", text))) == 2
+    assert len(table.findings(both)) == 2
+
+
+UNDECIDED = AS_PUBLISHED | {"highway/train/p_harder": 0.01}
+HARDER = UNDECIDED | {"highway50/train/best_loss": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "told"),
+    [
+        ([HARDER], "does not hold here, scaled down (highway_depth, cpu, seed 0; "),
+        ([AS_PUBLISHED] * 3, "holds here in all 3 seeds, scaled down (highway_depth"),
+        (
+            [UNDECIDED, AS_PUBLISHED, UNDECIDED],
+            "holds here in 1 of 3 seeds, undecided in 2, scaled",
+        ),
+        ([HARDER, None, AS_PUBLISHED], "holds here in 1 of 3 seeds, does not hold in 1, diverged"),
+    ],
+)
+def test_seeds_of_the_same_settings_have_one_verdict_sentence(metrics, told):
+    runs = [
+        made("highway_depth", one or {}, seed, status="done" if one else "diverged")
+        for seed, one in enumerate(metrics)
+    ]
+    (opening,) = table.findings(runs)
+    claimed = "Highway networks don't get harder to train with depth"
+    assert opening.startswith(f"{claimed}: {told}")
+    assert opening.endswith("; [what was found](#depth-gates-and-lesions-claims-and-findings)).")
+
+
+def test_other_settings_have_a_sentence_of_their_own():
+    usual = made("highway_depth", AS_PUBLISHED)
+    changed = [made("highway_depth", UNDECIDED, seed, CHANGED) for seed in (0, 1)]
+    again = dataclasses.replace(usual, metrics=HARDER, commit="another")
+    first, second = table.findings([*changed, usual, again])
+    assert "holds here, scaled down (highway_depth, cpu, seed 0; " in first
+    assert "undecided here in all 2 seeds" in second
+    assert f"(highway_depth, cpu, seeds 0, 1, {CHANGED}; " in second
+
+
+def test_a_seed_without_the_main_claim_counts_as_not_judged():
+    found = TRAINING | losses(rnn1=1.6, rhn1=1.6, rnn_deep2=1.7, rhn_deep2=1.4)
+    lost = {name: value for name, value in found.items() if name != "rhn1/test/loss"}
+    runs = [made("stacked_or_deep", one, seed) for seed, one in enumerate((lost, found, found))]
+    (opening,) = table.findings(runs)
+    assert "Highway transitions gain from depth" in opening
+    assert "holds here in 2 of 3 seeds, not judged in 1" in opening
+
+
+def test_of_smoke_runs_nothing_is_found():
+    assert table.findings([made("highway_depth", AS_PUBLISHED, preset="smoke")]) == []

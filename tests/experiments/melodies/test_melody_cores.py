@@ -52,6 +52,7 @@ def test_both_cores_stand_below_one_another(records, tmp_path):
 def test_what_came_of_it_is_said_in_a_sentence(records):
     (told,) = finding(records)
     assert "melodies 0.71 [0.7, 0.72] (0.5)" in told
+    assert "tuned by G from one Note RNN each, mean" in told
     assert "event 7.1 [7, 7.2] (5) at" in told
     assert "nats of 0.071 [0.07, 0.072] (0.05)" in told
     assert "3 seeds a model" in told
@@ -61,6 +62,9 @@ def test_what_came_of_it_is_said_in_a_sentence(records):
     (told,) = finding([*near, other])
     assert "7.1 [7, 7.2] (7.1, overlapping)" in told
     assert "1 to 3 seeds a model" in told
+    another = made(G, 3, 7.1, "rhn", ["note_rnn.seed=1"])
+    (told,) = finding([*records, with_metrics(another, composed__kl_policy_prior=0.07)])
+    assert "tuned by G, mean" in told
 
 
 @pytest.mark.parametrize("missing", [(G, "in_c"), (G, "rhn")])

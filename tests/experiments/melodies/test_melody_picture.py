@@ -39,7 +39,7 @@ def test_the_committed_curves_are_current(setting):
     assert set(found) == set(FIGURES)
     for name, curves in found.items():
         path = REPOSITORY / "results" / f"tutor_melodies_{setting.preset}_{name}.png"
-        assert described_in(path) == described(curves), (
+        assert described_in(path) == described(setting.label(name), curves), (
             f"{path} is stale: run `python -m experiments report` and commit what it writes"
         )
 
@@ -84,3 +84,9 @@ def test_dots_stand_at_what_was_printed_and_found(records):
 def test_no_picture_without_tuned_models(tmp_path):
     assert draw_figures([made("note_rnn", 0, 5.0)], tmp_path) == []
     assert not list(tmp_path.iterdir())
+
+
+def test_curves_of_the_released_code_are_said_to_be_of_last_events():
+    labels = {one.preset: one.label("reward") for one in SETTINGS}
+    assert labels["paper"] == "music-theory reward, mean over events"
+    assert labels["swapped_stretched"].endswith("reward, mean over the last event of each piece")

@@ -5,6 +5,7 @@ import numpy as np
 import pretty_midi
 import pytest
 from melody_case import Q, refused, tune
+from PIL import Image
 from run_case import folder, record, run
 
 from common.melody import NO_EVENT, NOTE_OFF, decode_events, swap_specials
@@ -72,6 +73,8 @@ def test_quirks_of_the_released_code(tmp_path, quirky, note_rnn, monkeypatch):
         assert row["eval/reward"] != pytest.approx(np.mean(evaluation.reward))
         assert row["eval/log_prior"] == pytest.approx(np.mean(evaluation.log_prior[:, -1]))
     assert made.metrics["composed/reward"] == pytest.approx(np.mean(evaluations[2].reward))
+    drawn = Image.open(folder(tmp_path, "tutor_melodies_g") / "reward.png").text["Description"]
+    assert drawn.endswith("mean over the last event of each piece")
     midi = folder(tmp_path, "tutor_melodies_g") / "composition1.mid"
     heard = [
         note._replace(pitch=note.pitch + SHARP)

@@ -9,6 +9,7 @@ from experiments import registry
 from experiments.melodies import headline, picture
 from experiments.melodies import table as melody_table
 from experiments.melodies.catalogue import TABLE_1
+from experiments.melodies.explain import page
 from experiments.melodies.tested import C_MASKED, C_MASKED_SLOW_RATE, OWN_BEGINNINGS, PUBLISHED
 from experiments.results.paper_table import Answers, Asked, written
 from experiments.results.row import result_rows
@@ -17,13 +18,15 @@ from experiments.results.row import result_rows
 def made(name, seed, value, preset="paper", overrides=()):
     """A record whose statistics are all `value`, with two evaluations of the policy."""
     experiment = registry.find(name)
+    config = to_dict(override(experiment.preset(preset).config, overrides))
+    tuned = {"Note RNN": str(config["note_rnn"])} if "note_rnn" in config else {}
     return Record(
         experiment=name,
         preset=preset,
         seed=seed,
         status="done",
         command="python -m experiments run",
-        config=to_dict(override(experiment.preset(preset).config, overrides)),
+        config=config,
         overrides=list(overrides),
         parameters=experiment.paper_parameters or 0,
         metrics={f"composed/{key}": value for key in (*TABLE_1, "reward", "log_prior")},
@@ -31,7 +34,7 @@ def made(name, seed, value, preset="paper", overrides=()):
             {"step": step, "epoch": 1, "seconds": 1, "eval/reward": value, "eval/log_prior": -value}
             for step in (100_000, 200_000)
         ],
-        data=[DataUsed("folk_melodies", "1.0.0", "songs", {"train": 1}, {})],
+        data=[DataUsed("folk_melodies", "1.0.0", "songs", {"train": 1}, tuned)],
         seconds={"training": 60.0},
         device={"platform": "cpu", "kind": "a processor"},
         versions={},
@@ -46,6 +49,11 @@ def made(name, seed, value, preset="paper", overrides=()):
 def records():
     tuned = [made("tutor_melodies_q", seed, 10.0 + seed) for seed in (0, 1, 2)]
     return [*tuned, made("tutor_melodies_rl_only", 0, 30.0), made("note_rnn", 0, 5.0)]
+
+
+def on(record, **sums):
+    """The record of a run that saw data with these checksums."""
+    return replace(record, data=[replace(record.data[0], checksums=sums)])
 
 
 def row_of(text, statistic):
@@ -82,9 +90,6 @@ def test_runs_with_other_settings_or_that_diverged_stay_out(records, tmp_path):
 
 def test_other_precisions_old_settings_and_other_data_stay_out():
     """But the models that were tuned may be several: each has made its own checksum."""
-
-    def on(record, **sums):
-        return replace(record, data=[replace(record.data[0], checksums=sums)])
 
     setting, q = melody_table.SETTINGS[0], "tutor_melodies_q"
     tuned = [on(made(q, seed, 1.0), songs="same", **{"Note RNN": "a"}) for seed in (0, 1)]
@@ -156,6 +161,36 @@ def test_of_several_tuned_note_rnns_each_counts_once():
         melody_table.value_of(found, "composed/notes_in_motif")
         == "20.33 [11.00, 30.00] (3 Note RNNs)"
     )
+
+
+def test_note_rnns_of_one_seed_are_told_apart():
+    """Trained twice from one seed, say on two machines: not six seeds of one Note RNN."""
+    note_rnns = dict(enumerate("aaabbb"))
+    runs = [
+        on(made("tutor_melodies_q", seed, float(seed)), **{"Note RNN": one})
+        for seed, one in note_rnns.items()
+    ]
+    (found,) = melody_table.by_experiment(runs, melody_table.SETTINGS[0]).values()
+    assert len(found) == 6
+    told = melody_table.value_of(found, "composed/notes_in_motif")
+    assert told == "1.00, 4.00 (2 Note RNNs)"
+    assert "Q R1 (6 runs on 2 Note RNNs)" in page(runs)
+
+
+def test_what_a_note_rnn_has_counts_once_however_often_it_is_tuned():
+    log_p = "composed/log_p_tonic"
+
+    def runs(name, *note_rnns):
+        return [
+            on(at(name, seed=seed, log_p_tonic=value), **{"Note RNN": one} if one else {})
+            for seed, (one, value) in enumerate(note_rnns)
+        ]
+
+    tuned = runs("tutor_melodies_q", ("a", -5.0), ("a", -5.0), ("a", -5.0), ("b", -7.0))
+    assert melody_table.means(tuned[:3], log_p) == [-5.0]
+    assert melody_table.means(tuned, log_p) == [-5.0, -7.0]
+    themselves = runs("note_rnn", ("", -5.0), ("", -5.0), ("", -7.0))
+    assert melody_table.means(themselves, log_p) == [-5.0, -5.0, -7.0]
 
 
 def test_intervals_stand_where_something_varies():
@@ -233,14 +268,25 @@ def test_it_is_said_that_all_tunings_of_table_1_share_a_note_rnn():
     (shown,) = Answers(rows, registry.experiments()).full_size(asked)
     assert shown.seeds == (0, 1, 2)  # Table 1 has none of the others
     assert melody_table.cautions([*tuned, *others]) == [told]
+    on_another = on(made("tutor_melodies_g", 0, 1.0), **{"Note RNN": "another"})
+    assert melody_table.cautions([*tuned, on_another]) == [
+        "The tunings in Table 1 tune 2 Note RNNs: methods may differ because these do."
+    ]
 
 
 def of_q(runs, tonic, log_p):
-    """Three seeds of runs of Q, by what they and their Note RNN make of the tonic."""
-    shares = {"composed/compositions_starting_with_tonic": tonic, "composed/log_p_tonic": log_p}
+    """The seeds of runs of Q and their Note RNNs, by what they make of the tonic.
+
+    They tune the first of these; each expects a tonic by 1 nat more than the one before.
+    """
+    names = "composed/compositions_starting_with_tonic", "composed/log_p_tonic"
     return [
-        replace(made(runs.experiment, int(seed), 1.0, runs.preset, runs.overrides), metrics=shares)
-        for seed in runs.seeds.split()
+        replace(
+            made(one.experiment, int(seed), 1.0, one.preset, one.overrides),
+            metrics=dict(zip(names, (tonic, log_p + k * step), strict=True)),
+        )
+        for one, step in ((runs, 0), (runs.prior, 1))
+        for k, seed in enumerate(one.seeds.split())
     ]
 
 
@@ -251,10 +297,14 @@ def test_why_the_tonic_is_off_is_said_where_runs_show_it():
     (text,) = told([*published, *of_q(OWN_BEGINNINGS, 40.0, -7.0)])
     assert "at the published learning rate of 0.5, beginnings that are never trained" in text
     assert "of Q's compositions 2.00 % start with one (28.8 printed)" in text
-    assert "Training on beginnings (40.00 %) changes that (3 seeds a Note RNN; [why]" in text
+    assert "Training on beginnings changes that (40.00 %, 3 seeds a Note RNN); over Note" in text
+    assert "(3 seeds a side) their mean log p of a tonic rises from -13 [-14, -12] to -6" in text
     assert told([*published, *of_q(OWN_BEGINNINGS, 1.0, -7.0)]) == []
     assert told([*published, *of_q(OWN_BEGINNINGS, 40.0, -15.0)]) == []
-    assert told([*published, *of_q(OWN_BEGINNINGS, 40.0, -7.0)[:2]]) == []
+    tuned = of_q(OWN_BEGINNINGS, 40.0, -7.0)
+    assert told([*published, *tuned[:2], *tuned[3:]]) == []
+    assert told([*published, *tuned[:3]]) == []
+    assert told([*published, *tuned[:4]]) == []  # three tunings of one Note RNN
     assert told(published) == []
     assert told([*of_q(PUBLISHED, 30.0, -14.0), *of_q(OWN_BEGINNINGS, 40.0, -7.0)]) == []
 
@@ -263,15 +313,28 @@ def test_why_the_tonic_is_off_is_said_where_runs_show_it():
     ("tonic", "log_p", "said"),
     [(90.0, -2.0, True), (1.0, -2.0, False), (90.0, -15.0, False)],
 )
-def test_a_lower_rate_is_named_where_runs_show_that_it_helps(tonic, log_p, said):
+def test_a_lower_rate_is_told_beside_what_it_starts_from(tonic, log_p, said):
     other = [*of_q(PUBLISHED, 2.0, -14.0), *of_q(OWN_BEGINNINGS, 40.0, -7.0)]
     slow = of_q(C_MASKED_SLOW_RATE, tonic, log_p)
-    (text,) = headline.off_the_tonic([*other, *of_q(C_MASKED, 2.0, -14.0), *slow])
-    assert (
-        "(40.00 %) or a lower learning rate (0.01, tunes in C: 90.00 %) changes that" in text
-    ) == said
-    (alone,) = headline.off_the_tonic([*other, *slow])
-    assert "a lower" not in alone
+    _, *told = headline.off_the_tonic([*other, *of_q(C_MASKED, 2.0, -14.0), *slow])
+    expected = (
+        "A lower learning rate may do so, too: in C, with 4,000 updates in place of 30,000 and a "
+        "faster decay, 2.00 % start with the tonic at 0.5 and 90.00 % at 0.01 (one Note RNN a "
+        "side, too few to tell)."
+    )
+    assert told == [expected] * said
+    assert len(headline.off_the_tonic([*other, *slow])) == 1
+
+
+def test_what_else_differs_from_the_published_settings_is_named():
+    published, fast, slow = (runs.settings() for runs in (PUBLISHED, C_MASKED, C_MASKED_SLOW_RATE))
+    assert {name for name in fast if fast[name] != slow[name]} == {"prior.learning_rate"}
+    assert {name for name in fast if fast[name] != published[name]} == {
+        "data.key",
+        "prior.iterations",
+        "prior.decay_every",
+    }
+    assert fast["prior.decay_every"] < published["prior.decay_every"]
 
 
 def test_pictures_are_small_the_same_again_and_linked(records, tmp_path):

@@ -17,7 +17,7 @@ from common.datasets import load
 from common.error import ConfigError
 from common.interrupt import Interrupt
 from common.plot import LARGEST_BYTES
-from common.record import find_records
+from common.record import find_records, write_record
 from experiments.optimisation import table
 from experiments.optimisation.catalogue import CORES, FAMILY, cell_name
 from experiments.optimisation.cell import Cell, Run
@@ -331,6 +331,36 @@ def test_committed_findings_are_those_of_their_records():
     for one in records:
         place = RESULTS / NAME / one.preset / f"seed{one.seed}" / "findings.txt"
         assert place.read_text(encoding="utf-8") == table.findings_of(one)
+
+
+def as_committed(seed, **fields):
+    """The committed record, of another seed and whatever else is other."""
+    (one,) = (one for one in find_records(RESULTS) if one.experiment == NAME)
+    return replace(one, seed=seed, **fields)
+
+
+def test_a_study_has_its_own_swarm_and_its_settings_for_a_title(tmp_path):
+    usual = as_committed(0)
+    config = usual.config | {"depths": [1, 2]}
+    changed = replace(usual, config=config, overrides=["depths=[1,2]"])
+    place = tmp_path / NAME / "cpu" / "seed0"
+    place.mkdir(parents=True)
+    (place / "swarm.png").touch()
+    write_record(usual, place)
+    first, second = "\n".join(table.section([changed, usual], tmp_path)).split("### How ")[1:]
+    assert first.startswith("hard to optimise, by architecture and depth: cpu, seed 0\n")
+    assert "![Best training loss of every run](rhn_optimization/cpu/seed0/swarm.png)" in first
+    assert second.startswith("hard to optimise, by architecture and depth: cpu, seed 0, depths=[1")
+    assert "swarm.png" not in second
+
+
+def test_seeds_of_a_study_have_one_verdict_sentence():
+    metrics = {seed: metrics_of(made_cells(PAPER)) for seed in (1, 2)}
+    each = [as_committed(0), *(as_committed(k, metrics=one) for k, one in metrics.items())]
+    (opening,) = table.findings(each)
+    assert "holds here in 2 of 3 seeds, undecided in 1, scaled down" in opening
+    title = "how-hard-to-optimise-by-architecture-and-depth-cpu-seed-0"
+    assert opening.endswith(f"(rhn_optimization, cpu, seeds 0, 1, 2; [what was found](#{title})).")
 
 
 def test_the_swarm_is_small_and_the_same_again_whatever_diverged(tmp_path):
