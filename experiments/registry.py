@@ -3,12 +3,18 @@
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from common.compute import Compute, Kernel
 from common.config import suggestion
 from common.error import ConfigError
 from common.metric import Metric
+
+if TYPE_CHECKING:  # which `list` needn't wait for
+    from pathlib import Path
+
+    from common.record import Record
+    from experiments.results.paper_table import PaperTable
 
 FAMILIES = (
     "experiments.quickstart",
@@ -181,17 +187,35 @@ class Composer(NamedTuple):
     """Length of what it composes where none is asked for."""
 
 
+def _nothing(*_: Any) -> list[Any]:
+    return []
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the report shows of a family beside its rows: nothing of a kind that isn't given."""
+
+    tables: "Callable[[], list[PaperTable]]" = _nothing
+    """Its papers' tables."""
+    findings: "Callable[[list[Record]], list[str]]" = _nothing
+    """Records → sentences, the most important first."""
+    cautions: "Callable[[list[Record]], list[str]]" = _nothing
+    """Records → sentences on what intervals leave out."""
+    section: "Callable[[list[Record], Path], list[str]]" = _nothing
+    """Records, the report's folder → paragraphs of Markdown."""
+    draw_figures: "Callable[[list[Record], Path], list[Path]]" = _nothing
+    """Draws pictures of records into the report's folder; returns the files."""
+    picture: str = ""
+    """Name of one of them, to be shown first; empty for none."""
+
+
 @dataclass(frozen=True)
 class Family:
     """A kind of experiment, which has a package of its own below `experiments`."""
 
     experiments: tuple[Experiment, ...]
     report: str = ""
-    """A module with what the report shows of the family beside its rows, each of these where it has
-    it: `tables()`, its papers' tables (experiments.results.paper_table); `findings(records)`,
-    sentences; `cautions(records)`, sentences on what intervals leave out; `section(records,
-    folder)`, paragraphs of Markdown; `draw_figures(records, folder)`, which returns files; and
-    PICTURE, the name of one of them to be shown first. Empty for nothing."""
+    """`module:ATTRIBUTE` of its Report; empty for none."""
     pages: Mapping[str, str] = field(default_factory=dict)
     """File, seen from the repository's root → `module:function` that writes its Markdown from
     committed records: (records) → text. `report` keeps it up to date."""

@@ -8,6 +8,7 @@ from common.record import Record, write_atomically
 from common.table import Cell, Table
 from experiments.depth.catalogue import FAMILY, PLAIN
 from experiments.depth.claim import ANALYSIS, SUBJECTS, Metrics, Subject, layers
+from experiments.registry import Report
 from experiments.results import claim
 from experiments.results.claim import FINDINGS, Claim, runs_of
 from experiments.results.verdict import scale
@@ -122,3 +123,6 @@ def _subject(experiment: str) -> Subject:
 
 def _claims(record: Record) -> list[Claim]:
     return _subject(record.experiment).claims(record.metrics)
+
+
+REPORT = Report(findings=findings, section=section)

@@ -314,7 +314,7 @@ def _experiments() -> tuple[Experiment, ...]:
 
 FAMILY = Family(
     _experiments(),
-    report="experiments.molecules.table",
+    report="experiments.molecules.table:REPORT",
     benchmarks={"molecules": "experiments.molecules.bench:molecules"},
     domain="experiments.molecules.domain:MOLECULES",
 )

@@ -25,9 +25,9 @@ def add_run(run_dir: Path, results_dir: Path) -> Path:
     one, or missing with the old one beside it under a hidden name, but never a mixture. A record
     of a dirty tree is taken; the table marks its commit. Runs of a point of a grid go into a folder
     of that point's name. A run of the preset as it was before an edit is replaced. Returns the
-    folder. Raises DataError where the run isn't finished, a file is over LARGEST_BYTES, or the place
-    is taken by a run with other overrides or in another precision; ConfigError where there is no
-    such experiment here.
+    folder. Raises DataError where the run isn't finished, a file is over LARGEST_BYTES, or a run
+    with other overrides or in another precision is there; ConfigError where there is no such
+    experiment here.
     """
     if not (run_dir / FILE_NAME).exists():
         raise DataError(f"{run_dir}: no {FILE_NAME}: not a run, or not finished yet.")
