@@ -48,8 +48,8 @@ class PopulationState(NamedTuple):
     @property
     def diverged_at(self) -> jax.Array:
         """The step at which the last member diverged, or −1 while one goes on; int32 scalar."""
-        each = self.seeds.diverged_at
-        return jnp.where(jnp.all(each >= 0), jnp.max(each), -1)
+        steps = self.seeds.diverged_at
+        return jnp.where(jnp.all(steps >= 0), jnp.max(steps), -1)
 
 
 PIECES = 8
@@ -71,16 +71,16 @@ class Apart:
     @property
     def diverged_at(self) -> int:
         """See `PopulationState.diverged_at`."""
-        each = [int(part.diverged_at) for part in self.parts]
-        return max(each) if min(each) >= 0 else -1
+        steps = [int(part.diverged_at) for part in self.parts]
+        return max(steps) if min(steps) >= 0 else -1
 
 
 def whole(state: Any) -> Any:
     """Return a state as checkpoints hold it: members that are apart together, others as it is."""
     if not isinstance(state, Apart):
         return state
-    each = [part.seeds for part in state.parts]
-    seeds = jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *each)
+    members = [part.seeds for part in state.parts]
+    seeds = jax.tree.map(lambda *leaf: jnp.concatenate(leaf), *members)
     return PopulationState(jnp.asarray(state.step, jnp.int32), seeds)
 
 
@@ -272,10 +272,10 @@ class Population:
 def _side_by_side(one_round: Callable[..., Any]) -> Callable[..., Any]:
     """A round of one member as one of those members that a device has; all read the same data."""
 
-    def round_of(members: Any, *whole: Any) -> Any:
+    def round_of(members: Any, *data: Any) -> Any:
         if len(members.diverged_at) > 1:
-            return jax.vmap(one_round, in_axes=(0, *(None for _ in whole)))(members, *whole)
-        done = one_round(take_member(members, 0), *whole)
+            return jax.vmap(one_round, in_axes=(0, *(None for _ in data)))(members, *data)
+        done = one_round(take_member(members, 0), *data)
         return jax.tree.map(lambda leaf: leaf[None], done)
 
     return round_of

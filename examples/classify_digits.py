@@ -21,12 +21,11 @@ class Classifier(nnx.Module):
     def __init__(self, width: int, rngs: nnx.Rngs):
         """Build it for rows of so many pixels."""
         cell = RHNCell(width, 96, depth=3, state_dropout=0.2, rngs=rngs)
-        self.rnn, self.out = FastRNN(cell, return_carry=True), nnx.Linear(96, 10, rngs=rngs)
+        self.rnn, self.out = FastRNN(cell), nnx.Linear(96, 10, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Logits [batch, 10] of images [batch, rows, pixels]."""
-        _, outputs = self.rnn(images)
-        return self.out(outputs[:, -1])
+        return self.out(self.rnn(images)[:, -1])
 
 
 @nnx.jit

@@ -3,8 +3,8 @@
     python examples/ppo_melodies.py                # the reward of music theory
     python examples/ppo_melodies.py --prior RUN    # plus log p of a Note RNN, from its run's folder
 
-It prints the mean reward of an event as it goes: below 0 at first, at least 2.0 in the end, after
-819,200 events and half a minute.
+It prints how the mean reward of an event went, once it has trained: below 0 at first, at least 2.0
+in the end, after 819,200 events and half a minute.
 Nothing here knows of highway-tutor but the lines that make the environment: put your own algorithm
 in place of this one. Schulman et al. 2017, "Proximal Policy Optimization Algorithms".
 """
@@ -152,7 +152,7 @@ def make_environment(prior: Path | None, c: float):
 
 
 def main() -> None:
-    """Train, and print the mean reward of a step as it goes."""
+    """Train, then print how the mean reward of a step went."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

@@ -62,15 +62,15 @@ def compose(
     model = trained.load(trained.find(run))
     domain = _of_length(model.domain, bars)
     written = {} if key is None else {"key": _known_key(domain, key)}
-    lead = None if primer is None else domain.read_primer(primer, folder, model.notes)
+    events = None if primer is None else domain.read_primer(primer, folder, model.notes)
     composer = Composer(
         model.graph, model.method, domain.environment, domain.length, temperature=temperature
     )
-    made = composer.compose(model.policy, jax.random.key(seed), MOST, primer=lead)
+    made = composer.compose(model.policy, jax.random.key(seed), MOST, primer=events)
     title = f"{Path(*run.resolve().parts[-3:])}, compositions of seed {seed}"
     first = jax.tree.map(lambda values: np.asarray(values)[:count], made)
     before = set(folder.iterdir()) if folder.is_dir() else set()
-    composed = domain.render(first, folder, model.notes, lead, title, wav=wav, **written)
+    composed = domain.render(first, folder, model.notes, events, title, wav=wav, **written)
     if gone := len(before - set(folder.iterdir())):
         files = "file" if gone == 1 else "files"
         Progress("compose").note(f"{folder}: {gone} {files} of earlier compositions deleted")

@@ -3,12 +3,18 @@
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from common.compute import Compute, Kernel
 from common.config import suggestion
 from common.error import ConfigError
 from common.metric import Metric
+
+if TYPE_CHECKING:  # which `list` needn't wait for
+    from pathlib import Path
+
+    from common.record import Record
+    from experiments.results.paper_table import PaperTable
 
 FAMILIES = (
     "experiments.quickstart",
@@ -181,17 +187,35 @@ class Composer(NamedTuple):
     """Length of what it composes where none is asked for."""
 
 
+def _nothing(*_: Any) -> list[Any]:
+    return []
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the report shows of a family beside its rows: nothing of a kind that isn't given."""
+
+    tables: "Callable[[], list[PaperTable]]" = _nothing
+    """Its papers' tables."""
+    findings: "Callable[[list[Record]], list[str]]" = _nothing
+    """Records → sentences, the most important first."""
+    cautions: "Callable[[list[Record]], list[str]]" = _nothing
+    """Records → sentences on what intervals leave out."""
+    section: "Callable[[list[Record], Path], list[str]]" = _nothing
+    """Records, the report's folder → paragraphs of Markdown."""
+    draw_figures: "Callable[[list[Record], Path], list[Path]]" = _nothing
+    """Draws pictures of records into the report's folder; returns the files."""
+    picture: str = ""
+    """Name of one of them, to be shown first; empty for none."""
+
+
 @dataclass(frozen=True)
 class Family:
     """A kind of experiment, which has a package of its own below `experiments`."""
 
     experiments: tuple[Experiment, ...]
     report: str = ""
-    """A module with what the report shows of the family beside its rows, each of these where it has
-    it: `tables()`, its papers' tables (experiments.results.paper_table); `findings(records)`,
-    sentences; `cautions(records)`, sentences on what intervals leave out; `section(records,
-    folder)`, paragraphs of Markdown; `draw_figures(records, folder)`, which returns files; and
-    PICTURE, the name of one of them to be shown first. Empty for nothing."""
+    """`module:ATTRIBUTE` of its Report; empty for none."""
     pages: Mapping[str, str] = field(default_factory=dict)
     """File, seen from the repository's root → `module:function` that writes its Markdown from
     committed records: (records) → text. `report` keeps it up to date."""
@@ -201,8 +225,16 @@ class Family:
     """Patterns of the files, besides pictures and texts, that are committed with a record."""
     composer: Composer | None = None
     """What composes where `compose` is given no run."""
+    trainer: str = ""
+    """Name of its experiment by whose runner and programs other families train what is configured
+    as that is; empty where they don't."""
     domain: str = ""
     """`module:ATTRIBUTE` of its experiments.domain.Domain, where it tunes models of one."""
+
+    def __post_init__(self):
+        """Raise ValueError where `trainer` is no experiment of the family's."""
+        if self.trainer and self.trainer not in {one.name for one in self.experiments}:
+            raise ValueError(f"trainer '{self.trainer}': no experiment of the family has that name")
 
 
 def families() -> list[Family]:
@@ -231,32 +263,41 @@ def find(name: str) -> Experiment:
 
 
 def runner_of(kind: type) -> Callable[..., Any]:
-    """Import the function that runs experiments whose settings are a `kind`: one family's way to
-    train what another knows how to train.
+    """Import the function that trains what has settings of a class: one family's way to train what
+    another knows how to train, see `Family.trainer`.
 
     Raises:
-      ValueError: no experiment has such settings.
+      ValueError: not just one family trains such.
     """
-    return _configured_by(kind).load_runner()
+    return _trainer(kind).load_runner()
 
 
 def programs_of(kind: type, config: Any, compute: Compute, mesh: Any = None) -> dict[str, Any]:
-    """Trace what a device, or each of a mesh, computes for experiments whose settings are a `kind`.
+    """Trace what a device, or each of a mesh, computes where `runner_of` that class trains.
 
     Raises:
-      ValueError: no experiment has such settings.
+      ValueError: not just one family trains such.
     """
-    trace = _configured_by(kind).load_programs()
+    trace = _trainer(kind).load_programs()
     if trace is None:
         return {}
     return trace(config, compute) if mesh is None else trace(config, compute, mesh)
 
 
-def _configured_by(kind: type) -> Experiment:
-    for one in experiments().values():
-        if one.kind is kind:
-            return one
-    raise ValueError(f"no experiment is configured by a {kind.__name__}")
+def _trainer(kind: type) -> Experiment:
+    found = [
+        one
+        for family in families()
+        for one in family.experiments
+        if one.name == family.trainer and one.kind is kind
+    ]
+    if len(found) != 1:
+        names = ", ".join(one.name for one in found) or "none"
+        raise ValueError(
+            f"a {kind.__name__} is trained for other families by one Family.trainer; "
+            f"there is {names}"
+        )
+    return found[0]
 
 
 def artefacts() -> tuple[str, ...]:

@@ -37,10 +37,6 @@ class Discs(NamedTuple):
     radii: Any
     """Sums of the other entries' absolute values, [..., n]."""
 
-    def contain(self, point: complex, slack: float = 0.0) -> bool:
-        """Return whether a point of the complex plane lies in some disc, up to `slack`."""
-        return bool(np.any(np.abs(point - self.centres) <= self.radii + slack))
-
 
 def trace(core: RHN, state: jax.Array, xs: jax.Array) -> Trace:
     """Run an RHN without dropout, and keep what every highway layer did.

@@ -253,27 +253,6 @@ def update(
     )
 
 
-def cost(
-    params: Params,
-    graph: Graph,
-    config: TrainConfig,
-    recurrent: Any,
-    inputs: jax.Array,
-    targets: jax.Array,
-    masks: DropoutMasks | None,
-) -> tuple[jax.Array, tuple[Any, jax.Array]]:
-    """Compute what gradient descent minimises on a window, as in the authors' code.
-
-    This is `mean_loss` plus `penalty`. Arguments are those of `update`.
-
-    Returns:
-      The cost, and besides it the recurrent state after the window and the cross entropy in nats,
-      summed over the window's tokens.
-    """
-    mean, others = mean_loss(params, graph, config, recurrent, inputs, targets, masks)
-    return mean + penalty(params, config), others
-
-
 def mean_loss(
     params: Params,
     graph: Graph,
@@ -287,8 +266,13 @@ def mean_loss(
 ) -> tuple[jax.Array, tuple[Any, jax.Array]]:
     """Compute the cross entropy, summed over time and averaged over the batch.
 
-    Arguments and what is returned besides it are those of `cost`. Where the sequences are the share
-    that one of several devices has of a batch, the mean's share is that of the whole batch's mean.
+    With `penalty` it is what gradient descent minimises on a window, as in the authors' code.
+    Arguments are those of `update`. Where the sequences are the share that one of several `devices`
+    has of a batch, the mean's share is that of the whole batch's mean.
+
+    Returns:
+      The mean, and besides it the recurrent state after the window and the cross entropy in nats,
+      summed over the window's tokens.
     """
     model = nnx.merge(graph, params)
     recurrent, losses = model.token_losses(

@@ -14,8 +14,6 @@ class DatasetInfo:
     """What it is, in a line."""
     source_files: tuple[str, ...]
     """Names accepted in --data-dir."""
-    ships: bool
-    """Whether the source comes with this package."""
     how_to_get: str
     """Where the source comes from, in one or two plain lines."""
     builder: str
@@ -66,7 +64,6 @@ _ENTRIES = (
         name="penn_treebank",
         title="Penn Treebank, words, Mikolov's preprocessing",
         source_files=("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt", "ptb.zip"),
-        ships=False,
         how_to_get="Downloaded from public research copies, or bring ptb.zip or the three ptb.*.txt"
         " files yourself.\nThe text is licensed by the LDC (catalogue number LDC99T42).",
         builder="common.datasets.penn_treebank:PennTreebank",
@@ -75,7 +72,6 @@ _ENTRIES = (
         name="enwik8",
         title="enwik8, the first 10^8 bytes of a Wikipedia dump, bytes",
         source_files=("enwik8", "enwik8.zip"),
-        ships=False,
         how_to_get="Downloaded from mattmahoney.net/dc/enwik8.zip or a mirror (36 MB), or bring"
         " enwik8 or enwik8.zip yourself.",
         builder="common.datasets.enwik8:Enwik8",
@@ -84,7 +80,6 @@ _ENTRIES = (
         name="text8",
         title="text8, 10^8 characters of cleaned Wikipedia text, characters",
         source_files=("text8", "text8.zip"),
-        ships=False,
         how_to_get="Downloaded from mattmahoney.net/dc/text8.zip or a mirror (31 MB), or bring"
         " text8 or text8.zip yourself.",
         builder="common.datasets.text8:Text8",
@@ -93,7 +88,6 @@ _ENTRIES = (
         name="jsb_chorales",
         title="JSB Chorales, 382 chorales by J. S. Bach, quarter-note piano rolls",
         source_files=(),
-        ships=True,
         how_to_get="Comes with the package.",
         builder="common.datasets.jsb_chorales:JsbChorales",
     ),
@@ -101,7 +95,6 @@ _ENTRIES = (
         name="tiny_shakespeare",
         title="Tiny Shakespeare, 1.1 MB of plays, characters",
         source_files=(),
-        ships=True,
         how_to_get="Comes with the package.",
         builder="common.datasets.tiny_shakespeare:TinyShakespeare",
     ),
@@ -109,7 +102,6 @@ _ENTRIES = (
         name="folk_melodies",
         title="Folk melodies, 11,832 tunes from music21's corpus, one of 38 events a sixteenth",
         source_files=(),
-        ships=False,
         how_to_get='Comes with music21: pip install "highway-tutor[music]".',
         builder="common.datasets.folk_melodies:FolkMelodies",
     ),
@@ -117,7 +109,6 @@ _ENTRIES = (
         name="chorale_melodies",
         title="Chorale melodies, the soprano of the JSB Chorales, one of 38 events a sixteenth",
         source_files=(),
-        ships=True,
         how_to_get="Comes with the package.",
         builder="common.datasets.chorale_melodies:ChoraleMelodies",
     ),
@@ -125,7 +116,6 @@ _ENTRIES = (
         name="moses_sample",
         title="MOSES, a sample of 50,000 molecules as SMILES",
         source_files=(),
-        ships=True,
         how_to_get="Comes with the package.",
         builder="common.datasets.moses:MosesSample",
     ),
@@ -133,7 +123,6 @@ _ENTRIES = (
         name="moses",
         title="MOSES, 1,936,962 molecules as SMILES",
         source_files=("train.csv.gz", "test.csv.gz", "test_scaffolds.csv.gz"),
-        ships=False,
         how_to_get="Found in the package molsets where that is installed, else downloaded from"
         " github.com/molecularsets/moses\n(12.9 MB), or bring the three files of its folder"
         " moses/dataset/data yourself.",
@@ -148,7 +137,6 @@ _ENTRIES = (
             "t10k-images-idx3-ubyte.gz",
             "t10k-labels-idx1-ubyte.gz",
         ),
-        ships=False,
         how_to_get="Downloaded from public copies (11.6 MB), or bring the four *-ubyte.gz files"
         " yourself.",
         builder="common.datasets.mnist:Mnist",
@@ -157,7 +145,6 @@ _ENTRIES = (
         name="digits",
         title="Digits, 1,797 handwritten digits of 8 × 8 pixels",
         source_files=(),
-        ships=True,
         how_to_get="Comes with the package.",
         builder="common.datasets.digits:Digits",
     ),
@@ -165,7 +152,6 @@ _ENTRIES = (
         name="midi_melodies",
         title="The melodies of your own MIDI files, one of 38 events a sixteenth",
         source_files=("*.mid", "*.midi"),
-        ships=False,
         how_to_get="Name a folder with MIDI files: --data-dir FOLDER (subfolders are searched).",
         builder="common.datasets.midi_melodies:MidiMelodies",
         any_folder=True,

@@ -18,6 +18,7 @@ from common.table import Table
 from experiments import registry
 from experiments.depth import picture
 from experiments.depth.catalogue import PLAIN, layer_metric
+from experiments.depth.claim import ANALYSIS
 from experiments.depth.config import AnalysisConfig
 from experiments.depth.look import (
     Layers,
@@ -275,7 +276,7 @@ def _write(
         "unit circle (dotted)",
     )
     tables = layer_table(metrics), spectrum_table(metrics), _step_table(spectrum)
-    write_findings(context, metrics, *tables)
+    write_findings(context, ANALYSIS, metrics, *tables)
 
 
 def _step_table(spectrum: Mapping[str, list[Spectrum]]) -> Table:

@@ -382,5 +382,5 @@ those that diverged too), and findings.txt: the claims, what was found, and whet
 
 FAMILY = Family(
     (_analysis(), _stacked(), _feed_forward()),
-    report="experiments.depth.table",
+    report="experiments.depth.table:REPORT",
 )

@@ -6,6 +6,7 @@ Verdicts follow from a record's metrics alone.
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from experiments.depth.catalogue import (
     HARMLESS,
@@ -16,6 +17,7 @@ from experiments.depth.catalogue import (
     UNIGRAM,
     layer_metric,
 )
+from experiments.depth.config import AnalysisConfig, FeedForwardDepthConfig, StackConfig
 from experiments.results import paired
 from experiments.results.claim import Claim, Judgement, holds
 from experiments.results.paired import TOLERANCE
@@ -203,15 +205,18 @@ def _all_or_some(each: Sequence[bool]) -> Judgement:
     return "holds in part" if any(each) and not all(each) else holds(all(each))
 
 
-CLAIMS: Mapping[str, Callable[[Metrics], list[Claim]]] = {
-    "rhn_analysis": analysis_claims,
-    "stacked_or_deep": stacked_claims,
-    "highway_depth": feed_forward_claims,
-}
-"""Experiment → what is claimed of its subject, judged by its metrics."""
+class Subject(NamedTuple):
+    """What experiments of one kind ask."""
 
-RULES: Mapping[str, str] = {
-    "rhn_analysis": f"""\
+    claims: Callable[[Metrics], list[Claim]]
+    """Judges by a run's metrics what is claimed; the main claim comes first."""
+    rules: str
+    """When the claims hold."""
+
+
+ANALYSIS = Subject(
+    analysis_claims,
+    f"""\
 Of gates and lesions a claim holds if the numbers of this one model are on its side, by however \
 little; gates are nearly always active if they are {ACTIVE:g} on average. The discs' centres are \
 held between 0 and 1 if in each layer, at the steps looked at, at least {100 * CENTRED:g} % of \
@@ -219,7 +224,10 @@ them lie there, and fewer of the plain model's; nothing is decided beside a plai
 validation loss is over {COMPARABLE:g} times the RHN's. Discs of a whole step, a product of layers \
 of which nothing is claimed, are shown as well.
 """,
-    "stacked_or_deep": f"""\
+)
+STACKED = Subject(
+    stacked_claims,
+    f"""\
 One loss is better than another if it is lower by over {100 * TOLERANCE:g} %; otherwise it's \
 undecided. A model learned nothing if it doesn't come over {100 * TOLERANCE:g} % below predicting \
 each token by how often it comes in training, and nothing is decided by it. A model that diverged \
@@ -227,7 +235,10 @@ is worse than one that learned. Training losses are measured while the weights c
 the paper counts the layers between states and claims nothing of losses: whether transitions do \
 better than stacks is asked here.
 """,
-    "highway_depth": f"""\
+)
+FEED_FORWARD = Subject(
+    feed_forward_claims,
+    f"""\
 Networks are harder to train where the best training loss is over {HARDER:g} times as high, losses \
 under {SOLVED:g} nats counting as {SOLVED:g}, and losses at the same settings are higher, too; \
 they aren't where neither is so; where the two disagree it is undecided. A network has learned if \
@@ -235,8 +246,13 @@ it ends under {LEARNED:g} nats. {paired.RULE} A layer is taken out at little cos
 error rises by less than {100 * HARMLESS:g} % of the images; "most" are over \
 {100 * HARMLESS_SHARE:g} %, and the claim holds in part if so at some depths.
 """,
+)
+SUBJECTS: Mapping[type, Subject] = {
+    AnalysisConfig: ANALYSIS,
+    StackConfig: STACKED,
+    FeedForwardDepthConfig: FEED_FORWARD,
 }
-"""Experiment → when its claims hold."""
+"""The class of an experiment's settings → what such experiments ask."""
 
 
 def layers(metrics: Metrics, measure: str) -> list[float]:

@@ -19,6 +19,7 @@ from common.table import Table
 from common.training import Schedule, Tick
 from experiments.depth import picture
 from experiments.depth.catalogue import HARMLESS, HIGHWAY, LEARNED, PLAIN, SOLVED
+from experiments.depth.claim import FEED_FORWARD
 from experiments.depth.config import FeedForwardDepthConfig, ImageConfig
 from experiments.depth.table import write_findings
 from experiments.results.paired import capped, signed_rank
@@ -345,7 +346,7 @@ def _write(
             mark=100 * HARMLESS,
         )
     (path / "members.txt").write_text(_members(cells).markdown(), encoding="utf-8")
-    write_findings(context, metrics, _summary(cells, metrics))
+    write_findings(context, FEED_FORWARD, metrics, _summary(cells, metrics))
 
 
 def _title(name: str) -> str:

@@ -22,19 +22,17 @@ def heat_maps(
     *,
     title: str,
     label: str,
-    largest: float | None = None,
 ) -> Path:
     """Draw a value of each layer over time, one map above another; return the file.
 
     Args:
-      maps: arrays [time, layers].
+      maps: arrays [time, layers]. The largest value of all has the brightest colour.
       tokens: of each map the tokens that were read.
       path: the file.
       title: of the picture.
       label: of the colours.
-      largest: the value of the brightest colour; that of all maps by default.
     """
-    top = largest if largest is not None else max(float(one.max()) for one in maps)
+    top = max(float(one.max()) for one in maps)
     words = any(len(token) > 1 for row in tokens for token in row)
     height = 1.0 + len(maps) * (0.28 * maps[0].shape[1] + (1.3 if words else 0.75))
     width = max(7.0, 1.8 + CELL * max(len(one) for one in maps))

@@ -15,6 +15,7 @@ from common.plot import Series, learning_curves
 from common.table import Table
 from experiments import registry
 from experiments.depth.catalogue import KINDS, UNIGRAM, arrangements
+from experiments.depth.claim import STACKED
 from experiments.depth.config import StackConfig
 from experiments.depth.table import write_findings
 from experiments.run import Context
@@ -203,4 +204,4 @@ def _write(
     lines.append((UNIGRAM, *[""] * 5, *_told(merged, UNIGRAM, losses.values())))
     titles = (*sizes, *settings, *losses)
     table = Table(titles, lines, frozenset(titles[1:]))
-    write_findings(context, merged.metrics, table)
+    write_findings(context, STACKED, merged.metrics, table)

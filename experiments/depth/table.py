@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from common.record import Record, write_atomically
 from common.table import Cell, Table
 from experiments.depth.catalogue import FAMILY, PLAIN
-from experiments.depth.claim import CLAIMS, RULES, Metrics, layers
+from experiments.depth.claim import ANALYSIS, SUBJECTS, Metrics, Subject, layers
+from experiments.registry import Report
 from experiments.results import claim
 from experiments.results.claim import FINDINGS, Claim, runs_of
 from experiments.results.verdict import scale
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 TITLE = "Depth, gates and lesions: claims and findings"
 TITLES_OF_RUNS = (*claim.TITLES, "run")
+EXPERIMENTS = {one.name: one for one in FAMILY.experiments if one.kind in SUBJECTS}
 
 
 def layer_table(metrics: Metrics) -> Table:
@@ -63,11 +65,10 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def write_findings(context: "Context", metrics: Metrics, *tables: Table) -> None:
+def write_findings(context: "Context", subject: Subject, metrics: Metrics, *tables: Table) -> None:
     """Write claims, rules and tables into a run's directory; tell the claims' verdicts."""
-    name = context.experiment.name
-    claims = CLAIMS[name](metrics)
-    parts = [claim.table(claims).markdown(), RULES[name], *(one.markdown() for one in tables)]
+    claims = subject.claims(metrics)
+    parts = [claim.table(claims).markdown(), subject.rules, *(one.markdown() for one in tables)]
     write_atomically(context.place.path / FINDINGS, "\n".join(parts))
     claim.tell(claims, context.place.label)
 
@@ -77,7 +78,7 @@ def findings(records: Iterable[Record]) -> list[str]:
     scale."""
     return [
         text
-        for runs in runs_of(FAMILY.experiments, records)
+        for runs in runs_of(tuple(EXPERIMENTS.values()), records)
         if runs.preset != "smoke" and (text := claim.in_brief(runs, _claims, TITLE))
     ]
 
@@ -86,7 +87,7 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
     """Write claims, scales, rules, tables and pictures of all finished runs in Markdown."""
     labelled = [
         (f"{record.experiment}, {runs.label(record)}", record, runs.experiment)
-        for runs in runs_of(FAMILY.experiments, records)
+        for runs in runs_of(tuple(EXPERIMENTS.values()), records)
         for record in runs.done
     ]
     lines = [(*one, label) for label, record, _ in labelled for one in _claims(record)]
@@ -102,19 +103,26 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
         f"### {TITLE}\n",
         Table(TITLES_OF_RUNS, lines).markdown(),
         "\n".join([*scales, ""]),
-        *(f"{name}: {RULES[name]}" for name in names),
+        *(f"{name}: {_subject(name).rules}" for name in names),
     ]
     for label, record, _ in labelled:
         shown = [
             claim.shown(picture, folder, f"{picture.stem}: {label}")
             for picture in claim.pictures(record, folder)
         ]
-        if record.experiment == "rhn_analysis":
+        if _subject(record.experiment) is ANALYSIS:
             tables = layer_table(record.metrics), spectrum_table(record.metrics)
             shown = [*(one.markdown() for one in tables), *shown]
         parts += [f"#### {label}\n", *shown] if shown else []
     return parts
 
 
+def _subject(experiment: str) -> Subject:
+    return SUBJECTS[EXPERIMENTS[experiment].kind]
+
+
 def _claims(record: Record) -> list[Claim]:
-    return CLAIMS[record.experiment](record.metrics)
+    return _subject(record.experiment).claims(record.metrics)
+
+
+REPORT = Report(findings=findings, section=section)

@@ -349,7 +349,8 @@ FAMILY = Family(
         *ENWIK8,
         *TEXT8,
     ),
-    report="experiments.language.table",
+    report="experiments.language.table:REPORT",
     pages={"docs/model_card.md": "experiments.language.model_card:page"},
     benchmarks={"rhn": "experiments.language.bench:rhn"},
+    trainer="rhn_penn_treebank_depth10_tied",
 )

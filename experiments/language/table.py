@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from common.record import Record
 from common.table import LEAST_FOR_INTERVAL, Summary, summarize
 from experiments.language.catalogue import ENWIK8, PENN_TREEBANK_ROWS, TEXT8
-from experiments.registry import Experiment, find
+from experiments.registry import Experiment, Report, find
 from experiments.results.alike import as_preset, on_one_data, seeds_a, told_apart
 from experiments.results.cells import spread
 from experiments.results.paper_table import Asked, Line, PaperTable
@@ -178,3 +178,6 @@ def _characters(corpus: str, experiments: Iterable[Experiment]) -> PaperTable:
         groups=("test",),
         lines=tuple(lines),
     )
+
+
+REPORT = Report(tables=tables, findings=findings)

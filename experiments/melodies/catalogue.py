@@ -383,7 +383,7 @@ with rests and holds swapped, and as the Note RNN's preset `swapped_stretched` h
 
 FAMILY = Family(
     (_melody_data(), _note_rnn(), *(_tutor(method) for method in TITLES)),
-    report="experiments.melodies.table",
+    report="experiments.melodies.table:REPORT",
     pages={"docs/table_1.md": "experiments.melodies.explain:page"},
     benchmarks={
         "tutor": "experiments.melodies.bench:tutor",

@@ -13,7 +13,8 @@ import numpy as np
 from common.error import ConfigError, DataError
 from common.estimate import as_metrics
 from common.melody import BAR, NUM_EVENTS, Events, swap_specials
-from common.midi import read_primer, write_melody, write_wav
+from common.midi import read_primer as read_midi_primer
+from common.midi import write_melody, write_wav
 from common.table import Cell, Table
 from experiments.domain import Composed, Domain, Notes
 from tutor.actor import Environment
@@ -86,7 +87,7 @@ def write(made: Compositions, folder: Path, notes: Notes) -> None:
         _write(composition, folder / f"composition{number}.mid", notes)
 
 
-def read_lead(path: Path, folder: Path, notes: Notes) -> Events:
+def read_primer(path: Path, folder: Path, notes: Notes) -> Events:
     """Read the melody of a MIDI file, as the model knows melodies: int32 [P], P ≥ 1.
 
     Raises:
@@ -98,7 +99,7 @@ def read_lead(path: Path, folder: Path, notes: Notes) -> Events:
             f"{path}: the compositions would be written over their own primer. "
             "Choose another folder with --out."
         )
-    events = read_primer(path)
+    events = read_midi_primer(path)
     if not 1 <= len(events) <= LONGEST_PRIMER:
         raise DataError(
             f"{path}: a primer has 1 to {LONGEST_PRIMER:,} sixteenths, not {len(events):,}."
@@ -267,7 +268,7 @@ MELODIES = Domain(
     length=PARAMS.length,
     judge=judge,
     write=write,
-    read_primer=read_lead,
+    read_primer=read_primer,
     render=render,
     of_bars=of_bars,
     keys=tuple(KEYS),

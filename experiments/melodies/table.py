@@ -10,7 +10,7 @@ from common.plot import learning_curves
 from common.record import Record
 from common.table import LEAST_FOR_INTERVAL, Cell, Summary, Table
 from experiments.melodies.catalogue import COLUMNS, FIGURES, TABLE_1, figure_label
-from experiments.registry import find
+from experiments.registry import Report, find
 from experiments.results import alike
 from experiments.results.alike import as_preset, on_one_data
 from experiments.results.cells import number, spread
@@ -358,3 +358,13 @@ def _mean_curve(group: Sequence[Record], metric: str) -> list[tuple[float, float
     each = [{row["step"]: row[metric] for row in record.curve if metric in row} for record in group]
     common = sorted(set.intersection(*(set(one) for one in each)))
     return [(step, sum(one[step] for one in each) / len(each)) for step in common]
+
+
+REPORT = Report(
+    tables=tables,
+    findings=findings,
+    cautions=cautions,
+    section=section,
+    draw_figures=draw_figures,
+    picture=PICTURE,
+)

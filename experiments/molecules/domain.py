@@ -99,7 +99,7 @@ def write(made: Compositions, folder: Path, notes: Notes) -> None:
         Progress(folder.name).note(f"left out: {error}")
 
 
-def read_lead(path: Path, folder: Path, notes: Notes) -> np.ndarray:
+def read_primer(path: Path, folder: Path, notes: Notes) -> np.ndarray:
     """Read the beginning of a molecule from a text file: SMILES that may be unfinished.
 
     Raises:
@@ -217,6 +217,6 @@ MOLECULES = Domain(
     length=LENGTH,
     judge=judge,
     write=write,
-    read_primer=read_lead,
+    read_primer=read_primer,
     render=render,
 )

@@ -11,7 +11,7 @@ from common.record import Record
 from common.table import LEAST_FOR_INTERVAL, Cell, Summary, Table, summarize
 from experiments.molecules.catalogue import NAMES, PUBLISHED, SAMPLES, WORDS
 from experiments.molecules.picture import Tuned, frontier
-from experiments.registry import find
+from experiments.registry import Report, find
 from experiments.results.alike import as_preset, on_one_data, seeds_a, summary_of, told_apart
 from experiments.results.cells import spread
 from experiments.results.paper_table import Asked, Line, PaperTable
@@ -342,3 +342,6 @@ def _cell(records: Sequence[Record], measure: str) -> str:
 
 def _picture(folder: Path, preset: str, measure: str) -> Path:
     return folder / f"tutor_molecules_{preset}_{measure}.png"
+
+
+REPORT = Report(tables=tables, findings=findings, section=section, draw_figures=draw_figures)

@@ -146,9 +146,9 @@ def _tune(
     )
     for seed, outcome in outcomes.items():
         if not isinstance(outcome, Exception):
-            name, title = NAMES[context.experiment.name], context.experiment.title
-            path = context.seed_path(seed)
-            context.place.lead(partial(_draw, path, name, title, outcome.curve))
+            row, path = context.experiment, context.seed_path(seed)
+            name = NAMES.get(row.name, row.name)
+            context.place.lead(partial(_draw, path, name, row.title, outcome.curve))
     return outcomes
 
 

@@ -101,4 +101,4 @@ is the whole study.""",
     )
 
 
-FAMILY = Family((_study(),), report="experiments.optimisation.table", artefacts=(STUDY,))
+FAMILY = Family((_study(),), report="experiments.optimisation.table:REPORT", artefacts=(STUDY,))

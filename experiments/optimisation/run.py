@@ -22,7 +22,7 @@ from experiments.optimisation.cell import Cell, CellMetrics, Run
 from experiments.optimisation.config import ChoraleConfig, OptimisationConfig
 from experiments.optimisation.finding import claims, drawn_rates, rank_tests
 from experiments.optimisation.picture import draw_swarm
-from experiments.optimisation.table import write_findings
+from experiments.optimisation.table import findings_text
 from experiments.results.claim import FINDINGS, tell
 from experiments.run import Context
 from experiments.train import Outcome, Outcomes, Row, data_used, merge, train
@@ -203,7 +203,7 @@ def _write(
     draw_swarm(cells, path / SWARM, context.experiment.title, metrics[FREQUENCY])
     assert isinstance(parameters, dict)  # it was merged from parts
     search = context.config.search
-    write_atomically(path / FINDINGS, write_findings(metrics, parameters, search))
+    write_atomically(path / FINDINGS, findings_text(metrics, parameters, search))
     tell(claims(metrics, search), context.place.label)
 
 

@@ -9,6 +9,7 @@ from common.table import Cell, Table
 from experiments.optimisation.catalogue import CORES, FAMILY, FREQUENCY, SWARM, cell_name
 from experiments.optimisation.config import OptimisationConfig
 from experiments.optimisation.finding import RULES, Metrics, claims, depths_of
+from experiments.registry import Report
 from experiments.results import claim
 from experiments.results.claim import Claim, Runs, runs_of
 from experiments.results.verdict import scale
@@ -86,8 +87,8 @@ def _p(metrics: Metrics, split: str, test: str) -> str:
     return ("–" if p is None else f"{p:.2g}") + number
 
 
-def write_findings(metrics: Metrics, parameters: Mapping[str, int], search: SearchConfig) -> str:
-    """Write claims and tables of one study in Markdown."""
+def findings_text(metrics: Metrics, parameters: Mapping[str, int], search: SearchConfig) -> str:
+    """Return claims and tables of one study in Markdown."""
     judged = claims(metrics, search)
     parts = [
         cell_table(metrics, OF_ALL, parameters).markdown(),
@@ -139,9 +140,12 @@ def _claims(record: Record) -> list[Claim]:
 def findings_of(record: Record) -> str:
     """Return what a record's run left as its findings."""
     assert isinstance(record.parameters, dict)  # of this experiment always by cell
-    return write_findings(record.metrics, record.parameters, search_of(record))
+    return findings_text(record.metrics, record.parameters, search_of(record))
 
 
 def search_of(record: Record) -> SearchConfig:
     """Return how a record's run searched."""
     return from_dict(OptimisationConfig, record.config).search
+
+
+REPORT = Report(findings=findings, section=section)

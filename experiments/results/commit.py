@@ -24,9 +24,10 @@ def add_run(run_dir: Path, results_dir: Path) -> Path:
     Nothing else is copied. The folder there is replaced as a whole: after a crash it is the old
     one, or missing with the old one beside it under a hidden name, but never a mixture. A record
     of a dirty tree is taken; the table marks its commit. Runs of a point of a grid go into a folder
-    of that point's name. Returns the folder. Raises DataError where the run isn't finished, a file
-    is over LARGEST_BYTES, or the place is taken by a run with other settings; ConfigError where
-    there is no such experiment here.
+    of that point's name. A run of the preset as it was before an edit is replaced. Returns the
+    folder. Raises DataError where the run isn't finished, a file is over LARGEST_BYTES, or a run
+    with other overrides or in another precision is there; ConfigError where there is no such
+    experiment here.
     """
     if not (run_dir / FILE_NAME).exists():
         raise DataError(f"{run_dir}: no {FILE_NAME}: not a run, or not finished yet.")
@@ -36,7 +37,7 @@ def add_run(run_dir: Path, results_dir: Path) -> Path:
     root = above[min(2, len(above) - 1)]
     within = results_dir / root.name if is_point(root) else results_dir
     target = within / record.experiment / record.preset / f"seed{record.seed}"
-    _require_same_settings(record, target)
+    _require_same_overrides(record, target)
     files = shown_files(run_dir)
     for path in files:
         if path.stat().st_size > LARGEST_BYTES:
@@ -74,7 +75,7 @@ def replace_folder(target: Path, files: Sequence[Path]) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _require_same_settings(record: Record, target: Path) -> None:
+def _require_same_overrides(record: Record, target: Path) -> None:
     if not (target / FILE_NAME).exists():
         return
     there = read_record(target / FILE_NAME)

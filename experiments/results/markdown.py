@@ -1,18 +1,16 @@
 """RESULTS.md: the committed records, written up."""
 
-import importlib
 import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from common.metric import Metric
 from common.record import Record, write_atomically
 from common.table import TOO_NARROW, Table
 from experiments import registry
-from experiments.registry import Experiment, Family
+from experiments.registry import Experiment, Family, Report, load
 from experiments.results.every_run import every_run, folded
 from experiments.results.paper_table import (
     LEGEND,
@@ -78,9 +76,8 @@ def write_report(
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     records, families = list(records), list(families)
-    for module in _report_modules(families):
-        if hasattr(module, "draw_figures"):
-            module.draw_figures(records, out.parent)
+    for report in _reports(families):
+        report.draw_figures(records, out.parent)
     text = report_text(records, experiments, out.parent, families, command)
     write_atomically(out, text if command == COMMAND else _OUTWARD.sub(r"\1", text))
 
@@ -105,17 +102,17 @@ def report_parts(
     families: Sequence[Family] = (),
 ) -> Parts:
     """Return what a report in `folder` says before it comes to single runs; see `write_report`."""
-    records, modules = list(records), _report_modules(families)
+    records, reports = list(records), _reports(families)
     rows, tables = result_rows(records, experiments), paper_tables(families)
     answers = Answers(rows, experiments)
-    own = [part for module in modules for part in _of(module, "section", records, folder)]
+    own = [part for report in reports for part in report.section(records, folder)]
     glance: list[str] = []
     if tables:
-        told = [LEGEND, *(one for module in modules for one in _of(module, "cautions", records))]
+        told = [LEGEND, *(one for report in reports for one in report.cautions(records))]
         glance = ["## At a glance\n", summary(tables, answers).markdown(), f"{' '.join(told)}\n"]
         glance += also_here(own)
         glance += [f"{ran_on(records)}\n"] if records else []
-        glance += _opening(modules, records, folder)
+        glance += _opening(reports, records, folder)
     return Parts(
         rows,
         glance,
@@ -126,7 +123,7 @@ def report_parts(
 
 def paper_tables(families: Iterable[Family]) -> list[PaperTable]:
     """Return the tables of the papers that families declare."""
-    return [table for module in _report_modules(families) for table in _of(module, "tables")]
+    return [table for report in _reports(families) for table in report.tables()]
 
 
 def tables_as_text(rows: Sequence[Row]) -> str:
@@ -180,17 +177,12 @@ def also_here(parts: Iterable[str]) -> list[str]:
     return [f"**Also here.** {links}.\n"] if links else []
 
 
-def _of(module: ModuleType, name: str, *arguments: Any) -> list[Any]:
-    """What a family's function gives, nothing where it has none."""
-    return getattr(module, name)(*arguments) if hasattr(module, name) else []
-
-
-def _opening(modules: Iterable[ModuleType], records: Sequence[Record], folder: Path) -> list[str]:
+def _opening(reports: Sequence[Report], records: list[Record], folder: Path) -> list[str]:
     """A few findings, one a family before a second of any, and a picture."""
-    each = [_of(module, "findings", records) for module in modules]
+    each = [report.findings(records) for report in reports]
     first = [found for together in itertools.zip_longest(*each) for found in together if found]
     parts = ["".join(f"- {text}\n" for text in first[:MOST_FINDINGS])] if first else []
-    names = [module.PICTURE for module in modules if hasattr(module, "PICTURE")]
+    names = [report.picture for report in reports if report.picture]
     shown = [name for name in names if (folder / name).exists()]
     return parts + [f"![{Path(name).stem.replace('_', ' ')}]({name})\n" for name in shown[:1]]
 
@@ -207,8 +199,8 @@ def _below(
     return [text for text in (choice(table, answers), smaller(table, answers, write)) if text]
 
 
-def _report_modules(families: Iterable[Family]) -> list[ModuleType]:
-    return [importlib.import_module(one.report) for one in families if one.report]
+def _reports(families: Iterable[Family]) -> list[Report]:
+    return [load(one.report) for one in families if one.report]
 
 
 def how_to_read(experiments: Iterable[Experiment]) -> str:

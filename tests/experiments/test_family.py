@@ -2,14 +2,18 @@
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from common.compute import SCAN
 from common.record import read_record
 from experiments import registry
 from experiments.cli import main
+from experiments.language.catalogue import FAMILY as LANGUAGE
 from experiments.results.markdown import report_text
+from highway.config import LanguageModelConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,3 +83,27 @@ def test_settings_of_a_new_family_are_compared_with_its_paper(toy, capsys):
     out = capsys.readouterr().out
     assert "scaled down: 100 of 200 steps" in out
     assert "settings changed" not in out  # report_every changes no result
+
+
+def test_a_row_with_a_runner_of_its_own_leaves_other_families_theirs(monkeypatch):
+    runner = registry.runner_of(LanguageModelConfig)
+    row = replace(LANGUAGE.experiments[0], name="own", runner="os:getcwd", programs="")
+    language = replace(LANGUAGE, experiments=(row, *LANGUAGE.experiments))
+    monkeypatch.setattr(registry, "families", lambda: [language])
+    assert registry.find("own").load_runner() is not runner
+    assert registry.runner_of(LanguageModelConfig) is runner
+    assert registry.programs_of(LanguageModelConfig, row.preset("smoke").config, SCAN)
+
+
+def test_a_class_of_settings_is_trained_for_others_by_one_family(monkeypatch):
+    monkeypatch.setattr(registry, "families", lambda: [LANGUAGE, replace(LANGUAGE)])
+    with pytest.raises(ValueError, match=f"there is {LANGUAGE.trainer}, {LANGUAGE.trainer}"):
+        registry.runner_of(LanguageModelConfig)
+    monkeypatch.setattr(registry, "families", lambda: [replace(LANGUAGE, trainer="")])
+    with pytest.raises(ValueError, match="there is none"):
+        registry.runner_of(LanguageModelConfig)
+
+
+def test_a_family_trains_for_others_by_an_experiment_of_its_own():
+    with pytest.raises(ValueError, match="'rhn': no experiment of the family has that name"):
+        replace(LANGUAGE, trainer="rhn")

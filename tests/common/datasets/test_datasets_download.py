@@ -1,36 +1,20 @@
 """Downloads from a local HTTP server: mirrors in order, nothing accepted unchecked, no hanging."""
 
-import hashlib
 import http.client
 import http.server
-import io
 import socket
 import ssl
 import threading
 import time
-import zipfile
 from pathlib import Path
 
 import pytest
+from source_case import ONE, TWO, sha256, zipped
 
 from common.datasets import download as download_module
 from common.datasets.download import Download
 from common.datasets.source import Archive, SourceFile, Sources, collect
 from common.error import DataError
-
-ONE, TWO = b"first file\n" * 50, b"second file\n" * 50
-
-
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def zipped(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
 
 
 def single(*mirrors: str) -> Sources:

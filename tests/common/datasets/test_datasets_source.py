@@ -1,30 +1,16 @@
 """Source files brought by hand, loose or in a zip: what is accepted, what is refused and why."""
 
-import hashlib
-import io
 import stat
 import tracemalloc
 import zipfile
 
 import pytest
+from source_case import ONE, TWO, sha256, zipped
 
 from common.datasets.source import Archive, SourceFile, Sources, collect, find
 from common.error import DataError
 
-ONE, TWO = b"first file\n" * 50, b"second file\n" * 50
 BOTH = {"one.txt": ONE, "two.txt": TWO}
-
-
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def zipped(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
 
 
 def pair() -> Sources:

@@ -171,14 +171,15 @@ def test_nothing_is_said_of_networks_that_learned_nothing():
     assert verdicts(found) == ["undecided", "undecided", "does not hold", "does not hold"]
 
 
-@pytest.mark.parametrize("name", sorted(claim.CLAIMS))
+@pytest.mark.parametrize("name", sorted(table.EXPERIMENTS))
 def test_committed_findings_begin_with_the_claims_of_their_records(name):
     made = [one for one in find_records(RESULTS) if one.experiment == name]
     assert made
+    subject = claim.SUBJECTS[table.EXPERIMENTS[name].kind]
     for one in made:
         place = RESULTS / name / one.preset / f"seed{one.seed}" / "findings.txt"
-        judged = claim_table(claim.CLAIMS[name](one.metrics)).markdown()
-        begin = "\n".join([judged, claim.RULES[name]])
+        judged = claim_table(subject.claims(one.metrics)).markdown()
+        begin = "\n".join([judged, subject.rules])
         assert place.read_text(encoding="utf-8").startswith(begin)
 
 
@@ -220,6 +221,20 @@ def test_the_report_has_the_claims_of_finished_runs(tmp_path):
     assert scales.startswith("- rhn_analysis, cpu, seed 1: ")
     assert "95 % of them lie" in rules
     assert table.section([failed], tmp_path) == []
+
+
+def test_a_new_row_of_the_catalogue_is_in_the_report_as_the_others_of_its_kind(
+    tmp_path, monkeypatch
+):
+    usual = made("rhn_analysis", GATED | SPECTRA)
+    row = dataclasses.replace(find(usual.experiment), name="rhn_again")
+    monkeypatch.setitem(table.EXPERIMENTS, row.name, row)
+    both = [usual, dataclasses.replace(usual, experiment=row.name)]
+    text = "\n".join(table.section(both, tmp_path))
+    assert text.count("The first layer matters most") == 2
+    assert text.count("loss without it") == 2
+    assert "rhn_again: Of gates and lesions" in text
+    assert len(table.findings(both)) == 2
 
 
 CHANGED = "search.epochs=8"

@@ -9,6 +9,7 @@ from run_case import folder, record, run
 
 from common.datasets import Corpus
 from experiments import registry
+from experiments.depth.catalogue import FAMILY
 from experiments.depth.stacked import longest_path, sized_models, trials_of, unigram_losses
 from experiments.registry import find
 from experiments.train import DivergedRun, Outcome
@@ -121,6 +122,15 @@ def test_the_rate_best_on_validation_counts(tmp_path, monkeypatch):
     assert [line.split("|")[5].strip() for line in text.splitlines() if "| lstm_" in line] == [
         "diverged"
     ]
+
+
+def test_a_new_row_of_the_catalogue_runs(tmp_path, monkeypatch):
+    row = replace(find(NAME), name="stacked_again")
+    monkeypatch.setattr(registry, "families", lambda: [replace(FAMILY, experiments=(row,))])
+    monkeypatch.setattr(registry, "runner_of", lambda kind: lambda context: {0: outcome(1.0)})
+    assert run(tmp_path, row.name, "--set", "depths=[2]", "unequal=0.1") == 0
+    text = (folder(tmp_path, row.name) / "findings.txt").read_text(encoding="utf-8")
+    assert "One loss is better than another" in text
 
 
 def test_it_diverges_only_where_everything_does(tmp_path, monkeypatch):

@@ -1,14 +1,12 @@
 """The peer in PyTorch trains what we train; needs the extra `torch`."""
 
-from dataclasses import replace
-
 import jax
 import numpy as np
 import pytest
 
 from highway.config import DataConfig, LanguageModelConfig, ModelConfig, TrainConfig
 from highway.language_model import make_graph
-from highway.learner import cost
+from highway.learner import mean_loss
 
 torch = pytest.importorskip("torch")
 from experiments.language.torch_peer import TorchTraining  # noqa: E402
@@ -58,10 +56,9 @@ def test_its_loss_and_gradients_are_ours():
     graph, params = make_graph(config, VOCABULARY), ours(plain.model)
     inputs, targets = plain.inputs.numpy(), plain.targets.numpy()
     state = np.zeros((config.train.batch_size, config.model.units), np.float32)
-    train = replace(config.train, weight_decay=0.0)
 
     def total(params):
-        return cost(params, graph, train, (state,), inputs, targets, None)[0]
+        return mean_loss(params, graph, config.train, (state,), inputs, targets, None)[0]
 
     value, gradient = jax.value_and_grad(total)(params)
     assert loss == pytest.approx(float(value), rel=1e-5)

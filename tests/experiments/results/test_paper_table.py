@@ -11,7 +11,7 @@ from common.record import DataUsed
 from common.table import TOO_NARROW
 from experiments import registry
 from experiments.language import table as language
-from experiments.registry import Family
+from experiments.registry import Family, Report
 from experiments.results import paper_table
 from experiments.results.markdown import report_text, tables_as_text
 from experiments.results.paper_table import (
@@ -238,14 +238,17 @@ def test_the_summary_counts_each_number_once():
 
 def test_the_page_opens_with_tables_findings_and_a_picture(tmp_path, monkeypatch):
     """A family's report has what it has: of two one draws, and one has findings and tables."""
-    full = types.ModuleType("full")
-    full.tables = lambda: [TABLE]
-    full.findings = lambda records: [f"finding {k} of {len(records)}" for k in range(4)]
-    full.section = lambda records, folder: ["### What more\n"]
-    full.PICTURE = "shown.png"
-    for module in (full, types.ModuleType("bare")):
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-    families = [Family((EXPERIMENT,), report="full"), Family((), report="bare")]
+    module = types.ModuleType("toy_tables")
+    module.FULL = Report(
+        tables=lambda: [TABLE],
+        findings=lambda records: [f"finding {k} of {len(records)}" for k in range(4)],
+        section=lambda records, folder: ["### What more\n"],
+        picture="shown.png",
+    )
+    module.BARE = Report()
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    names = "toy_tables:FULL", "toy_tables:BARE"
+    families = [Family((EXPERIMENT,), report=names[0]), Family((), report=names[1])]
     made = seeds(EXPERIMENT, 66.0, 66.5, 68.0)
     text = report_text(made, {"words": EXPERIMENT}, tmp_path, families)
     assert "shown.png" not in text  # it isn't there
@@ -268,9 +271,9 @@ def test_the_page_opens_with_tables_findings_and_a_picture(tmp_path, monkeypatch
 def family(monkeypatch):
     """The registry's only one, with the table above."""
     module = types.ModuleType("toy_tables")
-    module.tables = lambda: [TABLE]
+    module.REPORT = Report(tables=lambda: [TABLE])
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    found = Family((EXPERIMENT,), report=module.__name__)
+    found = Family((EXPERIMENT,), report="toy_tables:REPORT")
     monkeypatch.setattr(registry, "families", lambda: [found])
     monkeypatch.setattr(registry, "experiments", lambda: {"words": EXPERIMENT})
     return found
@@ -300,10 +303,10 @@ def test_anchors_are_githubs():
 @pytest.mark.parametrize("name", ["language", "melodies", "molecules"])
 def test_tables_of_the_papers_ask_for_what_is_published(name):
     """They have seven columns at most, and every number that they ask for was printed."""
-    (family,) = [one for one in registry.families() if one.report == f"experiments.{name}.table"]
-    module = __import__(family.report, fromlist=["tables"])
+    name = f"experiments.{name}.table:REPORT"
+    (family,) = [one for one in registry.families() if one.report == name]
     none = Answers([], registry.experiments())
-    for table in module.tables():
+    for table in registry.load(family.report).tables():
         assert len(written(table, none).titles) <= 7
         assert all(none.published(asked) for asked in table.asked())
 
@@ -312,7 +315,7 @@ def test_every_published_language_model_is_in_a_table():
     asked = {one for table in language.tables() for one in table.asked()}
     published = {
         Asked(one.name, number.metric)
-        for family in registry.families() if family.report == language.__name__
+        for family in registry.families() if family.report == f"{language.__name__}:REPORT"
         for one in family.experiments for number in one.published
     }  # fmt: skip
     assert asked == published

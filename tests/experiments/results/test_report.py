@@ -414,10 +414,12 @@ def test_protocols_name_the_settings_value():
 def test_a_familys_own_part_of_the_report_is_asked_for(tmp_path):
     name = "toy_family_report"
     module = types.ModuleType(name)
-    module.section = lambda records, folder: [f"## Toys: {len(records)} in {folder.name}\n"]
     drawn = []
-    module.draw_figures = lambda records, folder: drawn.append(folder)
-    family = registry.Family((words(),), report=name)
+    module.REPORT = registry.Report(
+        section=lambda records, folder: [f"## Toys: {len(records)} in {folder.name}\n"],
+        draw_figures=lambda records, folder: drawn.append(folder),
+    )
+    family = registry.Family((words(),), report=f"{name}:REPORT")
     sys.modules[name] = module
     try:
         made = seeds(words(), 66.0)
