@@ -303,7 +303,8 @@ class TutorLearner:
             jnp.take_along_axis(decision.log_prior, event[:, None], 1)[:, 0]
             for event in (action, best)
         )
-        stored, correction = action, 0.0
+        stored = action
+        correction: jax.Array | float = 0.0
         if self.quirks.stores_best_action and config.exploration == "boltzmann":
             stored = best
             if self.method.adds_log_prior:  # of what is stored; it was of what was drawn
