@@ -18,7 +18,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from common.error import ConfigError
-from common.learner import is_finite, keep_finite, zero_totals
+from common.learner import apply_finite, is_finite, zero_totals
 from common.mesh import constrain, require_even, spec
 from tutor import kl_control
 from tutor.actor import Actor, Environment, decide, take
@@ -169,13 +169,8 @@ class PolicyGradientLearner:
             events=sums.events + jnp.sum(drawn.counted),
             updates=sums.updates + 1,
         )
-        finite = is_finite((loss, params))
-        goes_on = state.diverged_at < 0
         new = state._replace(params=params, optimizer=optimizer, totals=totals)
-        kept = keep_finite(finite & goes_on, new, state)
-        return kept._replace(
-            diverged_at=jnp.where(finite | ~goes_on, state.diverged_at, step),
-        )
+        return apply_finite(is_finite((loss, params)), new, state, step)
 
     def draw(self, params: Params, prior: Params, key: jax.Array) -> Sequences:
         """Draw a batch of sequences from the agent, each from its beginning."""
