@@ -36,7 +36,7 @@ class Trained(NamedTuple):
     policy: Policy
     model: SequenceModelConfig
     method: str
-    """Which of tutor.kl_control.METHODS the policy is of; "q" for a prior alone."""
+    """Which of tutor.kl_control.METHODS the policy is of; SOFTMAX for a prior alone."""
     data: DataUsed
     """What the prior learned from."""
     notes: Mapping[str, Any]

@@ -23,12 +23,9 @@ from common.mesh import constrain, require_even, spec
 from tutor import kl_control
 from tutor.actor import Actor, Environment, decide, take
 from tutor.config import PolicyGradientConfig
-from tutor.kl_control import METHODS
+from tutor.kl_control import METHODS, SOFTMAX
 from tutor.optimizer import clip_each_by_norm
 from tutor.sequence_model import Graph, Params
-
-POLICY = METHODS["q"]
-"""The agent's numbers are scores of a softmax policy, as Q-learning's values are."""
 
 
 class Sequences(NamedTuple):
@@ -186,7 +183,7 @@ class PolicyGradientLearner:
         def step(carry: tuple[Actor, jax.Array], xs: Any) -> tuple[Any, Sequences]:
             actor, alive = carry
             noise, keys = xs
-            decision = decide(POLICY, self.graph, params, prior, actor)
+            decision = decide(METHODS[SOFTMAX], self.graph, params, prior, actor)
             action = jnp.argmax(decision.scores + noise, axis=-1).astype(jnp.int32)
             after, reward, done = take(self.environment, keys, actor, decision, action)
             log_policy = jax.nn.log_softmax(decision.scores)
