@@ -12,6 +12,7 @@ from experiments import trained
 from experiments.domain import Domain
 from tutor.config import PriorConfig, SequenceModelConfig
 from tutor.evaluation import Composer, Policy
+from tutor.kl_control import SOFTMAX
 from tutor.prior import EVALUATION_BATCH, PriorLearner, batch_sums
 
 
@@ -35,7 +36,7 @@ def trace_prior(
     )
     state = jax.eval_shape(partial(learner.initial_state, 0))
     events = np.zeros((EVALUATION_BATCH, len(sequence)), np.int32)
-    composer = Composer(learner.graph, "q", domain.environment, domain.length)
+    composer = Composer(learner.graph, SOFTMAX, domain.environment, domain.length)
     policy = Policy(state.params, state.params)
     return {
         "update": learner.traced(state),

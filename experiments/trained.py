@@ -13,13 +13,12 @@ from common.checkpoint import Checkpoints, abstract
 from common.compute import SCAN, Compute
 from common.config import from_dict
 from common.error import ConfigError, DataError
-from common.lstm import LSTM
 from common.record import FILE_NAME, DataUsed, read_record
 from common.recurrent import Core
 from experiments import registry
 from experiments.domain import Domain
 from highway.config import ModelConfig
-from highway.core import RHN
+from highway.core import make_core
 from tutor.config import SequenceModelConfig
 from tutor.evaluation import Policy
 from tutor.sequence_model import CoreFactory, Graph, Params, make_model
@@ -36,7 +35,7 @@ class Trained(NamedTuple):
     policy: Policy
     model: SequenceModelConfig
     method: str
-    """Which of tutor.kl_control.METHODS the policy is of; "q" for a prior alone."""
+    """Which of tutor.kl_control.METHODS the policy is of; SOFTMAX for a prior alone."""
     data: DataUsed
     """What the prior learned from."""
     notes: Mapping[str, Any]
@@ -44,26 +43,18 @@ class Trained(NamedTuple):
 
 
 def core_factory(config: SequenceModelConfig, compute: Compute = SCAN) -> CoreFactory:
-    """Return a function that makes the configured core: an LSTM or an RHN."""
+    """Return a function that makes the configured core, by the settings of a language model's."""
+    highway = ModelConfig(
+        core=config.core,
+        units=config.units,
+        depth=config.depth,
+        initial_range=config.initial_range,
+        transform_bias=config.transform_bias,
+        forget_bias=config.forget_bias,
+    )
 
     def make(input_size: int, rngs: nnx.Rngs) -> Core:
-        if config.core == "rhn":
-            highway = ModelConfig(
-                core="rhn",
-                units=config.units,
-                depth=config.depth,
-                initial_range=config.initial_range,
-                transform_bias=config.transform_bias,
-            )
-            return RHN(input_size, highway, rngs=rngs, compute=compute)
-        return LSTM(
-            input_size,
-            config.units,
-            initial_range=config.initial_range,
-            forget_bias=config.forget_bias,
-            rngs=rngs,
-            compute=compute,
-        )
+        return make_core(input_size, highway, rngs=rngs, compute=compute)
 
     return make
 

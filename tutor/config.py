@@ -21,8 +21,17 @@ from common.config import (
 )
 from common.error import ConfigError
 
-Method = Literal["q", "psi", "g", "rl_only"]
-"""Names of tutor.kl_control.METHODS."""
+MethodName = Literal["q", "psi", "g", "rl_only"]
+"""Names of `tutor.kl_control.METHODS`, which needs JAX; settings are read without."""
+TITLES: dict[MethodName, str] = {
+    "q": "Q-learning",
+    "psi": "Ψ-learning",
+    "g": "G-learning",
+    "rl_only": "Q-learning on the reward alone",
+}
+"""Method → what sentences call it."""
+WITH_MAXIMUM: tuple[MethodName, ...] = ("q", "rl_only")
+"""Methods whose targets have a maximum over actions, which double Q-learning is for."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +147,7 @@ class PriorConfig:
 class LearnConfig:
     """KL-controlled Q-learning. The defaults are those of the paper and the released code."""
 
-    method: Method = "q"
+    method: MethodName = "q"
     """How values are learned: Q-learning, Ψ-learning, G-learning, or Q-learning without a prior."""
     iterations: Annotated[PositiveInt, Amount("environment steps")] = 1_000_000
     """Environment steps in all."""
@@ -188,9 +197,10 @@ class LearnConfig:
 
     def __post_init__(self):
         """Raise ConfigError where two settings exclude each other."""
-        if self.double and self.method in ("psi", "g"):
+        if self.double and self.method not in WITH_MAXIMUM:
             raise ConfigError(
-                f"learn.double=true is for methods with a maximum (q, rl_only), not {self.method}."
+                f"learn.double=true is for methods with a maximum ({', '.join(WITH_MAXIMUM)}), "
+                f"not {self.method}."
             )
         if self.replay_capacity % self.environments:
             raise ConfigError(

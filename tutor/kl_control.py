@@ -11,7 +11,8 @@ target or prior.
 - `g` learns toward r + γ · log Σ_a' exp(log p(a'|s') + G⁻(s', a')); its policy is ∝ p · exp G.
 - `rl_only` learns toward r + γ · max_a' Q⁻(s', a'); its policy is ∝ exp Q.
 
-A method is added by writing its target and naming it in `METHODS`.
+A method is added by writing its target and naming it in `METHODS`; its name and title stand in
+`tutor.config`.
 
 As a library, for any network with values [batch, A] and any prior with log p [batch, A]:
 
@@ -132,6 +133,9 @@ METHODS = {
     "g": Method(g_target, tilts_prior=True, takes_maximum=False, adds_log_prior=False),
     "rl_only": Method(rl_only_target, tilts_prior=False, takes_maximum=True, adds_log_prior=False),
 }
+SOFTMAX = "q"
+"""The name for a network that no method here has trained (a prior alone, an agent of a policy
+gradient): its policy is the softmax of its logits, as Q-learning's is of its values."""
 
 
 def td_error(method: Method, q_tm1: jax.Array, transition: Transition) -> Scalar:

@@ -18,17 +18,14 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from common.error import ConfigError
-from common.learner import is_finite, keep_finite, zero_totals
+from common.learner import apply_finite, is_finite, zero_totals
 from common.mesh import constrain, require_even, spec
 from tutor import kl_control
 from tutor.actor import Actor, Environment, decide, take
 from tutor.config import PolicyGradientConfig
-from tutor.kl_control import METHODS
+from tutor.kl_control import METHODS, SOFTMAX
 from tutor.optimizer import clip_each_by_norm
 from tutor.sequence_model import Graph, Params
-
-POLICY = METHODS["q"]
-"""The agent's numbers are scores of a softmax policy, as Q-learning's values are."""
 
 
 class Sequences(NamedTuple):
@@ -169,13 +166,8 @@ class PolicyGradientLearner:
             events=sums.events + jnp.sum(drawn.counted),
             updates=sums.updates + 1,
         )
-        finite = is_finite((loss, params))
-        goes_on = state.diverged_at < 0
         new = state._replace(params=params, optimizer=optimizer, totals=totals)
-        kept = keep_finite(finite & goes_on, new, state)
-        return kept._replace(
-            diverged_at=jnp.where(finite | ~goes_on, state.diverged_at, step),
-        )
+        return apply_finite(is_finite((loss, params)), new, state, step)
 
     def draw(self, params: Params, prior: Params, key: jax.Array) -> Sequences:
         """Draw a batch of sequences from the agent, each from its beginning."""
@@ -191,7 +183,7 @@ class PolicyGradientLearner:
         def step(carry: tuple[Actor, jax.Array], xs: Any) -> tuple[Any, Sequences]:
             actor, alive = carry
             noise, keys = xs
-            decision = decide(POLICY, self.graph, params, prior, actor)
+            decision = decide(METHODS[SOFTMAX], self.graph, params, prior, actor)
             action = jnp.argmax(decision.scores + noise, axis=-1).astype(jnp.int32)
             after, reward, done = take(self.environment, keys, actor, decision, action)
             log_policy = jax.nn.log_softmax(decision.scores)

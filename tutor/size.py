@@ -8,12 +8,18 @@ def parameter_count(config: SequenceModelConfig, num_events: int) -> int:
     """Count the parameters of a model whose input are one-hot events.
 
     LSTM: 4 gates of (A + U + 1)·U; RHN: 2 gates of A·U + depth·(U² + U); output (U + 1)·A.
+
+    Raises:
+      ValueError: nobody wrote down how many parameters such a core has.
     """
     units = config.units
-    if config.core == "lstm":
-        core = 4 * (num_events + units + 1) * units
-    else:
-        core = 2 * (num_events * units + config.depth * (units + 1) * units)
+    match config.core:
+        case "lstm":
+            core = 4 * (num_events + units + 1) * units
+        case "rhn":
+            core = 2 * (num_events * units + config.depth * (units + 1) * units)
+        case _:
+            raise ValueError(f"count the parameters of the core {config.core} in tutor/size.py")
     return core + (units + 1) * num_events
 
 

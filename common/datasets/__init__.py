@@ -116,13 +116,15 @@ def status(name: str, data_dir: Path | None = None, cache_dir: Path | None = Non
     return store.status(builder, _path(data_dir), _path(cache_dir) or default_cache_dir())
 
 
-def verify(name: str, cache_dir: Path | None = None, data_dir: Path | None = None) -> Verification:
+def verify(
+    name: str, *, data_dir: Path | None = None, cache_dir: Path | None = None
+) -> Verification:
     """Check every file of the prepared dataset against the checksums taken when it was built.
 
     Args:
       name: a key of `DATASETS`.
-      cache_dir: as for `load`.
       data_dir: the folder that the dataset was made from, if it can be made from any.
+      cache_dir: as for `load`.
 
     Raises:
       ConfigError: there is no such dataset.

@@ -18,6 +18,7 @@ from experiments.registry import find
 from experiments.trained import core_factory, make_graph
 from tutor.config import LearnConfig, NoteRNNConfig, PriorConfig, SequenceModelConfig, TutorConfig
 from tutor.evaluation import Composer, Policy
+from tutor.kl_control import SOFTMAX
 from tutor.learner import TutorLearner
 from tutor.optimizer import clip_each_by_norm
 from tutor.prior import PriorLearner
@@ -67,7 +68,7 @@ def tutor(seconds: float) -> dict[str, float]:
             f"{setting}/{SEEDS}_seeds_time_ratio": speeds["one"] / speeds["several"],
             f"{setting}/arithmetic_share": speeds["one"] * _flops_per_step(learn) / flops,
         }
-    composer = Composer(graph, "q", MELODIES.environment, MELODIES.length)
+    composer = Composer(graph, SOFTMAX, MELODIES.environment, MELODIES.length)
     policy = Policy(prior, prior)
 
     def compose() -> None:

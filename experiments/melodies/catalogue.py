@@ -7,10 +7,11 @@ from common.config import IMMATERIAL, Amount, PositiveInt
 from common.metric import Metric, Protocol
 from experiments.registry import TWO_CORES, Composer, Experiment, Family, Preset, Published
 from tutor.config import (
+    TITLES,
     CompositionConfig,
     LearnConfig,
     MelodyDataConfig,
-    Method,
+    MethodName,
     NoteRNNConfig,
     NoteRNNRun,
     SequenceModelConfig,
@@ -39,13 +40,6 @@ TABLE_1 = {
 }
 COLUMNS = {"note_rnn": 0, "tutor_melodies_q": 1, "tutor_melodies_psi": 2, "tutor_melodies_g": 3}
 """Experiment → its column of Table 1."""
-
-TITLES: dict[Method, str] = {
-    "q": "Q-learning",
-    "psi": "Ψ-learning",
-    "g": "G-learning",
-    "rl_only": "Q-learning on the reward alone",
-}
 
 BEGINNINGS = 0.25
 """Share of windows that are beginnings, where a preset learns those."""
@@ -200,7 +194,7 @@ expected. `--set data.name=midi_melodies --data-dir FOLDER` learns from MIDI fil
     )
 
 
-RECORDED_HOURS: dict[tuple[Method, str], float] = {
+RECORDED_HOURS: dict[tuple[MethodName, str], float] = {
     ("g", "melodies"): 0.01,
     ("q", "melodies"): 0.009,
     ("q", "paper"): 0.016,
@@ -223,7 +217,7 @@ RECORDED_HOURS: dict[tuple[Method, str], float] = {
 """Hours a seed in the committed records, of which many were made beside other work."""
 
 
-def _tutor(method: Method) -> Experiment:
+def _tutor(method: MethodName) -> Experiment:
     name = f"tutor_melodies_{method}"
     paper = TutorConfig(learn=LearnConfig(method=method))
     vectorised = replace(paper, learn=replace(paper.learn, environments=40))

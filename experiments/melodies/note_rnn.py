@@ -23,6 +23,7 @@ from experiments.train import Outcomes, Row, data_used, train
 from experiments.trained import Trained
 from tutor.config import MelodyDataConfig, NoteRNNConfig
 from tutor.evaluation import Composer, Compositions, Policy
+from tutor.kl_control import SOFTMAX
 from tutor.prior import (
     PriorLearner,
     PriorState,
@@ -81,7 +82,9 @@ def run(context: Context) -> Outcomes:
         params, notes = jax.device_get(state.params), {SWAPPED: config.original_quirks}
         made = compose(learner.graph, params, seed, config.final_compositions, tick)
         policy = Policy(params, params)
-        trained.save(path, Trained(MELODIES, learner.graph, policy, config.model, "q", data, notes))
+        trained.save(
+            path, Trained(MELODIES, learner.graph, policy, config.model, SOFTMAX, data, notes)
+        )
         context.place.lead(partial(MELODIES.write, made, path, notes))
         metrics |= judge_prior(learner.graph, params)
         return metrics | made.metrics("composed") | MELODIES.judge(made)
@@ -118,11 +121,8 @@ def sizes(melodies: MelodySet) -> dict[str, int]:
 
 
 def compose(graph: Graph, prior: Params, seed: int, count: int, tick: Tick) -> Compositions:
-    """Draw `count` compositions from a prior by itself, with the keys of a seed.
-
-    Its logits are the scores of a softmax policy, as Q-learning's values are.
-    """
-    composer = Composer(graph, "q", MELODIES.environment, MELODIES.length)
+    """Draw `count` compositions from a prior by itself, with the keys of a seed."""
+    composer = Composer(graph, SOFTMAX, MELODIES.environment, MELODIES.length)
     return composer.compose(Policy(prior, prior), jax.random.key(seed), count, tick=tick)
 
 

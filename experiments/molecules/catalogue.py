@@ -6,8 +6,9 @@ from typing import Any
 from common.metric import Better, Metric, Protocol
 from experiments.registry import ONE_CORE, TWO_CORES, Experiment, Family, Preset, Published
 from tutor.config import (
+    TITLES,
     LearnConfig,
-    Method,
+    MethodName,
     PolicyGradientConfig,
     PriorConfig,
     SequenceModelConfig,
@@ -37,19 +38,15 @@ ITERATIONS = 8_000_000
 C = 0.5
 """What rewards are divided by, as for melodies."""
 
-TITLES: dict[Method, str] = {
-    "q": "Q-learning",
-    "psi": "Ψ-learning",
-    "g": "G-learning",
-    "rl_only": "Q-learning on the reward alone",
-}
-RATES: dict[Method, float] = {"q": 2e-5, "psi": 2e-5, "g": 2e-4, "rl_only": 2e-5}
+RATES: dict[MethodName, float] = {"q": 2e-5, "psi": 2e-5, "g": 2e-4, "rl_only": 2e-5}
 """Of Adam. Values that hold log p itself (Q, Ψ) need smaller steps than G-learning's, which start
 at 0. RL only has the same rate as Q: it differs in the target alone."""
 REINVENT = "tutor_molecules_reinvent"
 NAMES = {
     "molecule_rnn": "molecule RNN",
-    **{f"tutor_molecules_{method}": name for method, name in zip(TITLES, "QΨG", strict=False)},
+    "tutor_molecules_q": "Q",
+    "tutor_molecules_psi": "Ψ",
+    "tutor_molecules_g": "G",
     "tutor_molecules_rl_only": "RL only",
     REINVENT: "REINVENT",
 }
@@ -198,7 +195,7 @@ molsets or --data-dir has. RDKit is needed: pip install "highway-tutor[molecules
     )
 
 
-def _tutor_config(method: Method) -> MoleculeTutorConfig:
+def _tutor_config(method: MethodName) -> MoleculeTutorConfig:
     """The settings of `paper`; they are ours, the paper's aren't known."""
     learn = LearnConfig(
         method=method,
@@ -301,7 +298,7 @@ reaches (`optimum/c…`), estimated from the prior's own molecules.""",
 def _experiments() -> tuple[Experiment, ...]:
     tuned = [
         _tuned(f"tutor_molecules_{method}", TITLES[method], TITLES[method], _tutor_config(method))
-        for method in TITLES
+        for method in RATES
     ]
     reinvent = ReinventConfig(
         learn=PolicyGradientConfig(iterations=ITERATIONS, c=C, report_every=50_000),

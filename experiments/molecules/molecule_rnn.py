@@ -29,6 +29,7 @@ from experiments.run import Context
 from experiments.train import Outcomes, Row, data_used, train
 from experiments.trained import Trained
 from tutor.evaluation import Composer, Compositions, Policy
+from tutor.kl_control import SOFTMAX
 from tutor.molecules import statistics
 from tutor.molecules.chemistry import require_rdkit
 from tutor.molecules.config import (
@@ -88,10 +89,10 @@ def run(context: Context) -> Outcomes:
             metrics |= score(state.params, split, tick).metrics(split)
         params, notes = jax.device_get(state.params), {REWARD: asdict(RewardConfig())}
         policy = Policy(params, params)
-        composer = Composer(learner.graph, "q", MOLECULES.environment, LENGTH)
+        composer = Composer(learner.graph, SOFTMAX, MOLECULES.environment, LENGTH)
         made = composer.compose(policy, jax.random.key(seed), config.final_samples, tick=tick)
         trained.save(
-            path, Trained(MOLECULES, learner.graph, policy, config.model, "q", data, notes)
+            path, Trained(MOLECULES, learner.graph, policy, config.model, SOFTMAX, data, notes)
         )
         context.place.lead(partial(MOLECULES.write, made, path, notes))
         return metrics | measured(made, molecules.train, RewardConfig(), config.scoring)

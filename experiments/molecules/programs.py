@@ -15,6 +15,7 @@ from experiments.molecules.tutor import MOLECULE_RNN, Config, begin, make_learne
 from experiments.sequence_programs import trace_prior
 from tutor.config import LearnConfig
 from tutor.evaluation import Composer, Policy
+from tutor.kl_control import SOFTMAX
 from tutor.molecules.config import MoleculeRNNConfig
 from tutor.molecules.environment import make_environment
 
@@ -36,7 +37,7 @@ def tuning(config: Config, compute: Compute, mesh: Mesh | None = None) -> dict[s
         MOLECULE_RNN.model(config.molecule_rnn), MOLECULES.num_events, compute
     )
     learner = make_learner(config, graph, make_environment(MOSES, LENGTH, None))
-    method = config.learn.method if isinstance(config.learn, LearnConfig) else "q"
+    method = config.learn.method if isinstance(config.learn, LearnConfig) else SOFTMAX
     composer = Composer(graph, method, MOLECULES.environment, LENGTH)
     population = Population(learner, (0,), mesh=mesh)
     state = jax.eval_shape(

@@ -30,7 +30,7 @@ from tutor import start
 from tutor.actor import Environment
 from tutor.config import LearnConfig
 from tutor.evaluation import Composer, Compositions, Policy
-from tutor.kl_control import METHODS
+from tutor.kl_control import METHODS, SOFTMAX
 from tutor.learner import TutorLearner
 from tutor.molecules import statistics
 from tutor.molecules.chemistry import require_rdkit
@@ -86,7 +86,7 @@ def _tune(
     environment = make_environment(MOSES, LENGTH, reward, baseline(config, before))
     graph, _ = trained.make_graph(prior.model, MOLECULES.num_events, context.compute)
     learner = make_learner(config, graph, environment)
-    method = learn.method if isinstance(learn, LearnConfig) else "q"
+    method = learn.method if isinstance(learn, LearnConfig) else SOFTMAX
     # What is measured is scored at once afterwards, which keeps all processes busy.
     composer = Composer(prior.graph, method, MOLECULES.environment, LENGTH)
     data = MOLECULE_RNN.data(prior)
@@ -161,7 +161,7 @@ def make_learner(config: Config, graph: Graph, environment: Environment) -> Any:
 
 def draw(prior: trained.Trained, number: int) -> Compositions:
     """Draw molecules of the prior, the same for all seeds, that nothing is measured by later."""
-    composer = Composer(prior.graph, "q", MOLECULES.environment, LENGTH)
+    composer = Composer(prior.graph, SOFTMAX, MOLECULES.environment, LENGTH)
     key = jax.random.fold_in(jax.random.key(0), 2**32 - 1)
     return composer.compose(Policy(prior.policy.prior, prior.policy.prior), key, number)
 

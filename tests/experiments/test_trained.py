@@ -15,6 +15,7 @@ from experiments.melodies.domain import MELODIES
 from experiments.trained import Trained
 from tutor.config import SequenceModelConfig
 from tutor.evaluation import Compositions, Policy
+from tutor.size import parameter_count
 
 DATA = DataUsed("songs", "1.0.0", "others", {"train": 5}, {"songs.zip": "0" * 64})
 NOTES = {"swapped_specials": True}
@@ -53,6 +54,21 @@ def test_settings_of_an_lstm_reach_it():
     for array in (params["core"]["kernel"], params["core"]["input_kernel"]):
         assert 0.005 < np.abs(array).max() <= 0.01
     assert 0.005 < np.abs(params["output_kernel"]).max() <= 0.01
+
+
+def test_a_core_is_made_by_its_name_and_never_counted_as_another():
+    """A new core that settings already name, and tutor.size doesn't yet."""
+    params = initial(core="dt_rnn", depth=2, units=7)
+    assert sizes(params)["['core']['input_kernel']"] == (5, 1, 7)
+    with pytest.raises(ValueError, match=r"the core dt_rnn in tutor/size\.py"):
+        parameter_count(SequenceModelConfig(core="dt_rnn", units=7), 5)
+
+
+@pytest.mark.parametrize("core", [{}, {"core": "rhn", "depth": 2}])
+def test_parameters_are_counted_as_they_are_made(core):
+    config = SequenceModelConfig(units=7, **core)
+    made = sum(leaf.size for leaf in jax.tree.leaves(initial(units=7, **core)))
+    assert parameter_count(config, 5) == made
 
 
 @pytest.mark.parametrize("core", [{}, {"core": "rhn", "depth": 2}])

@@ -1,6 +1,7 @@
 """KL control on small random decision processes, against soft value iteration in NumPy."""
 
 from functools import partial
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp, rel_entr
 
+from tutor.config import TITLES, WITH_MAXIMUM, MethodName
 from tutor.kl_control import (
     METHODS,
+    SOFTMAX,
     Transition,
     entropy,
     kl_policy_prior,
@@ -188,6 +191,18 @@ def test_double_q_takes_the_value_that_the_online_network_chooses():
     for name in ("psi", "g"):
         with pytest.raises(ValueError, match="maximum"):
             td_error(METHODS[name], jnp.zeros(3), chosen)
+
+
+def test_settings_know_the_methods_and_which_have_a_maximum():
+    """Settings are read without JAX, so that they can't look at the methods themselves."""
+    assert get_args(MethodName) == tuple(TITLES) == tuple(METHODS)
+    assert tuple(name for name, one in METHODS.items() if one.takes_maximum) == WITH_MAXIMUM
+
+
+def test_softmax_is_of_the_networks_outputs_alone():
+    outputs, log_prior = jnp.array([1.0, 3.0, -1.0]), jnp.log(jnp.array([0.2, 0.2, 0.6]))
+    found = log_policy(METHODS[SOFTMAX], outputs, log_prior)
+    np.testing.assert_array_equal(found, jax.nn.log_softmax(outputs))
 
 
 @pytest.mark.parametrize("name", METHODS)

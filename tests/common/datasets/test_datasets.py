@@ -64,6 +64,12 @@ def test_an_unknown_dataset_comes_with_a_suggestion(tmp_path):
         load("zzz")
 
 
+def test_no_folder_of_verify_is_taken_for_the_other(tmp_path):
+    with pytest.raises(TypeError, match="positional"):
+        verify("digits", tmp_path)  # type: ignore[misc]
+    assert not verify("digits", data_dir=tmp_path, cache_dir=tmp_path / "cache").prepared
+
+
 def test_cache_dir_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
@@ -193,4 +199,4 @@ def test_penn_treebank(cache):
         load("penn_treebank", cache_dir=cache)
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 0.3
-    assert verify("penn_treebank", cache).ok
+    assert verify("penn_treebank", cache_dir=cache).ok

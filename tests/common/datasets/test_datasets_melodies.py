@@ -296,7 +296,7 @@ def test_a_folder_of_midi_files(folder, tmp_path):
     state = status("midi_melodies", folder, cache)
     assert state.state == "ready"
     assert f"left out {'; '.join(melodies.skipped)}" in state.advice
-    assert verify("midi_melodies", cache, data_dir=folder).ok
+    assert verify("midi_melodies", data_dir=folder, cache_dir=cache).ok
 
 
 def test_a_changed_folder_is_prepared_anew(folder, tmp_path):

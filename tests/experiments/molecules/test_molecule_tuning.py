@@ -20,7 +20,7 @@ from experiments import registry, trained
 from experiments.cli import main
 from experiments.compose import compose
 from experiments.melodies.domain import MELODIES
-from experiments.molecules.catalogue import NAMES, TITLES, C
+from experiments.molecules.catalogue import NAMES, RATES, C
 from experiments.molecules.domain import LENGTH, MOLECULES
 from experiments.molecules.tutor import (
     CENTRED_OVER,
@@ -32,6 +32,7 @@ from experiments.molecules.tutor import (
 )
 from tutor.config import LearnConfig, SequenceModelConfig
 from tutor.evaluation import Compositions, Policy
+from tutor.kl_control import SOFTMAX
 from tutor.molecules.config import AlarmConfig, RewardConfig, ScoringConfig
 from tutor.molecules.reward import Reward
 from tutor.molecules.scorer import Throughput
@@ -261,13 +262,13 @@ def test_a_model_of_melodies_is_refused(tmp_path, prior, capsys):
     assert "a model of melodies is there, not one of molecules" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("method", [*TITLES, "reinvent"])
+@pytest.mark.parametrize("method", [*RATES, "reinvent"])
 def test_what_values_start_from(method):
     """Of the methods that multiply the prior by exp(values), G alone, they are 0 at first."""
     config = registry.find(f"tutor_molecules_{method}").preset("smoke").config
     graph, params = trained.make_graph(SequenceModelConfig(units=4), MOLECULES.num_events)
     learner = make_learner(config, graph, MOLECULES.environment)
-    state = begin(learner, method if method in TITLES else "q", params, 0)
+    state = begin(learner, method if method in RATES else SOFTMAX, params, 0)
     zero = not np.any(state.params["output_kernel"]) and not np.any(state.params["output_bias"])
     assert zero == (method == "g")
     np.testing.assert_array_equal(state.prior["output_kernel"], params["output_kernel"])
