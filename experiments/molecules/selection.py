@@ -55,7 +55,7 @@ def prior_seed(found: Mapping[str, Sequence[Record]]) -> int | None:
 
 
 def unfinished(
-    records: Iterable[Record], preset: str, found: Mapping[str, Sequence[Record]]
+    records: Iterable[Record], preset: str, found: Mapping[str, list[Record]]
 ) -> dict[str, list[Record]]:
     """Name of a method → its runs like those that were found that didn't finish, a seed each.
 
