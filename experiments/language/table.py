@@ -10,6 +10,7 @@ from experiments.registry import Experiment, Report, find
 from experiments.results.alike import as_preset, on_one_data, seeds_a, told_apart
 from experiments.results.cells import spread
 from experiments.results.paper_table import Asked, Line, PaperTable
+from experiments.results.row import changed_settings, data_mark
 from experiments.results.verdict import short
 from highway.metric import metric
 
@@ -42,11 +43,11 @@ def tables() -> list[PaperTable]:
 
 
 def findings(records: Iterable[Record]) -> list[str]:
-    """Return how perplexity goes with depth where runs of a preset, with its settings as they are
-    now and on the same data, have three depths or more."""
-    asked = [one for one in records if _ROW.fullmatch(one.experiment) and TEST in one.metrics]
+    """Return how perplexity goes with depth where finished runs of a preset, with its settings as
+    they are now and on the same data, have three depths or more."""
+    asked = [one for one in records if _ROW.fullmatch(one.experiment)]
     runs: dict[tuple[str, str], list[Record]] = {}
-    for one in as_preset(asked, TEST):
+    for one in as_preset((one for one in asked if TEST in one.metrics), TEST):
         if one.preset != "smoke":
             runs.setdefault((one.preset, _weights(one)), []).append(one)
     told = []
@@ -55,8 +56,29 @@ def findings(records: Iterable[Record]) -> list[str]:
         for one in sorted(on_one_data(made), key=_depth):
             depths.setdefault(_depth(one), []).append(one)
         if len(depths) >= LEAST_DEPTHS:
-            told.append(_by_depth(preset, weights, depths))
+            told.append(_by_depth(preset, weights, depths) + _diverged(asked, depths))
     return told
+
+
+def _diverged(asked: Iterable[Record], depths: Mapping[int, Sequence[Record]]) -> str:
+    """Say how many seeds diverged at which depth, of runs like those that finished."""
+    finished = [one for made in depths.values() for one in made]
+    marks = {data_mark(one) for one in finished}
+    lost: dict[int, set[int]] = {}
+    for one in asked:
+        if (
+            one.status == "diverged"
+            and (one.preset, _weights(one)) == (finished[0].preset, _weights(finished[0]))
+            and not changed_settings(one, find(one.experiment), TEST)
+            and data_mark(one) in marks
+        ):
+            lost.setdefault(_depth(one), set()).add(one.seed)
+    told = []
+    for depth, seeds in sorted(lost.items()):
+        ended = {one.seed for one in depths.get(depth, ())}
+        if away := len(seeds - ended):
+            told.append(f"{away} of {len(seeds | ended)} at depth {depth}")
+    return f" Seeds that diverged: {', '.join(told)}." if told else ""
 
 
 def _depth(record: Record) -> int:
@@ -79,23 +101,32 @@ def _by_depth(preset: str, weights: str, depths: Mapping[int, Sequence[Record]])
     values = {depth: [one.metrics[TEST] for one in made] for depth, made in depths.items()}
     found = {depth: summarize(each) for depth, each in values.items()}
     published = {
-        depth: next(one.value for one in find(made[0].experiment).published if one.metric == TEST)
+        depth: min(one.value for one in find(made[0].experiment).published if one.metric == TEST)
         for depth, made in depths.items()
     }
     counts = {one.parameters for made in depths.values() for one in made}
     sizes = sorted(count for count in counts if isinstance(count, int))
     each = "; ".join(f"{depth}: {spread(one, metric(TEST))}" for depth, one in found.items())
-    lowest = min(found, key=lambda depth: found[depth].mean)
+    lowest = _lowest({depth: one.mean for depth, one in found.items()})
     return (
         f"Penn Treebank by recurrence depth, {weights}, preset {preset} "
         f"({' to '.join(dict.fromkeys((short(sizes[0]), short(sizes[-1]))))} parameters, "
         f"{seeds_a(map(len, depths.values()), 'depth')}): test perplexity at depth {each}. Lowest "
-        f"at {lowest} (of the published, at {min(published, key=published.__getitem__)}); "
+        f"at {_listed(lowest)} (of the published, at {_listed(_lowest(published))}); "
         f"{_how_sure(found, lowest)}."
     )
 
 
-def _how_sure(found: Mapping[int, Summary], lowest: int) -> str:
+def _lowest(values: Mapping[int, float]) -> list[int]:
+    """Return the depths of the lowest value."""
+    return [depth for depth, value in values.items() if value == min(values.values())]
+
+
+def _listed(depths: Sequence[int]) -> str:
+    return " and ".join(map(str, depths))
+
+
+def _how_sure(found: Mapping[int, Summary], lowest: Sequence[int]) -> str:
     """Say which depths can't be told from the lowest, as far as seeds tell."""
     if any(one.low is None for one in found.values()):
         return (
@@ -105,7 +136,7 @@ def _how_sure(found: Mapping[int, Summary], lowest: int) -> str:
     near = [
         str(depth)
         for depth, one in found.items()
-        if depth != lowest and not told_apart(one, found[lowest])
+        if depth not in lowest and not told_apart(one, found[lowest[0]])
     ]
     return f"intervals overlap with those at {', '.join(near)}" if near else "no interval overlaps"
 

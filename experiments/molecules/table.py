@@ -4,23 +4,39 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
+
 from common.config import from_dict
+from common.estimate import estimate_share
 from common.metric import Metric
 from common.plot import Series
 from common.record import Record
 from common.table import LEAST_FOR_INTERVAL, Cell, Summary, Table, summarize
 from experiments.molecules.catalogue import NAMES, PUBLISHED, SAMPLES, WORDS
 from experiments.molecules.picture import Tuned, frontier
+from experiments.molecules.selection import (
+    BEFORE,
+    C_SETTING,
+    REWARD,
+    alarmed,
+    by_experiment,
+    left_out,
+    prior_seed,
+    seed_of_prior,
+    tuned_prior,
+    tunings,
+    unfinished,
+)
 from experiments.registry import Report, find
-from experiments.results.alike import as_preset, on_one_data, seeds_a, summary_of, told_apart
+from experiments.results.alike import seeds_a, summary_of, told_apart
 from experiments.results.cells import spread
 from experiments.results.paper_table import Asked, Line, PaperTable
 from tutor.molecules.config import RewardConfig
 from tutor.molecules.reward import weights
+from tutor.molecules.statistics import SHARES
 
 PRESETS = ("cpu", "paper")
 """Of which there are tables."""
-BEFORE = "molecule_rnn"
 PAPER = "Jaques et al. 2017"
 
 TABLES: Mapping[str, tuple[str, ...]] = {
@@ -31,10 +47,8 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "Other properties": ("logp", "filters", "atoms", "length"),
 }  # fmt: skip
 """Title → the measures of a table before and after."""
-REWARD = "composed/reward"
 SHOWN = Metric(REWARD, SAMPLES, decimals=2)
 """How a sentence tells it."""
-C_SETTING = "learn.c"
 FRONTIERS = ("reward", "valid", "unique_1k", "internal_diversity")
 """Measures that are drawn against the divergence."""
 LEAST_EFFECTIVE = 100
@@ -43,7 +57,8 @@ PENALTIES = ("ring", "repeated_carbons", "trivial")
 """Terms that are subtracted."""
 
 CAPTION = (
-    "Measured on {before} molecules of the prior and {after} of each tuned model (c = {c}). The "
+    "Measured on {before} molecules of the prior and {after} of each tuned model (c = {c}), which "
+    "started from the molecule RNN of seed {seed}. The "
     "reward of a valid molecule is {reward}; that of any other is {invalid:g}, the least there is. "
     "Means over all molecules: reward, KL (summed over a molecule's tokens) and tokens; *valid* is "
     "a share of all. Means over the valid ones: QED, SA, logP, ring penalty and heavy atoms. "
@@ -53,17 +68,18 @@ CAPTION = (
     "a tuning doesn't read the training molecules. Internal diversity is of all pairs of valid "
     "ones, entropy a mean over all tokens. *Alarm of collapse* is 1 where entropy, the share of "
     "different SMILES or *valid* is below its limit. In brackets is a 95 % interval: of one seed "
-    "over molecules, of what is a mean of theirs; from three seeds on over seeds, beside their "
-    "mean (percentile bootstrap). Two seeds are two values. The row *{paper}* is empty: the "
-    "published table couldn't be had, and nothing is put in its place.\n"
+    "over molecules, of what is a mean of theirs (Wilson's of *valid* and the filters); from three "
+    "seeds on over seeds, beside their mean (percentile bootstrap). Other values that are all the "
+    "same have none. Two seeds are two values. The row *{paper}* is empty: the published table "
+    "couldn't be had, and nothing is put in its place.\n"
 )
 PICTURES = (
-    "Against the divergence from the prior: {links}. A star is the prior, a point the final policy "
-    "of a seed, the number beside it its c, and the faint line that leads there the run's "
-    "evaluations. The black line is the policies of the best reward less c · KL at several c, "
-    "estimated from the prior's molecules: no policy has more reward at the same divergence, and "
-    "where the line ends, too few of those molecules are good enough to go on. The x axis is "
-    "linear up to 1 nat, logarithmic beyond.\n"
+    "Against the divergence from the prior: {links}. A star is the prior that was tuned, a point "
+    "the final policy of a seed, the number beside it its c, and the faint line that leads there "
+    "the run's evaluations. The black line is the policies of the best reward less c · KL at "
+    "several c, estimated from the prior's molecules: no policy has more reward at the same "
+    "divergence, and where the line ends, too few of those molecules are good enough to go on. The "
+    "x axis is linear up to 1 nat, logarithmic beyond.\n"
 )
 
 
@@ -92,45 +108,72 @@ def findings(records: Iterable[Record]) -> list[str]:
     records = list(records)
     for preset in reversed(PRESETS):
         found = by_experiment(records, preset)
-        before = summary_of(found.pop(BEFORE, []), REWARD)
+        before = summary_of(tuned_prior(found), REWARD)
+        lost = unfinished(records, preset, found)
+        found.pop(BEFORE, None)
         tuned = {NAMES[name]: made for name, made in found.items() if _has(made, "reward")}
         if len(tuned) < 2:
             continue
-        return [_in_a_sentence(preset, before, tuned)]
+        return [_in_a_sentence(preset, before, tuned, lost)]
     return []
 
 
+def cautions(records: Iterable[Record]) -> list[str]:
+    """Return what the intervals of tuned models over seeds leave out."""
+    records, told = list(records), []
+    for preset in PRESETS:
+        found = by_experiment(records, preset)
+        if any(len(made) >= LEAST_FOR_INTERVAL for made in tunings(found).values()):
+            told.append(
+                f"All tunings of molecules with preset {preset} tune one molecule RNN (seed "
+                f"{prior_seed(found)}): how molecule RNNs differ is not in their intervals."
+            )
+    return told
+
+
 def _in_a_sentence(
-    preset: str, before: Summary | None, tuned: Mapping[str, Sequence[Record]]
+    preset: str,
+    before: Summary | None,
+    tuned: Mapping[str, Sequence[Record]],
+    lost: Mapping[str, Sequence[Record]],
 ) -> str:
-    """Tell what methods of a preset reached, in the order of their mean rewards."""
+    """Tell what methods of a preset reached, in the order of their mean rewards, and which of their
+    runs didn't finish (`lost`)."""
     rewards = {name: one for name in tuned if (one := summary_of(tuned[name], REWARD)) is not None}
     first, *others = ranked = sorted(rewards, key=lambda name: -rewards[name].mean)
     gained = ""
     if before is not None:
         above = sum(one.mean > before.mean and told_apart(one, before) for one in rewards.values())
         gained = (
-            f"{above or 'none'} of {len(rewards)} methods {'gets' if above < 2 else 'get'} more "
-            f"reward than the prior, {spread(before, SHOWN)}. "
+            f"{above or 'none'} of {len({*rewards, *lost})} methods "
+            f"{'gets' if above < 2 else 'get'} more reward than the prior that they tune, "
+            f"{spread(before, SHOWN)}. "
         )
     seeds = [len(tuned[name]) for name in ranked]
-    over = "seeds" if min(seeds) >= LEAST_FOR_INTERVAL else "molecules where there is one seed"
+    over = "seeds, or over molecules where there is one seed"
+    if max(seeds) < LEAST_FOR_INTERVAL:
+        over = "molecules where there is one seed"
+    elif min(seeds) >= LEAST_FOR_INTERVAL:
+        over = "seeds, the prior's over molecules" if before is not None else "seeds"
     near = [name for name in others if not told_apart(rewards[name], rewards[first])]
     overlapping = f"; the intervals of {first} and {', '.join(near)} overlap" if near else ""
-    rang = [name for name in ranked if any(map(alarmed, tuned[name]))]
+    counts = [
+        f"{name} ({len(runs)} of {len(runs) + len(tuned.get(name, ()))})"
+        for name, runs in lost.items()
+    ]
+    absent = f" Seeds that didn't finish: {', '.join(counts)}." if counts else ""
+    rang = [
+        name
+        for name in dict.fromkeys((*ranked, *lost))
+        if any(map(alarmed, (*tuned.get(name, ()), *lost.get(name, ()))))
+    ]
     alarm = f"The alarm of collapse rang for {', '.join(rang)}" if rang else "No alarm rang"
     each = ", ".join(f"{name} {_reached(tuned[name], rewards[name])}" for name in ranked)
     return (
         f"Molecules tuned with preset {preset}, {seeds_a(seeds, 'method')}: {gained}Mean reward "
         f"(intervals over {over}), then KL(π ‖ p) in nats and the share of valid molecules: "
-        f"{each}{overlapping}. {alarm}."
+        f"{each}{overlapping}.{absent} {alarm}."
     )
-
-
-def alarmed(record: Record) -> bool:
-    """Tell whether the alarm of collapse rang in a run, at any evaluation or in the end."""
-    rows = [row.get("eval/collapsed", 0.0) for row in record.curve]
-    return any(rows) or bool(record.metrics.get("composed/collapsed", 0.0))
 
 
 def _reached(records: Sequence[Record], reward: Summary) -> str:
@@ -144,17 +187,17 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
     records, parts = list(records), []
     for preset in PRESETS:
         found = by_experiment(records, preset)
-        stopped = unfinished(records, preset)
-        tuned = [one for name, made in found.items() if name != BEFORE for one in made]
-        if not (tuned or stopped):
+        absent = left_out(records, preset)
+        tuned = [one for made in tunings(found).values() for one in made]
+        if not (tuned or absent):
             continue
         parts += [f"### Molecules before and after tuning: preset {preset}\n"]
         if tuned:
             for title, measures in TABLES.items():
                 parts += [f"**{title}**\n", properties(found, measures).markdown()]
             parts.append(caption(found.get(BEFORE, []), tuned))
-        if stopped:
-            parts.append(f"Not in the tables: {'; '.join(stopped)}.\n")
+        if absent:
+            parts.append(f"Not in tables and pictures: {'; '.join(absent)}.\n")
         links = [
             f"[{WORDS[measure]}]({path.name})"
             for measure in FRONTIERS
@@ -175,6 +218,7 @@ def caption(before: Sequence[Record], tuned: Sequence[Record]) -> str:
         before=told(one.config["final_samples"] for one in before) or "no",
         after=told(one.config["evaluation"]["final_samples"] for one in tuned),
         c=told(one.config["learn"]["c"] for one in tuned),
+        seed=told(seed_of_prior(one) for one in tuned),
         reward=reward_in_words(reward),
         invalid=reward.invalid,
         paper=PAPER,
@@ -200,19 +244,6 @@ def reward_in_words(config: RewardConfig) -> str:
     return text
 
 
-def unfinished(records: Iterable[Record], preset: str) -> list[str]:
-    """Name the tunings of a preset that diverged, or that their alarm stopped."""
-    told = []
-    for one in records:
-        if one.status == "done" or one.preset != preset or one.experiment not in NAMES:
-            continue
-        why = "was stopped by its alarm" if alarmed(one) else "diverged"
-        step = f" after {one.curve[-1]['step']:,.0f} steps" if one.curve else ""
-        settings = f" with {', '.join(one.overrides)}" if one.overrides else ""
-        told.append(f"{NAMES[one.experiment]}{settings}, seed {one.seed}, {why}{step}")
-    return told
-
-
 def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:
     """Draw the frontiers of each preset: what methods reach at which divergence from the prior."""
     records, drawn = list(records), []
@@ -235,8 +266,8 @@ def frontiers(
 ) -> dict[str, tuple[dict[str, list[Tuned]], Series, Series]]:
     """Return of each measure what its picture shows: methods, the prior and the optimum; nothing
     where no model was tuned."""
-    tuned = by_experiment(records, preset, (C_SETTING,))
-    before = tuned.pop(BEFORE, [])[:1]
+    found = by_experiment(records, preset, (C_SETTING,))
+    tuned, before = tunings(found), tuned_prior(found)
     return {
         measure: (
             {NAMES[one]: by_c(made, measure) for one, made in tuned.items()},
@@ -288,29 +319,28 @@ def _values(records: Sequence[Record], name: str) -> list[float]:
     return [one.metrics[name] for one in records if name in one.metrics]
 
 
-def by_experiment(
-    records: Iterable[Record], preset: str, overridden: Sequence[str] = ()
-) -> dict[str, list[Record]]:
-    """Return the finished records of a preset in the order of NAMES.
-
-    Their settings are the preset's as it is now, but for those in `overridden`; their data are the
-    same, and so is the prior that was tuned.
-    """
-    asked = [one for one in records if one.experiment in NAMES and one.preset == preset]
-    done = on_one_data(as_preset(asked, free=overridden), models=(NAMES[BEFORE],))
-    tuned = on_one_data(one for one in done if one.experiment != BEFORE)
-    done = [*(one for one in done if one.experiment == BEFORE), *tuned]
-    grouped = {name: [one for one in done if one.experiment == name] for name in NAMES}
-    return {name: sorted(made, key=lambda one: one.seed) for name, made in grouped.items() if made}
-
-
 def properties(found: Mapping[str, Sequence[Record]], measures: Sequence[str]) -> Table:
-    """Make a table of measures before and after tuning, a row for each model."""
+    """Make a table of measures before and after tuning, a row for each model.
+
+    Where the molecule RNN has other seeds than the one that was tuned, that has a row of its own
+    above the one of all seeds.
+    """
     titles = ("model", *(WORDS[measure] for measure in measures))
     rows: list[list[Cell]] = [[PAPER, *("" for _ in measures)]]
     for name, made in found.items():
-        rows.append([NAMES[name], *(_cell(made, measure) for measure in measures)])
+        shown = {NAMES[name]: made}
+        if name == BEFORE and (alone := tuned_prior(found)) != made:
+            shown = {_with_seeds(one): one for one in (alone, made) if one}
+        rows += [
+            [label, *(_cell(one, measure) for measure in measures)] for label, one in shown.items()
+        ]
     return Table(titles, rows, frozenset(titles[1:]))
+
+
+def _with_seeds(records: Sequence[Record]) -> str:
+    """The molecule RNN's name, and of which seeds it is."""
+    seeds = ", ".join(str(one.seed) for one in records)
+    return f"{NAMES[BEFORE]}, seed{'s' if len(records) > 1 else ''} {seeds}"
 
 
 def _has(records: Sequence[Record], measure: str) -> bool:
@@ -323,25 +353,48 @@ def _mean(records: Sequence[Record], measure: str) -> float:
 
 def _cell(records: Sequence[Record], measure: str) -> str:
     """A measure's mean, with the interval that there is."""
-    having = [one.metrics for one in records if f"composed/{measure}" in one.metrics]
+    having = [one for one in records if f"composed/{measure}" in one.metrics]
     if not having:
         return ""
-    summary = summarize([one[f"composed/{measure}"] for one in having])
+    summary = summarize(_values(having, f"composed/{measure}"))
     if summary.low is not None and summary.high is not None:
         if summary.low == summary.high:  # all are the same
             return f"{summary.mean:.4g}"
         return f"{summary.mean:.4g} [{summary.low:.4g}, {summary.high:.4g}]"
-    cells = []
-    for one in having:
-        ends = [one.get(f"composed_{end}/{measure}") for end in ("low", "high")]
-        told = None not in ends and ends[0] != ends[1]
-        interval = f" [{ends[0]:.4g}, {ends[1]:.4g}]" if told else ""
-        cells.append(f"{one[f'composed/{measure}']:.4g}{interval}")
-    return ", ".join(cells)
+    return ", ".join(_of_one(one, measure) for one in having)
+
+
+def _of_one(record: Record, measure: str) -> str:
+    """A run's measure with its interval over molecules, where it is a mean or a share of theirs.
+
+    Of a share that follows from how many molecules there are: records from before Wilson's
+    intervals have others, or none.
+    """
+    value = record.metrics[f"composed/{measure}"]
+    low, high = (record.metrics.get(f"composed_{end}/{measure}") for end in ("low", "high"))
+    if measure in SHARES and (molecules := _molecules(record, measure)):
+        passing = np.arange(molecules) < round(value * molecules)
+        _, low, high = estimate_share(passing, np.ones(molecules))
+    if low is None or high is None or low == high:
+        return f"{value:.4g}"
+    return f"{value:.4g} [{low:.4g}, {high:.4g}]"
+
+
+def _molecules(record: Record, measure: str) -> int:
+    """Of how many molecules a share is: *valid* of all, others of the valid ones."""
+    settings = record.config if record.experiment == BEFORE else record.config["evaluation"]
+    drawn: int = settings["final_samples"]
+    return drawn if measure == "valid" else round(drawn * record.metrics.get("composed/valid", 0.0))
 
 
 def _picture(folder: Path, preset: str, measure: str) -> Path:
     return folder / f"tutor_molecules_{preset}_{measure}.png"
 
 
-REPORT = Report(tables=tables, findings=findings, section=section, draw_figures=draw_figures)
+REPORT = Report(
+    tables=tables,
+    findings=findings,
+    cautions=cautions,
+    section=section,
+    draw_figures=draw_figures,
+)

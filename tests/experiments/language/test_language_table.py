@@ -78,6 +78,42 @@ def test_other_precisions_settings_and_data_stay_out(row):
     assert findings([narrow, elsewhere, rows[0], rows[2]]) == []
 
 
+def test_seeds_that_diverged_are_counted(row):
+    rows = [row(1, 171.0, seed=0), row(5, 141.0, seed=0), row(10, 150.0, seed=0)]
+    (quiet,) = findings(rows)
+    assert "diverged" not in quiet
+
+    def lost(depth, seed, *overrides, **changes):
+        one = row(depth, 9.0, *overrides, seed=seed, status="diverged", **changes)
+        return replace(one, metrics={})
+
+    (found,) = findings([*rows, lost(1, 1), lost(1, 2), lost(8, 0), lost(10, 0)])
+    assert found == f"{quiet} Seeds that diverged: 2 of 3 at depth 1, 1 of 1 at depth 8."
+    other = replace(rows[0].data[0], checksums={"ptb.train.txt": "other"})
+    others = [
+        lost(1, 1, "train.epochs=3"),
+        lost(1, 1, data=[other]),
+        lost(1, 1, preset="smoke"),
+        lost(1, 1, weights="untied"),
+        lost(1, 1, device={**rows[0].device, "products": "bfloat16"}),
+    ]
+    assert findings([*rows, *others]) == [quiet]
+
+
+def test_of_what_was_published_the_lowest_counts_and_ties_are_named(row, monkeypatch):
+    """The README has the same value at depths 9 and 10, tied; the paper a lower one at 10."""
+    rows = [row(depth, value) for depth, value in ((1, 171.0), (9, 141.0), (10, 141.0))]
+    (found,) = findings(rows)
+    assert "Lowest at 9 and 10 (of the published, at 10)" in found
+
+    def without_the_paper(name):
+        return replace(find(name), published=find(name).published[:2])
+
+    monkeypatch.setattr(table, "find", without_the_paper)
+    (found,) = findings(rows)
+    assert "(of the published, at 9 and 10)" in found
+
+
 def test_without_ties_the_published_ones_are_those_without(row):
     (found,) = findings([row(depth, 200.0 - depth, weights="untied") for depth in (3, 7, 9)])
     assert "untied, preset cpu" in found

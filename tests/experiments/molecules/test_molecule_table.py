@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 from PIL import Image
+from scipy.stats import binomtest
 
 from common.config import override, to_dict
 from common.record import DataUsed, Record, find_records, read_record
@@ -81,7 +83,7 @@ def test_all_methods_stand_beneath_one_another_in_narrow_tables(records, tmp_pat
     heads = [title for head, *_ in found for title in head[1:]]
     assert sorted(heads) == sorted(WORDS.values())
     psi = next(row for row in found[0] if row[0] == "Ψ")
-    assert psi[1:4] == ["2.6", "1.5", "0.75"]
+    assert psi[1:3] == ["2.6", "1.5"]
 
 
 def test_intervals_are_over_molecules_or_from_three_seeds_on_over_seeds(tmp_path):
@@ -184,17 +186,20 @@ def test_a_sentence_tells_what_was_found(records):
     rang = replace(records[4], curve=[*records[4].curve, {"step": 9, "eval/collapsed": 1.0}])
     assert rang.experiment == RL_ONLY
     (text,) = table.findings([*records[:4], rang, *records[5:]])
-    assert "cpu, one seed a method: 5 of 5 methods get more reward than the prior, 2.20." in text
+    assert "cpu, one seed a method: 5 of 5 methods get more reward than the prior" in text
+    assert "the prior that they tune, 2.20." in text
     assert "(intervals over molecules where there is one seed), then KL(π ‖ p)" in text
     assert ": REINVENT 2.90 (4.5; 75 %), RL only 2.80 (3.5; 75 %), G 2.70" in text
     assert text.endswith("The alarm of collapse rang for RL only.")
+    (some,) = table.findings([*records, *(made(PSI, 1.5, 2.6, seed=seed) for seed in (1, 2))])
+    assert "(intervals over seeds, or over molecules where there is one seed)" in some
     (quiet,) = table.findings(records)
     assert quiet.endswith("No alarm rang.")
     assert table.findings(records[:2]) == []
     (worse,) = table.findings([made("molecule_rnn", 0.0, 2.85), *records[1:]])
-    assert ": 1 of 5 methods gets more reward than the prior, 2.85." in worse
+    assert ": 1 of 5 methods gets more reward than the prior that they tune, 2.85." in worse
     (none,) = table.findings([made("molecule_rnn", 0.0, 3.0), *records[1:]])
-    assert ": none of 5 methods gets more reward than the prior, 3.00." in none
+    assert ": none of 5 methods gets more reward than the prior that they tune, 3.00." in none
 
 
 def test_a_sentence_tells_no_methods_apart_whose_intervals_overlap():
@@ -207,19 +212,146 @@ def test_a_sentence_tells_no_methods_apart_whose_intervals_overlap():
     runs = [*several(PSI, 2.5, 2.7, 2.9), *several(RL_ONLY, 2.4, 2.5, 2.6)]
     near = several("tutor_molecules_q", 2.05, 2.1, 2.15)
     (text,) = table.findings([prior, *runs, *near])
-    assert "3 seeds a method: 2 of 3 methods get more reward than the prior, 2.00 [1.90, 2" in text
-    assert "(intervals over seeds)" in text
+    assert "3 seeds a method: 2 of 3 methods get more reward than the prior" in text
+    assert "the prior that they tune, 2.00 [1.90, 2.10]." in text
+    assert "(intervals over seeds, the prior's over molecules)" in text
     assert ": Ψ 2.70 [2.50, 2.90] (439; 75 %), RL only 2.50 [2.40, 2.60] (439; 75 %), Q" in text
     assert "the intervals of Ψ and RL only overlap. No alarm" in text
 
 
+def test_the_prior_of_sentence_picture_and_table_is_the_one_that_was_tuned(records, tmp_path):
+    """Priors of other seeds have a row of all seeds, and count nowhere else."""
+    tuned = [
+        made(one.experiment, 0.5, 2.5, "molecule_rnn.seed=1", overrides=[]) for one in records[1:]
+    ]
+    found = {"molecule_rnn": [made("molecule_rnn", 0.0, 2.0 + k, seed=k) for k in range(3)]}
+    found |= {one.experiment: [one] for one in tuned}
+    assert table.tuned_prior(found) == found["molecule_rnn"][1:2]
+    priors = [made("molecule_rnn", 0.0, 2.2 + k, seed=k) for k in (1, 0, 2)]
+    runs = [replace(priors[1], metrics=records[0].metrics), priors[0], priors[2], *records[1:]]
+    (text,) = table.findings(runs)
+    assert "5 of 5 methods get more reward than the prior that they tune, 2.20." in text
+    assert table.frontiers(runs, "cpu")["reward"][1:] == (
+        [(0.0, 2.2)],
+        [(0.8, 3.5), (1.4, 3.7)],
+    )
+    rows = tables_of("\n".join(table.section(runs, tmp_path)))[0][2:4]
+    assert [row[:2] for row in rows] == [
+        ["molecule RNN, seed 0", "2.2"],
+        ["molecule RNN, seeds 0, 1, 2", "3.2 [2.2, 4.2]"],
+    ]
+    (text,) = table.findings(runs[1:])  # without the run that was tuned
+    assert "than the prior" not in text
+    assert [point for _, point, _ in table.frontiers(runs[1:], "cpu").values()] == [[]] * 4
+
+
+def test_that_all_tune_one_prior_is_told_where_there_are_intervals_over_seeds(records):
+    assert table.cautions(records) == []
+    more = [made(PSI, 1.5, 2.6, seed=seed) for seed in (1, 2)]
+    (text,) = table.cautions([*records, *more])
+    assert text.startswith(
+        "All tunings of molecules with preset cpu tune one molecule RNN (seed 0)"
+    )
+    assert table.cautions([*records, more[0]]) == []
+
+
+def test_tunings_of_another_prior_or_other_data_are_named(records, tmp_path):
+    def on(record, prior, file="same"):
+        sums = {"moses_sample.csv": file, "molecule RNN": prior}
+        return replace(record, data=[replace(record.data[0], checksums=sums)])
+
+    shown = [on(one, "a") for one in records[1:]]
+    others = [
+        on(made(PSI, 9.0, 9.0, seed=10), "b"),
+        on(made(PSI, 9.0, 9.0, "molecule_rnn.seed=1"), "c"),
+        on(made(PSI, 9.0, 9.0, "learn.c=0.1", seed=11), "b"),
+        on(made(PSI, 9.0, 9.0, seed=12), "a", "other"),
+    ]
+    more = [on(made(PSI, 9.0, 9.0, "learn.c=0.1"), "a"), made(PSI, 9.0, 9.0, "reward.qed=3.0")]
+    text = "\n".join(table.section([*shown, *others, *more], tmp_path))
+    assert (
+        "Not in tables and pictures: Ψ, seed 10, learned from another molecule RNN; "
+        "Ψ with molecule_rnn.seed=1, seed 0, learned from another molecule RNN; "
+        "Ψ with learn.c=0.1, seed 11, learned from another molecule RNN; "
+        "Ψ, seed 12, learned from other data.\n"
+    ) in text
+    assert "Not in" not in "\n".join(table.section([*shown, *more], tmp_path))
+
+
+def test_a_sentence_counts_the_seeds_that_did_not_finish(records):
+    """Their alarms count, too; runs of other settings, data and presets don't."""
+
+    def lost(name, *overrides, collapsed=0.0, **changes):
+        curve = [{"step": 64_000.0, "eval/collapsed": collapsed}]
+        changes = {"metrics": {}, "curve": curve} | changes
+        return made(name, 1.0, 1.0, *overrides, status="diverged", **changes)
+
+    q = "tutor_molecules_q"
+    kept = [one for one in records if one.experiment not in (q, RL_ONLY)]
+    away = [lost(q), lost(q, seed=1), lost(RL_ONLY, "alarm.stop=true", collapsed=1.0)]
+    (text,) = table.findings([*kept, *away, lost(PSI, seed=1), lost(PSI, "alarm.stop=true")])
+    assert "3 of 5 methods get more reward" in text
+    assert "Seeds that didn't finish: Q (2 of 2), Ψ (1 of 2), RL only (1 of 1). " in text
+    assert text.endswith("The alarm of collapse rang for RL only.")
+    elsewhere = replace(records[1].data[0], checksums={"moses_sample.csv": "other"})
+    others = [
+        lost(q, "reward.qed=3.0", seed=1, collapsed=1.0),
+        lost(q, seed=1, data=[elsewhere], collapsed=1.0),
+        lost(q, seed=1, preset="smoke", collapsed=1.0),
+    ]
+    assert table.findings([*records, *others]) == table.findings(records)
+
+
+def test_shares_of_molecules_have_wilsons_interval_whatever_the_record_has(tmp_path):
+    """Records from before it have none of the filters, and an interval of nothing around 0."""
+    prior = made("molecule_rnn", 0.0, 2.2)
+    prior = replace(prior, metrics=prior.metrics | {"composed/filters": 0.96})
+    none = made(RL_ONLY, 439.0, 0.0)
+    ends = {"composed_low/valid": 0.0, "composed_high/valid": 0.0}
+    none = replace(none, metrics=none.metrics | ends | {"composed/valid": 0.0})
+    first, _, others = tables_of("\n".join(table.section([prior, none], tmp_path)))
+    passing = binomtest(21_600, 22_500).proportion_ci(method="wilson")  # 75 % of 30,000 are valid
+    assert others[2][2] == f"0.96 [{passing.low:.4g}, {passing.high:.4g}]"
+    valid = binomtest(0, 12_000).proportion_ci(method="wilson")
+    assert first[3][3] == f"0 [0, {valid.high:.4g}]"
+
+
+def test_the_readme_tells_what_became_of_each_method():
+    """Much is half of the most that any method gains, or more; the alarm rang in the end for those
+    that collapsed, whatever the seed."""
+    found = table.by_experiment(find_records(RESULTS), "cpu")
+    before = fmean(one.metrics[table.REWARD] for one in table.tuned_prior(found))
+    told: dict[str, list[str]] = {"much": [], "little": [], "collapse": []}
+    gains = {
+        NAMES[name]: fmean(one.metrics[table.REWARD] for one in runs) - before
+        for name, runs in table.tunings(found).items()
+    }
+    for name, runs in table.tunings(found).items():
+        gain = gains[NAMES[name]]
+        ended = "much" if gain >= max(gains.values()) / 2 else "little"
+        if all(one.metrics["composed/collapsed"] for one in runs):
+            ended = "collapse"
+        told[ended].append(NAMES[name])
+    much, little, collapse = (" and ".join(names) for names in told.values())
+    readme = " ".join((RESULTS.parent / "README.md").read_text(encoding="utf-8").split())
+    assert (
+        f"In the committed runs {much} gain much reward over the prior, {little} little; "
+        f"{collapse} collapse."
+    ) in readme
+
+
 def test_runs_that_stopped_are_named(tmp_path):
     diverged = made(PSI, 1.0, 2.0, status="diverged")
+    rang = made(
+        PSI, 1.0, 2.0, seed=1, status="diverged",
+        curve=[{"step": 9_000.0, "eval/collapsed": 1.0}, {"step": 64_000.0, "eval/collapsed": 0.0}],
+    )  # fmt: skip
     stopped = made(
         RL_ONLY, 1.0, 2.0, "alarm.stop=true", status="diverged",
         curve=[{"step": 256_000.0, "eval/collapsed": 1.0}],
     )  # fmt: skip
-    text = "\n".join(table.section([diverged, stopped], tmp_path))
+    text = "\n".join(table.section([diverged, rang, stopped], tmp_path))
+    assert "Ψ, seed 1, diverged (its alarm had rung) after 64,000 steps" in text
     assert "Ψ, seed 0, diverged after 128,000 steps" in text
     assert (
         "RL only with alarm.stop=true, seed 0, was stopped by its alarm after 256,000 steps" in text
