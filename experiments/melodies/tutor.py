@@ -33,12 +33,9 @@ from tutor.learn_state import LearnState
 from tutor.learner import TutorLearner
 from tutor.size import compositions_bytes
 
-NOTE_RNN = Upstream("note_rnn")
+NOTE_RNN = Upstream("note_rnn", MELODIES)
 FAR_FROM_BEST = 2.0
 """c from which on softmax(Q) is no longer much like its maximum (docs/table_1.md)."""
-_SAME_QUIRKS = (
-    "Train one with the same setting into another --out, and give it with --set note_rnn.run=DIR."
-)
 
 
 def run(context: Context) -> Outcomes:
@@ -165,26 +162,29 @@ def find_note_rnn(config: TutorConfig, options: Options) -> Trained:
     """Return the Note RNN to tune, trained first where it hasn't been.
 
     Raises:
-      ConfigError: its quirks aren't those of the configuration, or another one lies where the
-        preset's would.
+      ConfigError: its quirks aren't those of the configuration, it is no model of melodies, or
+        another one lies where the preset's would.
       DataError: the directory given isn't a finished run of it.
     """
 
-    def check(name: str, preset: NoteRNNConfig) -> None:
-        if config.original_quirks != preset.original_quirks:  # said before hours of training
-            raise ConfigError(
-                f"original_quirks=true, but the Note RNN of preset {name} is without.\n"
-                f"{_SAME_QUIRKS}"
-            )
+    def check(name: str, preset: NoteRNNConfig) -> None:  # before hours of training
+        _require_same_quirks(f"the Note RNN of preset {name}", preset.original_quirks, config)
 
     path = NOTE_RNN.find(config.note_rnn, options, check)
-    found = trained.load(path)
-    if found.notes[SWAPPED] != config.original_quirks:
-        raise ConfigError(
-            f"{path}: this Note RNN has original_quirks={str(found.notes[SWAPPED]).lower()}, and "
-            f"this experiment {str(config.original_quirks).lower()}.\n{_SAME_QUIRKS}"
-        )
+    found = NOTE_RNN.load(path)
+    _require_same_quirks(f"{path}: this Note RNN", found.notes[SWAPPED], config)
     return found
+
+
+def _require_same_quirks(note_rnn: str, has: bool, config: TutorConfig) -> None:
+    """Refuse a Note RNN, named in words, with or without quirks where the tuning isn't."""
+    if has != config.original_quirks:
+        theirs, ours = (str(one).lower() for one in (has, config.original_quirks))
+        raise ConfigError(
+            f"{note_rnn} has original_quirks={theirs}, and this experiment {ours}.\n"
+            f"Set original_quirks={theirs}; or train a Note RNN with original_quirks={ours} into "
+            "another --out, and give it with --set note_rnn.run=DIR."
+        )
 
 
 def _describe(row: Row) -> str:

@@ -41,7 +41,7 @@ from tutor.policy_gradient import PolicyGradientLearner
 from tutor.sequence_model import Graph, Params
 from tutor.size import compositions_bytes
 
-MOLECULE_RNN = Upstream("molecule_rnn")
+MOLECULE_RNN = Upstream("molecule_rnn", MOLECULES)
 CENTRED_OVER = 256
 """Molecules over which the prior's logits are centred."""
 VALID_PRIOR = 0.8
@@ -59,8 +59,7 @@ def run(context: Context) -> Outcomes:
     reward = Reward(config.reward, config.scoring, cores=device.cores())
     try:
         reward(["C"])  # a wrong function of the user's is told before a prior is trained
-        found = trained.load(MOLECULE_RNN.find(config.molecule_rnn, context.options))
-        _require_molecules(found)
+        found = MOLECULE_RNN.load(MOLECULE_RNN.find(config.molecule_rnn, context.options))
         return _tune(context, config, found, reward, mesh)
     except jax.errors.JaxRuntimeError:
         if reward.failure is not None:  # JAX shows it as a bug of ours
@@ -276,14 +275,6 @@ def _require_one_seed_to_stop(config: Config, seeds: Sequence[int]) -> None:
     if config.alarm.stop and len(seeds) > 1:
         raise ConfigError(
             "alarm.stop=true would stop all seeds that train together: give it one seed at a time."
-        )
-
-
-def _require_molecules(found: trained.Trained) -> None:
-    """Refuse a model of something else."""
-    if found.domain is not MOLECULES:
-        raise ConfigError(
-            f"molecule_rnn.run: a model of {found.domain.name} is there, not one of molecules."
         )
 
 

@@ -101,5 +101,9 @@ def test_quirks_that_do_not_match(tmp_path, quirky, note_rnn, capsys):
     assert tune(tmp_path / "b", "q", note_rnn, "original_quirks=true") == 2
     refused(capsys, 2, str(note_rnn), "has original_quirks=false", "this experiment true")
     assert run(tmp_path / "c", Q, "--set", "original_quirks=true") == 2
-    refused(capsys, 2, "the Note RNN of preset smoke is without", "note_rnn.run=DIR")
+    words = "the Note RNN of preset smoke has original_quirks=false", "this experiment true"
+    refused(capsys, 2, *words, "Set original_quirks=false", "note_rnn.run=DIR")
+    assert run(tmp_path / "c", Q, "--set", "note_rnn.preset=swapped_stretched") == 2
+    words = "of preset swapped_stretched has original_quirks=true", "this experiment false"
+    refused(capsys, 2, *words, "Set original_quirks=true", "note_rnn.run=DIR")
     assert not (tmp_path / "c" / "note_rnn").exists()  # refused before it was trained
