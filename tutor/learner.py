@@ -210,7 +210,7 @@ class TutorLearner:
           step: environment steps before the round, int32 scalar.
         """
         draws = self._draw(jax.random.fold_in(state.key, step // self.round_steps), step)
-        begun = step + jnp.arange(self.blocks, dtype=jnp.int32) * self._block_size
+        begun = step + jnp.arange(self.blocks, dtype=jnp.int32) * self.config.block
         done, _ = jax.lax.scan(self._block, state, (begun, draws))
         filled = step + self.round_steps >= self.config.least_stored
         totals = self._add_policy_statistics(done, draws.places[-1, -1])
@@ -235,11 +235,6 @@ class TutorLearner:
             entropy=state.totals.entropy + jnp.mean(kl_control.entropy(log_policy)),
             looks=state.totals.looks + 1,
         )
-
-    @property
-    def _block_size(self) -> int:
-        """Environment steps of a block."""
-        return self.steps_per_block * self.config.environments
 
     def _block(self, state: LearnState, xs: tuple[jax.Array, Draws]) -> tuple[LearnState, None]:
         """Act and learn for a block, given the steps before it and its random numbers."""
@@ -272,7 +267,7 @@ class TutorLearner:
         def learn(number: jax.Array, state: LearnState) -> LearnState:
             return self._learn(state, *jax.tree.map(lambda leaf: leaf[number], batches))
 
-        stored = begun + self._block_size
+        stored = begun + self.config.block
         updates = jnp.where(stored >= self.config.least_stored, self.updates_per_block, 0)
         state = jax.lax.fori_loop(0, updates, learn, state)
         rate = 1.0 - (1.0 - self.config.target_rate) ** updates
@@ -394,7 +389,7 @@ class TutorLearner:
             action = jax.random.randint(keys[1], steps, 0, events, jnp.int32)
         resets = jax.random.split(keys[2], math.prod(steps))
         first = jax.vmap(self.environment.reset, (0, None))(resets, self.environment.params)[0]
-        stored = step + self._block_size * (1 + jnp.arange(self.blocks))
+        stored = step + self.config.block * (1 + jnp.arange(self.blocks))
         stored = jnp.repeat(stored, self.updates_per_block)
         places = self._draw_places(keys[3], stored)
         return Draws(

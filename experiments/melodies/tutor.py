@@ -31,6 +31,7 @@ from tutor.config import LearnConfig, NoteRNNConfig, Quirks, TutorConfig
 from tutor.evaluation import Composer, Policy
 from tutor.learn_state import LearnState
 from tutor.learner import TutorLearner
+from tutor.sequence_model import Graph
 from tutor.size import compositions_bytes
 
 NOTE_RNN = Upstream("note_rnn", MELODIES)
@@ -50,14 +51,8 @@ def run(context: Context) -> Outcomes:
     note_rnn = find_note_rnn(config, context.options)
     domain, prior = note_rnn.domain, note_rnn.policy.prior
     data = NOTE_RNN.data(note_rnn)
-    original = config.original_quirks
-    quirks = Quirks(
-        stores_best_action=original,
-        trains_prior=config.trains_prior or (original and learn.method == "g"),
-        early_epsilon=original,
-    )
     graph, _ = trained.make_graph(note_rnn.model, domain.num_events, context.compute)
-    learner = TutorLearner(learn, graph, domain.num_events, domain.environment, quirks)
+    learner = make_learner(config, graph)
     composer = Composer(
         note_rnn.graph,
         learn.method,
@@ -73,7 +68,7 @@ def run(context: Context) -> Outcomes:
     ) -> tuple[dict[str, float], None]:
         key = jax.random.fold_in(jax.random.key(seed), step)
         made = composer.compose(policy_of(state), key, evaluation.compositions, tick=tick)
-        return made.metrics("eval", last_only=original), None
+        return made.metrics("eval", last_only=config.original_quirks), None
 
     def measure(state: LearnState, seed: int, tick: Tick) -> dict[str, float]:
         tuned = note_rnn._replace(policy=policy_of(state), method=learn.method, data=data)
@@ -118,6 +113,17 @@ def run(context: Context) -> Outcomes:
     return outcomes
 
 
+def make_learner(config: TutorConfig, graph: Graph) -> TutorLearner:
+    """Make the learner of the settings, with the quirks that they ask for."""
+    original, learn = config.original_quirks, config.learn
+    quirks = Quirks(
+        stores_best_action=original,
+        trains_prior=config.trains_prior or (original and learn.method == "g"),
+        early_epsilon=original,
+    )
+    return TutorLearner(learn, graph, MELODIES.num_events, MELODIES.environment, quirks)
+
+
 def unlike_exploration(learn: LearnConfig) -> str:
     """Say in words that compositions come from states unlike those of training; "" if they don't.
 
@@ -137,7 +143,7 @@ def _refuse_early(config: TutorConfig, seeds: tuple[int, ...], mesh: Mesh | None
     """Refuse what can't fit into memory, or be divided among devices, before anything trains."""
     model = NOTE_RNN.model(config.note_rnn)
     graph, prior = trained.make_graph(model, MELODIES.num_events)
-    learner = TutorLearner(config.learn, graph, MELODIES.num_events, MELODIES.environment)
+    learner = make_learner(config, graph)
     population = Population(learner, seeds, mesh=mesh)
     state = jax.eval_shape(partial(learner.initial_state, prior, 0))
     held = population.held_bytes(state)

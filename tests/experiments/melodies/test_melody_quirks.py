@@ -1,5 +1,7 @@
 """Quirks of the released code, in runs."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pretty_midi
@@ -7,12 +9,17 @@ import pytest
 from melody_case import Q, refused, tune
 from run_case import folder, record, run
 
+from common import device
+from common.compute import SCAN
+from common.error import ConfigError
 from common.melody import NO_EVENT, NOTE_OFF, decode_events, swap_specials
 from common.record import read_record
 from experiments import trained
 from experiments.melodies import tutor
-from experiments.melodies.domain import SHARP
-from tutor.config import Quirks
+from experiments.melodies.domain import MELODIES, SHARP
+from experiments.melodies.programs import tuning
+from experiments.registry import find
+from tutor.config import Quirks, SequenceModelConfig
 from tutor.evaluation import Composer
 from tutor.learner import TutorLearner
 
@@ -88,6 +95,35 @@ def test_training_the_prior_is_a_setting_of_its_own(tmp_path, note_rnn, trains_p
     first = trained.load(note_rnn).policy.prior
     same = jax.tree.map(np.array_equal, kept.policy.prior, first)
     assert all(jax.tree.leaves(same)) != trains_prior
+
+
+@pytest.mark.parametrize("quirk", ["trains_prior", "original_quirks"])
+def test_the_programs_of_devices_have_the_quirks(quirk):
+    """Adam's two moments of the prior are among what a round takes."""
+    experiment = find("tutor_melodies_g")
+    config = experiment.preset("smoke").config
+    plain, quirky = (
+        tuning(replace(config, **{quirk: value}), SCAN)["rounds of 1 seed"]
+        for value in (False, True)
+    )
+    _, prior = trained.make_graph(SequenceModelConfig(), MELODIES.num_events)
+    taken = [len(jax.tree.leaves(one.args_info)) for one in (plain, quirky)]
+    assert taken[1] - taken[0] >= 2 * len(jax.tree.leaves(prior))
+
+
+def test_memory_for_a_prior_that_trains_is_asked_for(tmp_path, monkeypatch):
+    asked = []
+
+    def ask(needed, settings):
+        asked.append(needed)
+        raise ConfigError("that is all")
+
+    monkeypatch.setattr(device, "require_memory", ask)
+    for value in ("false", "true"):
+        assert run(tmp_path, "tutor_melodies_g", "--set", f"trains_prior={value}") == 2
+    model = find("note_rnn").preset("smoke").config.model
+    _, prior = trained.make_graph(model, MELODIES.num_events)
+    assert asked[1] - asked[0] == 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(prior))
 
 
 def test_only_g_trains_its_prior(tmp_path, note_rnn, capsys):
