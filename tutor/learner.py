@@ -87,6 +87,7 @@ class TutorLearner:
         environment: Environment,
         quirks: Quirks = Quirks(),  # noqa: B008 - immutable
         mesh: Mesh | None = None,
+        baseline: float = 0.0,
     ):
         """Divide the training into blocks and rounds.
 
@@ -97,6 +98,8 @@ class TutorLearner:
           environment: what gives the reward.
           quirks: of the released code.
           mesh: devices that divide the work of a member, or None for one.
+          baseline: what is subtracted from the reward of a sequence's last event to learn from;
+            metrics tell the environment's own.
 
         Raises:
           ConfigError: the iterations are no whole number of blocks, the method can't have such
@@ -105,7 +108,7 @@ class TutorLearner:
         if quirks.trains_prior and not METHODS[config.method].tilts_prior:
             raise ConfigError(f"only G's target can train the prior, not that of {config.method}.")
         self.config, self.graph, self.environment, self.quirks = config, graph, environment, quirks
-        self.method, self.mesh = METHODS[config.method], mesh
+        self.method, self.mesh, self.baseline = METHODS[config.method], mesh, baseline
         config.require_whole_blocks()
         _require_divisible(config, mesh)
         width, block = config.environments, config.block
@@ -122,7 +125,13 @@ class TutorLearner:
     def divided(self, mesh: Mesh) -> "TutorLearner":
         """See `common.learner.Divisible`."""
         return TutorLearner(
-            self.config, self.graph, self.num_events, self.environment, self.quirks, mesh
+            self.config,
+            self.graph,
+            self.num_events,
+            self.environment,
+            self.quirks,
+            mesh,
+            self.baseline,
         )
 
     def initial_state(self, prior: Params, seed: int) -> LearnState:
@@ -293,7 +302,8 @@ class TutorLearner:
         else:
             action = jnp.where(draw.explore < self.epsilon(step), draw.action, best)
         after, reward, done = take(self.environment, keys, actor, decision, action)
-        reward = reward / config.c
+        gained = reward / config.c
+        learned = (reward - jnp.where(done.astype(bool), self.baseline, 0.0)) / config.c
         log_p, log_p_best = (
             jnp.take_along_axis(decision.log_prior, event[:, None], 1)[:, 0]
             for event in (action, best)
@@ -308,14 +318,14 @@ class TutorLearner:
             observation=actor.observation,
             action=stored,
             next_observation=after.observation,
-            reward=reward + correction,
-            discount=config.discount * jnp.ones_like(reward) * ends,
+            reward=learned + correction,
+            discount=config.discount * jnp.ones_like(learned) * ends,
             policy_before=actor.policy,
             policy_after=decision.policy,
             prior_after=decision.prior if self.keeps_prior_state else None,
             log_prior=decision.log_prior,
         )
-        return self._begin_anew(after, done, draw.first, prior), row, (reward, log_p)
+        return self._begin_anew(after, done, draw.first, prior), row, (gained, log_p)
 
     def _begin_anew(self, actor: Actor, done: jax.Array, first: jax.Array, prior: Params) -> Actor:
         """Replace each sequence that is done by an empty one with `first` as observation."""
