@@ -308,17 +308,17 @@ class TutorLearner:
             jnp.take_along_axis(decision.log_prior, event[:, None], 1)[:, 0]
             for event in (action, best)
         )
-        stored, correction = action, 0.0
+        stored = action
         if self.quirks.stores_best_action and config.exploration == "boltzmann":
             stored = best
             if self.method.adds_log_prior:  # of what is stored; it was of what was drawn
-                correction = log_p - log_p_best
+                learned += log_p - log_p_best
         ends = 1.0 if config.bootstrap_at_end else 1.0 - done
         row = StoredTransition(
             observation=actor.observation,
             action=stored,
             next_observation=after.observation,
-            reward=learned + correction,
+            reward=learned,
             discount=config.discount * jnp.ones_like(learned) * ends,
             policy_before=actor.policy,
             policy_after=decision.policy,
