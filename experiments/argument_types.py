@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from tutor.config import COLDEST
+
 
 def path(text: str) -> Path:
     """Read a path, `~` and `~name` in front being homes: shells leave them alone in `--out=~/x`."""
@@ -78,6 +80,8 @@ processes = _whole(1, 2**20, "choose a number from 1")
 process = _whole(0, 2**20, "processes are numbered from 0")
 seed = _whole(0, 2**32 - 1, "a seed is a number from 0 to 2³² − 1")
 count = _whole(1, 100, "choose a number from 1 to 100")
-positive = _real(lambda value: 0 < value < math.inf, "choose a number above 0")
+temperature = _real(
+    lambda value: COLDEST <= value < math.inf, f"choose a number from {COLDEST:g} on"
+)
 share = _real(lambda value: 0 <= value <= 1, "choose a share from 0 to 1")
 seconds = _real(lambda value: 0 < value < 3600, "seconds lie between 0 and 3600")

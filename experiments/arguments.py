@@ -344,7 +344,7 @@ def _add_compose_options(compose: argparse.ArgumentParser) -> None:
     )
     compose.add_argument(
         "--temperature",
-        type=argument_types.positive,
+        type=argument_types.temperature,
         default=1.0,
         metavar="X",
         help="below 1 safer, above 1 bolder (%(default)s)",

@@ -245,14 +245,21 @@ def _train_composer(platform: str) -> Path:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    _configure(options.platform, options.mesh or 1)
+    devices: int = options.mesh or 1
+    _configure(options.platform, devices)
     measure = load(benchmarks()[options.name])
-    if options.peer is None:
-        measured = measure(options.seconds)
-    elif "peer" in inspect.signature(measure).parameters:
-        measured = measure(options.seconds, peer=options.peer)
-    else:
-        raise ConfigError(f"--peer {options.peer}: bench {options.name} has no peer.")
+    taken = inspect.signature(measure).parameters
+    asked: dict[str, Any] = {}
+    if options.peer is not None:
+        if "peer" not in taken:
+            raise ConfigError(f"--peer {options.peer}: bench {options.name} has no peer.")
+        asked["peer"] = options.peer
+    if devices > 1:
+        if "devices" not in taken:
+            raise ConfigError(f"--mesh data={devices}: bench {options.name} measures one device.")
+        _require_seen(devices)
+        asked["devices"] = devices
+    measured = measure(options.seconds, **asked)
     if options.json:
         print(json.dumps(measured, indent=1))
         return

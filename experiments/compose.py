@@ -43,13 +43,13 @@ def compose(
       wav: whether to write sound.
       bars: length in bars, where the domain has any; as long as in training by default.
       key: in which they are written, where the domain has keys.
-      temperature: see `tutor.evaluation.Composer`; positive.
+      temperature: see `tutor.evaluation.Composer`.
 
     Raises:
       DataError: the run has no model, or the primer is none.
-      ConfigError: the model is of an unknown vocabulary, `count` is out of range, or the primer
-        would be overwritten, or the folder is a run's own directory, or the domain has no such
-        length or key; or both a key and a primer, which has its own, are given.
+      ConfigError: the model is of an unknown vocabulary, `count` or `temperature` is out of range,
+        or the primer would be overwritten, or the folder is a run's own directory, or the domain
+        has no such length or key; or both a key and a primer, which has its own, are given.
     """
     if not 1 <= count <= MOST:
         raise ConfigError(f"{count} compositions: choose from 1 to {MOST}.")

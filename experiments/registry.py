@@ -220,7 +220,9 @@ class Family:
     """File, seen from the repository's root → `module:function` that writes its Markdown from
     committed records: (records) → text. `report` keeps it up to date."""
     benchmarks: Mapping[str, str] = field(default_factory=dict)
-    """Name → `module:function` of what `bench NAME` measures: (seconds) → flat dictionary."""
+    """Name → `module:function` of what `bench NAME` measures: (seconds) → flat dictionary. One that
+    can measure another library's way beside ours also takes `peer`, its name; one that can divide
+    trainings also takes `devices`, among how many (--mesh)."""
     artefacts: tuple[str, ...] = ()
     """Patterns of the files, besides pictures and texts, that are committed with a record."""
     composer: Composer | None = None

@@ -15,6 +15,7 @@ from common.progress import Progress
 from common.record import FILE_NAME, DataUsed, Record, read_record
 from common.run_directory import RunDirectory, RunInUse
 from experiments import registry, trained
+from experiments.domain import Domain
 from experiments.run import Options, run, seed_path
 from experiments.sweep.point import is_point
 from experiments.trained import Trained
@@ -41,6 +42,8 @@ class Upstream:
     """An experiment whose models others start from."""
 
     experiment: str
+    domain: Domain
+    """What its models are of."""
 
     @property
     def title(self) -> str:
@@ -62,6 +65,21 @@ class Upstream:
           DivergedError: the run diverged.
         """
         return Path(wanted.run) if wanted.run else self._run_first(wanted, options, check)
+
+    def load(self, path: Path) -> Trained:
+        """Load the model of a run.
+
+        Raises:
+          ConfigError: it is one of another domain.
+          DataError: there is none, or it is damaged.
+        """
+        found = trained.load(path)
+        if found.domain.name != self.domain.name:
+            raise ConfigError(
+                f"{path}: a model of {found.domain.name} is there, not one of {self.domain.name}.\n"
+                f"Give a run of {self.experiment} with --set {self.experiment}.run=DIR."
+            )
+        return found
 
     def path(self, wanted: Wanted, options: Options) -> Path:
         """Return where the run lies or would lie."""
@@ -101,12 +119,12 @@ class Upstream:
         """Return the checksum of the model that a run would start from now; none where it isn't."""
         path = self.path(wanted, options)
         finished = (path / FILE_NAME).exists() and (path / trained.FOLDER).is_dir()
-        return self.checksum(trained.load(path)) if finished else {}
+        return self.checksum(self.load(path)) if finished else {}
 
     def model(self, wanted: Wanted) -> Any:
         """Return the settings of the network, of a preset that may not have been run."""
         if wanted.run:
-            return trained.load(Path(wanted.run)).model
+            return self.load(Path(wanted.run)).model
         return registry.find(self.experiment).preset(wanted.preset).config.model
 
     def _run_first(

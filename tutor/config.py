@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, NamedTuple
 
+from pydantic import Field
+
 from common.config import (
     DATASET,
     IMMATERIAL,
@@ -32,6 +34,9 @@ TITLES: dict[MethodName, str] = {
 """Method → what sentences call it."""
 WITH_MAXIMUM: tuple[MethodName, ...] = ("q", "rl_only")
 """Methods whose targets have a maximum over actions, which double Q-learning is for."""
+COLDEST = 1e-6
+"""The lowest temperature: the best event is taken there already, and far below it scores over the
+temperature are more than float32 can hold."""
 
 
 @dataclass(frozen=True)
@@ -283,7 +288,7 @@ class CompositionConfig:
     """Compositions at each evaluation."""
     final_compositions: Annotated[PositiveInt, Amount("compositions", trains=False)] = 100_000
     """Compositions from which the statistics of Table 1 are computed."""
-    temperature: PositiveFloat = 1.0
+    temperature: Annotated[float, Field(ge=COLDEST, allow_inf_nan=False)] = 1.0
     """The policy's scores are divided by it before events are drawn, see
     `tutor.evaluation.Composer`; near 0 the best event is taken. Pieces of eight bars are drawn
     at 1."""

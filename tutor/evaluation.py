@@ -10,8 +10,10 @@ import numpy as np
 from flax import nnx
 from jax.stages import Traced
 
+from common.error import ConfigError
 from tutor import kl_control
 from tutor.actor import Actor, Environment, decide, take
+from tutor.config import COLDEST
 from tutor.kl_control import METHODS
 from tutor.sequence_model import Graph, Params
 
@@ -94,7 +96,15 @@ class Composer:
           length: the most events of a sequence.
           temperature: the policy's scores are divided by it: below 1 likely events become more
             likely, above 1 all more alike.
+
+        Raises:
+          ConfigError: the temperature is below `tutor.config.COLDEST`, or not finite.
         """
+        if not COLDEST <= temperature < math.inf:
+            raise ConfigError(
+                f"temperature={temperature:g}: choose one from {COLDEST:g} on, where the best "
+                "event is taken already."
+            )
         self.temperature = temperature
         self.graph, self.method, self.environment = graph, METHODS[method], environment
         self.length = length
@@ -154,7 +164,10 @@ class Composer:
             actor, alive = carry
             noise, keys = xs
             decision = decide(self.method, self.graph, policy.params, policy.prior, actor)
-            log_policy = jax.nn.log_softmax(decision.scores / self.temperature)
+            # Less the best one's: a quotient's rounding error, large where it is cold, would not
+            # cancel for it, and its probability be off by that.
+            scores = decision.scores - jnp.max(decision.scores, axis=-1, keepdims=True)
+            log_policy = jax.nn.log_softmax(scores / self.temperature)
             action = jnp.argmax(log_policy + noise, axis=-1).astype(jnp.int32)
             actor, reward, done = take(self.environment, keys, actor, decision, action)
             made = Compositions(

@@ -20,7 +20,7 @@ class StoredTransition(NamedTuple):
     next_observation: jax.Array
     """The event that the environment returned, int32."""
     reward: jax.Array
-    """The environment's reward over c, without log p(a|s)."""
+    """The environment's reward less the learner's baseline, over c, without log p(a|s)."""
     discount: jax.Array
     """γ, or 0 after a sequence's last event if values end there."""
     policy_before: Any

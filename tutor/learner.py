@@ -87,6 +87,7 @@ class TutorLearner:
         environment: Environment,
         quirks: Quirks = Quirks(),  # noqa: B008 - immutable
         mesh: Mesh | None = None,
+        baseline: float = 0.0,
     ):
         """Divide the training into blocks and rounds.
 
@@ -97,6 +98,8 @@ class TutorLearner:
           environment: what gives the reward.
           quirks: of the released code.
           mesh: devices that divide the work of a member, or None for one.
+          baseline: what is subtracted from the reward of a sequence's last event to learn from;
+            metrics tell the environment's own.
 
         Raises:
           ConfigError: the iterations are no whole number of blocks, the method can't have such
@@ -105,7 +108,7 @@ class TutorLearner:
         if quirks.trains_prior and not METHODS[config.method].tilts_prior:
             raise ConfigError(f"only G's target can train the prior, not that of {config.method}.")
         self.config, self.graph, self.environment, self.quirks = config, graph, environment, quirks
-        self.method, self.mesh = METHODS[config.method], mesh
+        self.method, self.mesh, self.baseline = METHODS[config.method], mesh, baseline
         config.require_whole_blocks()
         _require_divisible(config, mesh)
         width, block = config.environments, config.block
@@ -122,7 +125,13 @@ class TutorLearner:
     def divided(self, mesh: Mesh) -> "TutorLearner":
         """See `common.learner.Divisible`."""
         return TutorLearner(
-            self.config, self.graph, self.num_events, self.environment, self.quirks, mesh
+            self.config,
+            self.graph,
+            self.num_events,
+            self.environment,
+            self.quirks,
+            mesh,
+            self.baseline,
         )
 
     def initial_state(self, prior: Params, seed: int) -> LearnState:
@@ -210,7 +219,7 @@ class TutorLearner:
           step: environment steps before the round, int32 scalar.
         """
         draws = self._draw(jax.random.fold_in(state.key, step // self.round_steps), step)
-        begun = step + jnp.arange(self.blocks, dtype=jnp.int32) * self._block_size
+        begun = step + jnp.arange(self.blocks, dtype=jnp.int32) * self.config.block
         done, _ = jax.lax.scan(self._block, state, (begun, draws))
         filled = step + self.round_steps >= self.config.least_stored
         totals = self._add_policy_statistics(done, draws.places[-1, -1])
@@ -235,11 +244,6 @@ class TutorLearner:
             entropy=state.totals.entropy + jnp.mean(kl_control.entropy(log_policy)),
             looks=state.totals.looks + 1,
         )
-
-    @property
-    def _block_size(self) -> int:
-        """Environment steps of a block."""
-        return self.steps_per_block * self.config.environments
 
     def _block(self, state: LearnState, xs: tuple[jax.Array, Draws]) -> tuple[LearnState, None]:
         """Act and learn for a block, given the steps before it and its random numbers."""
@@ -272,7 +276,7 @@ class TutorLearner:
         def learn(number: jax.Array, state: LearnState) -> LearnState:
             return self._learn(state, *jax.tree.map(lambda leaf: leaf[number], batches))
 
-        stored = begun + self._block_size
+        stored = begun + self.config.block
         updates = jnp.where(stored >= self.config.least_stored, self.updates_per_block, 0)
         state = jax.lax.fori_loop(0, updates, learn, state)
         rate = 1.0 - (1.0 - self.config.target_rate) ** updates
@@ -298,30 +302,30 @@ class TutorLearner:
         else:
             action = jnp.where(draw.explore < self.epsilon(step), draw.action, best)
         after, reward, done = take(self.environment, keys, actor, decision, action)
-        reward = reward / config.c
+        gained = reward / config.c
+        learned = (reward - jnp.where(done.astype(bool), self.baseline, 0.0)) / config.c
         log_p, log_p_best = (
             jnp.take_along_axis(decision.log_prior, event[:, None], 1)[:, 0]
             for event in (action, best)
         )
         stored = action
-        correction: jax.Array | float = 0.0
         if self.quirks.stores_best_action and config.exploration == "boltzmann":
             stored = best
             if self.method.adds_log_prior:  # of what is stored; it was of what was drawn
-                correction = log_p - log_p_best
+                learned += log_p - log_p_best
         ends = 1.0 if config.bootstrap_at_end else 1.0 - done
         row = StoredTransition(
             observation=actor.observation,
             action=stored,
             next_observation=after.observation,
-            reward=reward + correction,
-            discount=config.discount * jnp.ones_like(reward) * ends,
+            reward=learned,
+            discount=config.discount * jnp.ones_like(learned) * ends,
             policy_before=actor.policy,
             policy_after=decision.policy,
             prior_after=decision.prior if self.keeps_prior_state else None,
             log_prior=decision.log_prior,
         )
-        return self._begin_anew(after, done, draw.first, prior), row, (reward, log_p)
+        return self._begin_anew(after, done, draw.first, prior), row, (gained, log_p)
 
     def _begin_anew(self, actor: Actor, done: jax.Array, first: jax.Array, prior: Params) -> Actor:
         """Replace each sequence that is done by an empty one with `first` as observation."""
@@ -395,7 +399,7 @@ class TutorLearner:
             action = jax.random.randint(keys[1], steps, 0, events, jnp.int32)
         resets = jax.random.split(keys[2], math.prod(steps))
         first = jax.vmap(self.environment.reset, (0, None))(resets, self.environment.params)[0]
-        stored = step + self._block_size * (1 + jnp.arange(self.blocks))
+        stored = step + self.config.block * (1 + jnp.arange(self.blocks))
         stored = jnp.repeat(stored, self.updates_per_block)
         places = self._draw_places(keys[3], stored)
         return Draws(

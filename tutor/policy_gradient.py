@@ -99,6 +99,7 @@ class PolicyGradientLearner:
         environment: Environment,
         length: int,
         mesh: Mesh | None = None,
+        baseline: float = 0.0,
     ):
         """Prepare a training.
 
@@ -108,6 +109,8 @@ class PolicyGradientLearner:
           environment: what gives the reward, and says where a sequence ends.
           length: the most events of a sequence.
           mesh: devices that divide the sequences of an update, or None for one.
+          baseline: what is subtracted from a sequence's reward in the loss; metrics tell the
+            environment's own.
 
         Raises:
           ConfigError: the iterations are no whole number of updates, or the devices can't divide
@@ -115,7 +118,7 @@ class PolicyGradientLearner:
         """
         require_even(mesh, config.environments, "learn.environments")
         self.config, self.graph, self.environment = config, graph, environment
-        self.length, self.mesh = length, mesh
+        self.length, self.mesh, self.baseline = length, mesh, baseline
         self.round_steps = config.environments * config.sequence_steps
         if config.iterations % self.round_steps:
             raise ConfigError(
@@ -128,7 +131,9 @@ class PolicyGradientLearner:
 
     def divided(self, mesh: Mesh) -> "PolicyGradientLearner":
         """See `common.learner.Divisible`."""
-        return PolicyGradientLearner(self.config, self.graph, self.environment, self.length, mesh)
+        return PolicyGradientLearner(
+            self.config, self.graph, self.environment, self.length, mesh, self.baseline
+        )
 
     def initial_state(self, prior: Params, seed: int) -> PolicyGradientState:
         """Begin a training of an agent that is the prior."""
@@ -205,7 +210,7 @@ class PolicyGradientLearner:
         return constrain(drawn, self.mesh, spec(0))
 
     def loss(self, params: Params, drawn: Sequences) -> jax.Array:
-        """Compute the mean of (log p(A) + r(A)/c − log π(A))² over sequences.
+        """Compute the mean of (log p(A) + (r(A) − baseline)/c − log π(A))² over sequences.
 
         Events after a sequence's end count nowhere.
         """
@@ -218,7 +223,8 @@ class PolicyGradientLearner:
         def sequence(values: jax.Array) -> jax.Array:
             return jnp.sum(jnp.where(drawn.counted, values, 0.0), axis=1)
 
-        augmented = sequence(drawn.log_prior) + sequence(drawn.reward) / self.config.c
+        reward = sequence(drawn.reward) - self.baseline
+        augmented = sequence(drawn.log_prior) + reward / self.config.c
         return jnp.mean(jnp.square(augmented - sequence(log_policy)))
 
     def metrics(self, totals: PolicyGradientTotals, step: int) -> dict[str, float]:

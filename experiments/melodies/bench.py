@@ -81,15 +81,15 @@ def tutor(seconds: float) -> dict[str, float]:
     return measured
 
 
-def note_rnn(seconds: float) -> dict[str, float]:
+def note_rnn(seconds: float, devices: int = 1) -> dict[str, float]:
     """Measure the updates of the Note RNN's preset `paper`, ways interleaved, medians.
 
     Args:
       seconds: about how long each piece of a measurement runs.
+      devices: among how many an update is divided.
 
     Returns:
-      updates_per_second: with the hand-written backward pass, divided among `devices`, as many as
-        --mesh says;
+      updates_per_second: with the hand-written backward pass, divided among `devices`;
       one_device_updates_per_second: by one of them;
       plain_updates_per_second: by one, by differentiating the plain scan;
       times_plain: the first over the last;
@@ -99,7 +99,7 @@ def note_rnn(seconds: float) -> dict[str, float]:
       peak_memory_bytes: the most this process held so far.
     """
     flops = bench.product_flops()
-    ways = {"": make_mesh(len(jax.devices())), "one_device_": None, "plain_": None}
+    ways = {"": make_mesh(devices), "one_device_": None, "plain_": None}
     trainings = {
         name: _prior_training(mesh, SCAN if name == "plain_" else Compute("jax"))
         for name, mesh in ways.items()
@@ -109,7 +109,7 @@ def note_rnn(seconds: float) -> dict[str, float]:
     paper: NoteRNNConfig = find("note_rnn").preset("paper").config
     arithmetic = speeds[""] * _flops_per_prior_update(paper.prior)
     return measured | {
-        "devices": len(jax.devices()),
+        "devices": devices,
         "times_plain": speeds[""] / speeds["plain_"],
         "arithmetic_share": arithmetic / flops,
         "matmul_flops_per_second": flops,

@@ -10,11 +10,10 @@ from common.compute import Compute
 from common.population import Population
 from experiments import trained
 from experiments.melodies.domain import MELODIES
-from experiments.melodies.tutor import NOTE_RNN
+from experiments.melodies.tutor import NOTE_RNN, make_learner
 from experiments.sequence_programs import trace_prior
 from tutor.config import NoteRNNConfig, TutorConfig
 from tutor.evaluation import Composer, Policy
-from tutor.learner import TutorLearner
 
 SEVERAL = 2
 """Seeds that tune together, on one device."""
@@ -34,7 +33,7 @@ def tuning(config: TutorConfig, compute: Compute, mesh: Mesh | None = None) -> d
     A seed that composes one at a time leaves several devices nothing to divide: it is left out.
     """
     graph, prior = trained.make_graph(NOTE_RNN.model(config.note_rnn), MELODIES.num_events, compute)
-    learner = TutorLearner(config.learn, graph, MELODIES.num_events, MELODIES.environment)
+    learner = make_learner(config, graph)
     composer = Composer(graph, config.learn.method, MELODIES.environment, MELODIES.length)
     policy = Policy(prior, prior)
     found = {"composing": composer.traced(policy, config.evaluation.final_compositions)}

@@ -31,14 +31,12 @@ from tutor.config import LearnConfig, NoteRNNConfig, Quirks, TutorConfig
 from tutor.evaluation import Composer, Policy
 from tutor.learn_state import LearnState
 from tutor.learner import TutorLearner
+from tutor.sequence_model import Graph
 from tutor.size import compositions_bytes
 
-NOTE_RNN = Upstream("note_rnn")
+NOTE_RNN = Upstream("note_rnn", MELODIES)
 FAR_FROM_BEST = 2.0
 """c from which on softmax(Q) is no longer much like its maximum (docs/table_1.md)."""
-_SAME_QUIRKS = (
-    "Train one with the same setting into another --out, and give it with --set note_rnn.run=DIR."
-)
 
 
 def run(context: Context) -> Outcomes:
@@ -53,14 +51,8 @@ def run(context: Context) -> Outcomes:
     note_rnn = find_note_rnn(config, context.options)
     domain, prior = note_rnn.domain, note_rnn.policy.prior
     data = NOTE_RNN.data(note_rnn)
-    original = config.original_quirks
-    quirks = Quirks(
-        stores_best_action=original,
-        trains_prior=config.trains_prior or (original and learn.method == "g"),
-        early_epsilon=original,
-    )
     graph, _ = trained.make_graph(note_rnn.model, domain.num_events, context.compute)
-    learner = TutorLearner(learn, graph, domain.num_events, domain.environment, quirks)
+    learner = make_learner(config, graph)
     composer = Composer(
         note_rnn.graph,
         learn.method,
@@ -76,7 +68,7 @@ def run(context: Context) -> Outcomes:
     ) -> tuple[dict[str, float], None]:
         key = jax.random.fold_in(jax.random.key(seed), step)
         made = composer.compose(policy_of(state), key, evaluation.compositions, tick=tick)
-        return made.metrics("eval", last_only=original), None
+        return made.metrics("eval", last_only=config.original_quirks), None
 
     def measure(state: LearnState, seed: int, tick: Tick) -> dict[str, float]:
         tuned = note_rnn._replace(policy=policy_of(state), method=learn.method, data=data)
@@ -118,9 +110,27 @@ def run(context: Context) -> Outcomes:
         if not isinstance(outcome, Exception):
             path, title = context.seed_path(seed), context.experiment.title
             context.place.lead(
-                partial(_draw, path, learn.method, title, outcome.curve, original_quirks=original)
+                partial(
+                    _draw,
+                    path,
+                    learn.method,
+                    title,
+                    outcome.curve,
+                    original_quirks=config.original_quirks,
+                )
             )
     return outcomes
+
+
+def make_learner(config: TutorConfig, graph: Graph) -> TutorLearner:
+    """Make the learner of the settings, with the quirks that they ask for."""
+    original, learn = config.original_quirks, config.learn
+    quirks = Quirks(
+        stores_best_action=original,
+        trains_prior=config.trains_prior or (original and learn.method == "g"),
+        early_epsilon=original,
+    )
+    return TutorLearner(learn, graph, MELODIES.num_events, MELODIES.environment, quirks)
 
 
 def unlike_exploration(learn: LearnConfig) -> str:
@@ -142,7 +152,7 @@ def _refuse_early(config: TutorConfig, seeds: tuple[int, ...], mesh: Mesh | None
     """Refuse what can't fit into memory, or be divided among devices, before anything trains."""
     model = NOTE_RNN.model(config.note_rnn)
     graph, prior = trained.make_graph(model, MELODIES.num_events)
-    learner = TutorLearner(config.learn, graph, MELODIES.num_events, MELODIES.environment)
+    learner = make_learner(config, graph)
     population = Population(learner, seeds, mesh=mesh)
     state = jax.eval_shape(partial(learner.initial_state, prior, 0))
     held = population.held_bytes(state)
@@ -167,26 +177,29 @@ def find_note_rnn(config: TutorConfig, options: Options) -> Trained:
     """Return the Note RNN to tune, trained first where it hasn't been.
 
     Raises:
-      ConfigError: its quirks aren't those of the configuration, or another one lies where the
-        preset's would.
+      ConfigError: its quirks aren't those of the configuration, it is no model of melodies, or
+        another one lies where the preset's would.
       DataError: the directory given isn't a finished run of it.
     """
 
-    def check(name: str, preset: NoteRNNConfig) -> None:
-        if config.original_quirks != preset.original_quirks:  # said before hours of training
-            raise ConfigError(
-                f"original_quirks=true, but the Note RNN of preset {name} is without.\n"
-                f"{_SAME_QUIRKS}"
-            )
+    def check(name: str, preset: NoteRNNConfig) -> None:  # before hours of training
+        _require_same_quirks(f"the Note RNN of preset {name}", preset.original_quirks, config)
 
     path = NOTE_RNN.find(config.note_rnn, options, check)
-    found = trained.load(path)
-    if found.notes[SWAPPED] != config.original_quirks:
-        raise ConfigError(
-            f"{path}: this Note RNN has original_quirks={str(found.notes[SWAPPED]).lower()}, and "
-            f"this experiment {str(config.original_quirks).lower()}.\n{_SAME_QUIRKS}"
-        )
+    found = NOTE_RNN.load(path)
+    _require_same_quirks(f"{path}: this Note RNN", found.notes[SWAPPED], config)
     return found
+
+
+def _require_same_quirks(note_rnn: str, has: bool, config: TutorConfig) -> None:
+    """Refuse a Note RNN, named in words, with or without quirks where the tuning isn't."""
+    if has != config.original_quirks:
+        theirs, ours = (str(one).lower() for one in (has, config.original_quirks))
+        raise ConfigError(
+            f"{note_rnn} has original_quirks={theirs}, and this experiment {ours}.\n"
+            f"Set original_quirks={theirs}; or train a Note RNN with original_quirks={ours} into "
+            "another --out, and give it with --set note_rnn.run=DIR."
+        )
 
 
 def _describe(row: Row) -> str:

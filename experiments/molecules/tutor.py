@@ -41,7 +41,7 @@ from tutor.policy_gradient import PolicyGradientLearner
 from tutor.sequence_model import Graph, Params
 from tutor.size import compositions_bytes
 
-MOLECULE_RNN = Upstream("molecule_rnn")
+MOLECULE_RNN = Upstream("molecule_rnn", MOLECULES)
 CENTRED_OVER = 256
 """Molecules over which the prior's logits are centred."""
 VALID_PRIOR = 0.8
@@ -59,8 +59,7 @@ def run(context: Context) -> Outcomes:
     reward = Reward(config.reward, config.scoring, cores=device.cores())
     try:
         reward(["C"])  # a wrong function of the user's is told before a prior is trained
-        found = trained.load(MOLECULE_RNN.find(config.molecule_rnn, context.options))
-        _require_molecules(found)
+        found = MOLECULE_RNN.load(MOLECULE_RNN.find(config.molecule_rnn, context.options))
         return _tune(context, config, found, reward, mesh)
     except jax.errors.JaxRuntimeError:
         if reward.failure is not None:  # JAX shows it as a bug of ours
@@ -83,9 +82,9 @@ def _tune(
             f"only {before['prior/valid']:.0%} of the prior's molecules are valid: a better prior, "
             "trained for longer or on more molecules, would be easier to tune."
         )
-    environment = make_environment(MOSES, LENGTH, reward, baseline(config, before))
+    environment = make_environment(MOSES, LENGTH, reward)
     graph, _ = trained.make_graph(prior.model, MOLECULES.num_events, context.compute)
-    learner = make_learner(config, graph, environment)
+    learner = make_learner(config, graph, environment, baseline(config, before))
     method = learn.method if isinstance(learn, LearnConfig) else SOFTMAX
     # What is measured is scored at once afterwards, which keeps all processes busy.
     composer = Composer(prior.graph, method, MOLECULES.environment, LENGTH)
@@ -152,11 +151,17 @@ def _tune(
     return outcomes
 
 
-def make_learner(config: Config, graph: Graph, environment: Environment) -> Any:
-    """Make the learner of the settings: of values, or of the policy itself."""
+def make_learner(
+    config: Config, graph: Graph, environment: Environment, baseline: float = 0.0
+) -> Any:
+    """Make the learner of the settings: of values, or of the policy itself.
+
+    With a discount of 1 no policy gains or loses by a baseline: a molecule ends once.
+    """
     if isinstance(config, ReinventConfig):
-        return PolicyGradientLearner(config.learn, graph, environment, LENGTH)
-    return TutorLearner(config.learn, graph, MOLECULES.num_events, environment)
+        return PolicyGradientLearner(config.learn, graph, environment, LENGTH, baseline=baseline)
+    events = MOLECULES.num_events
+    return TutorLearner(config.learn, graph, events, environment, baseline=baseline)
 
 
 def draw(prior: trained.Trained, number: int) -> Compositions:
@@ -279,14 +284,6 @@ def _require_one_seed_to_stop(config: Config, seeds: Sequence[int]) -> None:
         )
 
 
-def _require_molecules(found: trained.Trained) -> None:
-    """Refuse a model of something else."""
-    if found.domain is not MOLECULES:
-        raise ConfigError(
-            f"molecule_rnn.run: a model of {found.domain.name} is there, not one of molecules."
-        )
-
-
 def _refuse_early(config: Config, seeds: tuple[int, ...], mesh: Mesh | None) -> None:
     """Refuse what can't fit into memory, or be divided among devices, before anything trains."""
     graph, prior = trained.make_graph(MOLECULE_RNN.model(config.molecule_rnn), MOLECULES.num_events)
@@ -300,14 +297,11 @@ def _refuse_early(config: Config, seeds: tuple[int, ...], mesh: Mesh | None) -> 
 
 
 def _describe(row: Row) -> str:
-    """Reward of a molecule, and the divergence from the prior; while it trains, those of a token.
-
-    While it trains the reward is what the learner gets: less the baseline with each molecule.
-    """
+    """Reward of a molecule and divergence from the prior; those of a token while it trains."""
     if "eval/reward" in row:
         names = {"reward": "reward", "kl_policy_prior": "KL", "valid": "valid", "unique": "unique"}
         return "  ".join(f"{text} {row[f'eval/{name}']:.3f}" for name, text in names.items())
-    names = {"reward": "reward less baseline, a token", "kl_policy_prior": "KL a token"}
+    names = {"reward": "reward a token", "kl_policy_prior": "KL a token"}
     found = {text: row.get(f"train/{name}") for name, text in names.items()}
     return "  ".join(f"{text} {value:.4f}" for text, value in found.items() if value is not None)
 

@@ -326,7 +326,8 @@ def test_autocorrelation_is_marked_in_pieces_as_long_as_in_training(monkeypatch,
     [
         (["--bars", 3], "--bars 3: choose from 1, 2, 4, 8, 16"),
         (["--key", "H"], "--key H: melodies: choose from C, Db"),
-        (["--temperature", 0], "choose a number above 0"),
+        (["--temperature", 0], "'0': choose a number from 1e-06 on"),
+        (["--temperature", 1e-40], "'1e-40': choose a number from 1e-06 on"),
         (["--key", "D", "--primer", "tune.mid"], "--key D with --primer"),
     ],
 )

@@ -20,9 +20,12 @@ from learner_case import (
 from scipy.special import rel_entr
 from scipy.stats import chisquare
 
+from common.config import override
+from common.error import ConfigError
 from common.melody import NUM_EVENTS
 from tutor import evaluation
 from tutor.actor import Environment
+from tutor.config import COLDEST, CompositionConfig
 from tutor.evaluation import Composer, Policy
 from tutor.music import theory
 from tutor.music.theory import DEFAULT, score_composition
@@ -181,3 +184,23 @@ def test_no_sequence_can_not_be_composed(count):
     composer, prior = walker("q")
     with pytest.raises(ValueError, match=f"must be positive, not {count}"):
         composer.compose(Policy(prior, prior), jax.random.key(0), count)
+
+
+def test_the_coldest_policy_takes_the_best_event():
+    graph, prior = make_table()
+    scores = 1e4 * np.random.default_rng(0).normal(size=(EVENTS, EVENTS))
+    best = int(np.argmax(scores[0]))  # a walk begins at event 0
+    cold = Composer(graph, "q", walk(), 1, temperature=COLDEST)
+    made = cold.compose(Policy(with_table(prior, scores), prior), jax.random.key(0), 20)
+    np.testing.assert_array_equal(made.events, best)
+    np.testing.assert_array_equal(made.entropy, 0)
+    np.testing.assert_allclose(made.kl, -log_softmax(table_of(prior))[0, best], **CLOSE)
+
+
+@pytest.mark.parametrize("temperature", [1e-40, 0.0, -1.0, np.inf, np.nan])
+def test_what_is_no_temperature_is_refused(temperature):
+    graph, _ = make_table()
+    with pytest.raises(ConfigError, match=r"temperature=.*: choose one from 1e-06 on"):
+        Composer(graph, "q", walk(), 1, temperature=temperature)
+    with pytest.raises(ConfigError, match=r"^temperature="):
+        override(CompositionConfig(), [f"temperature={temperature}"])

@@ -25,9 +25,7 @@ class MoleculeState(NamedTuple):
     """Whether it has ended, bool."""
 
 
-def make_environment(
-    vocabulary: Vocabulary, length: int, judge: Judge | None, baseline: float = 0.0
-) -> Environment:
+def make_environment(vocabulary: Vocabulary, length: int, judge: Judge | None) -> Environment:
     """Make the environment of molecules.
 
     A molecule begins with BEGIN as its observation. It ends with END, with a token that no
@@ -39,8 +37,6 @@ def make_environment(
       length: the most tokens of a molecule, END included.
       judge: gives rewards; None for rewards of 0. It is called once a step for all molecules that
         end there.
-      baseline: what is subtracted from the reward of every molecule. Each ends once, so that with a
-        discount of 1 no policy gains or loses by it against another.
     """
 
     def score(tokens: Any, written: Any, ended: Any) -> np.ndarray:
@@ -51,7 +47,7 @@ def make_environment(
         if ended.any():
             rows = zip(tokens[ended], written[ended], strict=True)
             molecules = [vocabulary.decode(row[:length]) for row, length in rows]
-            rewards[ended] = judge(molecules) - np.float32(baseline)
+            rewards[ended] = judge(molecules)
         return rewards
 
     def reset(key: jax.Array, params: Any) -> tuple[jax.Array, MoleculeState]:

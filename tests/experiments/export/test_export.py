@@ -98,7 +98,7 @@ def test_it_composes_and_is_tuned_as_the_original(melodies, tmp_path):
     path = load(exported(melodies, tmp_path), tmp_path / "runs")
     made = [compose(run, tmp_path / name, count=2) for run, name in ((melodies, "a"), (path, "b"))]
     np.testing.assert_array_equal(made[0].events, made[1].events)
-    upstream = Upstream("note_rnn")
+    upstream = Upstream("note_rnn", MELODIES)
     options = Options("cpu", out=tmp_path)
     sums = [upstream.inputs(NoteRNNRun(run=str(run)), options) for run in (melodies, path)]
     assert sums[0] == sums[1]

@@ -1,5 +1,7 @@
 """Quirks of the released code, in runs."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pretty_midi
@@ -8,12 +10,17 @@ from melody_case import Q, refused, tune
 from PIL import Image
 from run_case import folder, record, run
 
+from common import device
+from common.compute import SCAN
+from common.error import ConfigError
 from common.melody import NO_EVENT, NOTE_OFF, decode_events, swap_specials
 from common.record import read_record
 from experiments import trained
 from experiments.melodies import tutor
-from experiments.melodies.domain import SHARP
-from tutor.config import Quirks
+from experiments.melodies.domain import MELODIES, SHARP
+from experiments.melodies.programs import tuning
+from experiments.registry import find
+from tutor.config import Quirks, SequenceModelConfig
 from tutor.evaluation import Composer
 from tutor.learner import TutorLearner
 
@@ -93,6 +100,35 @@ def test_training_the_prior_is_a_setting_of_its_own(tmp_path, note_rnn, trains_p
     assert all(jax.tree.leaves(same)) != trains_prior
 
 
+@pytest.mark.parametrize("quirk", ["trains_prior", "original_quirks"])
+def test_the_programs_of_devices_have_the_quirks(quirk):
+    """Adam's two moments of the prior are among what a round takes."""
+    experiment = find("tutor_melodies_g")
+    config = experiment.preset("smoke").config
+    plain, quirky = (
+        tuning(replace(config, **{quirk: value}), SCAN)["rounds of 1 seed"]
+        for value in (False, True)
+    )
+    _, prior = trained.make_graph(SequenceModelConfig(), MELODIES.num_events)
+    taken = [len(jax.tree.leaves(one.args_info)) for one in (plain, quirky)]
+    assert taken[1] - taken[0] >= 2 * len(jax.tree.leaves(prior))
+
+
+def test_memory_for_a_prior_that_trains_is_asked_for(tmp_path, monkeypatch):
+    asked = []
+
+    def ask(needed, settings):
+        asked.append(needed)
+        raise ConfigError("that is all")
+
+    monkeypatch.setattr(device, "require_memory", ask)
+    for value in ("false", "true"):
+        assert run(tmp_path, "tutor_melodies_g", "--set", f"trains_prior={value}") == 2
+    model = find("note_rnn").preset("smoke").config.model
+    _, prior = trained.make_graph(model, MELODIES.num_events)
+    assert asked[1] - asked[0] == 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(prior))
+
+
 def test_only_g_trains_its_prior(tmp_path, note_rnn, capsys):
     assert tune(tmp_path, "psi", note_rnn, "trains_prior=true") == 2
     refused(capsys, 2, "trains_prior=true is a quirk of G-learning", "learn.method=psi")
@@ -104,5 +140,9 @@ def test_quirks_that_do_not_match(tmp_path, quirky, note_rnn, capsys):
     assert tune(tmp_path / "b", "q", note_rnn, "original_quirks=true") == 2
     refused(capsys, 2, str(note_rnn), "has original_quirks=false", "this experiment true")
     assert run(tmp_path / "c", Q, "--set", "original_quirks=true") == 2
-    refused(capsys, 2, "the Note RNN of preset smoke is without", "note_rnn.run=DIR")
+    words = "the Note RNN of preset smoke has original_quirks=false", "this experiment true"
+    refused(capsys, 2, *words, "Set original_quirks=false", "note_rnn.run=DIR")
+    assert run(tmp_path / "c", Q, "--set", "note_rnn.preset=swapped_stretched") == 2
+    words = "of preset swapped_stretched has original_quirks=true", "this experiment false"
+    refused(capsys, 2, *words, "Set original_quirks=true", "note_rnn.run=DIR")
     assert not (tmp_path / "c" / "note_rnn").exists()  # refused before it was trained

@@ -9,6 +9,8 @@ from run_case import folder, run
 from common.checkpoint import Checkpoints
 from common.record import read_record, write_record
 from experiments import trained
+from experiments.molecules.domain import MOLECULES
+from tutor.evaluation import Policy
 
 
 def test_a_directory_that_is_no_note_rnn(tmp_path, capsys):
@@ -47,6 +49,18 @@ def test_a_note_rnn_of_another_vocabulary(tmp_path, capsys, note_rnn):
     checkpoints.close()
     assert tune(tmp_path, "q", tmp_path / "other") == 2
     refused(capsys, 2, str(tmp_path / "other"), "knows 40 events; melodies have 38")
+
+
+def test_a_model_of_molecules(tmp_path, capsys, note_rnn):
+    found = trained.load(note_rnn)
+    graph, params = trained.make_graph(found.model, MOLECULES.num_events)
+    molecules = found._replace(
+        domain=MOLECULES, graph=graph, policy=Policy(params, params), notes={}
+    )
+    trained.save(tmp_path / "other", molecules)
+    assert tune(tmp_path, "q", tmp_path / "other") == 2
+    words = "a model of molecules is there, not one of melodies", "--set note_rnn.run=DIR"
+    refused(capsys, 2, str(tmp_path / "other"), *words)
 
 
 @pytest.mark.parametrize(

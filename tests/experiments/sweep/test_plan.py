@@ -15,6 +15,7 @@ from common.process import Process
 from common.record import Record, write_record
 from experiments.arguments import make_parser
 from experiments.cli import COMMANDS, main
+from experiments.melodies.domain import MELODIES
 from experiments.registry import ONE_CORE, TWO_CORES, find
 from experiments.run import Options
 from experiments.sweep import command
@@ -330,7 +331,7 @@ def test_a_folder_is_a_points_by_its_mark(tmp_path):
 
 def test_points_share_the_run_that_they_start_from(tmp_path):
     """Unless one has its own."""
-    upstream, wanted = Upstream("note_rnn"), NoteRNNRun("smoke", 4)
+    upstream, wanted = Upstream("note_rnn", MELODIES), NoteRNNRun("smoke", 4)
     point = tmp_path / "learn.c=1"
     own = point / "note_rnn" / "smoke" / "seed4"
     options = Options("cpu", out=point)

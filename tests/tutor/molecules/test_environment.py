@@ -11,12 +11,12 @@ LENGTH = 5
 CARBON = int(MOSES.encode("C")[1])
 
 
-def walk(judge, *rows: str | list[int], baseline: float = 0.0):
+def walk(judge, *rows: str | list[int]):
     """Rewards and done [steps, rows] of molecules that grow side by side."""
     tokens = [MOSES.encode(row)[1:].tolist() if isinstance(row, str) else row for row in rows]
     width = max(map(len, tokens))
     actions = np.array([row + [END] * (width - len(row)) for row in tokens], np.int32)
-    environment = make_environment(MOSES, LENGTH, judge, baseline)
+    environment = make_environment(MOSES, LENGTH, judge)
     keys = jax.random.split(jax.random.key(0), len(rows))
     observation, state = jax.vmap(environment.reset, (0, None))(keys, None)
     assert observation.tolist() == [BEGIN] * len(rows)
@@ -50,11 +50,6 @@ def test_the_reward_comes_once_at_the_end():
         [0, 100, 0, 0, 0, 0],
     ]  # fmt: skip
     assert asked == [["C<begin>", "C<padding>", "N"], ["CO"], ["CCOCC"]]
-
-
-def test_a_baseline_is_subtracted_once_from_each_molecule():
-    rewards, _ = walk(lambda rows: np.full(len(rows), 3.0, "f4"), "CO", "N", baseline=1.25)
-    assert rewards.T.tolist() == [[0, 0, 1.75], [0, 1.75, 0]]
 
 
 def test_without_a_judge_there_is_no_reward():

@@ -50,6 +50,7 @@ def model():
 
 
 ENVIRONMENT = make_environment(MOSES, LENGTH, judge)
+BASELINE = 1.25
 
 
 def tuned(learner, prior, seed: int = 0, stop: int | None = None):
@@ -69,9 +70,11 @@ def mean_reward(graph, member, method: str) -> float:
 
 def test_only_steps_of_molecules_are_remembered_and_nothing_follows_an_end(model):
     graph, prior = model
-    learner = TutorLearner(LEARN, graph, len(MOSES), ENVIRONMENT)
+    learner = TutorLearner(LEARN, graph, len(MOSES), ENVIRONMENT, baseline=BASELINE)
+    learner = learner.divided(None)  # has all that it was made with
     stop = 4 * learner.round_steps
-    rows = jax.device_get(tuned(learner, prior, stop=stop).replay.rows)
+    member = jax.device_get(tuned(learner, prior, stop=stop))
+    rows, gained = member.replay.rows, 0.0
     assert stop <= LEARN.replay_capacity
     of = {name: getattr(rows, name)[:stop].reshape(-1, WIDTH) for name in (
         "observation", "action", "next_observation", "reward", "discount",
@@ -85,11 +88,15 @@ def test_only_steps_of_molecules_are_remembered_and_nothing_follows_an_end(model
             assert of["next_observation"][t, e] == text[-1]
             if text[-1] == END or len(text) == LENGTH:
                 assert of["discount"][t, e] == 0.0
-                assert of["reward"][t, e] == judge([MOSES.decode(text)])[0] / LEARN.c
+                reward = judge([MOSES.decode(text)])[0]
+                assert of["reward"][t, e] == (reward - BASELINE) / LEARN.c
+                gained += reward
                 text = []
             else:
                 assert (of["discount"][t, e], of["reward"][t, e]) == (1.0, 0.0)
     assert np.sum(of["discount"] == 0) > 10
+    told = learner.metrics(member.totals, stop)["train/reward"]
+    assert told == pytest.approx(gained / stop)  # the reward itself, without the baseline
 
 
 @pytest.mark.slow
@@ -124,7 +131,8 @@ def test_the_seed_reaches_the_policy_gradient(model):
 def test_the_loss_of_augmented_likelihood(model):
     """By hand, in NumPy; what follows an end counts nowhere."""
     graph, prior = model
-    learner = PolicyGradientLearner(GRADIENT, graph, ENVIRONMENT, LENGTH)
+    learner = PolicyGradientLearner(GRADIENT, graph, ENVIRONMENT, LENGTH, baseline=BASELINE)
+    learner = learner.divided(None)  # has all that it was made with
     drawn = jax.device_get(learner.draw(prior, prior, jax.random.key(3)))
     # An agent that isn't the prior.
     agent = {**prior, "output_bias": prior["output_bias"].at[OXYGEN].add(0.7)}
@@ -145,7 +153,7 @@ def test_the_loss_of_augmented_likelihood(model):
             sum(float(log_p[row, t, events[t]]) for t in range(length))
             for log_p in (log_prior, log_agent)
         ]
-        losses.append((logs[0] + reward / GRADIENT.c - logs[1]) ** 2)
+        losses.append((logs[0] + (reward - BASELINE) / GRADIENT.c - logs[1]) ** 2)
     found = learner.loss(agent, jax.tree.map(jnp.asarray, drawn))
     np.testing.assert_allclose(found, np.mean(losses), rtol=1e-4)
     changed = Sequences(*drawn)._replace(
