@@ -70,12 +70,16 @@ def test_each_way_to_add_works_to_the_letter(copy):
     made = [read_record(path) for path in copy.glob("runs*/*/*/*/record.json")]
     assert sorted(one.experiment for one in made) == [
         "lstm_penn_treebank_tied",
-        *["note_rnn", "rhn_penn_treebank_depth3_tied", "rhn_penn_treebank_depth3_tied"],
+        *["note_rnn"] * 2,
+        *["rhn_penn_treebank_depth3_tied"] * 2,
         *["toy_line"] * 3,
         "tutor_melodies_q",
+        "tutor_melodies_sarsa",
     ]
     named = {one.experiment: one for one in made}
     assert named["lstm_penn_treebank_tied"].config["model"]["core"] == "lstm"
     assert "letters" in {used.name for one in made for used in one.data}
     assert any(one.config.get("model", {}).get("core") == "leaky" for one in made)
+    assert named["tutor_melodies_sarsa"].config["learn"]["method"] == "sarsa"
+    assert not (copy / "runs/tutor_melodies_q").exists(), "runs of other rules would lie there"
     assert "| test slope |" in shown

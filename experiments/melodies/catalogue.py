@@ -280,11 +280,11 @@ def _tutor(method: MethodName) -> Experiment:
     title = f"Note RNN tuned by {TITLES[method]} on the rules of music theory"
     if method == "rl_only":
         title = "Note RNN tuned by Q-learning on the rules of music theory alone, without the prior"
-    goal = (
-        "the course of reward and log p(a|s) in Figure 2"
-        if method == "rl_only"
-        else f"column {TITLES[method]} of Table 1, and Figure 2"
-    )
+    goal = "no row of it"
+    if name in COLUMNS:
+        goal = f"column {TITLES[method]} of Table 1, and Figure 2"
+    elif method == "rl_only":
+        goal = "the course of reward and log p(a|s) in Figure 2"
     return Experiment(
         name=name,
         title=title,
