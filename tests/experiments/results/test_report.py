@@ -113,7 +113,7 @@ def test_of_runs_the_report_shares_what_they_share_and_says_what_they_do_not(tmp
     assert [line[0] for line in table[1:]] == ["valid perplexity", "test perplexity"]
     assert table[1][2:4] == ["69.9 (source of 69.9)", "72.00 (seeds 0)"]
     assert table[2][2:4] == ["66.0 (source of 66.0)", "66.00, 66.00"]
-    assert table[1][-1] == "short; 1 of 2 seeds diverged"
+    assert table[1][-1] == "short; 1 of 3 seeds diverged"
     assert table[2][-1] == "matched; 1 of 3 seeds diverged"
 
 
