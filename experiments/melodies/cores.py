@@ -44,8 +44,8 @@ TOLD = "tutor_melodies_g"
 CAPTION = (
     f"A recurrent highway network of depth {RHN.depth} with {RHN.units} units (preset `rhn`) has "
     f"exactly as many parameters as the paper's LSTM, {PAPER_PARAMETERS:,}. Data, updates and "
-    "tuning are the same (preset `in_c`). Unless a cell counts them, one Note RNN was tuned, and "
-    "how Note RNNs differ is not in its interval."
+    "tuning are the same (preset `in_c`), with settings chosen for the LSTM. Unless a cell counts "
+    "them, one Note RNN was tuned, and how Note RNNs differ is not in its interval."
 )
 
 Found = Mapping[str, Mapping[str, Sequence[Record]]]

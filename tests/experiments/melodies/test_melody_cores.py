@@ -1,12 +1,16 @@
 from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
 
 import pytest
 from test_melody_table import made
 
 from common.melody import NUM_EVENTS
+from common.record import find_records
 from experiments.melodies import table as melody_table
 from experiments.melodies.catalogue import PAPER_PARAMETERS, RHN
-from experiments.melodies.cores import finding, section
+from experiments.melodies.cores import CORES, finding, section
+from experiments.melodies.table import by_experiment
 from experiments.registry import find
 from tutor.size import parameter_count
 
@@ -72,3 +76,20 @@ def test_nothing_is_said_without_both_cores(records, missing):
     kept = [one for one in records if (one.experiment, one.preset) != missing]
     assert not section(kept)
     assert not finding(kept)
+
+
+def test_the_readme_tells_what_the_records_have():
+    root = Path(__file__).parents[3]
+    committed = find_records(root / "results")
+    told = " ".join((root / "README.md").read_text(encoding="utf-8").split())
+
+    def both(experiment, metric, digits):
+        """Of RHN and LSTM, the mean over seeds."""
+        return " and ".join(
+            format(fmean(one.metrics[metric] for one in group[experiment]), f".{digits}f")
+            for group in reversed([by_experiment(committed, core) for core in CORES.values()])
+        )
+
+    assert f"log perplexity {both('note_rnn', 'valid/log_perplexity', 3)}" in told
+    assert f"KL {both(G, 'composed/kl_policy_prior', 2)} nats" in told
+    assert f"less reward ({both(G, 'composed/reward', 2)};" in told
