@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cost_case import cost
 from highway_case import (
     ALL_CORES,
     assert_same_bits,
@@ -16,7 +17,7 @@ from highway_case import (
 
 from common.window import make_windows
 from highway.config import LanguageModelConfig, ModelConfig, TrainConfig
-from highway.learner import LanguageModelLearner, cost
+from highway.learner import LanguageModelLearner
 
 
 def params_of(state, config):

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from cost_case import cost
 from flax import nnx
 from highway_case import assert_same_bits, experiment, random_params, snapshot, tokens_of
 
 from common.window import make_windows
 from highway.config import TrainConfig
 from highway.language_model import make_graph
-from highway.learner import LanguageModelLearner, clip, cost, learning_rate, make_optimizer, update
+from highway.learner import LanguageModelLearner, clip, learning_rate, make_optimizer, update
 
 
 @pytest.mark.parametrize("length", [1.0, 9.99, 10.0, 250.0])

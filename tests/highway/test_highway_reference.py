@@ -10,6 +10,7 @@ import highway_numpy as reference
 import jax
 import numpy as np
 import pytest
+from cost_case import cost
 from flax import nnx
 from highway_case import (
     TOLERANCE,
@@ -28,7 +29,7 @@ from highway_case import (
 
 from common.window import make_windows
 from highway.language_model import make_graph
-from highway.learner import LanguageModelLearner, cost
+from highway.learner import LanguageModelLearner
 
 DECAY = {"weight_decay": 0.03}  # large enough to be seen beside the cross entropy
 
