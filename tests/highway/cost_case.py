@@ -3,10 +3,10 @@
 from typing import Any
 
 import jax
-from highway.dropout import DropoutMasks
 
 from highway.config import TrainConfig
-from highway.learner import Graph, Params, mean_loss, penalty
+from highway.language_model import DropoutMasks, Graph, Params
+from highway.learner import mean_loss, penalty
 
 
 def cost(
