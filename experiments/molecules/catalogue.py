@@ -25,10 +25,10 @@ from tutor.molecules.config import (
 ALL, SAMPLE = "moses", "moses_sample"
 HOURS = {
     "molecule_rnn": 0.21,
-    "tutor_molecules_q": 0.16,
+    "tutor_molecules_q": 0.20,
     "tutor_molecules_psi": 0.16,
-    "tutor_molecules_g": 0.18,
-    "tutor_molecules_rl_only": 0.15,
+    "tutor_molecules_g": 0.19,
+    "tutor_molecules_rl_only": 0.19,
     "tutor_molecules_reinvent": 0.06,
 }
 """Experiment → hours of its preset `cpu`, as recorded, what it starts from not included."""
