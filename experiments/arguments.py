@@ -136,7 +136,12 @@ def make_parser(
         "--peer", choices=("torch",), help="measure another library's way in turns with ours"
     )
     _add_platform(bench)
-    _add_mesh(bench)
+    bench.add_argument(
+        "--mesh",
+        type=argument_types.mesh,
+        metavar="data=N",
+        help="divide the trainings among N devices (one); of note_rnn only",
+    )
     bench.add_argument("--json", action="store_true", help="machine-readable")
 
     devices = add("devices", "say which devices JAX sees, or whether an experiment can use others")

@@ -329,6 +329,12 @@ def domains() -> list[Any]:
 
 
 def load(name: str) -> Any:
-    """Import what a `module:attribute` names."""
+    """Import what a `module:attribute` names.
+
+    Raises:
+      ValueError: it isn't of that form.
+    """
     module, _, attribute = name.partition(":")
+    if not attribute:
+        raise ValueError(f"{name!r} names no attribute: write it as `module:ATTRIBUTE`.")
     return getattr(importlib.import_module(module), attribute)

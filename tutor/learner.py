@@ -401,7 +401,14 @@ class TutorLearner:
         first = jax.vmap(self.environment.reset, (0, None))(resets, self.environment.params)[0]
         stored = step + self.config.block * (1 + jnp.arange(self.blocks))
         stored = jnp.repeat(stored, self.updates_per_block)
-        places = self._draw_places(keys[3], stored)
+        places = replay.draw_sequences(
+            keys[3],
+            stored,
+            capacity=self.config.replay_capacity,
+            width=self.config.environments,
+            count=self.config.batch_size // self.config.unroll,
+            length=self.config.unroll,
+        )
         return Draws(
             steps=StepDraws(
                 explore=jax.random.uniform(keys[0], steps),
@@ -410,26 +417,6 @@ class TutorLearner:
             ),
             places=places.reshape(self.blocks, self.updates_per_block, -1),
         )
-
-    def _draw_places(self, key: jax.Array, stored: jax.Array) -> jax.Array:
-        """Draw a batch of places for each of several updates, given the rows stored before it.
-
-        Returns:
-          int32 [updates, batch]; first the places with which sequences begin, then the second of
-          each, and so on.
-        """
-        config = self.config
-        sizes = jnp.minimum(stored, config.replay_capacity)
-        if config.unroll == 1:
-            return replay.draw_places(key, sizes, config.batch_size)
-        # A sequence's rows lie `environments` apart; its last row must have all others before it.
-        span = (config.unroll - 1) * config.environments
-        count = config.batch_size // config.unroll
-        last = stored[:, None] - sizes[:, None] + span
-        last = last + replay.draw_places(key, sizes - span, count)
-        back = config.environments * jnp.arange(config.unroll - 1, -1, -1)
-        places = (last[:, None, :] - back[:, None]) % config.replay_capacity
-        return places.reshape(len(stored), config.batch_size)
 
     def _environment_keys(self, key: jax.Array, step: jax.Array) -> jax.Array:
         """Make the keys [E] with which the environments take the step."""

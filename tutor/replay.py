@@ -125,3 +125,32 @@ def draw_places(key: jax.Array, sizes: jax.Array, batch_size: int) -> jax.Array:
 
     nothing = jnp.full(ends.shape, -1, jnp.int32)
     return jax.lax.fori_loop(0, batch_size, choose, nothing)
+
+
+def draw_sequences(
+    key: jax.Array, stored: jax.Array, *, capacity: int, width: int, count: int, length: int
+) -> jax.Array:
+    """Draw batches of different sequences: consecutive rows of one environment.
+
+    Args:
+      key: of the draws.
+      stored: for each batch, the rows stored before it, int [n]; the newest `capacity` are there.
+      capacity: places of the memory.
+      width: environments, whose rows of a step lie side by side.
+      count: sequences in a batch.
+      length: rows of a sequence.
+
+    Returns:
+      Places, int32 [n, length · count]; first those with which sequences begin, then the second of
+      each, and so on.
+    """
+    sizes = jnp.minimum(stored, capacity)
+    if length == 1:
+        return draw_places(key, sizes, count)
+    # A sequence's rows lie `width` apart; its last row must have all others before it.
+    span = (length - 1) * width
+    last = stored[:, None] - sizes[:, None] + span
+    last = last + draw_places(key, sizes - span, count)
+    back = width * jnp.arange(length - 1, -1, -1)
+    places = (last[:, None, :] - back[:, None]) % capacity
+    return places.reshape(len(stored), length * count)

@@ -100,20 +100,21 @@ def _by_depth(preset: str, weights: str, depths: Mapping[int, Sequence[Record]])
     """Say at which depth the test perplexity is lowest, ours and the published."""
     values = {depth: [one.metrics[TEST] for one in made] for depth, made in depths.items()}
     found = {depth: summarize(each) for depth, each in values.items()}
-    published = {
-        depth: min(one.value for one in find(made[0].experiment).published if one.metric == TEST)
+    printed = {
+        depth: [one.value for one in find(made[0].experiment).published if one.metric == TEST]
         for depth, made in depths.items()
     }
+    published = {depth: min(each) for depth, each in printed.items() if each}
     counts = {one.parameters for made in depths.values() for one in made}
     sizes = sorted(count for count in counts if isinstance(count, int))
     each = "; ".join(f"{depth}: {spread(one, metric(TEST))}" for depth, one in found.items())
     lowest = _lowest({depth: one.mean for depth, one in found.items()})
+    of_published = f" (of the published, at {_listed(_lowest(published))})" if published else ""
     return (
         f"Penn Treebank by recurrence depth, {weights}, preset {preset} "
         f"({' to '.join(dict.fromkeys((short(sizes[0]), short(sizes[-1]))))} parameters, "
         f"{seeds_a(map(len, depths.values()), 'depth')}): test perplexity at depth {each}. Lowest "
-        f"at {_listed(lowest)} (of the published, at {_listed(_lowest(published))}); "
-        f"{_how_sure(found, lowest)}."
+        f"at {_listed(lowest)}{of_published}; {_how_sure(found, lowest)}."
     )
 
 

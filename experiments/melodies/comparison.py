@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from common.config import flatten, override, to_dict
 from common.record import Record
 from common.table import LEAST_FOR_INTERVAL, summarize
-from experiments.melodies.table import NOTE_RNN, means, summary_of
+from experiments.melodies.table import NOTE_RNN, OF_PRIOR, means, summary_of
 from experiments.registry import find
 from experiments.results.alike import as_preset, on_one_data, told_apart
 
@@ -268,7 +268,8 @@ class Change:
         """Return a statistic's means before and after the change, where they are told apart.
 
         Their ranges don't touch then: 95 % intervals where there are any, else the values of all
-        seeds. None where they do, or records lack the statistic.
+        seeds. None where they do, or records lack the statistic; and of what is the Note RNN's own,
+        where there are fewer than three a side.
 
         Args:
           sides: what `sides` returns.
@@ -277,6 +278,9 @@ class Change:
         metric = f"{self.split}/{statistic}"
         before, after = (summary_of(group, metric) for group in sides)
         if before is None or after is None:
+            return None
+        few = min(len(means(group, metric)) for group in sides) < LEAST_FOR_INTERVAL
+        if statistic in OF_PRIOR and few:
             return None
         if not told_apart(before, after):
             return None

@@ -20,7 +20,7 @@ from experiments.melodies.table import (
     written,
 )
 from experiments.results.alike import seeds_a, told_apart
-from experiments.results.paper_table import ABSENT, anchor
+from experiments.results.paper_table import ABSENT
 from tutor.music.metric import ACCURACY, LOG_PERPLEXITY
 
 TITLE = "Sequence Tutor with a recurrent highway network"
@@ -44,8 +44,9 @@ TOLD = "tutor_melodies_g"
 CAPTION = (
     f"A recurrent highway network of depth {RHN.depth} with {RHN.units} units (preset `rhn`) has "
     f"exactly as many parameters as the paper's LSTM, {PAPER_PARAMETERS:,}. Data, updates and "
-    "tuning are the same (preset `in_c`), with settings chosen for the LSTM. Unless a cell counts "
-    "them, one Note RNN was tuned, and how Note RNNs differ is not in its interval."
+    "tuning are the same (preset `in_c`), with settings chosen for the LSTM. Of a tuned core's "
+    "cells, those that don't count Note RNNs are of one, and how Note RNNs differ is not in their "
+    "intervals."
 )
 
 Found = Mapping[str, Mapping[str, Sequence[Record]]]
@@ -53,21 +54,24 @@ Found = Mapping[str, Mapping[str, Sequence[Record]]]
 
 
 def section(records: Iterable[Record]) -> list[str]:
-    """Write the table of both cores in Markdown; nothing where not both were tuned."""
+    """Write in Markdown what comes of the other core, and the table of both; nothing where not
+    both were tuned."""
     found = _by_core(records)
     if not found:
         return []
+    told = finding(found)
     learned = [
         f"{words} {' against '.join(values)}"
         for metric, words in LEARNED.items()
         if all(values := [value_of(one.get(NOTE_RNN, ()), metric) for one in found.values()])
     ]
-    note_rnns = (
+    of_note_rnns = (
         f" Note RNNs, {' against '.join(found)}, on validation melodies: {'; '.join(learned)}."
     )
     return [
         f"### {TITLE}\n",
-        f"{CAPTION}{note_rnns if learned else ''}\n",
+        *([f"{told}\n"] if told else []),
+        f"{CAPTION}{of_note_rnns if learned else ''}\n",
         compared(found).markdown(),
     ]
 
@@ -85,23 +89,21 @@ def compared(found: Found) -> Table:
     return Table(titles, lines, frozenset(titles[2:]))
 
 
-def finding(records: Iterable[Record]) -> list[str]:
-    """Say in a sentence what comes of the other core, learned and then tuned by G; nothing where
-    not both cores were."""
-    found = _by_core(records)
+def finding(found: Found) -> str:
+    """Say what comes of the other core, learned and then tuned by G; "" where not both were."""
     lstm, rhn = ([found.get(core, {}).get(one, ()) for one in (NOTE_RNN, TOLD)] for core in CORES)
     if not all((*lstm, *rhn)):
-        return []
+        return ""
     learned = _beside(rhn[0], lstm[0], LOG_PERPLEXITY.name)
     reward, far = (_beside(rhn[1], lstm[1], f"composed/{one}") for one in ("reward", KL))
     one_each = all(len(note_rnns(tuned)) == 1 for tuned in (lstm[1], rhn[1]))
-    return [
+    return (
         "Both papers composed: a recurrent highway network in the place of the LSTM, with as many "
         f"parameters (the LSTM's values in brackets; {seeds_a(map(len, (*lstm, *rhn)), 'model')}). "
         f"Log perplexity of validation melodies {learned}; tuned by {NAMES[TOLD]}"
-        f"{' from one Note RNN each' if one_each else ''}, "
-        f"{MEANS['reward']} {reward} at a {MEANS[KL]} of {far} ([all methods](#{anchor(TITLE)})).",
-    ]
+        f"{' from one Note RNN each' if one_each else ''}, {MEANS['reward']} {reward}; "
+        f"{MEANS[KL]}, {far}."
+    )
 
 
 def _beside(one: Sequence[Record], other: Sequence[Record], metric: str) -> str:

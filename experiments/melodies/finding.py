@@ -140,8 +140,9 @@ FINDINGS = (
                 BEGINNINGS_CURE,
             ),
             (
-                "So does a learning rate of 0.01 (here with fewer updates and a faster decay), and "
-                "in C either change, or both.",
+                "A learning rate of 0.01 (here with fewer updates and a faster decay) makes the "
+                "Note RNN expect a tonic more after the priming event, and in C so does either "
+                "change, or both.",
                 OTHER_CURES,
             ),
         )
@@ -178,7 +179,8 @@ FINDINGS = (
     ),
     Finding(
         2,
-        "So it does on the Note RNN of `swapped_stretched`: the share is lower with c = 1.",
+        "On the Note RNN of `swapped_stretched`, too, fewer compositions start with the tonic with "
+        "c = 1 than with c = 0.5.",
         (SWAPPED, SWAPPED_AT_1),
         (TONIC,),
         "the share is lower with c = 1 than with c = 0.5",

@@ -125,11 +125,10 @@ def tables() -> list[PaperTable]:
 
 
 def findings(records: Iterable[Record]) -> list[str]:
-    """Return what the results open with: about Table 1, and about the other core."""
-    from experiments.melodies import cores, headline  # which read this module
+    """Return what the results open with about Table 1."""
+    from experiments.melodies.headline import headline  # which reads this module
 
-    records = list(records)
-    return [*headline.headline(records), *cores.finding(records)]
+    return headline(records)
 
 
 def cautions(records: Iterable[Record]) -> list[str]:

@@ -63,12 +63,12 @@ CAPTION = (
     "Means over all molecules: reward, KL (summed over a molecule's tokens) and tokens; *valid* is "
     "a share of all. Means over the valid ones: QED, SA, logP, ring penalty and heavy atoms. "
     "Shares of the valid ones: different ones among the first 1,000 and 10,000 (unique; empty "
-    "where fewer are valid), and those that pass the filters; *novel* is the share of the "
-    "different ones that the training molecules don't include. It isn't measured of tuned models: "
-    "a tuning doesn't read the training molecules. Internal diversity is of all pairs of valid "
-    "ones, entropy a mean over all tokens. *Alarm of collapse* is 1 where entropy, the share of "
-    "different SMILES or *valid* is below its limit. In brackets is a 95 % interval: of one seed "
-    "over molecules, of what is a mean of theirs (Wilson's of *valid* and the filters); from three "
+    "where fewer are valid, in some seeds or in all), and those that pass the filters; *novel* is "
+    "the share of the different ones that the training molecules don't include. It isn't measured "
+    "of tuned models: a tuning doesn't read the training molecules. Internal diversity is of all "
+    "pairs of valid ones, entropy a mean over all tokens. *Alarm of collapse* is 1 where entropy, "
+    "the share of different SMILES or *valid* is below its limit. In brackets is a 95 % interval: "
+    "of one seed over molecules, of what is a mean of theirs (Wilson's of *valid* and the filters); from three "
     "seeds on over seeds, beside their mean (percentile bootstrap). Other values that are all the "
     "same have none. Two seeds are two values. The row *{paper}* is empty: the published table "
     "couldn't be had, and nothing is put in its place.\n"
@@ -356,12 +356,13 @@ def _cell(records: Sequence[Record], measure: str) -> str:
     having = [one for one in records if f"composed/{measure}" in one.metrics]
     if not having:
         return ""
+    of_all = f" ({len(having)} of {len(records)} seeds)" if len(having) < len(records) else ""
     summary = summarize(_values(having, f"composed/{measure}"))
     if summary.low is not None and summary.high is not None:
         if summary.low == summary.high:  # all are the same
-            return f"{summary.mean:.4g}"
-        return f"{summary.mean:.4g} [{summary.low:.4g}, {summary.high:.4g}]"
-    return ", ".join(_of_one(one, measure) for one in having)
+            return f"{summary.mean:.4g}{of_all}"
+        return f"{summary.mean:.4g} [{summary.low:.4g}, {summary.high:.4g}]{of_all}"
+    return ", ".join(_of_one(one, measure) for one in having) + of_all
 
 
 def _of_one(record: Record, measure: str) -> str:

@@ -107,3 +107,8 @@ def test_a_class_of_settings_is_trained_for_others_by_one_family(monkeypatch):
 def test_a_family_trains_for_others_by_an_experiment_of_its_own():
     with pytest.raises(ValueError, match="'rhn': no experiment of the family has that name"):
         replace(LANGUAGE, trainer="rhn")
+
+
+def test_what_names_no_attribute_is_refused():
+    with pytest.raises(ValueError, match=r"'experiments\.language\.table' names no attribute"):
+        registry.load("experiments.language.table")

@@ -5,20 +5,13 @@ from typing import Any
 import jax
 
 from highway.config import TrainConfig
-from highway.language_model import DropoutMasks, Graph, Params
+from highway.language_model import Graph, Params
 from highway.learner import mean_loss, penalty
 
 
 def cost(
-    params: Params,
-    graph: Graph,
-    config: TrainConfig,
-    recurrent: Any,
-    inputs: jax.Array,
-    targets: jax.Array,
-    masks: DropoutMasks | None,
+    params: Params, graph: Graph, config: TrainConfig, *window: Any
 ) -> tuple[jax.Array, tuple[Any, jax.Array]]:
-    """The cost of a window, and besides it what `mean_loss` returns; arguments are those of
-    `update`."""
-    mean, others = mean_loss(params, graph, config, recurrent, inputs, targets, masks)
+    """The cost of a window, and besides it what `mean_loss` returns, whose arguments it takes."""
+    mean, others = mean_loss(params, graph, config, *window)
     return mean + penalty(params, config), others

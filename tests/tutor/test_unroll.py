@@ -61,7 +61,15 @@ def still():
 @pytest.fixture(scope="module")
 def batches(still):
     learner, _, state, stored = still
-    places = learner._draw_places(jax.random.key(1), jnp.full(50, stored, jnp.int32))
+    config = learner.config
+    places = replay.draw_sequences(
+        jax.random.key(1),
+        jnp.full(50, stored, jnp.int32),
+        capacity=config.replay_capacity,
+        width=config.environments,
+        count=config.batch_size // config.unroll,
+        length=config.unroll,
+    )
     return [replay.read(state.replay, one) for one in places]
 
 

@@ -114,6 +114,23 @@ def test_of_what_was_published_the_lowest_counts_and_ties_are_named(row, monkeyp
     assert "(of the published, at 9 and 10)" in found
 
 
+def test_depths_of_which_nothing_was_published_are_told_all_the_same(row, monkeypatch):
+    """As of a row that a user added."""
+    rows = [row(depth, 160.0 - depth) for depth in (1, 5, 10)]
+
+    def without(*depths):
+        names = [f"rhn_penn_treebank_depth{depth}_tied" for depth in depths]
+        monkeypatch.setattr(
+            table,
+            "find",
+            lambda name: replace(find(name), published=()) if name in names else find(name),
+        )
+        return findings(rows)
+
+    assert "Lowest at 10 (of the published, at 5)" in without(10)[0]
+    assert "Lowest at 10; " in without(1, 5, 10)[0]
+
+
 def test_without_ties_the_published_ones_are_those_without(row):
     (found,) = findings([row(depth, 200.0 - depth, weights="untied") for depth in (3, 7, 9)])
     assert "untied, preset cpu" in found

@@ -97,6 +97,19 @@ def test_intervals_are_over_molecules_or_from_three_seeds_on_over_seeds(tmp_path
     assert table.section([made("molecule_rnn", 0.0, 2.2)], tmp_path) == []
 
 
+def test_what_some_seeds_lack_is_told_of_how_many_it_is(tmp_path):
+    several = [made(PSI, 1.0, 2.0 + k, seed=k) for k in range(4)]
+    measured = [
+        replace(one, metrics=one.metrics | {"composed/unique_10k": 0.5}) for one in several[:3]
+    ]
+    cells = "\n".join(table.section([*measured, several[3]], tmp_path))
+    assert " 0.5 (3 of 4 seeds) " in cells
+    assert " 0.5, 0.5 (2 of 4 seeds) " in "\n".join(
+        table.section([*measured[:2], *several[2:]], tmp_path)
+    )
+    assert "of 3 seeds" not in "\n".join(table.section(measured, tmp_path))
+
+
 def test_the_caption_tells_the_settings_of_the_records(records):
     text = table.caption(records[:1], records[1:])
     assert "on 30,000 molecules of the prior and 12,000 of each tuned model (c = 0.5)" in text
