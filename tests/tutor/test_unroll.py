@@ -61,15 +61,9 @@ def still():
 @pytest.fixture(scope="module")
 def batches(still):
     learner, _, state, stored = still
-    config = learner.config
-    places = replay.draw_sequences(
-        jax.random.key(1),
-        jnp.full(50, stored, jnp.int32),
-        capacity=config.replay_capacity,
-        width=config.environments,
-        count=config.batch_size // config.unroll,
-        length=config.unroll,
-    )
+    before = jnp.int32(stored - learner.config.block)  # the first block then fills to `stored`
+    keys = jax.random.split(jax.random.key(1), 50)
+    places = [learner._draw(key, before).places[0, 0] for key in keys]
     return [replay.read(state.replay, one) for one in places]
 
 
