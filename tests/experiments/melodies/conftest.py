@@ -9,6 +9,9 @@ from melody_case import SMALL, Q
 from run_case import folder, run
 
 from common.interrupt import Interrupt
+from common.record import Record, read_record
+
+RESULTS = Path(__file__).parents[3] / "results"
 
 
 @pytest.fixture(scope="session")
@@ -72,3 +75,10 @@ def stopped(monkeypatch) -> Callable[..., None]:
             assert run(*arguments) == 143
 
     return start
+
+
+@pytest.fixture(scope="module")
+def committed() -> list[Record]:
+    """All committed records of melodies and Note RNNs."""
+    paths = [*RESULTS.glob("*melod*/**/record.json"), *RESULTS.glob("note_rnn/**/record.json")]
+    return [read_record(path) for path in paths]

@@ -1,157 +1,23 @@
 """The claims about Table 1, tested by the committed records and by made-up ones."""
 
 import re
-import shlex
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
 import pytest
+from finding_case import made
 
-from common.config import flatten, from_dict, override, to_dict
-from common.record import read_record
 from common.table import LEAST_FOR_INTERVAL
-from experiments import registry
-from experiments.arguments import make_parser
-from experiments.cli import COMMANDS
-from experiments.melodies import explain
 from experiments.melodies.catalogue import COLUMNS, TABLE_1
-from experiments.melodies.comparison import NO, ON_AVERAGE, SURE, Less, Runs, judge, strength
+from experiments.melodies.comparison import Less, judge
 from experiments.melodies.criteria import LEAPS, LOG_P, MOTIF, SHARES, TONIC
-from experiments.melodies.explain import PIECES, page
+from experiments.melodies.explain import page
 from experiments.melodies.finding import FINDINGS, SUGGESTED
 from experiments.melodies.headline import reasons
-from experiments.melodies.table import DATA, SETTINGS, by_experiment
-from experiments.melodies.tested import CHANGES, MOVED_TO_C, OWN_KEY
+from experiments.melodies.table import DATA
+from experiments.melodies.tested import MOVED_TO_C, OWN_KEY
 
 RESULTS = Path(__file__).parents[3] / "results"
-GROUPS = tuple(
-    dict.fromkeys(
-        [
-            *(runs for change in CHANGES for runs in (change.before, change.after)),
-            *(runs for finding in FINDINGS for runs in finding.runs),
-            *PIECES,
-        ]
-    )
-)
-"""All runs whose numbers and commands the page has."""
-
-
-@pytest.fixture(scope="module")
-def committed():
-    paths = [*RESULTS.glob("*melod*/**/record.json"), *RESULTS.glob("note_rnn/**/record.json")]
-    return [read_record(path) for path in paths]
-
-
-def settings_of(record, committed):
-    """All settings of a run by name, those of the Note RNN that it tuned among them."""
-    config = registry.find(record.experiment).preset(record.preset).config
-    found = flatten(to_dict(from_dict(type(config), record.config)))
-    chosen = {one: found.pop(f"note_rnn.{one}", None) for one in ("preset", "seed", "run")}
-    if chosen["preset"]:
-        where = chosen["run"] or f"note_rnn/{chosen['preset']}/seed{chosen['seed']}"
-        preset, seed = where.split("/")[-2:]
-        (prior,) = (
-            one
-            for one in committed
-            if (one.experiment, one.preset, f"seed{one.seed}") == ("note_rnn", preset, seed)
-        )
-        found = {**settings_of(prior, committed), **found}
-    return found
-
-
-def read_command(command):
-    """The options of a command, read as they are when it is given."""
-    words = shlex.split(command, comments=True)
-    assert words[:3] == ["python", "-m", "experiments"]
-    return make_parser(COMMANDS).parse_args(words[3:])
-
-
-def note_rnns(records):
-    return {one.checksums["Note RNN"] for record in records for one in record.data}
-
-
-@pytest.mark.parametrize("change", CHANGES, ids=lambda one: f"{one.of}: {one.what}")
-def test_the_two_sides_of_a_change_differ_in_what_it_names(change, committed):
-    before, after = (runs.among(committed) for runs in (change.before, change.after))
-    assert before
-    assert after
-    for one in before:
-        for other in after:
-            old, new = settings_of(one, committed), settings_of(other, committed)
-            assert {name for name in old if old[name] != new[name]} == {change.setting}
-            assert old == change.before.settings()
-            assert new == change.after.settings()
-    if change.of == "Q" and change.setting.startswith("learn."):
-        assert len(note_rnns([*before, *after])) == 1
-
-
-@pytest.mark.parametrize("runs", GROUPS, ids=lambda runs: " ".join(runs.commands[-1].split()[3:]))
-def test_the_commands_of_the_page_make_its_numbers(runs, committed):
-    """Where there are records at all, there is one for each seed of the command."""
-    found = runs.among(committed)
-    if not found:
-        assert "Not tested yet" in page_of(runs, committed)
-        return
-    asked = read_command(runs.commands[-1])
-    assert sorted(one.seed for one in found) == asked.seeds
-    for one in found:
-        assert sorted(one.overrides) == sorted(asked.overrides)
-        assert (one.experiment, one.preset) == (asked.name, asked.preset)
-    if runs.experiment.startswith("tutor_"):
-        assert len(note_rnns(found)) == 1
-
-
-def page_of(runs, committed):
-    (verdict,) = {one.verdict(committed) for one in FINDINGS if runs in one.runs}
-    return verdict
-
-
-def test_tunings_of_other_note_rnns_stay_out(committed):
-    (runs,) = (one for one in GROUPS if one.label == "Q, c = 0.5")
-    elsewhere = [one for one in committed if one.overrides == ["note_rnn.seed=1"]]
-    assert elsewhere
-    assert not runs.among(elsewhere)
-
-
-def test_other_precisions_old_settings_and_other_data_stay_out(committed):
-    (runs,) = (one for one in GROUPS if one.label == "Q, c = 1")
-    found = runs.among(committed)
-    first = found[0]
-    narrow = replace(first, device={**first.device, "precision": "bfloat16"})
-    learn = {**first.config["learn"], "batch_size": 9}
-    before = replace(first, config={**first.config, "learn": learn})
-    used = first.data[0]
-    other = replace(used, checksums={**used.checksums, "Note RNN": "another"})
-    elsewhere = replace(first, data=[other], finished="2099-01-01T00:00:00+00:00")
-    assert runs.among([narrow, before, elsewhere, *committed]) == found
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "held"),
-    [
-        ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0], SURE),
-        ([1.0, 2.0, 5.0], [4.0, 5.0, 6.0], ON_AVERAGE),
-        ([4.0, 5.0, 6.0], [1.0, 2.0, 5.0], NO),
-        ([3.0], [3.0], NO),
-        ([1.0], [1.0001], ON_AVERAGE),
-        ([1.0, 2.0], [3.0, 4.0, 5.0], ON_AVERAGE),  # apart, but who knows how a third would be
-        ([3.0, 4.0, 5.0], [6.0, 7.0], ON_AVERAGE),
-        ([*[1.0] * 20, 5.0], [*[4.0] * 20, 2.0], SURE),  # seeds overlap, the intervals don't
-    ],
-)
-def test_a_comparison_is_sure_only_beyond_its_spread(low, high, held):
-    assert strength(Less(low, high, "")) == held
-
-
-def test_what_is_exact_needs_no_seeds():
-    printed, runs = [28.8], [37.0, 42.0, 42.0]
-    assert strength(Less(printed, runs, "", low_exact=True)) == SURE
-    assert strength(Less(printed, runs, "", high_exact=True)) == ON_AVERAGE
-    assert strength(Less(printed, [27.0, *runs[1:]], "", low_exact=True)) == ON_AVERAGE
-    assert strength(Less(printed, runs[:2], "", low_exact=True)) == ON_AVERAGE
-    assert strength(Less(printed, runs[:1], "", low_exact=True, high_exact=True)) == SURE
-    assert strength(Less(runs, printed, "", high_exact=True).opposite) == SURE
 
 
 def test_what_does_not_hold_is_told():
@@ -189,20 +55,6 @@ def test_what_does_not_hold_is_told():
 def finding_of(words):
     (found,) = (one for one in FINDINGS if words in one.claim)
     return found
-
-
-def made(committed, runs, seed, **metrics):
-    """A record of runs that has these metrics only."""
-    like = next(one for one in committed if one.experiment == runs.experiment)
-    config = override(registry.find(runs.experiment).preset(runs.preset).config, runs.overrides)
-    return replace(
-        like,
-        preset=runs.preset,
-        seed=seed,
-        config=to_dict(config),
-        overrides=list(runs.overrides),
-        metrics=dict(metrics),
-    )
 
 
 def test_a_finding_is_judged_by_its_records(committed):
@@ -247,54 +99,6 @@ def test_a_finding_is_judged_by_its_records(committed):
     )
     for label, runs in zip((first, second, third), finding.runs, strict=True):
         assert re.search(rf"^\| {label} +\| {re.escape(runs.label)} +\|", text, re.MULTILINE)
-
-
-def test_the_values_of_a_change_are_those_of_its_settings():
-    told = {(one.what, one.of): one.values for one in CHANGES}
-    assert told["discount γ", "Q"] == "0.5 → 0.9"
-    assert told["share of beginnings, in C", "Q"] == "0 → 0.25"
-    assert told["slower tunes", "data"] == "[] → [[4, 1.0]]"
-    assert told["double Q-learning", "Q"] == "false → true"
-
-
-def test_a_change_within_its_spread_is_not_told(committed):
-    (change,) = (one for one in CHANGES if one.what == "discount γ")
-
-    def records(before, after):
-        return [
-            made(committed, runs, int(seed), **{TONIC: share})
-            for runs, values in ((change.before, before), (change.after, after))
-            for seed, share in zip(runs.seeds.split(), values, strict=True)
-        ]
-
-    def moved(found):
-        return change.moved(change.sides(found), TONIC.removeprefix("composed/"))
-
-    apart = records([10.0, 20.0, 30.0], [40.0, 50.0, 60.0])
-    assert moved(apart) == (20.0, 50.0)
-    assert moved(records([40.0, 50.0, 60.0], [10.0, 20.0, 30.0])) == (50.0, 20.0)
-    assert moved(records([10.0, 20.0, 45.0], [40.0, 50.0, 60.0])) is None
-    assert moved(apart[:3]) is None
-
-
-@pytest.mark.parametrize(("note_rnns", "told"), [(1, None), (3, (-15.0, -8.0))])
-def test_what_is_the_note_rnns_own_is_told_of_three_a_side(committed, note_rnns, told):
-    """One Note RNN a side can't tell, however many tune it."""
-    (change,) = (one for one in CHANGES if one.what == "share of beginnings, own keys")
-
-    def tuned(runs, log_p):
-        return [
-            tuning(made(committed, runs, seed, **{LOG_P: log_p - seed % note_rnns}), seed)
-            for seed in (0, 1, 2)
-        ]
-
-    def tuning(record, seed):
-        checksums = {"Note RNN": f"{record.preset} {seed % note_rnns}"}
-        data = [replace(one, checksums=one.checksums | checksums) for one in record.data]
-        return replace(record, data=data)
-
-    sides = tuned(change.before, -14.0), tuned(change.after, -7.0)
-    assert change.moved(sides, LOG_P.removeprefix("composed/")) == told
 
 
 def test_the_readme_tells_what_the_records_have(committed):
@@ -441,61 +245,5 @@ def test_g_that_trains_its_prior_is_compared_with_what_is_printed():
     assert judge(finding.compared({plain: printed, leaky: off}), most=True) == "Refuted."
 
 
-def test_statistics_of_table_1_have_the_names_of_the_paper(committed):
-    text = page(committed)
-    assert "\n### Compositions with unique max note\n" in text
-    assert "\n### Compositions with unique min note\n" in text
-    judged = [one.verdict(committed) for one in FINDINGS if one.suggestion == 5]
-    assert any("mean autocorrelation, lag 2" in one for one in judged)
-    heads = [line for line in text.splitlines() if line.startswith("| run ")]
-    assert sum("| mean autocorrelation, lag 3 |" in " ".join(head.split()) for head in heads) == 2
-    assert not any(re.search(r"autocorrelation\d|unique (high|low)", line) for line in heads)
-
-
 def test_every_suggestion_is_tested():
     assert {one.suggestion for one in FINDINGS} == set(range(1, len(SUGGESTED) + 1))
-
-
-def test_commands_of_the_page_can_be_given(committed):
-    """All of them, those of the settings among them, as the command line reads them."""
-    lines = [line.strip() for line in page(committed).splitlines() if line.startswith("    ")]
-    commands = set(lines)
-    assert len(commands) == len(lines)
-    assert len(commands) > len(GROUPS)
-    for command in commands:
-        asked = read_command(command)
-        override(registry.find(asked.name).preset(asked.preset).config, asked.overrides)
-
-
-def test_the_note_rnn_of_its_own_is_made_first_and_looked_for(committed):
-    prior = Runs("prior", "note_rnn", "cpu", ("prior.learning_rate=0.5",), "13")
-    runs = Runs("Q", "tutor_melodies_q", "in_c", ("learn.c=2.0",), "31 32", note_rnn=prior)
-    where = "note_rnn.run=runs/note_rnn/cpu/seed13"
-    assert runs.commands == (
-        "python -m experiments run note_rnn --preset cpu --seeds 13 --set prior.learning_rate=0.5",
-        "python -m experiments run tutor_melodies_q --preset in_c --seeds 31 32 "
-        f"--set learn.c=2.0 {where}",
-    )
-    own, other = (made(committed, one, 31) for one in (runs, replace(runs, note_rnn=None)))
-    assert runs.among([own, other]) == [own]
-
-
-def test_records_are_sorted_out_once_a_setting(committed, monkeypatch):
-    asked = []
-
-    def counted(records, setting):
-        asked.append(setting)
-        return by_experiment(records, setting)
-
-    monkeypatch.setattr(explain, "by_experiment", counted)
-    page(committed[:5])
-    assert asked == list(SETTINGS)
-
-
-def test_a_note_rnn_of_its_own_is_made_before_what_tunes_it(committed):
-    commands = [line for line in page(committed[:5]).splitlines() if line.startswith("    ")]
-    for place, command in enumerate(commands):
-        if "note_rnn.run=" in command:
-            preset, seed = command.split("note_rnn.run=runs/note_rnn/")[1].split()[0].split("/seed")
-            made = f"run note_rnn --preset {preset} --seeds {seed}"
-            assert any(made in one for one in commands[:place])
