@@ -38,8 +38,12 @@ def pytest_configure():
     # Looking for garbage as often as usual, among modules and JAX's traces, takes a twelfth of the
     # time.
     gc.set_threshold(10_000, 10, 10)
+    import hypothesis
     import jax
 
+    # The same examples in each run, and as long for one as a busy machine takes.
+    hypothesis.settings.register_profile("same", derandomize=True, database=None, deadline=None)
+    hypothesis.settings.load_profile("same")
     jax.config.update("jax_compilation_cache_dir", str(Path(_CACHE) / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

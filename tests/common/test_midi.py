@@ -33,7 +33,7 @@ def midi(*tracks, resolution=480, tempo=120.0) -> bytes:
     return content.getvalue()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(EVENTS, st.floats(4, 1000))
 def test_there_and_back(tmp_path, events, tempo):
     path = tmp_path / "melody.mid"
@@ -146,7 +146,6 @@ def test_what_has_no_melody_is_named_with_the_reason(content, reason):
     assert caught.value.reason == reason
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_a_damaged_file_is_a_melody_or_an_error_for_people(data):
     content = bytearray(midi(("a", C_MAJOR)))

@@ -126,12 +126,12 @@ def test_each_layers_jacobian_is_that_of_automatic_differentiation(coupled):
             np.testing.assert_allclose(found[place], wanted, rtol=1e-11, atol=1e-13)
 
 
-@settings(deadline=None, max_examples=200, derandomize=True, database=None)
 def contain(discs, point, slack=0.0):
     """Whether a point of the complex plane lies in some disc, up to `slack`."""
     return bool(np.any(np.abs(point - discs.centres) <= discs.radii + slack))
 
 
+@settings(max_examples=200)
 @given(
     arrays(
         np.float64,
@@ -142,7 +142,8 @@ def contain(discs, point, slack=0.0):
 def test_the_discs_contain_every_eigenvalue(matrix):
     found = gates.discs(matrix)
     # A defective matrix' eigenvalues are only known to about the n-th root of the precision.
-    slack = 10 * np.linalg.norm(matrix) * np.finfo(float).eps ** (1 / len(matrix))
+    # Squares of tiny entries are zero, so the slack follows the largest entry and not the norm.
+    slack = 10 * len(matrix) * abs(matrix).max() * np.finfo(float).eps ** (1 / len(matrix))
     assert all(contain(found, value, slack) for value in gates.eigenvalues(matrix))
 
 

@@ -105,13 +105,13 @@ def models(draw):
     )
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15)
 @given(models(), st.integers(1, 12))
 def test_the_formula_counts_what_is_built(config, vocabulary):
     assert parameter_count(config, vocabulary) == built_count(config, vocabulary)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(models(), st.integers(1, 50), st.integers(100, 200_000), st.sampled_from([1, 8, 10]))
 def test_units_for_a_budget_are_the_most_that_fit(config, vocabulary, budget, multiple):
     config = ModelConfig(

@@ -131,7 +131,7 @@ compositions = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(compositions)
 def test_any_composition_equals_plain_python(piece):
     actual = score_composition(np.array([piece], np.int32))
