@@ -129,9 +129,10 @@ def _listed(depths: Sequence[int]) -> str:
 
 def _how_sure(found: Mapping[int, Summary], lowest: Sequence[int]) -> str:
     """Say which depths can't be told from the lowest, as far as seeds tell."""
-    if any(one.low is None for one in found.values()):
+    if few := [depth for depth, one in found.items() if one.low is None]:
+        where = "a depth" if len(few) == len(found) else f"at depth {_listed(few)}"
         return (
-            f"with fewer than {LEAST_FOR_INTERVAL} seeds a depth it isn't known how much of a "
+            f"with fewer than {LEAST_FOR_INTERVAL} seeds {where} it isn't known how much of a "
             "difference is the seeds'"
         )
     near = [

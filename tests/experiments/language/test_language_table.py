@@ -59,6 +59,8 @@ def test_depths_that_cannot_be_told_from_the_lowest_are_named(row):
     assert "Lowest at 5 (of the published, at 10); intervals overlap with those at 10." in found
     (found,) = findings([*rows, *seeds(10, 143.0, 144.0, 148.0)])
     assert found.endswith("no interval overlaps.")
+    (found,) = findings([*rows, *seeds(2, 150.0, 151.0), *seeds(10, 141.0)])
+    assert "10); with fewer than 3 seeds at depth 2 and 10 it isn't known how much of a" in found
 
 
 def test_two_depths_are_no_trend(row):
