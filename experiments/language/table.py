@@ -1,18 +1,15 @@
 """The first paper's tables of language models, as it arranges them."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
+from pathlib import Path
 
 from common.record import Record
-from common.table import LEAST_FOR_INTERVAL, Summary, summarize
 from experiments.language.catalogue import ENWIK8, PENN_TREEBANK_ROWS, TEXT8
+from experiments.language.depth_study import TEST, findings, studies
+from experiments.language.picture import draw
 from experiments.registry import Experiment, Report, find
-from experiments.results.alike import as_preset, on_one_data, seeds_a, told_apart
-from experiments.results.cells import spread
 from experiments.results.paper_table import Asked, Line, PaperTable
-from experiments.results.row import changed_settings, data_mark
 from experiments.results.verdict import short
-from highway.metric import metric
 
 OTHERS_ON_PENN_TREEBANK = {
     "LSTM + dropout": ("66 M", "78.4"),
@@ -31,10 +28,9 @@ OTHERS_ON_ENWIK8 = {
 }
 """Model → test bits per character (docs/published.md, "enwik8 and text8")."""
 
-VALID, TEST, MC = "valid/perplexity", "test_full/perplexity", "test_mc/perplexity"
-LEAST_DEPTHS = 3
-"""Of a preset's runs, for a word on how perplexity goes with depth."""
-_ROW = re.compile(r"rhn_penn_treebank_depth(?P<depth>\d+)_(?P<weights>untied|tied)")
+PICTURE = "rhn_penn_treebank_depth.png"
+
+VALID, MC = "valid/perplexity", "test_mc/perplexity"
 
 
 def tables() -> list[PaperTable]:
@@ -42,105 +38,10 @@ def tables() -> list[PaperTable]:
     return [_depth_study(), _headline(), _characters("enwik8", ENWIK8), _characters("text8", TEXT8)]
 
 
-def findings(records: Iterable[Record]) -> list[str]:
-    """Return how perplexity goes with depth where finished runs of a preset, with its settings as
-    they are now and on the same data, have three depths or more."""
-    asked = [one for one in records if _ROW.fullmatch(one.experiment)]
-    runs: dict[tuple[str, str], list[Record]] = {}
-    for one in as_preset((one for one in asked if TEST in one.metrics), TEST):
-        if one.preset != "smoke":
-            runs.setdefault((one.preset, _weights(one)), []).append(one)
-    told = []
-    for (preset, weights), made in sorted(runs.items()):
-        depths: dict[int, list[Record]] = {}
-        for one in sorted(on_one_data(made), key=_depth):
-            depths.setdefault(_depth(one), []).append(one)
-        if len(depths) >= LEAST_DEPTHS:
-            told.append(_by_depth(preset, weights, depths) + _diverged(asked, depths))
-    return told
-
-
-def _diverged(asked: Iterable[Record], depths: Mapping[int, Sequence[Record]]) -> str:
-    """Say how many seeds diverged at which depth, of runs like those that finished."""
-    finished = [one for made in depths.values() for one in made]
-    marks = {data_mark(one) for one in finished}
-    lost: dict[int, set[int]] = {}
-    for one in asked:
-        if (
-            one.status == "diverged"
-            and (one.preset, _weights(one)) == (finished[0].preset, _weights(finished[0]))
-            and not changed_settings(one, find(one.experiment), TEST)
-            and data_mark(one) in marks
-        ):
-            lost.setdefault(_depth(one), set()).add(one.seed)
-    told = []
-    for depth, seeds in sorted(lost.items()):
-        ended = {one.seed for one in depths.get(depth, ())}
-        if away := len(seeds - ended):
-            told.append(f"{away} of {len(seeds | ended)} at depth {depth}")
-    return f" Seeds that diverged: {', '.join(told)}." if told else ""
-
-
-def _depth(record: Record) -> int:
-    return int(_row(record)["depth"])
-
-
-def _weights(record: Record) -> str:
-    return _row(record)["weights"]
-
-
-def _row(record: Record) -> re.Match[str]:
-    """Of the depth study, the row that a record's run is of."""
-    row = _ROW.fullmatch(record.experiment)
-    assert row is not None
-    return row
-
-
-def _by_depth(preset: str, weights: str, depths: Mapping[int, Sequence[Record]]) -> str:
-    """Say at which depth the test perplexity is lowest, ours and the published."""
-    values = {depth: [one.metrics[TEST] for one in made] for depth, made in depths.items()}
-    found = {depth: summarize(each) for depth, each in values.items()}
-    printed = {
-        depth: [one.value for one in find(made[0].experiment).published if one.metric == TEST]
-        for depth, made in depths.items()
-    }
-    published = {depth: min(each) for depth, each in printed.items() if each}
-    counts = {one.parameters for made in depths.values() for one in made}
-    sizes = sorted(count for count in counts if isinstance(count, int))
-    each = "; ".join(f"{depth}: {spread(one, metric(TEST))}" for depth, one in found.items())
-    lowest = _lowest({depth: one.mean for depth, one in found.items()})
-    of_published = f" (of the published, at {_listed(_lowest(published))})" if published else ""
-    return (
-        f"Penn Treebank by recurrence depth, {weights}, preset {preset} "
-        f"({' to '.join(dict.fromkeys((short(sizes[0]), short(sizes[-1]))))} parameters, "
-        f"{seeds_a(map(len, depths.values()), 'depth')}): test perplexity at depth {each}. Lowest "
-        f"at {_listed(lowest)}{of_published}; {_how_sure(found, lowest)}."
-    )
-
-
-def _lowest(values: Mapping[int, float]) -> list[int]:
-    """Return the depths of the lowest value."""
-    return [depth for depth, value in values.items() if value == min(values.values())]
-
-
-def _listed(depths: Sequence[int]) -> str:
-    return " and ".join(map(str, depths))
-
-
-def _how_sure(found: Mapping[int, Summary], lowest: Sequence[int]) -> str:
-    """Say which depths can't be told from the lowest, as far as seeds tell."""
-    if few := [depth for depth, one in found.items() if one.low is None]:
-        where = "a depth" if len(few) == len(found) else f"at depth {_listed(few)}"
-        return (
-            f"with fewer than {LEAST_FOR_INTERVAL} seeds {where} it isn't known how much of a "
-            "difference is the seeds'"
-        )
-    near = [
-        str(depth)
-        for depth, one in found.items()
-        if depth not in lowest and not told_apart(one, found[lowest[0]])
-    ]
-    return f"intervals overlap with those at {', '.join(near)}" if near else "no interval overlaps"
+def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:
+    """Draw how perplexity goes with depth, where runs tell; return the file."""
+    found = studies(records)
+    return [draw(found, folder / PICTURE)] if found else []
 
 
 def _depth_study() -> PaperTable:
@@ -169,6 +70,7 @@ def _depth_study() -> PaperTable:
             )
             for depth, (units, *_) in PENN_TREEBANK_ROWS.items()
         ),
+        picture=PICTURE,
     )
 
 
@@ -213,4 +115,4 @@ def _characters(corpus: str, experiments: Iterable[Experiment]) -> PaperTable:
     )
 
 
-REPORT = Report(tables=tables, findings=findings)
+REPORT = Report(tables=tables, findings=findings, draw_figures=draw_figures)

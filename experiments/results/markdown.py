@@ -11,6 +11,7 @@ from common.record import Record, write_atomically
 from common.table import TOO_NARROW, Table
 from experiments import registry
 from experiments.registry import Experiment, Family, Report, load
+from experiments.results.claim import shown
 from experiments.results.every_run import every_run, folded
 from experiments.results.paper_table import (
     LEGEND,
@@ -116,7 +117,7 @@ def report_parts(
     return Parts(
         rows,
         glance,
-        [part for table in tables for part in _paper_part(table, answers)],
+        [part for table in tables for part in _paper_part(table, answers, folder)],
         ["## What else was found\n", *own] if own else [],
     )
 
@@ -183,14 +184,17 @@ def _opening(reports: Sequence[Report], records: list[Record], folder: Path) -> 
     first = [found for together in itertools.zip_longest(*each) for found in together if found]
     parts = ["".join(f"- {text}\n" for text in first[:MOST_FINDINGS])] if first else []
     names = [report.picture for report in reports if report.picture]
-    shown = [name for name in names if (folder / name).exists()]
-    return parts + [f"![{Path(name).stem.replace('_', ' ')}]({name})\n" for name in shown[:1]]
+    drawn = [name for name in names if (folder / name).exists()]
+    return parts + [f"![{Path(name).stem.replace('_', ' ')}]({name})\n" for name in drawn[:1]]
 
 
-def _paper_part(table: PaperTable, answers: Answers) -> list[str]:
-    """A paper's table, and below it what was chosen for it and what is smaller."""
+def _paper_part(table: PaperTable, answers: Answers, folder: Path) -> list[str]:
+    """A paper's table, and below it its picture, what was chosen for it and what is smaller."""
     parts = [f"## {table.title}\n", f"{table.caption}\n", how_to_run(table)]
-    return [*parts, written(table, answers).markdown(), *_below(table, answers)]
+    parts.append(written(table, answers).markdown())
+    if table.picture and (folder / table.picture).exists():
+        parts.append(shown(folder / table.picture, folder, f"{table.title}, a picture"))
+    return [*parts, *_below(table, answers)]
 
 
 def _below(

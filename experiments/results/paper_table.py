@@ -69,6 +69,8 @@ class PaperTable:
     lines: tuple[Line, ...]
     together: bool = False
     """Whether the paper's number and ours share a cell, one below the other."""
+    picture: str = ""
+    """Name of the figure shown below it, of those that its family draws; empty for none."""
 
     def asked(self) -> list[Asked]:
         """Return everything that it asks for, once."""

@@ -7,8 +7,9 @@ import pytest
 
 from common.config import override, to_dict
 from common.record import read_record
-from experiments.language import table
-from experiments.language.table import findings, tables
+from experiments.language import depth_study, table
+from experiments.language.depth_study import findings
+from experiments.language.table import tables
 from experiments.registry import find
 from experiments.results.paper_table import Answers, written
 
@@ -111,7 +112,7 @@ def test_of_what_was_published_the_lowest_counts_and_ties_are_named(row, monkeyp
     def without_the_paper(name):
         return replace(find(name), published=find(name).published[:2])
 
-    monkeypatch.setattr(table, "find", without_the_paper)
+    monkeypatch.setattr(depth_study, "find", without_the_paper)
     (found,) = findings(rows)
     assert "(of the published, at 9 and 10)" in found
 
@@ -123,7 +124,7 @@ def test_depths_of_which_nothing_was_published_are_told_all_the_same(row, monkey
     def without(*depths):
         names = [f"rhn_penn_treebank_depth{depth}_tied" for depth in depths]
         monkeypatch.setattr(
-            table,
+            depth_study,
             "find",
             lambda name: replace(find(name), published=()) if name in names else find(name),
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
-from PIL import Image
+from picture_case import described_in
 from test_melody_table import made
 
 from common.plot import LARGEST_BYTES
@@ -16,11 +16,6 @@ from experiments.melodies.table import PICTURE, SETTINGS, described, draw_figure
 
 REPOSITORY = Path(__file__).parents[3]
 TONIC = "compositions_starting_with_tonic"
-
-
-def described_in(path) -> str:
-    with Image.open(path) as opened:
-        return opened.text["Description"]
 
 
 def test_the_committed_picture_is_current():

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
-from PIL import Image
+from picture_case import described_in
 from scipy.stats import binomtest
 
 from common.config import override, to_dict
@@ -133,11 +133,6 @@ def test_pictures_are_drawn_and_explained(records, tmp_path):
     text = "\n".join(table.section(records, tmp_path))
     assert all(name in text for name in names)
     assert "A star is the prior" in text
-
-
-def described_in(path: Path) -> str:
-    with Image.open(path) as opened:
-        return opened.text["Description"]
 
 
 def test_the_committed_pictures_are_current():
