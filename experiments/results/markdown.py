@@ -21,11 +21,11 @@ from experiments.results.paper_table import (
     anchor,
     choice,
     how_to_run,
-    smaller,
     summary,
     written,
 )
 from experiments.results.row import Row, result_rows
+from experiments.results.scaled_down import EVERY_RUN, scaled_down
 from experiments.results.verdict import RULES
 
 COMMAND = "python -m experiments report"
@@ -135,7 +135,7 @@ def tables_as_text(rows: Sequence[Row]) -> str:
     for table in paper_tables(registry.families()):
         if any(answers.kind(asked) != NOT_RUN for asked in table.asked()):
             parts += [f"{table.title}\n", written(table, answers).render()]
-            parts += _below(table, answers, Table.render)
+            parts += _below(table, answers, Table.render, "in `table --full`")
     return "\n".join([*parts, f"{LEGEND}\n"]) if parts else ""
 
 
@@ -198,9 +198,13 @@ def _paper_part(table: PaperTable, answers: Answers, folder: Path) -> list[str]:
 
 
 def _below(
-    table: PaperTable, answers: Answers, write: Callable[[Table], str] = Table.markdown
+    table: PaperTable,
+    answers: Answers,
+    write: Callable[[Table], str] = Table.markdown,
+    where: str = EVERY_RUN,
 ) -> list[str]:
-    return [text for text in (choice(table, answers), smaller(table, answers, write)) if text]
+    texts = (choice(table, answers), scaled_down(table, answers, write, where))
+    return [text for text in texts if text]
 
 
 def _reports(families: Iterable[Family]) -> list[Report]:

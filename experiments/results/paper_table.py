@@ -2,14 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.table import TOO_NARROW, Cell, Table
 from experiments.registry import Experiment
 from experiments.results.cells import ours
 from experiments.results.row import Row
-from experiments.results.verdict import short
 
 MARKS: Mapping[str, str] = {
     "matched": "✓",
@@ -201,55 +200,6 @@ def choice(table: PaperTable, answers: Answers) -> str:
     return f"{told.strip()}\n" if told else ""
 
 
-def smaller(
-    table: PaperTable, answers: Answers, write: Callable[[Table], str] = Table.markdown
-) -> str:
-    """Write the runs that are smaller than the paper's; empty where there are none.
-
-    A measure has a column for each protocol by which it was measured. A number of some of a line's
-    seeds says of how many.
-
-    Args:
-      table: of the paper.
-      answers: what was run.
-      write: makes a text of a table.
-    """
-    runs: dict[tuple[str, str], dict[tuple[str, str], list[Row]]] = {}
-    protocols: dict[str, dict[str, None]] = {}
-    for asked in table.asked():
-        for row in answers.scaled_down(asked):
-            run = f"{row.experiment}, {', '.join((row.preset, *row.changes))}"
-            measure = f"{row.split} {row.metric.measure}"
-            protocols.setdefault(measure, {})[row.protocol] = None
-            found = runs.setdefault((run, row.dataset), {})
-            found.setdefault((measure, row.protocol), []).append(row)
-    if not runs:
-        return ""
-    columns = {
-        (measure, protocol): f"{measure}, {protocol}" if len(names) > 1 else measure
-        for measure, names in protocols.items()
-        for protocol in names
-    }
-    if len(columns) > MOST_MEASURES:
-        names = dict.fromkeys(f"`{run.partition(',')[0]}`" for run, _ in runs)
-        data = dict.fromkeys(dataset for _, dataset in runs)
-        told = f"runs of {', '.join(names)} on {', '.join(data)}, {len(runs)} in all"
-        return f"{APART} {told}: their numbers stand under *Every run*.\n"
-    lines: list[list[Cell]] = []
-    for (run, dataset), found in runs.items():
-        first = next(iter(found.values()))[0]
-        seeds = {seed for rows in found.values() for row in rows for seed in row.seeds}
-        values = [
-            "<br>".join(_number(row, seeds) for row in found.get(column, ())) for column in columns
-        ]
-        size = "" if first.parameters is None else short(first.parameters)
-        how = first.verdict.text.removeprefix(f"{SMALLER}: ")
-        lines.append([f"{run}<br>on {dataset}", size, *values, len(seeds), how])
-    heads = ("parameters", *columns.values(), "seeds")
-    written_up = Table(("run", *heads, "what is smaller"), lines, frozenset(heads))
-    return f"{APART}\n\n{write(written_up)}"
-
-
 def _as_printed(row: Row) -> bool:
     """Whether a run of the paper's size has all of its settings."""
     return not row.settings and row.verdict.kind != "other settings"
@@ -265,15 +215,6 @@ def _marked(row: Row) -> str:
         return MARKS[row.verdict.kind]
     lost = f", {len(row.diverged)} {MARKS['diverged']}" if row.diverged else ""
     return f"{ours(row)} {MARKS[row.verdict.kind]}{lost}"
-
-
-def _number(row: Row, seeds: set[int]) -> str:
-    """Our number, with how many seeds it is over where not all have it; or the mark of a run that
-    diverged."""
-    if not row.seeds:
-        return MARKS["diverged"]
-    count = len(row.seeds)
-    return ours(row) + ("" if count == len(seeds) else f" ({count} seed{'s' * (count > 1)})")
 
 
 def how_to_run(table: PaperTable) -> str:
@@ -296,11 +237,6 @@ def _braced(names: Iterable[str]) -> list[str]:
         else before + numbers[0] + after
         for (before, after), numbers in found.items()
     ]
-
-
-APART = "Scaled down, not comparable with the numbers above:"
-MOST_MEASURES = 3
-"""Columns of numbers that a table of smaller runs has room for."""
 
 
 def anchor(title: str) -> str:

@@ -5,14 +5,13 @@ import sys
 import types
 
 import pytest
-from report_case import MC, TEST, VALID, record, seeds, words
+from report_case import TEST, VALID, record, seeds, words
 
 from common.record import DataUsed
 from common.table import TOO_NARROW
 from experiments import registry
 from experiments.language import table as language
 from experiments.registry import Family, Report
-from experiments.results import paper_table
 from experiments.results.markdown import report_text, tables_as_text
 from experiments.results.paper_table import (
     Answers,
@@ -22,7 +21,6 @@ from experiments.results.paper_table import (
     anchor,
     choice,
     how_to_run,
-    smaller,
     summary,
     written,
 )
@@ -52,96 +50,6 @@ def test_published_and_ours_stand_side_by_side_with_marks():
     assert another == ["another", "70.1", ""]
     assert ours[1] == "69.9 / 66.0"
     assert ours[2] == "– / 66.83 [66.00, 68.00] ✓"
-
-
-def test_smaller_runs_stand_apart():
-    found = answers(record(EXPERIMENT, "cpu"))
-    assert lines_of(written(TABLE, found))[1][2] == "–"
-    head, _, line = smaller(TABLE, found).splitlines()[-3:]
-    cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[0].startswith("words, cpu<br>on ")
-    titles = [cell.strip() for cell in head.strip("|").split("|")]
-    assert titles[:4] == ["run", "parameters", "valid perplexity", "test perplexity"]
-    assert "epochs" in cells[-1]
-    assert smaller(TABLE, answers()) == ""
-
-
-def test_numbers_of_several_protocols_in_a_column_each_say_theirs():
-    """As the headline's depth 10 on the whole stream and depth 5 over passes with dropout."""
-    kinds = (words("deep"), words("mc", passes=1000), words("both", passes=7))
-    known = {one.name: one for one in kinds}
-    deep, mc, both = kinds
-    metrics = {TEST: 97.0, MC: 96.0, VALID: 98.0}
-    ten = record(mc, "cpu", overrides=["evaluation.mc_passes=10"], metrics=metrics)
-    small = [record(deep, "cpu", metrics={TEST: 99.0, VALID: 98.0}), ten]
-    small.append(record(both, "cpu", metrics=metrics))
-    found = Answers(result_rows(small, known), known)
-
-    def columns(*asked: Asked) -> list[list[str]]:
-        """Head and values of the columns of numbers."""
-        lines = tuple(Line((one.experiment,), ((one,),)) for one in asked)
-        text = smaller(PaperTable("All", "", ("model",), ("test",), lines), found)
-        rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
-        return [row[2:-2] for row in rows if row and row[0][:1] != "-"]
-
-    full, passes = "test perplexity, full (batch 1)", "test perplexity, MC dropout, {} passes"
-    assert columns(Asked("deep", TEST), Asked("mc", MC)) == [
-        [full, passes.format(10)],
-        ["99.00", ""],
-        ["", "96.00"],
-    ]
-    assert columns(Asked("both", TEST), Asked("both", MC)) == [
-        [full, passes.format(7)],
-        ["97.00", "96.00"],
-    ]
-    assert columns(Asked("deep", TEST), Asked("mc", TEST)) == [
-        ["test perplexity"],
-        ["99.00"],
-        ["97.00"],
-    ]
-    assert columns(Asked("deep", VALID), Asked("deep", TEST)) == [
-        ["valid perplexity", "test perplexity"],
-        ["98.00", "99.00"],
-    ]
-
-
-def test_a_number_of_some_of_a_lines_seeds_says_of_how_many():
-    kind = words(published=((TEST, 66.0), (MC, 64.0)), passes=9)
-    table = PaperTable(
-        "All",
-        "",
-        ("model",),
-        ("",),
-        (Line(("ours",), (tuple(Asked("words", m) for m in (TEST, MC)),)),),
-    )
-
-    def line(*values: float | None) -> list[str]:
-        """Test and MC perplexity and seeds, where MC is None the seed has none."""
-        made = []
-        for seed, mc in enumerate(values):
-            metrics = {TEST: 97.0} if mc is None else {TEST: 97.0, MC: mc}
-            without = ["evaluation.mc_passes=0"] if mc is None else []
-            made.append(record(kind, "cpu", seed, without, metrics=metrics))
-        found = Answers(result_rows(made, {"words": kind}), {"words": kind})
-        cells = [cell.strip() for cell in smaller(table, found).splitlines()[-1].split("|")]
-        return cells[3:6]
-
-    assert line(96.0, None, None) == ["97.00", "96.00 (1 seed)", "3"]
-    assert line(None, 95.0, 96.0) == ["97.00", "95.00, 96.00 (2 seeds)", "3"]
-    assert line(96.0, 96.0, 96.0) == ["97.00", "96.00", "3"]
-
-
-def test_a_smaller_run_that_diverged_stands_apart():
-    found = answers(record(EXPERIMENT, "cpu", status="diverged", metrics={}))
-    assert lines_of(written(TABLE, found))[1][2] == "–"
-    line = smaller(TABLE, found).splitlines()[-1]
-    cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[3] == "✗"
-    assert cells[-1].startswith("diverged: 1 of 1 seeds; scaled down: 2.5 M of 21.0 M parameters")
-    assert lines_of(summary([TABLE], found))[0][1:] == ["2", "", "", "", "2", ""]
-    full = answers(record(EXPERIMENT, status="diverged", metrics={}))
-    assert lines_of(written(TABLE, full))[1][2] == "✗ / ✗"
-    assert smaller(TABLE, full) == ""
 
 
 def test_another_precision_is_marked_as_another_setting():
@@ -217,13 +125,6 @@ def test_a_table_says_how_to_run_its_numbers():
     )
 
 
-def test_smaller_runs_of_many_measures_are_named(monkeypatch):
-    monkeypatch.setattr(paper_table, "MOST_MEASURES", 1)
-    (line,) = smaller(TABLE, answers(record(EXPERIMENT, "cpu"))).splitlines()
-    assert "runs of `words` on books, 1 in all" in line
-    assert "Every run" in line
-
-
 def test_the_summary_counts_each_number_once():
     def counts(*records):
         (line,) = lines_of(summary([TABLE], answers(*records)))
@@ -282,9 +183,11 @@ def family(monkeypatch):
 def test_smaller_runs_stand_below_their_table_on_the_page_and_in_a_pipe(family, tmp_path):
     made = [record(EXPERIMENT, "cpu")]
     page = report_text(made, registry.experiments(), tmp_path, [family])
-    assert "| words, cpu<br>on books |" in page
+    assert "preset cpu on books, 14 of 500 epochs, 2 settings changed (they stand under [" in page
+    assert "| ours  | 2.5 M of 21.0 M |" in page
     told = tables_as_text(named_rows([], made))
-    assert "| words, cpu, on books |" in told
+    assert "2 settings changed (they stand in `table --full`)." in told
+    assert "| ours  | 2.5 M of 21.0 M |" in told
     assert "<br>" not in told
 
 

@@ -1,0 +1,206 @@
+"""Of a paper's table what was run smaller: beside the paper's numbers, apart from full size."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from common.table import Cell, Table
+from experiments.results.cells import ours
+from experiments.results.paper_table import MARKS, SMALLER, Answers, Asked, PaperTable, anchor
+from experiments.results.row import Row
+from experiments.results.verdict import short
+
+APART = "Scaled down, not comparable with the paper's numbers"
+EVERY_RUN = f"under [Every run](#{anchor('Every run')})"
+MOST_COLUMNS = 7
+"""Of a table."""
+MOST_MEASURES = 3
+"""Beside each other; more of them stand below each other."""
+MOST_RUNS = 3
+"""Beside each other."""
+_CHANGED = re.compile(r"(\d+) settings? changed")
+
+
+class _Line(NamedTuple):
+    """Numbers of a run that share a line."""
+
+    label: str
+    """Of the paper's table."""
+    run: str
+    numbers: Mapping[str, Sequence[tuple[Asked, Row]]]
+    """Measure → what was asked, and what answers to it."""
+
+    @property
+    def rows(self) -> list[Row]:
+        """All that it has."""
+        return [row for found in self.numbers.values() for _, row in found]
+
+    def seeds(self) -> set[int]:
+        """Return the seeds of all."""
+        return {seed for row in self.rows for seed in row.seeds}
+
+    def told(self) -> list[str]:
+        """Say in what the run is smaller, a part each."""
+        text = self.rows[0].verdict.text.replace(f"{SMALLER}: ", "")
+        return [part for half in text.split("; ") for part in half.split(", ")]
+
+    def size(self) -> str:
+        """Say how many parameters the model has, and of how many in the paper."""
+        for part in self.told():
+            if part.endswith(" parameters"):
+                return part.removesuffix(" parameters")
+        count = self.rows[0].parameters
+        return "" if count is None else short(count)
+
+
+def scaled_down(
+    table: PaperTable,
+    answers: Answers,
+    write: Callable[[Table], str] = Table.markdown,
+    where: str = EVERY_RUN,
+) -> str:
+    """Write the runs that are smaller than the paper's; empty where there are none.
+
+    What is the same in all of them is told once, above. A number by another protocol than the
+    table's first of that measure has a line of its own; one of some of a line's seeds says of how
+    many.
+
+    Args:
+      table: of the paper.
+      answers: what was run.
+      write: makes a text of a table.
+      where: a reader finds all settings and numbers.
+    """
+    lines = _lines(table, answers)
+    if not lines:
+        return ""
+    order = list(dict.fromkeys(asked.metric for asked in table.asked()))
+    places = {
+        measure: order.index(found[0][0].metric)
+        for line in lines
+        for measure, found in line.numbers.items()
+    }
+    measures = sorted(places, key=lambda measure: places[measure])
+    runs = list(dict.fromkeys(line.run for line in lines))
+    if len(measures) <= MOST_MEASURES:
+        return _a_line_a_run(table, answers, lines, measures, write, where)
+    if len(table.groups) == 1 and len(runs) <= MOST_RUNS:
+        return _a_line_a_measure(table, answers, lines, runs, write)
+    each = {(row.experiment, line.run) for line in lines for row in line.rows}
+    names = dict.fromkeys(f"`{row.experiment}`" for line in lines for row in line.rows)
+    return f"{APART}: {len(each)} runs of {', '.join(names)}; they stand {where}.\n"
+
+
+def _lines(table: PaperTable, answers: Answers) -> list[_Line]:
+    """Everything that is smaller, in the order of the table."""
+    protocols: dict[str, str] = {}
+    found: dict[tuple[str, str], dict[str, list[tuple[Asked, Row]]]] = {}
+    for line in table.lines:
+        for group, entry in zip(table.groups, line.entries, strict=True):
+            for asked in (one for one in entry if isinstance(one, Asked)):
+                for row in answers.scaled_down(asked):
+                    measure = f"{row.split} {row.metric.measure}"
+                    usual = protocols.setdefault(measure, row.protocol)
+                    several = len(table.groups) > 1
+                    other = "" if row.protocol == usual else row.protocol
+                    label = ", ".join(filter(None, (line.labels[0], group * several, other)))
+                    run = f"{', '.join((row.preset, *row.changes))} on {row.dataset}"
+                    numbers = found.setdefault((label, run), {})
+                    numbers.setdefault(measure, []).append((asked, row))
+    return [_Line(label, run, numbers) for (label, run), numbers in found.items()]
+
+
+def _a_line_a_run(
+    table: PaperTable,
+    answers: Answers,
+    lines: Sequence[_Line],
+    measures: Sequence[str],
+    write: Callable[[Table], str],
+    where: str,
+) -> str:
+    same, rest = _shared(lines)
+    several = len({line.run for line in lines}) > 1
+    heads = [table.labels[0], *["run"] * several, "parameters"]
+    last = ["seeds", *["what is smaller"] * any(rest)]
+    both = len(heads) + 2 * len(measures) + len(last) <= MOST_COLUMNS
+    whose = ("paper", "ours") if both else ("ours",)
+    numbers = [f"{measure}: {one}" for measure in measures for one in whose]
+    written: list[list[Cell]] = []
+    for line, differs in zip(lines, rest, strict=True):
+        cells: list[Cell] = [line.label, *[line.run] * several, line.size()]
+        for measure in measures:
+            asked = line.numbers.get(measure, ())
+            paper = " / ".join(dict.fromkeys(answers.published(one) for one, _ in asked))
+            own = "<br>".join(_number(row, line.seeds()) for _, row in asked)
+            cells += [paper, own] if both else [own]
+        written.append([*cells, len(line.seeds()), *[differs] * any(rest)])
+    shared = Table((*heads, *numbers, *last), written, frozenset(("parameters", *numbers, "seeds")))
+    return f"{_above(lines, same, where)}\n\n{write(shared)}"
+
+
+def _a_line_a_measure(
+    table: PaperTable,
+    answers: Answers,
+    lines: Sequence[_Line],
+    runs: Sequence[str],
+    write: Callable[[Table], str],
+) -> str:
+    """For tables of many measures of one model."""
+    heads = ("paper", *(f"ours: {run}" if len(runs) > 1 else "ours" for run in runs))
+    by_label: dict[str, dict[str, _Line]] = {}
+    seeds: dict[str, set[int]] = {}
+    for line in lines:
+        by_label.setdefault(line.label, {})[line.run] = line
+        seeds.setdefault(line.run, set()).update(line.seeds())
+    written: list[list[Cell]] = []
+    for label, found in by_label.items():
+        asked = dict.fromkeys(
+            one for line in found.values() for each in line.numbers.values() for one, _ in each
+        )
+        own = [
+            "<br>".join(_number(row, seeds[run]) for row in found[run].rows) if run in found else ""
+            for run in runs
+        ]
+        written.append([label, " / ".join(map(answers.published, asked)), *own])
+    told = {line.run: line for line in lines}
+    above = "; ".join(
+        f"preset {run}, {', '.join(line.told())}, {_count(seeds[run])}"
+        for run, line in told.items()
+    )
+    shared = Table((table.labels[0], *heads), written, frozenset(heads))
+    return f"{APART}: {above}.\n\n{write(shared)}"
+
+
+def _count(seeds: set[int]) -> str:
+    return f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"
+
+
+def _shared(lines: Sequence[_Line]) -> tuple[list[str], list[str]]:
+    """What all lines have in common of what is smaller, and of each line the rest; without
+    parameters and the number of settings."""
+    told = [
+        [p for p in line.told() if not p.endswith(" parameters") and not _CHANGED.fullmatch(p)]
+        for line in lines
+    ]
+    same = [part for part in told[0] if all(part in one for one in told)]
+    return same, ["; ".join(part for part in one if part not in same) for one in told]
+
+
+def _above(lines: Sequence[_Line], same: Sequence[str], where: str) -> str:
+    """What stands above the lines, for all of them."""
+    counts = sorted(
+        int(match[1]) for line in lines for p in line.told() if (match := _CHANGED.fullmatch(p))
+    )
+    several = " to ".join(dict.fromkeys((str(counts[0]), str(counts[-1])))) if counts else ""
+    changed = [f"{several} settings changed (they stand {where})"] if several else []
+    runs = {line.run for line in lines}
+    told = [*(f"preset {run}" for run in runs if len(runs) == 1), *same, *changed]
+    return f"{APART}: {', '.join(told)}." if told else f"{APART}."
+
+
+def _number(row: Row, seeds: set[int]) -> str:
+    """Our number, with how many seeds it is over where not all have it; or the mark of a run that
+    diverged."""
+    if not row.seeds:
+        return MARKS["diverged"]
+    return ours(row) + ("" if len(row.seeds) == len(seeds) else f" ({_count({*row.seeds})})")
