@@ -93,8 +93,8 @@ class SequenceModelConfig:
 
 @dataclass(frozen=True)
 class PriorConfig:
-    """Maximum likelihood. The defaults are the paper's, but the learning rate's floor is that of
-    the released code."""
+    """Maximum likelihood. The defaults are the paper's, but the learning rate's floor, which isn't
+    reached by them, is read into the released code (docs/published.md)."""
 
     iterations: Annotated[PositiveInt, Amount("updates")] = 30_000
     """Updates in all."""

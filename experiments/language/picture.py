@@ -23,7 +23,7 @@ PAPER = "paper"
 
 
 def published(weights: str) -> dict[int, float]:
-    """Return depth → the published test perplexity; of two values the authors' README's."""
+    """Return depth → the published test perplexity; of two values the depth study's."""
     found = {}
     for depth in PENN_TREEBANK_ROWS:
         values = find(f"rhn_penn_treebank_depth{depth}_{weights}").published

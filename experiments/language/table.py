@@ -59,8 +59,8 @@ def _depth_study() -> PaperTable:
         title="Penn Treebank by recurrence depth",
         caption="Validation / test perplexity of words, at about one size (parameters: untied / "
         "tied); *tied*: one matrix for embedding and softmax. A third number is the test's with "
-        "Monte-Carlo dropout. The paper's: the authors' README, and for the third number their "
-        "headline results; at depth 10, tied, also the paper itself.",
+        "Monte-Carlo dropout. The paper's: the depth study of the authors' README; the third "
+        "number, and at depth 10, tied, the lower ones (also the paper's), from its comparison.",
         labels=("depth", "units", "parameters"),
         groups=("untied", "tied"),
         lines=tuple(
@@ -91,7 +91,8 @@ def _headline() -> PaperTable:
     return PaperTable(
         title="Penn Treebank beside other models",
         caption=f"Test perplexity of words; *MC*: Monte-Carlo dropout at test, {passes:,} passes. "
-        "Of two numbers the first is the authors' README's, the second the paper's.",
+        "Of two numbers the first is from the depth study of the authors' README, the second "
+        "from its comparison and the paper.",
         labels=("model", "parameters"),
         groups=("test",),
         lines=(*others, *rhns),

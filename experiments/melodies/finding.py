@@ -195,8 +195,7 @@ FINDINGS = (
         (LOG_P, TONIC),
         "the share rises from each row to the one with the next higher log p",
         in_order_of_log_p,
-        inference="what is printed tells of the authors' own Note RNN, which was never released, "
-        "as much as of the method.",
+        inference="what is printed tells of the authors' own Note RNN as much as of the method.",
     ),
     Finding(
         3,
