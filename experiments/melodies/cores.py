@@ -61,9 +61,7 @@ def section(records: Iterable[Record]) -> list[str]:
         for metric, words in LEARNED.items()
         if all(values := [value_of(one.get(NOTE_RNN, ()), metric) for one in found.values()])
     ]
-    of_note_rnns = (
-        f" Note RNNs, {' against '.join(found)}, on test melodies: {'; '.join(learned)}."
-    )
+    of_note_rnns = f" Note RNNs, {' against '.join(found)}, on test melodies: {'; '.join(learned)}."
     return [
         f"### {TITLE}\n",
         *([f"{told}\n"] if told else []),
