@@ -126,8 +126,10 @@ def _judged(verdicts: Iterable[str]) -> str:
 
 def _in_brief(finding: Finding, verdict: str) -> str:
     """A verdict without its details; where it confirms the claim, with the mark of its caveat."""
-    marked = finding.caveat is not None and verdict.startswith(CONFIRMED)
-    return re.split(r"[.;](?= |$)", verdict)[0] + (f", {finding.caveat.mark}" if marked else "")
+    told = re.split(r"[.;](?= |$)", verdict)[0]
+    if finding.caveat is None or not verdict.startswith(CONFIRMED):
+        return told
+    return f"{told}, {finding.caveat.mark}"
 
 
 def _keys(records: Sequence[Record]) -> list[str]:
