@@ -212,6 +212,8 @@ class Subject(NamedTuple):
     """Judges by a run's metrics what is claimed; the main claim comes first."""
     rules: str
     """When the claims hold."""
+    recalled: str
+    """What of them and of settings was not checked against the paper."""
 
 
 ANALYSIS = Subject(
@@ -224,6 +226,7 @@ them lie there, and fewer of the plain model's; nothing is decided beside a plai
 validation loss is over {COMPARABLE:g} times the RHN's. Discs of a whole step, a product of layers \
 of which nothing is claimed, are shown as well.
 """,
+    "the claims (sections 4 and 6) and how the paper measured what they are about",
 )
 STACKED = Subject(
     stacked_claims,
@@ -235,6 +238,7 @@ is worse than one that learned. Training losses are measured while the weights c
 the paper counts the layers between states and claims nothing of losses: whether transitions do \
 better than stacks is asked here.
 """,
+    "the claims of section 5.1",
 )
 FEED_FORWARD = Subject(
     feed_forward_claims,
@@ -246,6 +250,7 @@ it ends under {LEARNED:g} nats. {paired.RULE} A layer is taken out at little cos
 error rises by less than {100 * HARMLESS:g} % of the images; "most" are over \
 {100 * HARMLESS_SHARE:g} %, and the claim holds in part if so at some depths.
 """,
+    "claims and settings (Srivastava et al. 2015)",
 )
 SUBJECTS: Mapping[type, Subject] = {
     AnalysisConfig: ANALYSIS,

@@ -101,6 +101,7 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
     names = dict.fromkeys(experiment.name for _, _, experiment in labelled)
     parts = [
         f"### {TITLE}\n",
+        claim.recalled(f"{name}: {_subject(name).recalled}" for name in names),
         Table(TITLES_OF_RUNS, lines).markdown(),
         "\n".join([*scales, ""]),
         *(f"{name}: {_subject(name).rules}" for name in names),

@@ -143,6 +143,18 @@ def strength(claim: Less) -> int:
     return SURE if upper < lower else ON_AVERAGE
 
 
+class Caveat(NamedTuple):
+    """Why a confirmed claim shows less than it seems to."""
+
+    mark: str
+    """In a word or two, for a list of verdicts."""
+    why: str
+
+    def __str__(self) -> str:
+        """Write it as a sentence of its own."""
+        return f"{self.mark[0].upper()}{self.mark[1:]}: {self.why}."
+
+
 @dataclass(frozen=True)
 class Finding:
     """A claim, and what tests it."""
@@ -161,6 +173,8 @@ class Finding:
     """Whether it is enough that more than half of what is compared holds."""
     shown: tuple[str, ...] = ()
     """Metrics that stand beside them."""
+    caveat: Caveat | None = None
+    """Why that it is confirmed shows less than it seems to."""
     inference: str = ""
     """What we conclude from it, though nothing tests that."""
     remark: Callable[[Values], str] | None = None

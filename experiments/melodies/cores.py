@@ -13,15 +13,12 @@ from experiments.melodies.table import (
     TUNED,
     Setting,
     by_experiment,
-    note_rnns,
     summary_of,
     value_of,
     words_of,
-    written,
 )
 from experiments.results.alike import seeds_a, told_apart
 from experiments.results.paper_table import ABSENT
-from tutor.music.metric import ACCURACY, LOG_PERPLEXITY
 
 TITLE = "Sequence Tutor with a recurrent highway network"
 CORES = {
@@ -37,10 +34,9 @@ MEASURES = (
     "notes_in_motif",
 )
 """What is compared of compositions."""
-LEARNED = {LOG_PERPLEXITY.name: "log perplexity", ACCURACY.name: "accuracy"}
-"""What is compared of Note RNNs, on validation melodies."""
-TOLD = "tutor_melodies_g"
-"""The method of which a sentence tells: the one that keeps closest to its prior."""
+LOG_PERPLEXITY = "test/log_perplexity"
+LEARNED = {LOG_PERPLEXITY: "log perplexity", "test/accuracy": "accuracy"}
+"""What is compared of Note RNNs, on test melodies: by validation their checkpoints were chosen."""
 CAPTION = (
     f"A recurrent highway network of depth {RHN.depth} with {RHN.units} units (preset `rhn`) has "
     f"exactly as many parameters as the paper's LSTM, {PAPER_PARAMETERS:,}. Data, updates and "
@@ -65,9 +61,7 @@ def section(records: Iterable[Record]) -> list[str]:
         for metric, words in LEARNED.items()
         if all(values := [value_of(one.get(NOTE_RNN, ()), metric) for one in found.values()])
     ]
-    of_note_rnns = (
-        f" Note RNNs, {' against '.join(found)}, on validation melodies: {'; '.join(learned)}."
-    )
+    of_note_rnns = f" Note RNNs, {' against '.join(found)}, on test melodies: {'; '.join(learned)}."
     return [
         f"### {TITLE}\n",
         *([f"{told}\n"] if told else []),
@@ -90,29 +84,38 @@ def compared(found: Found) -> Table:
 
 
 def finding(found: Found) -> str:
-    """Say what comes of the other core, learned and then tuned by G; "" where not both were."""
-    lstm, rhn = ([found.get(core, {}).get(one, ()) for one in (NOTE_RNN, TOLD)] for core in CORES)
-    if not all((*lstm, *rhn)):
+    """Say what comes of the other core, learned and then tuned by each method; "" where not both
+    were."""
+    lstm, rhn = (found.get(core, {}) for core in CORES)
+    names = [one for one in NAMES if lstm.get(one) and rhn.get(one)]
+    if NOTE_RNN not in names or not TUNED & set(names):
         return ""
-    learned = _beside(rhn[0], lstm[0], LOG_PERPLEXITY.name)
-    reward, far = (_beside(rhn[1], lstm[1], f"composed/{one}") for one in ("reward", KL))
-    one_each = all(len(note_rnns(tuned)) == 1 for tuned in (lstm[1], rhn[1]))
+
+    def beside(name: str, metric: str, low: str, alike: str, high: str) -> str:
+        """Which of the three words fits, and a metric of both cores."""
+        mine, its = (summary_of(core[name], metric) for core in (rhn, lstm))
+        if mine is None or its is None:
+            return ABSENT
+        word = alike
+        if told_apart(mine, its):
+            word = low if mine.mean < its.mean else high
+        return f"{word}, {value_of(rhn[name], metric)} against {value_of(lstm[name], metric)}"
+
+    reward, kl = "composed/reward", f"composed/{KL}"
+    learned = beside(NOTE_RNN, LOG_PERPLEXITY, "better", "about as well", "less well")
+    tuned = [
+        f"by {NAMES[one]} {beside(one, reward, 'less reward', 'about as much', 'more reward')}, "
+        f"{beside(one, kl, 'at less KL', 'at about the same KL', 'at more KL')}"
+        for one in names
+        if one in TUNED
+    ]
+    counts = [len(core[one]) for core in (lstm, rhn) for one in names]
     return (
         "Both papers composed: a recurrent highway network in the place of the LSTM, with as many "
-        f"parameters (the LSTM's values in brackets; {seeds_a(map(len, (*lstm, *rhn)), 'model')}). "
-        f"Log perplexity of validation melodies {learned}; tuned by {NAMES[TOLD]}"
-        f"{' from one Note RNN each' if one_each else ''}, {MEANS['reward']} {reward}; "
-        f"{MEANS[KL]}, {far}."
+        f"parameters ({seeds_a(counts, 'model')}; *about*: intervals overlap). It predicts test "
+        f"melodies {learned} (log perplexity). Tuned, it gets ({MEANS['reward']}; {MEANS[KL]}): "
+        f"{'; '.join(tuned)}."
     )
-
-
-def _beside(one: Sequence[Record], other: Sequence[Record], metric: str) -> str:
-    """A metric of one core's runs, then the other's; whether intervals overlap."""
-    mine, its = (summary_of(group, metric) for group in (one, other))
-    if mine is None or its is None:
-        return ABSENT
-    overlap = "" if told_apart(mine, its) else ", overlapping"
-    return f"{written(mine, metric)} ({written(its, metric)}{overlap})"
 
 
 def _by_core(records: Iterable[Record]) -> Found:

@@ -10,7 +10,7 @@ from statistics import fmean
 from common.table import summarize
 from experiments.melodies.catalogue import COLUMNS, TABLE_1
 from experiments.melodies.comparison import Less, Runs, Values
-from experiments.melodies.table import ANYWHERE, DATA, words_of, written
+from experiments.melodies.table import ANYWHERE, DATA, number_of, words_of, written
 from experiments.melodies.tested import (
     AS_THEY_ARE,
     C_BEGINNINGS,
@@ -167,10 +167,11 @@ def nearer_to_the_printed_g(found: Values, leaky: Runs) -> list[Less]:
     compared = []
     for name, values in TABLE_1.items():
         printed = float(values[COLUMNS[G]])
-        near, far = (
-            [abs(value - printed) for value in one[f"composed/{name}"]] for one in found_by.values()
-        )
-        compared.append(Less(near, far, words_of(name)))
+        each = [one[f"composed/{name}"] for one in found_by.values()]
+        near, far = ([abs(value - printed) for value in one] for one in each)
+        after, before = (number_of(fmean(one), name) for one in each)
+        told = f"{words_of(name)} ({before} → {after}, printed {values[COLUMNS[G]]})"
+        compared.append(Less(near, far, told))
     return compared
 
 

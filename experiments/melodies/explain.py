@@ -8,7 +8,7 @@ from common.metric import MetricName
 from common.record import Record
 from common.table import Cell, Table
 from experiments.melodies.catalogue import TABLE_1
-from experiments.melodies.comparison import Change, Finding, Runs, command
+from experiments.melodies.comparison import CONFIRMED, Change, Finding, Runs, command
 from experiments.melodies.finding import FINDINGS, SUGGESTED
 from experiments.melodies.table import (
     DATA,
@@ -118,10 +118,18 @@ def _made_by(group: Sequence[Record]) -> list[str]:
 def _judged(verdicts: Iterable[str]) -> str:
     """What each claim says, and the verdict on it without its details."""
     lines: list[list[Cell]] = [
-        [f"[{number}](#claim-{number})", finding.claim, re.split(r"[.;](?= |$)", verdict)[0]]
+        [f"[{number}](#claim-{number})", finding.claim, _in_brief(finding, verdict)]
         for number, (finding, verdict) in enumerate(zip(FINDINGS, verdicts, strict=True), start=1)
     ]
     return Table(("claim", "what it says", "verdict"), lines).markdown()
+
+
+def _in_brief(finding: Finding, verdict: str) -> str:
+    """A verdict without its details; where it confirms the claim, with the mark of its caveat."""
+    told = re.split(r"[.;](?= |$)", verdict)[0]
+    if finding.caveat is None or not verdict.startswith(CONFIRMED):
+        return told
+    return f"{told}, {finding.caveat.mark}"
 
 
 def _keys(records: Sequence[Record]) -> list[str]:
@@ -282,7 +290,7 @@ def _finding(
         f"### Claim {number}\n",
         f"{finding.claim}\n",
         f"Of suggestion {finding.suggestion}. **{verdict}** It counts as confirmed if "
-        f"{finding.test}.\n",
+        f"{finding.test}.{f' {finding.caveat}' if finding.caveat else ''}\n",
         Table(titles, lines, frozenset(heads)).markdown(),
     ]
     if remark := finding.remarked(records):

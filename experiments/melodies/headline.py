@@ -71,8 +71,9 @@ def off_the_tonic(records: Sequence[Record]) -> list[str]:
     priors = [runs.prior.among(records) for runs in changed]
     less, more = (value_of(group, LOG_P) for group in priors)
     return [
-        f"The tonic line of Table 1 is off because, at the published learning rate of {rate:g}, "
-        "beginnings that are never trained leave the Note RNN expecting no tonic: "
+        f"The tonic line of Table 1 is off because, at the published learning rate of {rate:g} "
+        "with Adam, as the paper has it, beginnings that are never trained leave the Note RNN "
+        "expecting no tonic: "
         f"of Q's compositions {value_of(before, TONIC)} % start with one ({PRINTED[TONIC]:g} "
         f"printed). Training on beginnings changes that ({value_of(after, TONIC)} %, "
         f"{seeds_a(map(len, (before, after)), 'Note RNN')}); over Note RNNs "
@@ -109,8 +110,14 @@ def _raised(before: Runs, after: Runs, records: Sequence[Record]) -> int:
 
 
 def reasons(records: Sequence[Record]) -> list[str]:
-    """Write the claims about Table 1 that records confirm, in Markdown; nothing where none is."""
-    claims = [one.claim for one in FINDINGS if one.verdict(records).startswith(CONFIRMED)]
+    """Write the claims about Table 1 that records confirm, each with what they don't and with its
+    caveat, in Markdown; nothing where none is."""
+    claims = []
+    for finding in FINDINGS:
+        verdict = finding.verdict(records)
+        if verdict.startswith(CONFIRMED):
+            rest = f"{verdict.removeprefix(CONFIRMED)} {finding.caveat or ''}".strip()
+            claims.append(f"{finding.claim} {rest}".strip())
     if not claims:
         return []
     return [

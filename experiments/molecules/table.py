@@ -93,6 +93,7 @@ def tables() -> list[PaperTable]:
             "of its molecules.",
             labels=("measure",),
             groups=("",),
+            whose="CharRNN (MOSES)",
             lines=tuple(
                 Line((WORDS[one],), ((Asked(BEFORE, f"composed/{one}"),),)) for one in PUBLISHED
             ),
@@ -172,8 +173,20 @@ def _in_a_sentence(
     return (
         f"Molecules tuned with preset {preset}, {seeds_a(seeds, 'method')}: {gained}Mean reward "
         f"(intervals over {over}), then KL(π ‖ p) in nats and the share of valid molecules: "
-        f"{each}{overlapping}.{absent} {alarm}."
+        f"{each}{overlapping}.{_rates(tuned, ranked)}{absent} {alarm}."
     )
+
+
+def _rates(tuned: Mapping[str, Sequence[Record]], ranked: Sequence[str]) -> str:
+    """Say which methods were tuned at which learning rate; "" where all were at one."""
+    rates: dict[float, list[str]] = {}
+    for name in ranked:
+        for rate in dict.fromkeys(one.config["learn"]["learning_rate"] for one in tuned[name]):
+            rates.setdefault(rate, []).append(name)
+    if len(rates) < 2:
+        return ""
+    told = "; ".join(f"{rate:g} for {', '.join(rates[rate])}" for rate in sorted(rates)[::-1])
+    return f" The learning rates of these methods differ: {told}."
 
 
 def _reached(records: Sequence[Record], reward: Summary) -> str:

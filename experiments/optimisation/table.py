@@ -17,6 +17,8 @@ from highway.config import SearchConfig
 
 (STUDY,) = FAMILY.experiments
 
+RECALLED = "the claim, and the settings and sizes that ours are compared with (section 5.1)"
+"""What was not checked against the paper."""
 OF_ALL = {
     "learned": ("search/learned", ".0f"),
     "diverged": ("search/diverged", ".0f"),
@@ -120,7 +122,7 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
         parts.append(f"### {_title(runs, record)}\n")
         if words := scale(record, STUDY):
             parts.append(f"{words[0].upper()}{words[1:]}.\n")
-        parts.append(findings_of(record))
+        parts += [claim.recalled([RECALLED]), findings_of(record)]
         parts += [
             claim.shown(picture, folder, "Best training loss of every run")
             for picture in claim.pictures(record, folder)

@@ -157,6 +157,14 @@ def holds(condition: bool) -> Judgement:
     return "holds" if condition else "does not hold"
 
 
+def recalled(told: Iterable[str]) -> str:
+    """Say in Markdown what of claims and settings was never checked against the papers."""
+    return (
+        f"**Recalled, not checked against the paper**: {'; '.join(told)}. Verdicts are on what is "
+        "recalled.\n"
+    )
+
+
 def table(claims: Iterable[Claim]) -> Table:
     """Return claims as a table."""
     return Table(TITLES, [tuple(claim) for claim in claims])

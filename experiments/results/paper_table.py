@@ -20,7 +20,7 @@ MARKS: Mapping[str, str] = {
 }
 """Verdict of a run of the paper's size → the mark behind its number."""
 LEGEND = (
-    "✓ matched · ▲ better · ▼ short · ◇ as published, but on other data · ○ the paper's size with "
+    "✓ matched · ▲ better · ▼ short · ◇ the paper's settings on other data · ○ the paper's size with "
     "other settings · ✗ diverged · – not run. In brackets the 95 % interval over seeds. "
     f"{TOO_NARROW}"
 )
@@ -64,8 +64,10 @@ class PaperTable:
     labels: tuple[str, ...]
     """Heads of the columns that tell lines apart."""
     groups: tuple[str, ...]
-    """Heads of the columns of numbers, each in two: the paper's and ours."""
+    """Heads of the columns of numbers, each in two: published and ours."""
     lines: tuple[Line, ...]
+    whose: str = "paper"
+    """Head of the columns of published numbers: who published them."""
     together: bool = False
     """Whether the paper's number and ours share a cell, one below the other."""
     picture: str = ""
@@ -178,7 +180,7 @@ def written(table: PaperTable, answers: Answers) -> Table:
             own = answers.ours(entry)
             cells += [f"{paper}<br>{own}" if own else paper] if table.together else [paper, own]
         lines.append(cells)
-    whose = ("paper, ours",) if table.together else ("paper", "ours")
+    whose = (f"{table.whose}, ours",) if table.together else (table.whose, "ours")
     heads = [f"{group}: {one}" if group else one for group in table.groups for one in whose]
     return Table((*table.labels, *heads), lines, frozenset(heads))
 

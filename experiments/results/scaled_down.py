@@ -1,4 +1,4 @@
-"""Of a paper's table what was run smaller: beside the paper's numbers, apart from full size."""
+"""Of a paper's table what was run smaller: beside the published numbers, apart from full size."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from experiments.results.paper_table import MARKS, SMALLER, Answers, Asked, Pape
 from experiments.results.row import Row
 from experiments.results.verdict import short
 
-APART = "Scaled down, not comparable with the paper's numbers"
+APART = "Scaled down, not comparable with the published numbers"
 EVERY_RUN = f"under [Every run](#{anchor('Every run')})"
 MOST_COLUMNS = 7
 """Of a table."""
@@ -123,7 +123,7 @@ def _a_line_a_run(
     heads = [table.labels[0], *["run"] * several, "parameters"]
     last = ["seeds", *["what is smaller"] * any(rest)]
     both = len(heads) + 2 * len(measures) + len(last) <= MOST_COLUMNS
-    whose = ("paper", "ours") if both else ("ours",)
+    whose = (table.whose, "ours") if both else ("ours",)
     numbers = [f"{measure}: {one}" for measure in measures for one in whose]
     written: list[list[Cell]] = []
     for line, differs in zip(lines, rest, strict=True):
@@ -146,7 +146,7 @@ def _a_line_a_measure(
     write: Callable[[Table], str],
 ) -> str:
     """For tables of many measures of one model."""
-    heads = ("paper", *(f"ours: {run}" if len(runs) > 1 else "ours" for run in runs))
+    heads = (table.whose, *(f"ours: {run}" if len(runs) > 1 else "ours" for run in runs))
     by_label: dict[str, dict[str, _Line]] = {}
     seeds: dict[str, set[int]] = {}
     for line in lines:

@@ -28,6 +28,8 @@ from experiments.registry import Experiment, Published
 
 TOLERANCE = 0.01
 """Share of a published value by which a mean may miss it and still match."""
+NEAR = f"within {100 * TOLERANCE:g} %"
+"""That a mean misses it by no more."""
 
 LARGE = 100_000
 """Count from which on millions are easier to read."""
@@ -55,7 +57,9 @@ metric and its number of parameters are those of the `paper` preset.
 published value. Where two values are published for one metric and the verdicts differ, both are \
 given.
 - **other data**: all as in the paper but for the data, where the paper's can't be had; says what \
-stands in for them, and on which side of the published value the mean falls: no more than a hint.
+stands in for them and, without a judgement, where the mean is: **above** or **below** the \
+published value, or **within 1 %** of it; **in the interval**: the 95 % interval holds that value, \
+however wide it is.
 - **scaled down**: a smaller model, less training or less or other data than the paper's, of the \
 run itself or of the model that it starts from; says by how much. So is a start from a model whose \
 training the record doesn't tell. The difference is left out where the data are a stand-in or a \
@@ -201,35 +205,44 @@ def judge(
     if departure and not departure.only_in_data:
         verdict = _departed(departure)
         return Verdict(verdict.kind, verdict.text + tail)
-    compared = _compare_all(ours, published, better)
     if departure.only_in_data:
-        side = f"; {compared.text}" if published else ""
+        side = f"; {_beside_all(ours, published)}" if published else ""
         return Verdict("other data", f"other data: {', '.join(departure.stand_in)}{side}{tail}")
     if not published:
         return Verdict("", tail.removeprefix("; "))
-    return Verdict(compared.kind, compared.text + tail)
-
-
-def _compare_all(ours: Summary, published: Sequence[Published], better: Better) -> Verdict:
-    """On which side of the nearest published value the mean lies; empty where there is none."""
-    if not published:
-        return Verdict("", "")
     kinds = [_compare(ours, value.value, better) for value in published]
     nearest = min(range(len(kinds)), key=lambda k: abs(ours.mean - published[k].value))
-    text: str = kinds[0]
-    if len(set(kinds)) > 1:
-        text = ", ".join(f"{k} ({p.printed})" for k, p in zip(kinds, published, strict=True))
-    return Verdict(kinds[nearest], text)
+    return Verdict(kinds[nearest], _of_each(kinds, published) + tail)
+
+
+def _beside_all(ours: Summary, published: Sequence[Published]) -> str:
+    """Where published values lie, without a judgement."""
+    return _of_each([_beside(ours, value.value) for value in published], published)
+
+
+def _of_each(words: Sequence[str], published: Sequence[Published]) -> str:
+    """What is said of all published values; of which what, where that differs."""
+    if len(set(words)) == 1:
+        return words[0]
+    return ", ".join(f"{k} ({p.printed})" for k, p in zip(words, published, strict=True))
 
 
 def _compare(ours: Summary, value: float, better: Better) -> Literal["matched", "better", "short"]:
-    inside = ours.low is not None and ours.high is not None and ours.low <= value <= ours.high
-    # The smallest amount on top: 101.0 is within 1 % of 100.0 in decimals, not in binary.
-    if inside or abs(ours.mean - value) <= TOLERANCE * abs(value) * (1 + 1e-9):
+    if (beside := _beside(ours, value)) not in ("above", "below"):
         return "matched"
     if better == "toward zero":
         return "better" if abs(ours.mean) < abs(value) else "short"
-    return "better" if (ours.mean < value) == (better == "lower") else "short"
+    return "better" if (beside == "below") == (better == "lower") else "short"
+
+
+def _beside(ours: Summary, value: float) -> str:
+    """Whether the mean is near a published value, or the interval holds it; else on which side."""
+    # The smallest amount on top: 101.0 is within 1 % of 100.0 in decimals, not in binary.
+    if abs(ours.mean - value) <= TOLERANCE * abs(value) * (1 + 1e-9):
+        return NEAR
+    if ours.low is not None and ours.high is not None and ours.low <= value <= ours.high:
+        return "in the interval"
+    return "below" if ours.mean < value else "above"
 
 
 def _departed(departure: Departure) -> Verdict:

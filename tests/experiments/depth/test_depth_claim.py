@@ -208,7 +208,7 @@ def test_the_report_has_the_claims_of_finished_runs(tmp_path):
     done = made("rhn_analysis", GATED | SPECTRA, 1)
     failed = dataclasses.replace(done, status="diverged", seed=2, metrics={})
     put(done, tmp_path, "gates.png")
-    title, claims, scales, rules, label, layers, spectra, picture = table.section(
+    title, recalled, claims, scales, rules, label, layers, spectra, picture = table.section(
         [done, failed], tmp_path
     )
     assert label == "#### rhn_analysis, cpu, seed 1\n"
@@ -216,6 +216,8 @@ def test_the_report_has_the_claims_of_finished_runs(tmp_path):
     assert "0.5000" in spectra
     assert "(rhn_analysis/cpu/seed1/gates.png)" in picture
     assert title.startswith("### Depth")
+    assert recalled.startswith("**Recalled, not checked against the paper**: rhn_analysis: the c")
+    assert "stacked_or_deep" not in recalled
     assert claims.count("rhn_analysis, cpu, seed 1") == 5
     assert "seed 2" not in claims
     assert scales.startswith("- rhn_analysis, cpu, seed 1: ")

@@ -1,6 +1,5 @@
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 
 import pytest
 from test_melody_table import made
@@ -9,12 +8,14 @@ from common.melody import NUM_EVENTS
 from common.record import find_records
 from experiments.melodies import table as melody_table
 from experiments.melodies.catalogue import PAPER_PARAMETERS, RHN
-from experiments.melodies.cores import CORES, section
-from experiments.melodies.table import by_experiment
+from experiments.melodies.cores import CORES, LOG_PERPLEXITY, section
+from experiments.melodies.table import by_experiment, summary_of
 from experiments.registry import find
+from experiments.results.alike import told_apart
 from tutor.size import parameter_count
 
-G = "tutor_melodies_g"
+Q, PSI, G = (f"tutor_melodies_{one}" for one in ("q", "psi", "g"))
+REWARD, KL = "composed/reward", "composed/kl_policy_prior"
 
 
 def with_metrics(record, **changed):
@@ -29,7 +30,7 @@ def records():
     for seed in (0, 1, 2):
         for note_rnn, preset, value in (("cpu", "in_c", 5.0), ("rhn", "rhn", 7.0 + seed / 10)):
             learned = made("note_rnn", seed, value, note_rnn)
-            found.append(with_metrics(learned, valid__log_perplexity=value / 10))
+            found.append(with_metrics(learned, test__log_perplexity=value / 10))
             tuned = made(G, seed, value, preset)
             found.append(with_metrics(tuned, composed__kl_policy_prior=value / 100))
     return found
@@ -53,22 +54,37 @@ def test_both_cores_stand_below_one_another(records, tmp_path):
     assert text in "\n".join(melody_table.section(records, tmp_path))
 
 
-def test_what_came_of_it_is_said_in_a_sentence(records, tmp_path):
+def told_of(records):
     _, told, *_ = section(records)
-    assert "melodies 0.71 [0.7, 0.72] (0.5)" in told
-    assert "tuned by G from one Note RNN each, mean" in told
-    assert "event 7.1 [7, 7.2] (5); mean KL" in told
-    assert "nats, 0.071 [0.07, 0.072] (0.05)" in told
+    return told
+
+
+def test_what_came_of_it_is_said_in_a_sentence(records, tmp_path):
+    told = told_of(records)
+    assert "predicts test melodies less well, 0.71 [0.7, 0.72] against 0.5 (log" in told
+    assert ": by G more reward, 7.1 [7, 7.2] against 5, at more KL, 0.071 [0.07, 0.072] ag" in told
     assert "3 seeds a model" in told
     assert told in "\n".join(melody_table.section(records, tmp_path))
-    other = with_metrics(made(G, 0, 7.1, "in_c"), composed__kl_policy_prior=0.05)
+    other = with_metrics(made(G, 0, 7.1, "in_c"), composed__kl_policy_prior=0.08)
     near = [one for one in records if (one.experiment, one.preset) != (G, "in_c")]
-    _, told, *_ = section([*near, other])
-    assert "7.1 [7, 7.2] (7.1, overlapping)" in told
+    told = told_of([*near, other])
+    assert "by G about as much, 7.1 [7, 7.2] against 7.1, at less KL, " in told
     assert "1 to 3 seeds a model" in told
+
+
+def test_each_method_that_tuned_both_cores_is_told_of(records):
+    """Whatever the other methods show, and with how many Note RNNs where there are several."""
+    psi, q = "tutor_melodies_psi", "tutor_melodies_q"
+    both = [
+        with_metrics(made(psi, 0, value, preset), composed__kl_policy_prior=0.05)
+        for preset, value in (("in_c", 3.0), ("rhn", 2.0))
+    ]
+    told = told_of([*records, *both, made(q, 0, 1.0, "rhn")])
+    assert ": by Ψ less reward, 2 against 3, at about the same KL, 0.05 against 0.05; by G" in told
+    assert "by Q" not in told
     another = made(G, 3, 7.1, "rhn", ["note_rnn.seed=1"])
-    _, told, *_ = section([*records, with_metrics(another, composed__kl_policy_prior=0.07)])
-    assert "tuned by G, mean" in told
+    told = told_of([*records, with_metrics(another, composed__kl_policy_prior=0.07)])
+    assert "by G more reward, 7.1, 7.1 (2 Note RNNs) against 5, " in told
 
 
 @pytest.mark.parametrize("missing", [(G, "in_c"), (G, "rhn")])
@@ -82,13 +98,23 @@ def test_the_readme_tells_what_the_records_have():
     committed = find_records(root / "results")
     told = " ".join((root / "README.md").read_text(encoding="utf-8").split())
 
-    def both(experiment, metric, digits):
-        """Of RHN and LSTM, the mean over seeds."""
-        return " and ".join(
-            format(fmean(one.metrics[metric] for one in group[experiment]), f".{digits}f")
-            for group in reversed([by_experiment(committed, core) for core in CORES.values()])
-        )
+    groups = [by_experiment(committed, core) for core in reversed(CORES.values())]
 
-    assert f"log perplexity {both('note_rnn', 'valid/log_perplexity', 3)}" in told
-    assert f"KL {both(G, 'composed/kl_policy_prior', 2)} nats" in told
-    assert f"less reward ({both(G, 'composed/reward', 2)};" in told
+    def both(experiment, metric, digits):
+        """Of RHN and LSTM, the mean over Note RNNs or seeds."""
+        found = (summary_of(group[experiment], metric) for group in groups)
+        return " and ".join(f"{one.mean:.{digits}f}" for one in found)
+
+    told_apart_by = {
+        (name, metric): told_apart(*(summary_of(core[name], metric) for core in groups))
+        for name, metric in (
+            ("note_rnn", LOG_PERPLEXITY), (Q, REWARD), (Q, KL), (PSI, REWARD), (PSI, KL),
+            (G, REWARD), (G, KL),
+        )
+    }  # fmt: skip
+    about_the_same = [one for one, apart in told_apart_by.items() if not apart]
+    assert about_the_same == [(Q, KL), (PSI, KL)]
+    assert f"slightly less well (test log perplexity {both('note_rnn', LOG_PERPLEXITY, 3)})" in told
+    assert f"by Q and Ψ at about the same KL (rewards {both(Q, REWARD, 2)}, " in told
+    assert f", {both(PSI, REWARD, 2)}), by G at less KL ({both(G, KL, 2)} nats; " in told
+    assert f"rewards {both(G, REWARD, 2)}; [both cores]" in told

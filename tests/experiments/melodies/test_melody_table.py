@@ -295,7 +295,7 @@ def test_why_the_tonic_is_off_is_said_where_runs_show_it():
     published = of_q(PUBLISHED, 2.0, -14.0)
     told = headline.off_the_tonic
     (text,) = told([*published, *of_q(OWN_BEGINNINGS, 40.0, -7.0)])
-    assert "at the published learning rate of 0.5, beginnings that are never trained" in text
+    assert "at the published learning rate of 0.5 with Adam, as the paper has it, beg" in text
     assert "of Q's compositions 2.00 % start with one (28.8 printed)" in text
     assert "Training on beginnings changes that (40.00 %, 3 seeds a Note RNN); over Note" in text
     assert "(3 seeds a side) their mean log p of a tonic rises from -13 [-14, -12] to -6" in text

@@ -14,6 +14,7 @@ from experiments import registry
 from experiments.molecules import table
 from experiments.molecules.catalogue import HOURS, NAMES, WORDS, C
 from experiments.molecules.picture import Tuned, describe
+from experiments.results.paper_table import Answers, written
 from tutor.molecules.config import RewardConfig
 
 RESULTS = Path(__file__).parents[3] / "results"
@@ -210,6 +211,16 @@ def test_a_sentence_tells_what_was_found(records):
     assert ": none of 5 methods gets more reward than the prior that they tune, 3.00." in none
 
 
+def test_learning_rates_that_differ_are_told_beside_the_ranking(records):
+    (text,) = table.findings(records)
+    assert (
+        "). The learning rates of these methods differ: 0.0002 for G; 0.0001 for REINVENT; 2e-05 "
+        "for RL only, Ψ, Q. No alarm rang."
+    ) in text
+    (text,) = table.findings([made(PSI, 1.0, 2.5), made("tutor_molecules_q", 1.0, 2.4)])
+    assert "learning rate" not in text
+
+
 def test_a_sentence_tells_no_methods_apart_whose_intervals_overlap():
     def several(name, *rewards):
         return [made(name, 439.4, reward, seed=seed) for seed, reward in enumerate(rewards)]
@@ -251,6 +262,13 @@ def test_the_prior_of_sentence_picture_and_table_is_the_one_that_was_tuned(recor
     (text,) = table.findings(runs[1:])  # without the run that was tuned
     assert "than the prior" not in text
     assert [point for _, point, _ in table.frontiers(runs[1:], "cpu").values()] == [[]] * 4
+
+
+def test_the_benchmarks_numbers_stand_under_its_own_name():
+    (paper,) = table.tables()
+    assert written(paper, Answers([], registry.experiments())).titles == (
+        "measure", "CharRNN (MOSES)", "ours",
+    )  # fmt: skip
 
 
 def test_that_all_tune_one_prior_is_told_where_there_are_intervals_over_seeds(records):
@@ -346,6 +364,15 @@ def test_the_readme_tells_what_became_of_each_method():
         f"In the committed runs {much} gain much reward over the prior, {little} little; "
         f"{collapse} collapse."
     ) in readme
+    rates: dict[float, list[str]] = {}
+    for name, runs in table.tunings(found).items():
+        (rate,) = {one.config["learn"]["learning_rate"] for one in runs}
+        rates.setdefault(rate, []).append(NAMES[name])
+    (least, slow), _, (most, (first,)) = sorted(rates.items())
+    times = {10: "ten times"}[round(most / least)]
+    assert slow == ["Q", "Ψ", "RL only"]
+    assert f"{first}'s learning rate is {times} that of Ψ, Q and RL only" in readme
+    assert f"({most:g} and {least:g})" in readme
 
 
 def test_runs_that_stopped_are_named(tmp_path):

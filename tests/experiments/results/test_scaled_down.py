@@ -12,11 +12,14 @@ DEEP = words("deep", published=((TEST, 66.0), (VALID, 69.9)))
 FLAT = words("flat", published=((TEST, 90.6), (TEST, 90.4)))
 MANY = words("many", published=((MC, 64.4),), passes=1000)
 EXPERIMENTS = {one.name: one for one in (DEEP, FLAT, MANY)}
-APART = "Scaled down, not comparable with the paper's numbers"
+APART = "Scaled down, not comparable with the published numbers"
 
 
-def table(*lines: tuple[str, tuple[tuple[Asked, ...], ...]], groups=("tied",)) -> PaperTable:
-    return PaperTable("All", "", ("depth",), groups, tuple(Line((a,), b) for a, b in lines))
+def table(
+    *lines: tuple[str, tuple[tuple[Asked, ...], ...]], groups=("tied",), **changes
+) -> PaperTable:
+    found = tuple(Line((a,), b) for a, b in lines)
+    return PaperTable("All", "", ("depth",), groups, found, **changes)
 
 
 TABLE = table(
@@ -120,13 +123,14 @@ def test_a_smaller_run_that_diverged_stands_apart():
 
 def test_many_measures_of_a_model_stand_below_each_other(monkeypatch):
     monkeypatch.setattr(under_test, "MOST_MEASURES", 1)
-    asked = table(("valid", ((Asked("deep", VALID),),)), ("test", ((Asked("deep", TEST),),)))
+    entries = [(name, ((Asked("deep", one),),)) for name, one in (("valid", VALID), ("test", TEST))]
+    asked = table(*entries, whose="theirs")
     small = [*seeds(DEEP, 66.0, 67.0, preset="cpu"), record(DEEP, "cpu", 2)]
     above, lines = read(scaled_down(asked, answers(*small)))
     assert above.startswith(f"{APART}: preset cpu on books, 2.5 M of 21.0 M parameters, ")
     assert above.endswith(", 3 seeds.")
     assert lines == [
-        ["depth", "paper", "ours"],
+        ["depth", "theirs", "ours"],
         ["valid", "69.9", "70.00 (1 seed)"],
         ["test", "66.0", "66.33 [66.00, 67.00]"],
     ]

@@ -21,7 +21,7 @@ from common.record import DataUsed, find_records
 from common.table import summarize
 from experiments import registry
 from experiments.registry import Preset, Published
-from experiments.results.verdict import Departure, Verdict, depart, judge
+from experiments.results.verdict import RULES, Departure, Verdict, depart, judge
 from highway.config import LanguageModelConfig
 
 
@@ -360,11 +360,35 @@ def test_which_side_of_a_published_value_is_the_better(better, published, ours, 
     assert (verdict.kind, verdict.text) == (kind, kind)
 
 
+@pytest.mark.parametrize(
+    ("ours", "words"),
+    [
+        ([50.2], "within 1 %"),
+        ([60.0], "above"),
+        ([40.0], "below"),
+        ([44.0, 55.0, 70.0], "in the interval"),
+        ([0.0, 50.0, 100.0], "within 1 %"),
+        ([44.0, 45.0, 46.0], "below"),
+    ],
+)
+@pytest.mark.parametrize("better", ["lower", "higher", "toward zero"])
+def test_runs_on_other_data_are_not_judged(better, ours, words):
+    """Whichever side is the better: that they are above or below judges nothing."""
+    other = dataclasses.replace(SAME, amounts=("a for b",), stand_in=("a for b",), unavoidable=True)
+    value = Published("composed/thing", "50.0", "a table")
+    verdict = judge(summarize(ours), [value], other, better=better, seeds=1, diverged=0)
+    assert verdict == Verdict("other data", f"other data: a for b; {words}")
+    assert words.startswith("within") or f"**{words}**" in RULES
+    two = [value, Published("composed/thing", "45.0", "another")]
+    verdict = judge(summarize([47.0]), two, other, better=better, seeds=1, diverged=0)
+    assert verdict.text == "other data: a for b; below (50.0), above (45.0)"
+
+
 def test_other_data_where_nobody_has_the_papers_is_told_and_compared():
     other = dataclasses.replace(SAME, amounts=("a for b",), stand_in=("a for b",), unavoidable=True)
     value = Published("composed/thing", "0.5", "a table")
     verdict = judge(summarize([0.7]), [value], other, better="higher", seeds=1, diverged=0)
-    assert verdict == Verdict("other data", "other data: a for b; better")
+    assert verdict == Verdict("other data", "other data: a for b; above")
     smaller = dataclasses.replace(other, settings=("learn.iterations: 2 → 1",), smaller=True)
     assert (
         judge(summarize([0.7]), [value], smaller, better="higher", seeds=1, diverged=0).kind
