@@ -140,7 +140,7 @@ def submit(
       DataError: a run's directory can't be made or written; nothing was submitted.
     """
     given = parameters(settings)
-    given.setdefault("time", time_limit(max(job.hours for job in jobs)))
+    given.setdefault("time", time_limit(max(job.hours * job.growth for job in jobs)))
     if at_a_time is not None:
         given["array_parallelism"] = at_a_time
     known = dict(there)

@@ -241,6 +241,17 @@ def test_without_a_time_it_is_what_the_longest_run_needs(tmp_path, executors):
     assert not any("array_parallelism" in one.told for one in executors)
 
 
+def test_without_a_time_it_grows_with_what_settings_lengthen(tmp_path, executors):
+    words = ["sweep", RHN, "--preset", "cpu", "--launcher", "slurm"]
+    preset = find(RHN).preset("cpu")
+    more = [f"train.epochs={4 * preset.config.train.epochs}", "train.learning_rate=1"]
+    assert main([*words, "--out", str(tmp_path / "set"), "--set", *more]) == 0
+    assert main([*words, "--out", str(tmp_path / "grid"), "--grid", f"{more[0]},1"]) == 0
+    wanted = time_limit(4 * preset.hours)
+    assert 2 * time_limit(preset.hours) < wanted
+    assert [one.told["time"] for one in executors] == [wanted, wanted]
+
+
 def test_a_task_that_left_the_queue_too_early_is_a_failed_run(tmp_path, empty_queue, capsys):
     words = ["sweep", RHN, "--seeds", "0", "1", "2", "--preset", "smoke", "--out", str(tmp_path)]
     words += ["--launcher", "slurm", "--status"]
