@@ -19,7 +19,7 @@ from common.mesh import make_mesh, own, own_places
 from common.plot import learning_curves
 from common.progress import Progress
 from common.training import Schedule, Tick
-from common.window import make_windows
+from common.window import make_windows, windows_bytes
 from experiments.run import SAMPLE, Context, code_digest
 from experiments.text_model import load_corpus
 from experiments.train import Outcomes, Place, Row, data_used, train
@@ -103,9 +103,12 @@ class _Trial:
         self.compute = compute
         self.words = corpus.level == "word"
         size, steps = config.train.batch_size, config.train.steps
+        data = windows_bytes(len(corpus.train), size, steps) // (1 if mesh is None else mesh.size)
+        fewer = f"data.train_tokens, of which there are {len(corpus.train):,}"
+        device.require_memory(data, fewer)
         device.require_memory(
-            training_bytes(config.model, config.train, len(corpus.vocabulary)),
-            "model.units, model.depth, model.layers, train.batch_size or train.steps",
+            data + training_bytes(config.model, config.train, len(corpus.vocabulary)),
+            "model.units, model.depth, model.layers, train.batch_size, train.steps or " + fewer,
         )
         for split in ("valid", "test"):
             make_windows(getattr(corpus, split), size, steps, split=split)
