@@ -126,8 +126,9 @@ def growth(preset: Any, config: Any) -> float:
     Every amount, or part of the data, that is larger multiplies it; what is smaller counts for
     nothing, and so does what has no meaning in `common.config`.
     """
+    kind: Any = type(config)
     before, now = (flatten(to_dict(one)) for one in (preset, config))
-    counted = (k for k, one in meanings(type(config)).items() if isinstance(one, Amount | Prefix))
+    counted = (key for key, one in meanings(kind).items() if isinstance(one, Amount | Prefix))
     return math.prod(max(1.0, now[key] / before[key]) for key in counted if before[key])
 
 
