@@ -22,6 +22,9 @@ from common.run_lock import GLANCE_SECONDS, IN_USE, LOCK
 SCHEDULE = "schedule.json"
 """The file beside the metrics of a training that says how long that is; see `note_schedule`."""
 
+EVALUATIONS = "evaluations.json"
+"""The file beside the metrics of a training that says what its result was measured to be so far."""
+
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -48,6 +51,7 @@ class RunDirectory:
     schedule.json   how many updates it has, and of what
     metrics.jsonl   one row per report and per evaluation
     checkpoints/    see common.checkpoint
+    evaluations.json  what protocols of the final evaluation measured; see `note_evaluation`
     record.json     written when the run is finished; pictures and samples lie beside it
 
     Where a run trains several models, each has a folder with its own data.json,
@@ -383,6 +387,30 @@ class RunDirectory:
         """
         self._require_in_place()
         write_atomically(self.path / folder / SCHEDULE, json.dumps(schedule, indent=1) + "\n")
+
+    @_led
+    def note_evaluation(self, row: dict[str, Any], folder: str = "") -> None:
+        """Keep what one protocol of the final evaluation measured.
+
+        Args:
+          row: JSON values.
+          folder: of the training, within the directory.
+        """
+        self._require_in_place()
+        rows = [*self._evaluations(folder), row]
+        write_atomically(self.path / folder / EVALUATIONS, json.dumps(rows, indent=1) + "\n")
+
+    @_led
+    def read_evaluations(self, folder: str = "") -> list[dict[str, Any]]:
+        """Return what `note_evaluation` was given; a file that is damaged is taken for none."""
+        return self._evaluations(folder)
+
+    def _evaluations(self, folder: str) -> list[dict[str, Any]]:
+        try:
+            rows = json.loads((self.path / folder / EVALUATIONS).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # all can be measured again
+            return []
+        return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
     @_led
     def set_aside(self) -> None:

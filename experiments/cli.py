@@ -71,8 +71,8 @@ def _command(options: argparse.Namespace) -> int:
         if isinstance(error, ValueError) or not _out_of_memory(error):
             raise
         print(
-            "error: out of memory. Lower the sizes among the settings (see `show`), or use another "
-            "device.",
+            "error: out of memory. Lower the sizes and amounts of data among the settings (see "
+            "`show`), or use another device.",
             file=sys.stderr,
         )
         return ConfigError.exit_code

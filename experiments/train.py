@@ -4,9 +4,10 @@ A family hands `train` its learner, its schedule and two functions of one seed's
 and `measure`; signals, divergence, timing and the form of the result are dealt with here.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,14 @@ Outcomes = dict[int, Outcome | DivergedRun]
 """Seed → what its run came to."""
 
 
+@dataclass
+class Spared:
+    """What this session needn't do again."""
+
+    seconds: float = 0.0
+    """That protocols of the final evaluation took in earlier ones."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a training's files lie, and the name under which it reports."""
@@ -67,6 +76,7 @@ class Place:
 
     rehearsal: bool = False
     """Whether `train` raises Rehearsed instead of training."""
+    spared: Spared = field(default_factory=Spared)
 
     @property
     def path(self) -> Path:
@@ -76,6 +86,29 @@ class Place:
     def lead(self, work: Callable[[], Any]) -> None:
         """Let one of several processes do work that writes files beside the record."""
         self.run.process.lead(work)
+
+    def once(
+        self, protocol: str, of: Mapping[str, Any], work: Callable[[], dict[str, float]]
+    ) -> dict[str, float]:
+        """Return what a protocol of the final evaluation measures; it is done in one session only.
+
+        A run that was stopped afterwards takes what was measured then, to the bit.
+
+        Args:
+          protocol: its name.
+          of: what its metrics depend on, in JSON values: parameters, data, settings, code.
+          work: measures; called unless the same was measured before.
+        """
+        wanted = {"protocol": protocol, "of": json.loads(json.dumps(dict(of)))}
+        for row in self.run.read_evaluations(self.folder):
+            if {name: row.get(name) for name in wanted} == wanted:
+                self.spared.seconds += row["seconds"]
+                return dict(row["metrics"])
+        begin = time.monotonic()
+        metrics = work()
+        row = {**wanted, "metrics": metrics, "seconds": time.monotonic() - begin}
+        self.run.note_evaluation(row, self.folder)
+        return metrics
 
     def part(self, name: str) -> "Place":
         """Return the place of one of several trainings of this run."""
@@ -197,8 +230,8 @@ def _measure(
     spent: dict[str, float],
     interrupt: Interrupt,
 ) -> dict[str, float]:
-    """Measure one seed's result; adds the seconds of it to those spent."""
-    begin = time.monotonic()
+    """Measure one seed's result; adds the seconds of it, in all sessions, to those spent."""
+    begin, spared = time.monotonic(), place.spared.seconds
     try:
         metrics = measure(interrupt.tick)
         interrupt.check()
@@ -208,7 +241,7 @@ def _measure(
             "The same command evaluates it.",
             stop.signal_number,
         ) from None
-    spent["evaluation"] = time.monotonic() - begin
+    spent["evaluation"] = time.monotonic() - begin + (place.spared.seconds - spared)
     return metrics
 
 

@@ -3,13 +3,14 @@
 import contextlib
 import fnmatch
 import json
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.config import differences, fill, override, to_dict
+from common.config import Amount, Prefix, differences, fill, flatten, meanings, override, to_dict
 from common.error import ConfigError, DataError
 from common.record import FILE_NAME, read_record
 from experiments import registry, together
@@ -51,6 +52,8 @@ class Job:
     device: str = registry.ONE_CORE
     estimated: bool = False
     """Whether `hours` was never measured."""
+    growth: float = 1.0
+    """How many times as long its settings make it, roughly; see `growth`."""
     after: Path | None = None
     """The run that it starts from, which is run before it."""
 
@@ -117,6 +120,18 @@ def state_of(job: Job) -> State:
     return next((state for state in states if not state.ended), states[0])
 
 
+def growth(preset: Any, config: Any) -> float:
+    """Return roughly how many times as long a run takes with these settings as with its preset's.
+
+    Every amount, or part of the data, that is larger multiplies it; what is smaller counts for
+    nothing, and so does what has no meaning in `common.config`.
+    """
+    kind: Any = type(config)
+    before, now = (flatten(to_dict(one)) for one in (preset, config))
+    counted = (key for key, one in meanings(kind).items() if isinstance(one, Amount | Prefix))
+    return math.prod(max(1.0, now[key] / before[key]) for key in counted if before[key])
+
+
 def matching(names: Iterable[str]) -> list[str]:
     """Return the experiments that names and patterns mean, in their order, each once.
 
@@ -174,6 +189,7 @@ def _jobs(
             hours=size.hours * len(seeds),
             device=size.device,
             estimated=size.estimated,
+            growth=growth(size.config, config),
             after=_upstream_path(experiment, config, request.out),
         )
         for path in job.paths:

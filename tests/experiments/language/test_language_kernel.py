@@ -105,6 +105,12 @@ def test_evaluations_keep_to_the_chunk_of_the_softmax(tmp_path, monkeypatch):
     assert run(tmp_path, "--set", *changes) == 0
     assert {chunk for chunk, *_ in asked} == {7}
     assert len(set(asked)) == 3  # they differ in their rows or masks
+    *_, last = json.loads((folder(tmp_path) / "evaluations.json").read_text())
+    batch = record(tmp_path).config["evaluation"]["mc_batch_size"]
+    assert (last["protocol"], last["of"]["settings"]) == (
+        "test_mc",
+        {"passes": 2, "batch_size": batch, "softmax_chunk": 7},
+    )
 
 
 def test_a_run_from_before_a_setting_came_goes_on(begun):

@@ -2,7 +2,12 @@
 
 from language_case import ROW, SMALL, folder, record, run, start, wait_for
 
+from common import device
+from common.config import override
+from common.window import windows_bytes
 from experiments.cli import main
+from experiments.registry import find
+from highway.size import training_bytes
 
 
 def test_a_directory_of_another_configuration_is_refused(done, capsys):
@@ -65,6 +70,22 @@ def test_a_loss_too_large_for_its_perplexity_still_makes_a_record(tmp_path):
     assert run(tmp_path, "--set", *arguments) in (0, 4)
     made = record(tmp_path)
     assert made.status in ("done", "diverged")
+
+
+def test_a_text_that_the_device_cannot_hold_is_refused(tmp_path, capsys, monkeypatch):
+    """By 8 bytes for each token that is trained on, beside what the rest of training needs."""
+    settings = [*SMALL, "data.train_tokens=60000"]
+    config = override(find(ROW).preset("smoke").config, settings)
+    model = training_bytes(config.model, config.train, 65)
+    text = windows_bytes(60_000, config.train.batch_size, config.train.steps)
+    assert 7 * 60_000 < text < 8 * 60_000
+    there = device.describe()
+    many = "data.train_tokens, of which there are 60,000."
+    for held, words in ((text - 1, f"Lower {many}"), (text + model - 1, f"train.steps or {many}")):
+        facts = {**there, "memory_bytes": held}
+        monkeypatch.setattr(device, "describe", lambda count=1, facts=facts: facts)
+        assert run(tmp_path, "--set", *settings) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_splits_too_short_are_found_before_training(tmp_path, capsys):

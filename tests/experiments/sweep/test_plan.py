@@ -21,7 +21,7 @@ from experiments.run import Options
 from experiments.sweep import command
 from experiments.sweep.command import request
 from experiments.sweep.machine import Machine, Places
-from experiments.sweep.plan import Job, Request, expand, matching, state_of
+from experiments.sweep.plan import Job, Request, expand, growth, matching, state_of
 from experiments.sweep.point import LONGEST, is_point, mark_point, point_folder, points
 from experiments.sweep.state import State
 from experiments.sweep.view import plan_text, summary
@@ -273,6 +273,22 @@ def test_expected_hours_are_those_of_the_cores_here(tmp_path, device, at_a_time,
     where = f"{cores} CPU core{'s' * (cores != 1)}" if cores else f"{device} each"
     found = summary(jobs, waiting(jobs), places)
     assert f"; {hours} h on {where} expected, {at_a_time} at a time, " in found
+
+
+@pytest.mark.parametrize(
+    ("changes", "times"),
+    [
+        ([], 1.0),
+        (["train.epochs=18", "data.train_tokens=200000"], 6.0),
+        (["train.epochs=1", "train.learning_rate=9"], 1.0),
+        (["data.train_tokens=0"], 1.0),  # all there are: how many isn't known
+    ],
+)
+def test_amounts_that_are_raised_make_a_run_longer(changes, times):
+    preset = override(
+        find(RHN).preset("cpu").config, ["train.epochs=6", "data.train_tokens=100000"]
+    )
+    assert growth(preset, override(preset, changes)) == times
 
 
 def test_hours_of_other_devices_are_told_apart_with_their_device(tmp_path):
