@@ -52,10 +52,11 @@ def require_reader(experiment: Experiment, config: Any, folder: Path) -> None:
 
 def _own(config: Any) -> dict[str, str]:
     """The settings of a configuration that name its data."""
+    kind: Any = type(config)
     values = flatten(to_dict(config))
     return {
         key: values[key]
-        for key, meaning in meanings(type(config)).items()
+        for key, meaning in meanings(kind).items()
         if isinstance(meaning, Dataset)
     }
 

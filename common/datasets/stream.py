@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-Tokens = TypeVar("Tokens", bound=Sequence[str] | np.ndarray)
+Tokens = TypeVar("Tokens", Sequence[str], np.ndarray)
 
 
 @dataclass(frozen=True)
