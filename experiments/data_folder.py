@@ -55,9 +55,7 @@ def _own(config: Any) -> dict[str, str]:
     kind: Any = type(config)
     values = flatten(to_dict(config))
     return {
-        key: values[key]
-        for key, meaning in meanings(kind).items()
-        if isinstance(meaning, Dataset)
+        key: values[key] for key, meaning in meanings(kind).items() if isinstance(meaning, Dataset)
     }
 
 

@@ -364,5 +364,10 @@ def test_a_data_folder_goes_to_the_runs_that_read_from_it(tmp_path):
         "tutor_melodies_q": False,
     }
     assert jobs[1].command()[-4:] == ["--data-dir", str(data), "--out", str(tmp_path)]
+    jobs = expanded(tmp_path, "tutor_molecules_q", preset="paper", data_dir=data)
+    assert {job.experiment: "--data-dir" in job.command() for job in jobs} == {
+        "molecule_rnn": True,  # on all of MOSES
+        "tutor_molecules_q": True,
+    }
     with pytest.raises(ConfigError, match="would read nothing from it"):
         expanded(tmp_path, row, "tutor_melodies_q", data_dir=data)
