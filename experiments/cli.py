@@ -20,6 +20,7 @@ from common.datasets import DATASETS, default_cache_dir
 from common.error import ConfigError, DataError, DivergedError, LostProcessError, UserError
 from common.process import Cluster, is_lost, joined, this_process
 from experiments.arguments import make_parser
+from experiments.data_folder import require_reader
 from experiments.registry import (
     Experiment,
     benchmarks,
@@ -87,9 +88,12 @@ def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
 def _run(options: argparse.Namespace) -> None:
     experiment = find(options.name)
     preset = experiment.preset_name(options.preset or experiment.default_preset)
-    override(experiment.preset(preset).config, options.overrides)  # refuse before JAX starts
-    if options.data_dir is not None and not options.data_dir.is_dir():
-        raise DataError(f"--data-dir {options.data_dir}: there is no such folder.")
+    # Refuse before JAX starts.
+    config = override(experiment.preset(preset).config, options.overrides)
+    if options.data_dir is not None:
+        if not options.data_dir.is_dir():
+            raise DataError(f"--data-dir {options.data_dir}: there is no such folder.")
+        require_reader(experiment, config, options.data_dir)
     devices = _devices_of(experiment, options)
     from experiments.run import SAMPLE, Options, run
 

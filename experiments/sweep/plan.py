@@ -14,6 +14,7 @@ from common.config import Amount, Prefix, differences, fill, flatten, meanings, 
 from common.error import ConfigError, DataError
 from common.record import FILE_NAME, read_record
 from experiments import registry, together
+from experiments.data_folder import reads_folder, require_reader
 from experiments.registry import Experiment
 from experiments.sweep.point import Point, point_folder, points
 from experiments.sweep.state import METRICS, State, metrics_files, read_state
@@ -33,6 +34,8 @@ class Request:
     out: Path = Path("runs")
     passed: tuple[str, ...] = ()
     """Options of `run` that are handed on to each."""
+    data_dir: Path | None = None
+    """Handed on to those that read something from it."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,11 @@ def expand(request: Request) -> list[Job]:
     Runs begun together stay together. Nothing is written.
 
     Raises:
-      ConfigError: a name, preset, setting or axis that doesn't exist, the same settings twice, or
-        a directory that holds a run with other settings.
+      ConfigError: a name, preset, setting or axis that doesn't exist, the same settings twice, a
+        directory that holds a run with other settings, or a data folder that no run reads from.
     """
     chosen = [registry.find(name) for name in matching(request.names)]
+    configured: list[tuple[Experiment, Any]] = []
     jobs: dict[tuple[Path, ...], Job] = {}
     seen: dict[tuple[Any, ...], Point] = {}
     for experiment in chosen:
@@ -103,8 +107,11 @@ def expand(request: Request) -> list[Job]:
                 first, second = (" ".join(one) for one in (seen[same], point))
                 raise ConfigError(f"--grid: {first} and {second} are the same settings.")
             seen[same] = point
+            configured.append((experiment, config))
             for job in _jobs(request, experiment, preset, point, config):
                 jobs[job.paths] = job
+    if request.data_dir and not any(reads_folder(*one) for one in configured):
+        require_reader(*configured[0], request.data_dir)
     wanted = sorted(jobs.values(), key=lambda job: request.seeds.index(_first(job, request)))
     before = {}
     for job in wanted:
@@ -184,7 +191,7 @@ def _jobs(
             seeds=seeds,
             out=out,
             overrides=(*request.overrides, *point),
-            passed=request.passed,
+            passed=(*request.passed, *_data_dir(request, experiment, config)),
             point=point,
             hours=size.hours * len(seeds),
             device=size.device,
@@ -196,6 +203,13 @@ def _jobs(
             _require_same_settings(path, config)
         jobs.append(job)
     return jobs
+
+
+def _data_dir(request: Request, experiment: Experiment, config: Any) -> tuple[str, ...]:
+    """The option that hands on the user's folder, to a run that reads from it."""
+    if request.data_dir is None or not reads_folder(experiment, config):
+        return ()
+    return "--data-dir", str(request.data_dir)
 
 
 def _seed(root: Path, seed: int) -> Path:
@@ -259,7 +273,11 @@ def _upstream(job: Job, request: Request) -> Job | None:
         preset=preset,
         seeds=(seed,),
         out=request.out,
-        passed=(*request.passed, *(("--mesh", "data=1") if first.divisible else ())),
+        passed=(
+            *request.passed,
+            *_data_dir(request, first, size.config),
+            *(("--mesh", "data=1") if first.divisible else ()),
+        ),
         hours=size.hours,
         device=size.device,
         estimated=size.estimated,

@@ -372,6 +372,8 @@ def test_data_prepares_what_ships_and_says_how_to_get_the_rest(capsys, tmp_path,
         "moses_sample": "ready",
         "moses": "missing",
         "midi_melodies": "missing",
+        "text_files": "missing",
+        "text_files_words": "missing",
         "digits": "ready",
         "mnist": "missing",
     }

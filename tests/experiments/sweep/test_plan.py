@@ -365,6 +365,25 @@ def test_options_of_run_are_handed_on():
     words = "sweep x --platform cpu --kernel jax --precision bfloat16 --preallocate 0.4"
     parse = make_parser(COMMANDS).parse_args
     asked = request(parse([*words.split(), "--data-dir", "/x", "--seeds", "1", "1"]))
-    assert list(asked.passed) == [*words.split()[2:], "--data-dir", "/x"]
+    assert list(asked.passed) == words.split()[2:]
+    assert asked.data_dir == Path("/x")
     assert asked.seeds == (1,)
     assert request(parse(["sweep", "x"])).passed == ()
+
+
+def test_a_data_folder_goes_to_the_runs_that_read_from_it(tmp_path):
+    row, data = "rhn_penn_treebank_depth1_tied", tmp_path / "data"
+    jobs = expanded(tmp_path, row, "tutor_melodies_q", preset="cpu", data_dir=data)
+    assert {job.experiment: "--data-dir" in job.command() for job in jobs} == {
+        "note_rnn": False,  # trained first, on folk tunes
+        row: True,
+        "tutor_melodies_q": False,
+    }
+    assert jobs[1].command()[-4:] == ["--data-dir", str(data), "--out", str(tmp_path)]
+    jobs = expanded(tmp_path, "tutor_molecules_q", preset="paper", data_dir=data)
+    assert {job.experiment: "--data-dir" in job.command() for job in jobs} == {
+        "molecule_rnn": True,  # on all of MOSES
+        "tutor_molecules_q": True,
+    }
+    with pytest.raises(ConfigError, match="would read nothing from it"):
+        expanded(tmp_path, row, "tutor_melodies_q", data_dir=data)
