@@ -144,7 +144,7 @@ def _table(options: argparse.Namespace) -> None:
     from experiments.results.row import named_rows
 
     names = [find(name).name for name in options.names]
-    rows = named_rows(names, load_records([options.out, options.results]))
+    rows = named_rows(names, load_records(options.out), load_records(options.results))
     if options.csv:
         print(as_csv(rows), end="")
     elif options.json or options.full:

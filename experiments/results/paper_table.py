@@ -134,7 +134,8 @@ class Answers:
 
     def ours(self, entry: Entry) -> str:
         """Write our numbers of the paper's size with their marks; a line for each run, with
-        its name, where several are shown. Empty where a cell asks for none."""
+        its name, where several are shown; of a single one whether it is a committed one. Empty
+        where a cell asks for none."""
         asked = [one for one in entry if isinstance(one, Asked)]
         shown = [{_name(row): row for row in self.full_size(one)} for one in asked]
         found = list(dict.fromkeys(name for rows in shown for name in rows))
@@ -144,6 +145,8 @@ class Answers:
         for name in found:
             each = " / ".join(_marked(rows[name]) if name in rows else ABSENT for rows in shown)
             lines.append(f"{each}, {name}" if len(found) > 1 else each)
+        if len(found) == 1 and any(row.committed for rows in shown for row in rows.values()):
+            lines.append("committed")
         return "<br>".join(lines)
 
 
@@ -218,7 +221,7 @@ def smaller(
     protocols: dict[str, dict[str, None]] = {}
     for asked in table.asked():
         for row in answers.scaled_down(asked):
-            run = f"{row.experiment}, {', '.join((row.preset, *row.changes))}"
+            run = f"{row.experiment}, {row.label}"
             measure = f"{row.split} {row.metric.measure}"
             protocols.setdefault(measure, {})[row.protocol] = None
             found = runs.setdefault((run, row.dataset), {})
@@ -256,7 +259,7 @@ def _as_printed(row: Row) -> bool:
 
 
 def _name(row: Row) -> str:
-    return f"{', '.join((row.preset, *row.changes))} on {row.dataset}"
+    return f"{row.label} on {row.dataset}"
 
 
 def _marked(row: Row) -> str:

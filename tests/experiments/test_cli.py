@@ -1,5 +1,6 @@
 """The command line as a user meets it: answers, exit codes and plain errors."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -9,7 +10,8 @@ import pytest
 
 from common.config import differences, to_dict
 from common.progress import about
-from experiments.arguments import make_parser
+from common.record import FILE_NAME, read_record, write_record
+from experiments.arguments import RESULTS, make_parser
 from experiments.cli import COMMANDS, main
 from experiments.registry import experiments
 
@@ -90,7 +92,19 @@ def test_table_gives_every_column_on_demand(capsys):
         widths.append(last.strip().splitlines()[0].count("|"))
         shown = "Penn Treebank by recurrence depth" in "".join(tables)
         assert shown == (not more)  # the paper's table, before the short rows
-    assert widths[0] < 7 < widths[1]
+    assert widths[0] < 8 < widths[1]
+
+
+def test_table_has_own_and_committed_runs_in_rows_of_their_own(capsys, tmp_path):
+    theirs = read_record(RESULTS / PTB_ROW / "cpu" / "seed0" / FILE_NAME)
+    for root, seed in (("runs", 7), ("results", theirs.seed)):
+        folder = tmp_path / root / theirs.experiment / theirs.preset / f"seed{seed}"
+        folder.mkdir(parents=True)
+        write_record(dataclasses.replace(theirs, seed=seed), folder)
+    where = ("--out", str(tmp_path / "runs"), "--results", str(tmp_path / "results"))
+    code, out, _ = run(capsys, "table", theirs.experiment, "--json", *where)
+    found = {(tuple(row["seeds"]), row["committed"]) for row in json.loads(out) if row["ours"]}
+    assert (code, found) == (0, {((7,), False), ((theirs.seed,), True)})
 
 
 @pytest.mark.parametrize(
