@@ -13,8 +13,9 @@ import functools
 import inspect
 import json
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -191,6 +192,37 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for key in keys
         if flat_old.get(key, "(absent)") != flat_new.get(key, "(absent)")
     ]
+
+
+def material_differences(kind: type, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return the `differences` of an old configuration and a new one of `kind` that may change a
+    result; settings that came since have their defaults in the old one."""
+    known = meanings(kind)
+    each = [
+        {k: v for k, v in flatten(one).items() if not isinstance(known.get(k), Immaterial)}
+        for one in (fill(kind, old), new)
+    ]
+    return differences(*each)
+
+
+def require_same_settings(where: Path, changed: Sequence[str], otherwise: str = "") -> None:
+    """Refuse to begin a run where one of other settings lies.
+
+    Args:
+      where: its directory.
+      changed: their `differences`.
+      otherwise: what else can be done, a line of its own.
+
+    Raises:
+      ConfigError: there are any.
+    """
+    if changed:
+        shown = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
+        raise ConfigError(
+            f"{where} holds a run with another configuration ({shown}).\n"
+            "To continue it, leave its settings as they were, those before the arrows; or write "
+            f"elsewhere with --out, or start over there with --fresh.{otherwise}"
+        )
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.config import differences, fill, override, to_dict
+from common.config import material_differences, override, require_same_settings, to_dict
 from common.error import ConfigError, DataError
 from common.record import FILE_NAME, read_record
 from experiments import registry, together
@@ -201,11 +201,9 @@ def _require_same_settings(path: Path, config: Any, otherwise: str = "") -> None
     there = _settings(path)
     if there is None:
         return  # `run` knows what to say
-    if begun and (changed := differences(fill(type(config), there), to_dict(config))):
-        raise ConfigError(
-            f"{path} holds a run with another configuration ({'; '.join(changed[:3])}).\n"
-            f"Write elsewhere with --out, or start over there: run ... --fresh.{otherwise}"
-        )
+    if begun:
+        changed = material_differences(type(config), there, to_dict(config))
+        require_same_settings(path, changed, otherwise)
 
 
 def _settings(path: Path) -> Mapping[str, Any] | None:

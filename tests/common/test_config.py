@@ -1,9 +1,18 @@
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 
-from common.config import PositiveInt, differences, fill, from_dict, override, to_dict
+from common.config import (
+    IMMATERIAL,
+    PositiveInt,
+    differences,
+    fill,
+    from_dict,
+    material_differences,
+    override,
+    to_dict,
+)
 from common.error import ConfigError
 
 
@@ -79,3 +88,15 @@ def test_filling_adds_defaults_and_checks_nothing():
 
 def test_filling_adds_groups_that_came_since():
     assert fill(Outer, {"name": "y"}) == to_dict(Outer(name="y"))
+
+
+def test_what_changes_no_result_is_no_material_difference():
+    @dataclass(frozen=True)
+    class Settings:
+        rate: float = 0.5
+        chunk: Annotated[int, IMMATERIAL] = 0
+        late: int = 1
+
+    old = {"rate": 0.5, "chunk": 3}
+    assert material_differences(Settings, old, to_dict(Settings())) == []
+    assert material_differences(Settings, old, to_dict(Settings(late=2))) == ["late: 1 → 2"]

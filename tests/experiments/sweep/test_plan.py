@@ -194,6 +194,8 @@ def test_a_directory_with_other_settings_is_in_the_way(tmp_path):
     assert len(expanded(tmp_path, RHN, seeds=(0, 1))) == 2
     with pytest.raises(ConfigError, match="seed1 holds a run with another configuration"):
         expanded(tmp_path, RHN, seeds=(0, 1), overrides=("train.epochs=1",))
+    memory = ("train.softmax_chunk=9", "evaluation.mc_batch_size=3")
+    assert len(expanded(tmp_path, RHN, seeds=(0, 1), overrides=memory)) == 2
 
 
 def test_a_finished_run_with_other_settings_is_in_the_way_without_its_config_too(tmp_path):
