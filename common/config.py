@@ -4,6 +4,9 @@ A string literal under a field is its docstring. What a difference in a setting 
 compares two runs stands beside the setting too, as a `Meaning` among its annotations:
 
     epochs: Annotated[PositiveInt, Amount("epochs")] = 500
+
+What fits badly together but is no error, a class says in a method `notes(usual)`, given the same
+settings of the preset.
 """
 
 import ast
@@ -192,6 +195,21 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for key in keys
         if flat_old.get(key, "(absent)") != flat_new.get(key, "(absent)")
     ]
+
+
+def notes(config: Any, usual: Any) -> list[str]:
+    """Return what a user should know of settings before they are used, nested ones included.
+
+    Args:
+      config: settings.
+      usual: those of the preset, of the same class.
+    """
+    found: list[str] = []
+    for field in dataclasses.fields(config):
+        inner = getattr(config, field.name)
+        if dataclasses.is_dataclass(inner):
+            found += notes(inner, getattr(usual, field.name))
+    return found + (config.notes(usual) if hasattr(config, "notes") else [])
 
 
 def material_differences(kind: type, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ from common.config import (
     flatten,
     from_dict,
     material_differences,
+    notes,
     override,
     to_dict,
 )
@@ -97,7 +98,10 @@ def run(experiment: Experiment, options: Options, report: Callable[[str], None])
     Returns:
       The records, in the order of `options.seeds`.
     """
-    config = override(experiment.preset(options.preset).config, options.overrides)
+    usual = experiment.preset(options.preset).config
+    config = override(usual, options.overrides)
+    for text in notes(config, usual):
+        report(f"note: {text}")
     if (process := this_process()).count > 1:
         process.require_same(_given(experiment, config, options))
     records: dict[int, Record] = {}

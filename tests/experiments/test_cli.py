@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from common.config import differences, to_dict
+from common.config import differences, notes, override, to_dict
 from common.progress import about
 from common.record import FILE_NAME, read_record, write_record
 from experiments.arguments import RESULTS, make_parser
@@ -157,6 +157,33 @@ def test_what_cannot_fit_is_refused_with_the_memory_it_takes(
     assert code == 2
     assert "GiB of memory" in error
     assert lower in error
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "settings", "told"),
+    [
+        (PTB_ROW, "cpu", ["train.epochs=20"], "is 2e-08 of the first one's (the preset's: 0.1)"),
+        (PTB_ROW, "cpu", ["train.epochs=8"], ""),
+        (PTB_ROW, "paper", ["train.epochs=510"], ""),
+        ("tutor_melodies_g", "paper", ["learn.iterations=100000"], "ε is 0.82 at the end"),
+        ("tutor_melodies_g", "paper", ["learn.iterations=600000"], ""),
+    ],
+)
+def test_a_schedule_that_its_settings_were_not_made_for_is_noted(name, preset, settings, told):
+    usual = experiments()[name].preset(preset).config
+    (text,) = notes(override(usual, settings), usual) or [""]
+    assert told in text
+    assert bool(told) == bool(text)
+
+
+@pytest.mark.parametrize("preset", ["smoke", "cpu", "paper"])
+def test_the_readmes_settings_train_as_long_as_they_say(preset):
+    text = (RESULTS.parent / "README.md").read_text(encoding="utf-8")
+    (settings,) = re.findall(r"in the papers' terms: `--set (.*?)`", text, re.DOTALL)
+    usual = experiments()[PTB_ROW].preset(preset).config
+    changed = override(usual, settings.split())
+    assert notes(changed, usual) == []
+    assert changed.train.last_share > 0.01
 
 
 def test_list_as_json(capsys):

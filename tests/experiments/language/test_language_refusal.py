@@ -24,6 +24,12 @@ def test_what_changes_no_result_may_change_before_a_run_goes_on(tmp_path, done, 
     assert "done before (evaluation.mc_batch_size: 7 → 9); --fresh" in capsys.readouterr().err
 
 
+def test_a_learning_rate_that_vanishes_is_noted_before_anything_trains(tmp_path, capsys):
+    fast = ["train.learning_rate_decay=50", "data.name=nothing"]
+    assert run(tmp_path, "--set", *SMALL, "train.epochs=9", *fast) != 0
+    assert "note: train.epochs=9 with" in capsys.readouterr().err
+
+
 def test_a_run_directory_in_use_is_refused(tmp_path, capsys):
     process = start(tmp_path, "--set", "train.epochs=2000")
     wait_for(folder(tmp_path) / "metrics.jsonl", 1, process)
