@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from common.alarm import tell_lost
-from common.config import override
 from common.datasets import DATASETS, default_cache_dir
 from common.error import ConfigError, DataError, DivergedError, LostProcessError, UserError
 from common.process import Cluster, is_lost, joined, this_process
@@ -87,7 +86,7 @@ def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
 def _run(options: argparse.Namespace) -> None:
     experiment = find(options.name)
     preset = experiment.preset_name(options.preset or experiment.default_preset)
-    override(experiment.preset(preset).config, options.overrides)  # refuse before JAX starts
+    experiment.configure(preset, options.overrides)  # refuse before JAX starts
     if options.data_dir is not None and not options.data_dir.is_dir():
         raise DataError(f"--data-dir {options.data_dir}: there is no such folder.")
     devices = _devices_of(experiment, options)

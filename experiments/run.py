@@ -20,7 +20,6 @@ from common.config import (
     from_dict,
     material_differences,
     notes,
-    override,
     to_dict,
 )
 from common.datasets import DATASETS
@@ -98,9 +97,8 @@ def run(experiment: Experiment, options: Options, report: Callable[[str], None])
     Returns:
       The records, in the order of `options.seeds`.
     """
-    usual = experiment.preset(options.preset).config
-    config = override(usual, options.overrides)
-    for text in notes(config, usual):
+    config = experiment.configure(options.preset, options.overrides)
+    for text in notes(config, experiment.preset(options.preset).config):
         report(f"note: {text}")
     if (process := this_process()).count > 1:
         process.require_same(_given(experiment, config, options))

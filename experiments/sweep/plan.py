@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.config import material_differences, override, require_same_settings, to_dict
+from common.config import material_differences, require_same_settings, to_dict
 from common.error import ConfigError, DataError
 from common.record import FILE_NAME, read_record
 from experiments import registry, together
@@ -144,7 +144,7 @@ def _configure(experiment: Experiment, preset: str, overrides: Sequence[str], po
     if both := [one for one in point if one.partition("=")[0] in given]:
         raise ConfigError(f"{both[0].partition('=')[0]} is in --grid and in --set; choose one.")
     try:
-        return override(experiment.preset(preset).config, [*overrides, *point])
+        return experiment.configure(preset, [*overrides, *point])
     except ConfigError as error:
         raise ConfigError(f"{experiment.name}: {error}") from None
 

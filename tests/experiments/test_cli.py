@@ -305,6 +305,10 @@ def test_paper_presets_are_the_published_settings(name, settings, numbers):
         (["run", PTB_ROW, "--set", "model.embedding=7"], r"embedding as wide as the units"),
         (["run", PTB_ROW, "--preset", "smoke", "--platform", "gpu"], r"'gpu' isn't available"),
         (["table", "nope"], r"unknown experiment 'nope'"),
+        (
+            ["run", "tutor_melodies_q", "--set", "note_rnn.run=x", "note_rnn.seed=1"],
+            r"note_rnn.seed has no effect beside note_rnn.run=x",
+        ),
         (["data", "nope"], r"unknown dataset 'nope'"),
     ],
 )

@@ -167,6 +167,13 @@ def test_the_run_that_others_start_from_comes_first_and_once(tmp_path):
     assert both[0].passed == ()  # as it was asked for
     given = expanded(tmp_path, "tutor_melodies_q", overrides=("note_rnn.run=x",))
     assert [job.experiment for job in given] == ["tutor_melodies_q"]
+    with pytest.raises(ConfigError, match=r"note_rnn\.seed has no effect beside note_rnn\.run=x"):
+        expanded(
+            tmp_path,
+            "tutor_melodies_q",
+            overrides=("note_rnn.run=x",),
+            grid=("note_rnn.seed=4,5",),
+        )
     seeds = expanded(tmp_path, "tutor_melodies_q", grid=("note_rnn.seed=4,5",))
     assert run_directories(seeds[:2], tmp_path) == ["note_rnn/smoke/seed4", "note_rnn/smoke/seed5"]
 
