@@ -215,6 +215,11 @@ class LearnConfig:
 
     def __post_init__(self):
         """Raise ConfigError where two settings exclude each other."""
+        if self.learning_rate_end > self.learning_rate:
+            raise ConfigError(
+                f"learn.learning_rate_end={self.learning_rate_end:g} is above "
+                f"learn.learning_rate={self.learning_rate:g}, from which the rate falls: lower it."
+            )
         if self.double and self.method not in WITH_MAXIMUM:
             raise ConfigError(
                 f"learn.double=true is for methods with a maximum ({', '.join(WITH_MAXIMUM)}), "

@@ -309,6 +309,10 @@ def test_paper_presets_are_the_published_settings(name, settings, numbers):
             ["run", "tutor_melodies_q", "--set", "note_rnn.run=x", "note_rnn.seed=1"],
             r"note_rnn.seed has no effect beside note_rnn.run=x",
         ),
+        (
+            ["run", "tutor_melodies_q", "--set", "learn.learning_rate_end=0.01"],
+            r"learn.learning_rate_end=0.01 is above learn.learning_rate=",
+        ),
         (["data", "nope"], r"unknown dataset 'nope'"),
     ],
 )
