@@ -6,7 +6,8 @@ compares two runs stands beside the setting too, as a `Meaning` among its annota
     epochs: Annotated[PositiveInt, Amount("epochs")] = 500
 
 What fits badly together but is no error, a class says in a method `notes(usual)`, given the same
-settings of the preset.
+settings of the preset. Settings that nothing reads, given the others, are in its property `unread`,
+key → why, for itself and the settings within: `override` doesn't change them.
 """
 
 import ast
@@ -139,9 +140,9 @@ def override(config: T, assignments: Iterable[str]) -> T:
     """Return a copy of `config` with `a.b=value` assignments applied, in order.
 
     A value is read as its field's type demands: `3`, `1e-3`, `true`, `text`, `[1, 2]`. Raises
-    ConfigError as `from_dict` does.
+    ConfigError as `from_dict` does, and where another value of a setting would have no effect.
     """
-    values = to_dict(config)
+    values, assignments = to_dict(config), list(assignments)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
@@ -152,7 +153,27 @@ def override(config: T, assignments: Iterable[str]) -> T:
         for parent in parents:
             node = node[parent]
         node[last] = _parse(text.strip())
-    return from_dict(type(config), values)
+    changed = from_dict(type(config), values)
+    for assignment in assignments:
+        _require_read(config, changed, assignment.partition("=")[0].strip())
+    return changed
+
+
+def _require_read(old: Any, new: Any, key: str) -> None:
+    before, value = (functools.reduce(getattr, key.split("."), one) for one in (old, new))
+    if value != before and (why := _why_unread(new, key)):
+        raise ConfigError(f"{key}={json.dumps(value)} has no effect: {why}.")
+
+
+def _why_unread(config: Any, key: str) -> str:
+    """Why nothing reads a setting; empty where something does. The outermost class that says what
+    is unread decides."""
+    if not dataclasses.is_dataclass(config):
+        return ""
+    if hasattr(config, "unread"):
+        return str(config.unread.get(key, ""))
+    first, _, rest = key.partition(".")
+    return _why_unread(getattr(config, first), rest)
 
 
 @functools.lru_cache

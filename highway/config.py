@@ -86,6 +86,16 @@ class ModelConfig:
                 f"(it is {self.embedding}, the units are {self.units})."
             )
 
+    @property
+    def unread(self) -> dict[str, str]:
+        """Settings that the core doesn't read, each with the reason."""
+        others = {"coupled": "rhn", "transform_bias": "rhn", "forget_bias": "lstm"}
+        return {
+            name: f"model.core={self.core} doesn't read it, only {core} does"
+            for name, core in others.items()
+            if core != self.core
+        }
+
     def embedding_size(self, vocabulary_size: int) -> int:
         """Return the width of the embedding for a vocabulary of this size."""
         if self.embedding:

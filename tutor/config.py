@@ -90,6 +90,16 @@ class SequenceModelConfig:
                 "model.core=rhn."
             )
 
+    @property
+    def unread(self) -> dict[str, str]:
+        """Settings that the core doesn't read, each with the reason."""
+        others = {"transform_bias": "rhn", "forget_bias": "lstm"}
+        return {
+            name: f"model.core={self.core} doesn't read it, only {core} does"
+            for name, core in others.items()
+            if core != self.core
+        }
+
 
 @dataclass(frozen=True)
 class PriorConfig:

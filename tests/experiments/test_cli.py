@@ -313,6 +313,19 @@ def test_paper_presets_are_the_published_settings(name, settings, numbers):
             ["run", "tutor_melodies_q", "--set", "learn.learning_rate_end=0.01"],
             r"learn.learning_rate_end=0.01 is above learn.learning_rate=",
         ),
+        (["run", PTB_ROW, "--set", "model.forget_bias=2"], r"model.forget_bias=2.0 has no effect"),
+        (
+            ["run", PTB_ROW, "--set", "model.core=lstm", "model.depth=1", "model.coupled=false"],
+            r"model.coupled=false has no effect: model.core=lstm doesn't read it, only rhn does",
+        ),
+        (
+            ["sweep", "note_rnn", "--grid", "model.transform_bias=-2,-4"],
+            r"model.transform_bias=-4.0 has no effect: model.core=lstm doesn't read it",
+        ),
+        (
+            ["run", "stacked_or_deep", "--set", "model.units=9"],
+            r"model.units=9 has no effect: every model has its own, by depths and parameters",
+        ),
         (["data", "nope"], r"unknown dataset 'nope'"),
     ],
 )
