@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from common import device, stand_aside
-from common.config import differences
+from common.config import differences, require_same_settings
 from common.error import ConfigError, DataError
 from common.open_folder import OpenFolder
 from common.process import Process, this_process
@@ -105,13 +105,16 @@ class RunDirectory:
     def claim(
         self,
         config: dict[str, Any],
-        complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config,
+        differ: Callable[[dict[str, Any], dict[str, Any]], list[str]] = differences,
     ) -> None:
         """Make the directory that of a run with this configuration.
 
+        Of a finished run, config.json stays as it is.
+
         Args:
           config: every setting, as nested dictionaries of JSON values.
-          complete: adds to the configuration of an old run the settings that came since.
+          differ: returns in what the configuration of the work here differs from `config`, so that
+            it can't be gone on with.
 
         Raises:
           ConfigError: it already holds work of a run with another configuration, or in another
@@ -121,15 +124,10 @@ class RunDirectory:
         self._require_in_place()
         path = self.path / "config.json"
         if self._has_work():
-            changed = differences(complete(self._claimed()), config)
-            if changed:
-                shown = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
-                raise ConfigError(
-                    f"{self.path} holds a run with another configuration ({shown}).\n"
-                    "Start over there with --fresh, or write elsewhere with --out."
-                )
+            require_same_settings(self.path, differ(self._claimed(), config))
             self._refuse_other_numerics()
-        write_atomically(path, json.dumps(config, indent=1) + "\n")
+        if not (self.path / FILE_NAME).exists():
+            write_atomically(path, json.dumps(config, indent=1) + "\n")
 
     @_led
     def begin_session(self, facts: dict[str, Any]) -> list[dict[str, Any]]:

@@ -161,7 +161,9 @@ def make_parser(
 
 def _add_results(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """The commands about results and data."""
-    table = add("table", "print the results table of the runs here and the committed ones")
+    table = add(
+        "table", "print the results table of the runs here, and of the committed ones apart"
+    )
     table.add_argument("names", nargs="*", metavar="NAME", help="experiments; all if none is named")
     table.add_argument("--full", action="store_true", help="every column")
     forms = table.add_mutually_exclusive_group()

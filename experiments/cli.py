@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from common.alarm import tell_lost
-from common.config import override
 from common.datasets import DATASETS, default_cache_dir
 from common.error import ConfigError, DataError, DivergedError, LostProcessError, UserError
 from common.process import Cluster, is_lost, joined, this_process
@@ -89,7 +88,7 @@ def _run(options: argparse.Namespace) -> None:
     experiment = find(options.name)
     preset = experiment.preset_name(options.preset or experiment.default_preset)
     # Refuse before JAX starts.
-    config = override(experiment.preset(preset).config, options.overrides)
+    config = experiment.configure(preset, options.overrides)
     if options.data_dir is not None:
         if not options.data_dir.is_dir():
             raise DataError(f"--data-dir {options.data_dir}: there is no such folder.")
@@ -148,7 +147,7 @@ def _table(options: argparse.Namespace) -> None:
     from experiments.results.row import named_rows
 
     names = [find(name).name for name in options.names]
-    rows = named_rows(names, load_records([options.out, options.results]))
+    rows = named_rows(names, load_records(options.out), load_records(options.results))
     if options.csv:
         print(as_csv(rows), end="")
     elif options.json or options.full:

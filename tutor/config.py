@@ -94,6 +94,16 @@ class SequenceModelConfig:
                 "model.core=rhn."
             )
 
+    @property
+    def unread(self) -> dict[str, str]:
+        """Settings that the core doesn't read, each with the reason."""
+        others = {"transform_bias": "rhn", "forget_bias": "lstm"}
+        return {
+            name: f"model.core={self.core} doesn't read it, only {core} does"
+            for name, core in others.items()
+            if core != self.core
+        }
+
 
 @dataclass(frozen=True)
 class PriorConfig:
@@ -213,8 +223,26 @@ class LearnConfig:
     report_every: Annotated[PositiveInt, IMMATERIAL] = 10_000
     """Environment steps between two rows of metrics.jsonl."""
 
+    def notes(self, usual: "LearnConfig") -> list[str]:
+        """Say where ε doesn't reach its end, as it does in the `usual` tuning."""
+        share = self.iterations / self.epsilon_iterations
+        reached = share >= 1 or share >= usual.iterations / usual.epsilon_iterations
+        if self.exploration != "epsilon_greedy" or reached:
+            return []
+        last = self.epsilon_start + share * (self.epsilon_end - self.epsilon_start)
+        return [
+            f"learn.iterations={self.iterations} with learn.epsilon_iterations="
+            f"{self.epsilon_iterations}: ε is {last:.2g} at the end and never reaches "
+            f"learn.epsilon_end={self.epsilon_end:g}. Set learn.epsilon_iterations, too."
+        ]
+
     def __post_init__(self):
         """Raise ConfigError where two settings exclude each other."""
+        if self.learning_rate_end > self.learning_rate:
+            raise ConfigError(
+                f"learn.learning_rate_end={self.learning_rate_end:g} is above "
+                f"learn.learning_rate={self.learning_rate:g}, from which the rate falls: lower it."
+            )
         if self.double and self.method not in WITH_MAXIMUM:
             raise ConfigError(
                 f"learn.double=true is for methods with a maximum ({', '.join(WITH_MAXIMUM)}), "

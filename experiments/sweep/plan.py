@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.config import Amount, Prefix, differences, fill, flatten, meanings, override, to_dict
+from common.config import (
+    Amount,
+    Prefix,
+    flatten,
+    material_differences,
+    meanings,
+    require_same_settings,
+    to_dict,
+)
 from common.error import ConfigError, DataError
 from common.record import FILE_NAME, read_record
 from experiments import registry, together
@@ -166,7 +174,7 @@ def _configure(experiment: Experiment, preset: str, overrides: Sequence[str], po
     if both := [one for one in point if one.partition("=")[0] in given]:
         raise ConfigError(f"{both[0].partition('=')[0]} is in --grid and in --set; choose one.")
     try:
-        return override(experiment.preset(preset).config, [*overrides, *point])
+        return experiment.configure(preset, [*overrides, *point])
     except ConfigError as error:
         raise ConfigError(f"{experiment.name}: {error}") from None
 
@@ -231,11 +239,9 @@ def _require_same_settings(path: Path, config: Any, otherwise: str = "") -> None
     there = _settings(path)
     if there is None:
         return  # `run` knows what to say
-    if begun and (changed := differences(fill(type(config), there), to_dict(config))):
-        raise ConfigError(
-            f"{path} holds a run with another configuration ({'; '.join(changed[:3])}).\n"
-            f"Write elsewhere with --out, or start over there: run ... --fresh.{otherwise}"
-        )
+    if begun:
+        changed = material_differences(type(config), there, to_dict(config))
+        require_same_settings(path, changed, otherwise)
 
 
 def _settings(path: Path) -> Mapping[str, Any] | None:

@@ -214,7 +214,6 @@ def test_a_new_run_without_the_kernel_is_by_jax(tmp_path, monkeypatch):
         ("rhn_analysis", ["language.train.steps=2"], "jax"),
         ("rhn_analysis", ["run=somewhere"], "cpu"),
         ("stacked_or_deep", [], "cpu"),
-        ("stacked_or_deep", ["model.core=lstm", "model.depth=1"], "cpu"),  # all cores count there
         ("stacked_or_deep", ["train.steps=3"], "jax"),
         ("quickstart", [], "cpu"),
         ("quickstart", ["train.recurrence_chunk=2"], "jax"),

@@ -16,6 +16,25 @@ def test_a_directory_of_another_configuration_is_refused(done, capsys):
     assert record(done).config["model"]["depth"] == 2
 
 
+def test_what_changes_no_result_may_change_before_a_run_goes_on(tmp_path, done, capsys):
+    process = start(tmp_path, "--set", *SMALL)
+    wait_for(folder(tmp_path) / "metrics.jsonl", 2, process)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert run(tmp_path, "--set", *SMALL, "evaluation.mc_batch_size=7") == 0
+    assert record(tmp_path).metrics == record(done).metrics
+    assert record(tmp_path).config["evaluation"]["mc_batch_size"] == 7
+    capsys.readouterr()
+    assert run(tmp_path, "--set", *SMALL, "evaluation.mc_batch_size=9") == 0
+    assert "done before (evaluation.mc_batch_size: 7 → 9); --fresh" in capsys.readouterr().err
+
+
+def test_a_learning_rate_that_vanishes_is_noted_before_anything_trains(tmp_path, capsys):
+    fast = ["train.learning_rate_decay=50", "data.name=nothing"]
+    assert run(tmp_path, "--set", *SMALL, "train.epochs=9", *fast) != 0
+    assert "note: train.epochs=9 with" in capsys.readouterr().err
+
+
 def test_a_run_directory_in_use_is_refused(tmp_path, capsys):
     process = start(tmp_path, "--set", "train.epochs=2000")
     wait_for(folder(tmp_path) / "metrics.jsonl", 1, process)

@@ -167,6 +167,13 @@ def test_the_run_that_others_start_from_comes_first_and_once(tmp_path):
     assert both[0].passed == ()  # as it was asked for
     given = expanded(tmp_path, "tutor_melodies_q", overrides=("note_rnn.run=x",))
     assert [job.experiment for job in given] == ["tutor_melodies_q"]
+    with pytest.raises(ConfigError, match=r"note_rnn\.seed has no effect beside note_rnn\.run=x"):
+        expanded(
+            tmp_path,
+            "tutor_melodies_q",
+            overrides=("note_rnn.run=x",),
+            grid=("note_rnn.seed=4,5",),
+        )
     seeds = expanded(tmp_path, "tutor_melodies_q", grid=("note_rnn.seed=4,5",))
     assert run_directories(seeds[:2], tmp_path) == ["note_rnn/smoke/seed4", "note_rnn/smoke/seed5"]
 
@@ -194,6 +201,8 @@ def test_a_directory_with_other_settings_is_in_the_way(tmp_path):
     assert len(expanded(tmp_path, RHN, seeds=(0, 1))) == 2
     with pytest.raises(ConfigError, match="seed1 holds a run with another configuration"):
         expanded(tmp_path, RHN, seeds=(0, 1), overrides=("train.epochs=1",))
+    memory = ("train.softmax_chunk=9", "evaluation.mc_batch_size=3")
+    assert len(expanded(tmp_path, RHN, seeds=(0, 1), overrides=memory)) == 2
 
 
 def test_a_finished_run_with_other_settings_is_in_the_way_without_its_config_too(tmp_path):
