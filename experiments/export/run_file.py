@@ -66,7 +66,7 @@ def export(run: Path, file: Path, data_dir: Path | None = None) -> Path:
         record,
         registry.find(record.experiment),
         file.name,
-        composes=bool(about["notes"]),
+        is_text="vocabulary" in about,
         has_cells=any(".layers." in name or ".kernels." in name for name in flatten(params)),
     )
     write_atomically(path, text)

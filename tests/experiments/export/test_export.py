@@ -181,7 +181,7 @@ def test_a_text_brought_by_hand_is_looked_for(monkeypatch, words, tmp_path):
     assert main(["export", str(words), str(file), "--data-dir", str(tmp_path)]) == 0
     assert asked == [tmp_path]
     card = file.with_suffix(".md").read_text()
-    assert "experiments compose" not in card
+    assert "load_run" in card
     assert "load_cells" in card
 
 
@@ -220,6 +220,7 @@ def test_the_commands(capsys, melodies, tmp_path):
     text = card.read_text()
     assert "experiments compose runs/note_rnn/cpu/seed0" in text
     assert 'load_cells("note_rnn.safetensors")' in text
+    assert "load_run" not in text
     assert main(["load", str(file), "--out", str(tmp_path / "o")]) == 0
     assert capsys.readouterr().out.split() == [str(tmp_path / "o" / NOTE_RNN)]
     assert main(["load", str(file), "--out", str(tmp_path / "o")]) == 2
