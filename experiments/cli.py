@@ -200,15 +200,15 @@ def _compose(options: argparse.Namespace) -> None:
     from experiments.compose import compose
     from experiments.compose_text import is_text, print_texts
 
-    trained = options.trained or _train_composer(options.platform)
-    folder = options.out or trained / "compositions"
-    if is_text(trained):
-        print_texts(options, trained, folder)
+    if options.trained is not None and is_text(options.trained):
+        print_texts(options)
         return
     for name in ("tokens", "data_dir"):
         if (value := getattr(options, name)) is not None:
             option = f"--{name.replace('_', '-')} {value}"
-            raise ConfigError(f"{option}: for language models; {trained} is none.")
+            raise ConfigError(f"{option}: for language models; here sequences are composed.")
+    trained = options.trained or _train_composer(options.platform)
+    folder = options.out or trained / "compositions"
     bars = options.bars
     if bars is None and options.trained is None:
         bars = composer().bars

@@ -31,12 +31,14 @@ def is_text(run: Path) -> bool:
     return has_model and not sequences and (run / FILE_NAME).exists()
 
 
-def print_texts(options: argparse.Namespace, run: Path, folder: Path) -> None:
+def print_texts(options: argparse.Namespace) -> None:
     """Print and write what `compose` asks of a language model's run.
 
     Raises:
       DataError, ConfigError: as `compose_text` does; or an option is for music.
     """
+    run: Path = options.trained
+    folder: Path = options.out or run / "compositions"
     asked = {"--bars": options.bars, "--key": options.key, "--wav": options.wav or None}
     if refused := [name for name, value in asked.items() if value is not None]:
         raise ConfigError(f"{run}: a language model; {', '.join(refused)} can't be asked of it.")
