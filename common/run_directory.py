@@ -431,7 +431,12 @@ class RunDirectory:
 
 
 def refuse_other_data(
-    path: Path, name: str, before: Mapping[str, str], now: Mapping[str, Any]
+    path: Path,
+    name: str,
+    before: Mapping[str, str],
+    now: Mapping[str, Any],
+    advice: str = "Give it what it began with, write elsewhere with --out, or start over with "
+    "--fresh.",
 ) -> None:
     """Raise ConfigError where the checksums of data are others than a run began with.
 
@@ -440,6 +445,7 @@ def refuse_other_data(
       name: of the data it began with.
       before: their checksums.
       now: the fields of a common.record.DataUsed.
+      advice: what to do about it.
     """
     found = now["checksums"]
     changed = [key for key in {**before, **found} if before.get(key) != found.get(key)]
@@ -450,5 +456,5 @@ def refuse_other_data(
         )
         raise ConfigError(
             f"{path} holds a run on other data: {name} ({old}), and now {now['name']} ({new}).\n"
-            "Give it what it began with, write elsewhere with --out, or start over with --fresh."
+            f"{advice}"
         )

@@ -201,7 +201,15 @@ def _compose(options: argparse.Namespace) -> None:
     trains = find(composer().experiment) if options.trained is None else None
     _configure(options.platform, 1 if trains is None else _started_with(trains))
     from experiments.compose import compose
+    from experiments.compose_text import is_text, print_texts
 
+    if options.trained is not None and is_text(options.trained):
+        print_texts(options)
+        return
+    for name in ("tokens", "data_dir"):
+        if (value := getattr(options, name)) is not None:
+            option = f"--{name.replace('_', '-')} {value}"
+            raise ConfigError(f"{option}: for language models; here sequences are composed.")
     trained = options.trained or _train_composer(options.platform)
     folder = options.out or trained / "compositions"
     bars = options.bars

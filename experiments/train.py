@@ -17,7 +17,7 @@ import numpy as np
 from common.error import DivergedError, InterruptedRun
 from common.interrupt import Interrupt
 from common.population import Population
-from common.record import DataUsed
+from common.record import DataUsed, write_atomically
 from common.run_directory import RunDirectory
 from common.training import Learner, Schedule, Tick, Training
 
@@ -154,6 +154,7 @@ def train(
     parameters: int,
     data: DataUsed,
     accept: Callable[[dict[str, float]], None] = lambda metrics: None,
+    files: Mapping[str, Any] | None = None,
 ) -> Outcomes:
     """Train to the end of the schedule, from where an earlier call stopped; measure the result.
 
@@ -173,6 +174,7 @@ def train(
       data: what it learned from.
       accept: is given the metrics of every evaluation, named as in metrics.jsonl, once they are
         there; may raise DivergedError, which ends the training of all seeds.
+      files: name → JSON value of what is written beside the metrics when the training starts.
 
     Returns:
       For each seed without a record its outcome, or the DivergedRun that says why there is none.
@@ -186,6 +188,9 @@ def train(
     if place.rehearsal:
         raise Rehearsed
     place.run.note_schedule(asdict(schedule), place.folder)
+    for name, content in (files or {}).items():
+        text = json.dumps(content) + "\n"
+        place.lead(partial(write_atomically, place.path / name, text))
     members = _Members(learner, tuple(seeds))
     training = Training(
         place.run,

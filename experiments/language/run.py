@@ -21,7 +21,7 @@ from common.progress import Progress
 from common.training import Schedule, Tick
 from common.window import make_windows, windows_bytes
 from experiments.run import SAMPLE, Context, code_digest
-from experiments.text_model import load_corpus
+from experiments.text_model import VOCABULARY, load_corpus
 from experiments.train import Outcomes, Place, Row, data_used, train
 from highway import evaluation, sampling
 from highway.config import LanguageModelConfig
@@ -64,6 +64,7 @@ def run(context: Context) -> Outcomes:
         curve=partial(_curve, words=trial.words),
         parameters=sum(leaf.size for leaf in jax.tree.leaves(initial.params)),
         data=data_used(trial.corpus, trial.tokens, context.experiment.data),
+        files={VOCABULARY: asdict(trial.corpus.tokenizer)},
     )
     if not isinstance(outcome := outcomes[seed], Exception):
         title = context.experiment.title
