@@ -1,14 +1,21 @@
 """Files as parts of the page: pictures and texts, within what the page may weigh."""
 
 import base64
+import functools
+import hashlib
 import html
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
 
+from common.plot import with_few_colours
+
 KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
 """Ending of a picture's name → its media type."""
+OPAQUE = (255, 255)
+"""Least and most of a picture's opacity."""
 LONGEST_TEXT = 5_000
 """Characters of a sample that are shown."""
 
@@ -19,6 +26,16 @@ class Allowance:
     def __init__(self, size: int):
         """Begin with so many bytes."""
         self.left = size
+
+    def part(self, size: int) -> "Allowance":
+        """Set so many bytes aside, or what there is."""
+        part = Allowance(min(size, self.left))
+        self.left -= part.left
+        return part
+
+    def add(self, other: "Allowance") -> None:
+        """Take over what another has left."""
+        self.left, other.left = self.left + other.left, 0
 
     def take(self, size: int) -> bool:
         """Take so many bytes if they are there; return whether they were."""
@@ -52,9 +69,34 @@ def data_uri(content: bytes, kind: str) -> str:
 
 def embed(path: Path, alt: str, allowance: Allowance) -> Picture | None:
     """Put a picture's file into the page; None where there is no room left for it."""
-    if not allowance.take(4 * path.stat().st_size // 3):
+    if allowance.left <= 0:
         return None
-    return Picture(alt, data_uri(path.read_bytes(), KINDS[path.suffix]))
+    content = path.read_bytes()
+    if path.suffix == ".png":
+        content = _smaller(content)
+    if not allowance.take(4 * len(content) // 3):
+        return None
+    return Picture(alt, data_uri(content, KINDS[path.suffix]))
+
+
+@functools.lru_cache(maxsize=64)
+def _smaller(png: bytes) -> bytes:
+    """A PNG file with few colours where that saves room; one with transparent parts, or that can't
+    be read, as it is."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(png)) as picture:
+            if "transparency" in picture.info or picture.convert("RGBA").getextrema()[3] != OPAQUE:
+                return png
+        return min(png, with_few_colours(png), key=len)
+    except (UnidentifiedImageError, OSError):
+        return png
+
+
+def digest(path: Path) -> str:
+    """Return what tells a file's content from others."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def is_picture(path: Path) -> bool:
