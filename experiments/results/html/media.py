@@ -10,7 +10,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from common.plot import with_few_colours
+from common.plot import alternative_text, described, with_few_colours
 
 KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
 """Ending of a picture's name → its media type."""
@@ -49,16 +49,24 @@ class Allowance:
 class Picture:
     """A picture in the page."""
 
+    caption: str
     alt: str
+    description: str
+    """What can be seen, in full; empty where nobody wrote it."""
     source: str
     """A data URI."""
 
     def figure(self) -> Markup:
         """Return it as an element."""
-        alt = html.escape(self.alt)
+        caption, alt, whole = map(html.escape, (self.caption, self.alt, self.description))
+        if whole:
+            whole = (
+                f'<details><summary>In words<span class="unseen">: {caption}</span></summary>'
+                f"<p>{whole}</p></details>"
+            )
         return Markup(
             f'<figure class="picture"><img src="{self.source}" alt="{alt}" loading="lazy">'
-            f"<figcaption>{alt}</figcaption></figure>"
+            f"<figcaption>{caption}</figcaption>{whole}</figure>"
         )
 
 
@@ -67,8 +75,14 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def embed(path: Path, alt: str, allowance: Allowance) -> Picture | None:
-    """Put a picture's file into the page; None where there is no room left for it."""
+def embed(path: Path, words: str, allowance: Allowance) -> Picture | None:
+    """Put a picture's file into the page; None where there is no room left for it.
+
+    Args:
+      path: the file.
+      words: what the page calls it.
+      allowance: what it may take.
+    """
     if allowance.left <= 0:
         return None
     content = path.read_bytes()
@@ -76,7 +90,8 @@ def embed(path: Path, alt: str, allowance: Allowance) -> Picture | None:
         content = _smaller(content)
     if not allowance.take(4 * len(content) // 3):
         return None
-    return Picture(alt, data_uri(content, KINDS[path.suffix]))
+    alt, whole = alternative_text(path, words), described(path)
+    return Picture(words, alt, whole, data_uri(content, KINDS[path.suffix]))
 
 
 @functools.lru_cache(maxsize=64)

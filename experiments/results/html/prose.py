@@ -75,7 +75,10 @@ class Prose:
             source = child.attrGet("src" if child.type == "image" else "href")
             if not isinstance(source, str) or (path := self._local(source)) is None:
                 continue
-            words = child.content if child.type == "image" else _text_of_link(children[place:])
+            if child.type == "image":
+                words = str(child.attrGet("title") or child.content)
+            else:
+                words = _text_of_link(children[place:])
             if picture := embed(path, words, self.allowance):
                 self.shown.add(digest(path))
                 found.append(Token("html_block", "", 0, content=f"{picture.figure()}\n"))

@@ -96,8 +96,8 @@ def show(
             shown.above.append(path.name)
             return
         words = path.stem.replace("_", " ")
-        alt = f"{words}: {record.experiment}, preset {record.preset}, seed {record.seed}"
-        picture = embed(path, alt, room.pictures) if rank < MOST_PICTURES else None
+        words += f": {record.experiment}, preset {record.preset}, seed {record.seed}"
+        picture = embed(path, words, room.pictures) if rank < MOST_PICTURES else None
         if picture:
             shown.pictures.append(picture.figure())
         else:

@@ -11,12 +11,16 @@ from page_case import SAMPLE, Page, leave, make_runs
 from report_case import MC, TEST, VALID, record, words
 
 from common.error import DataError
+from common.plot import learning_curves
 from experiments import registry
 from experiments.cli import main
+from experiments.results.claim import shown
 from experiments.results.collect import finished_runs
 from experiments.results.html import page as page_module
 from experiments.results.html import shown as shown_module
+from experiments.results.html.media import Allowance
 from experiments.results.html.page import MOST_BYTES, page_text, write_page
+from experiments.results.html.prose import Prose
 
 FAMILY = registry.Family((words(),), artefacts=("*.mid",))
 
@@ -100,6 +104,23 @@ def test_pictures_melodies_and_samples_of_the_first_seed(page):
     (roll, _) = [one for one in page.all("svg") if "Piano roll" in one.get("aria-label", "")]
     assert roll["aria-label"].startswith("Piano roll of composition1: 12 notes from ")
     assert SAMPLE.strip() in page.texts("pre")
+
+
+def test_what_describes_a_picture_is_there_for_those_who_cannot_see_it(tmp_path):
+    told = "perplexity\nours: 90.5 at 1, 72.25 at 2\n" + ", ".join(f"{k} at {k}" for k in range(99))
+    for name, description in (("short", "ours: 72.25"), ("long", told), ("none", "")):
+        learning_curves(
+            {"ours": [(1, 90.5), (2, 72.25)]}, tmp_path / f"{name}.png",
+            x_label="x", y_label="y", title="t", description=description,
+        )  # fmt: skip
+    text = "".join(shown(tmp_path / f"{n}.png", tmp_path, n) + "\n" for n in ("short", "none"))
+    page = Page(Prose(tmp_path, Allowance(1_000_000)).write(f"{text}See [perplexity](long.png)."))
+    short, none, long = [one["alt"] for one in page.all("img")]
+    assert (short, none) == ("short: ours: 72.25", "none")
+    assert long.startswith("perplexity; ours: 90.5 at 1, 72.25 at 2; 0 at 0, 1 at 1")
+    assert len(long) <= 240
+    assert page.texts("figcaption") == ["short", "none", "perplexity"]
+    assert told in [one.removeprefix("In words: perplexity") for one in page.texts("details")]
 
 
 def test_whatever_runs_say_stays_text(page, runs, patched, tmp_path):
