@@ -102,7 +102,8 @@ def _smaller(png: bytes) -> bytes:
 
     try:
         with Image.open(io.BytesIO(png)) as picture:
-            if "transparency" in picture.info or picture.convert("RGBA").getextrema()[3] != OPAQUE:
+            opacity = picture.convert("RGBA").getchannel("A").getextrema()
+            if "transparency" in picture.info or opacity != OPAQUE:
                 return png
         return min(png, with_few_colours(png), key=len)
     except (UnidentifiedImageError, OSError):
