@@ -4,6 +4,10 @@ A string literal under a field is its docstring. What a difference in a setting 
 compares two runs stands beside the setting too, as a `Meaning` among its annotations:
 
     epochs: Annotated[PositiveInt, Amount("epochs")] = 500
+
+What fits badly together but is no error, a class says in a method `notes(usual)`, given the same
+settings of the preset. Settings that nothing reads, given the others, are in its property `unread`,
+key → why, for itself and the settings within: `override` doesn't change them.
 """
 
 import ast
@@ -13,8 +17,9 @@ import functools
 import inspect
 import json
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -135,9 +140,9 @@ def override(config: T, assignments: Iterable[str]) -> T:
     """Return a copy of `config` with `a.b=value` assignments applied, in order.
 
     A value is read as its field's type demands: `3`, `1e-3`, `true`, `text`, `[1, 2]`. Raises
-    ConfigError as `from_dict` does.
+    ConfigError as `from_dict` does, and where another value of a setting would have no effect.
     """
-    values = to_dict(config)
+    values, assignments = to_dict(config), list(assignments)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
@@ -148,7 +153,27 @@ def override(config: T, assignments: Iterable[str]) -> T:
         for parent in parents:
             node = node[parent]
         node[last] = _parse(text.strip())
-    return from_dict(type(config), values)
+    changed = from_dict(type(config), values)
+    for assignment in assignments:
+        _require_read(config, changed, assignment.partition("=")[0].strip())
+    return changed
+
+
+def _require_read(old: Any, new: Any, key: str) -> None:
+    before, value = (functools.reduce(getattr, key.split("."), one) for one in (old, new))
+    if value != before and (why := _why_unread(new, key)):
+        raise ConfigError(f"{key}={json.dumps(value)} has no effect: {why}.")
+
+
+def _why_unread(config: Any, key: str) -> str:
+    """Why nothing reads a setting; empty where something does. The outermost class that says what
+    is unread decides."""
+    if not dataclasses.is_dataclass(config):
+        return ""
+    if hasattr(config, "unread"):
+        return str(config.unread.get(key, ""))
+    first, _, rest = key.partition(".")
+    return _why_unread(getattr(config, first), rest)
 
 
 @functools.lru_cache
@@ -191,6 +216,52 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for key in keys
         if flat_old.get(key, "(absent)") != flat_new.get(key, "(absent)")
     ]
+
+
+def notes(config: Any, usual: Any) -> list[str]:
+    """Return what a user should know of settings before they are used, nested ones included.
+
+    Args:
+      config: settings.
+      usual: those of the preset, of the same class.
+    """
+    found: list[str] = []
+    for field in dataclasses.fields(config):
+        inner = getattr(config, field.name)
+        if dataclasses.is_dataclass(inner):
+            found += notes(inner, getattr(usual, field.name))
+    return found + (config.notes(usual) if hasattr(config, "notes") else [])
+
+
+def material_differences(kind: type, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return the `differences` of an old configuration and a new one of `kind` that may change a
+    result; settings that came since have their defaults in the old one."""
+    known = meanings(kind)
+    each = [
+        {k: v for k, v in flatten(one).items() if not isinstance(known.get(k), Immaterial)}
+        for one in (fill(kind, old), new)
+    ]
+    return differences(*each)
+
+
+def require_same_settings(where: Path, changed: Sequence[str], otherwise: str = "") -> None:
+    """Refuse to begin a run where one of other settings lies.
+
+    Args:
+      where: its directory.
+      changed: their `differences`.
+      otherwise: what else can be done, a line of its own.
+
+    Raises:
+      ConfigError: there are any.
+    """
+    if changed:
+        shown = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
+        raise ConfigError(
+            f"{where} holds a run with another configuration ({shown}).\n"
+            "To continue it, leave its settings as they were, those before the arrows; or write "
+            f"elsewhere with --out, or start over there with --fresh.{otherwise}"
+        )
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from common import device, stand_aside
-from common.config import differences
+from common.config import differences, require_same_settings
 from common.error import ConfigError, DataError
 from common.open_folder import OpenFolder
 from common.process import Process, this_process
@@ -21,6 +21,9 @@ from common.run_lock import GLANCE_SECONDS, IN_USE, LOCK
 
 SCHEDULE = "schedule.json"
 """The file beside the metrics of a training that says how long that is; see `note_schedule`."""
+
+EVALUATIONS = "evaluations.json"
+"""The file beside the metrics of a training that says what its result was measured to be so far."""
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -48,6 +51,7 @@ class RunDirectory:
     schedule.json   how many updates it has, and of what
     metrics.jsonl   one row per report and per evaluation
     checkpoints/    see common.checkpoint
+    evaluations.json  what protocols of the final evaluation measured; see `note_evaluation`
     record.json     written when the run is finished; pictures and samples lie beside it
 
     Where a run trains several models, each has a folder with its own data.json,
@@ -101,13 +105,16 @@ class RunDirectory:
     def claim(
         self,
         config: dict[str, Any],
-        complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config,
+        differ: Callable[[dict[str, Any], dict[str, Any]], list[str]] = differences,
     ) -> None:
         """Make the directory that of a run with this configuration.
 
+        Of a finished run, config.json stays as it is.
+
         Args:
           config: every setting, as nested dictionaries of JSON values.
-          complete: adds to the configuration of an old run the settings that came since.
+          differ: returns in what the configuration of the work here differs from `config`, so that
+            it can't be gone on with.
 
         Raises:
           ConfigError: it already holds work of a run with another configuration, or in another
@@ -117,15 +124,10 @@ class RunDirectory:
         self._require_in_place()
         path = self.path / "config.json"
         if self._has_work():
-            changed = differences(complete(self._claimed()), config)
-            if changed:
-                shown = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
-                raise ConfigError(
-                    f"{self.path} holds a run with another configuration ({shown}).\n"
-                    "Start over there with --fresh, or write elsewhere with --out."
-                )
+            require_same_settings(self.path, differ(self._claimed(), config))
             self._refuse_other_numerics()
-        write_atomically(path, json.dumps(config, indent=1) + "\n")
+        if not (self.path / FILE_NAME).exists():
+            write_atomically(path, json.dumps(config, indent=1) + "\n")
 
     @_led
     def begin_session(self, facts: dict[str, Any]) -> list[dict[str, Any]]:
@@ -385,6 +387,30 @@ class RunDirectory:
         write_atomically(self.path / folder / SCHEDULE, json.dumps(schedule, indent=1) + "\n")
 
     @_led
+    def note_evaluation(self, row: dict[str, Any], folder: str = "") -> None:
+        """Keep what one protocol of the final evaluation measured.
+
+        Args:
+          row: JSON values.
+          folder: of the training, within the directory.
+        """
+        self._require_in_place()
+        rows = [*self._evaluations(folder), row]
+        write_atomically(self.path / folder / EVALUATIONS, json.dumps(rows, indent=1) + "\n")
+
+    @_led
+    def read_evaluations(self, folder: str = "") -> list[dict[str, Any]]:
+        """Return what `note_evaluation` was given; a file that is damaged is taken for none."""
+        return self._evaluations(folder)
+
+    def _evaluations(self, folder: str) -> list[dict[str, Any]]:
+        try:
+            rows = json.loads((self.path / folder / EVALUATIONS).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # all can be measured again
+            return []
+        return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+    @_led
     def set_aside(self) -> None:
         """Let the run that is here stand aside for a new one, until `settle` decides."""
         stand_aside.set_aside(self.path)
@@ -405,7 +431,12 @@ class RunDirectory:
 
 
 def refuse_other_data(
-    path: Path, name: str, before: Mapping[str, str], now: Mapping[str, Any]
+    path: Path,
+    name: str,
+    before: Mapping[str, str],
+    now: Mapping[str, Any],
+    advice: str = "Give it what it began with, write elsewhere with --out, or start over with "
+    "--fresh.",
 ) -> None:
     """Raise ConfigError where the checksums of data are others than a run began with.
 
@@ -414,6 +445,7 @@ def refuse_other_data(
       name: of the data it began with.
       before: their checksums.
       now: the fields of a common.record.DataUsed.
+      advice: what to do about it.
     """
     found = now["checksums"]
     changed = [key for key in {**before, **found} if before.get(key) != found.get(key)]
@@ -424,5 +456,5 @@ def refuse_other_data(
         )
         raise ConfigError(
             f"{path} holds a run on other data: {name} ({old}), and now {now['name']} ({new}).\n"
-            "Give it what it began with, write elsewhere with --out, or start over with --fresh."
+            f"{advice}"
         )

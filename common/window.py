@@ -20,6 +20,11 @@ class Windows(NamedTuple):
     """Tokens to predict."""
 
 
+def windows_bytes(tokens: int, batch_size: int, steps: int) -> int:
+    """Return what the windows of so many tokens hold, as `make_windows` cuts them."""
+    return 2 * 4 * batch_size * steps * _count(tokens, batch_size, steps)
+
+
 def make_windows(
     tokens: np.ndarray, batch_size: int, steps: int, *, split: str, rows: np.ndarray | None = None
 ) -> Windows:
@@ -38,7 +43,7 @@ def make_windows(
       ConfigError: the split has too few tokens for one window.
     """
     length = len(tokens) // batch_size
-    count = (length - 1) // steps
+    count = _count(len(tokens), batch_size, steps)
     if count < 1:
         raise ConfigError(
             f"the {split} split has {len(tokens)} tokens, too few for one window of "
@@ -53,3 +58,8 @@ def make_windows(
         return np.ascontiguousarray(piece.reshape(len(slices), count, steps).swapaxes(0, 1))
 
     return Windows(inputs=cut(0), targets=cut(1))
+
+
+def _count(tokens: int, batch_size: int, steps: int) -> int:
+    """How many windows there are of so many tokens; below 1 if they are too few."""
+    return (tokens // batch_size - 1) // steps

@@ -80,6 +80,7 @@ processes = _whole(1, 2**20, "choose a number from 1")
 process = _whole(0, 2**20, "processes are numbered from 0")
 seed = _whole(0, 2**32 - 1, "a seed is a number from 0 to 2³² − 1")
 count = _whole(1, 100, "choose a number from 1 to 100")
+tokens = _whole(1, 100_000, "choose a number from 1 to 100000")
 temperature = _real(
     lambda value: COLDEST <= value < math.inf, f"choose a number from {COLDEST:g} on"
 )

@@ -101,7 +101,7 @@ def make_parser(
 
     _add_results(add)
     _add_compare_options(add("compare", "show in what runs differ: settings, results, curves"))
-    compose = add("compose", "compose sequences with a finished run's model")
+    compose = add("compose", "compose sequences, or draw texts, with a finished run's model")
     _add_compose_options(compose)
 
     export = add("export", "write a finished run's model into a file, with a model card beside it")
@@ -161,7 +161,9 @@ def make_parser(
 
 def _add_results(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """The commands about results and data."""
-    table = add("table", "print the results table of the runs here and the committed ones")
+    table = add(
+        "table", "print the results table of the runs here, and of the committed ones apart"
+    )
     table.add_argument("names", nargs="*", metavar="NAME", help="experiments; all if none is named")
     table.add_argument("--full", action="store_true", help="every column")
     forms = table.add_mutually_exclusive_group()
@@ -329,14 +331,20 @@ def _add_compose_options(compose: argparse.ArgumentParser) -> None:
         type=argument_types.path,
         nargs="?",
         metavar="RUN",
-        help="run directory with a model of sequences; without it one of melodies is trained in "
-        "runs/, once, which takes a few minutes",
+        help="run directory with a model of sequences or a language model; without it one of "
+        "melodies is trained in runs/, once, which takes a few minutes",
     )
     compose.add_argument(
         "-n", type=argument_types.count, default=8, dest="count", help="how many (%(default)s)"
     )
     compose.add_argument(
-        "--primer", type=argument_types.path, metavar="FILE", help="a sequence to go on from"
+        "--primer", type=argument_types.path, metavar="FILE", help="what to go on from"
+    )
+    compose.add_argument(
+        "--tokens",
+        type=argument_types.tokens,
+        metavar="N",
+        help="length of a language model's texts (that of its run's sample)",
     )
     compose.add_argument(
         "--bars",
@@ -363,6 +371,11 @@ def _add_compose_options(compose: argparse.ArgumentParser) -> None:
         type=argument_types.path,
         metavar="FOLDER",
         help="where to write (RUN/compositions)",
+    )
+    compose.add_argument(
+        "--data-dir",
+        type=argument_types.path,
+        help="folder with a language model's text, where its run has no vocabulary.json",
     )
     _add_platform(compose)
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from common.alarm import tell_lost
-from common.config import override
 from common.datasets import DATASETS, default_cache_dir
 from common.error import ConfigError, DataError, DivergedError, LostProcessError, UserError
 from common.process import Cluster, is_lost, joined, this_process
 from experiments.arguments import make_parser
+from experiments.data_folder import require_reader
 from experiments.registry import (
     Experiment,
     benchmarks,
@@ -71,8 +71,8 @@ def _command(options: argparse.Namespace) -> int:
         if isinstance(error, ValueError) or not _out_of_memory(error):
             raise
         print(
-            "error: out of memory. Lower the sizes among the settings (see `show`), or use another "
-            "device.",
+            "error: out of memory. Lower the sizes and amounts of data among the settings (see "
+            "`show`), or use another device.",
             file=sys.stderr,
         )
         return ConfigError.exit_code
@@ -87,9 +87,12 @@ def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
 def _run(options: argparse.Namespace) -> None:
     experiment = find(options.name)
     preset = experiment.preset_name(options.preset or experiment.default_preset)
-    override(experiment.preset(preset).config, options.overrides)  # refuse before JAX starts
-    if options.data_dir is not None and not options.data_dir.is_dir():
-        raise DataError(f"--data-dir {options.data_dir}: there is no such folder.")
+    # Refuse before JAX starts.
+    config = experiment.configure(preset, options.overrides)
+    if options.data_dir is not None:
+        if not options.data_dir.is_dir():
+            raise DataError(f"--data-dir {options.data_dir}: there is no such folder.")
+        require_reader(experiment, config, options.data_dir)
     devices = _devices_of(experiment, options)
     from experiments.run import SAMPLE, Options, run
 
@@ -144,7 +147,7 @@ def _table(options: argparse.Namespace) -> None:
     from experiments.results.row import named_rows
 
     names = [find(name).name for name in options.names]
-    rows = named_rows(names, load_records([options.out, options.results]))
+    rows = named_rows(names, load_records(options.out), load_records(options.results))
     if options.csv:
         print(as_csv(rows), end="")
     elif options.json or options.full:
@@ -198,7 +201,15 @@ def _compose(options: argparse.Namespace) -> None:
     trains = find(composer().experiment) if options.trained is None else None
     _configure(options.platform, 1 if trains is None else _started_with(trains))
     from experiments.compose import compose
+    from experiments.compose_text import is_text, print_texts
 
+    if options.trained is not None and is_text(options.trained):
+        print_texts(options)
+        return
+    for name in ("tokens", "data_dir"):
+        if (value := getattr(options, name)) is not None:
+            option = f"--{name.replace('_', '-')} {value}"
+            raise ConfigError(f"{option}: for language models; here sequences are composed.")
     trained = options.trained or _train_composer(options.platform)
     folder = options.out or trained / "compositions"
     bars = options.bars

@@ -51,14 +51,13 @@ def compose(
         or the primer would be overwritten, or the folder is a run's own directory, or the domain
         has no such length or key; or both a key and a primer, which has its own, are given.
     """
-    if not 1 <= count <= MOST:
-        raise ConfigError(f"{count} compositions: choose from 1 to {MOST}.")
+    require_count(count)
     if key is not None and primer is not None:
         raise ConfigError(
             f"--key {key} with --primer: compositions go on from the primer as it is, without "
             "another key. Leave one of the two out."
         )
-    _require_no_run(folder)
+    require_no_run(folder)
     model = trained.load(trained.find(run))
     domain = _of_length(model.domain, bars)
     written = {} if key is None else {"key": _known_key(domain, key)}
@@ -94,7 +93,13 @@ def _known_key(domain: Domain, key: str) -> str:
     return key
 
 
-def _require_no_run(folder: Path) -> None:
+def require_count(count: int) -> None:
+    """Raise ConfigError where so many can't be composed at once."""
+    if not 1 <= count <= MOST:
+        raise ConfigError(f"{count} compositions: choose from 1 to {MOST}.")
+
+
+def require_no_run(folder: Path) -> None:
     """Raise ConfigError where compositions would be written among, and over, the files of a run."""
     whole = folder.resolve()
     for place in (whole, *whole.parents):

@@ -6,7 +6,7 @@ import shutil
 import textwrap
 from typing import Any
 
-from common.config import docstrings, flatten, override, to_dict
+from common.config import docstrings, flatten, to_dict
 from common.progress import about
 from experiments.registry import Experiment, Preset, experiments, find
 
@@ -72,7 +72,7 @@ def show(options: argparse.Namespace) -> None:
     """
     experiment = find(options.name)
     name = experiment.preset_name(options.preset or experiment.default_preset)
-    config = override(experiment.preset(name).config, options.overrides)
+    config = experiment.configure(name, options.overrides)
     print(experiment.docstring)
     print(f"\nPreset {name} (of {', '.join((*experiment.presets, *experiment.aliases))}):")
     told = docstrings(type(config))

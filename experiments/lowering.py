@@ -8,7 +8,6 @@ from jax.stages import Traced
 
 from common import device
 from common.compute import Compute, Precision
-from common.config import override
 from common.mesh import make_mesh
 from experiments.registry import Experiment
 
@@ -41,7 +40,7 @@ def trace(
     Raises:
       ConfigError: they can't divide it.
     """
-    config = override(experiment.preset(preset).config, overrides)
+    config = experiment.configure(preset, overrides)
     kernel = next(kernel for kernel in experiment.kernels if kernel != "cpu")
     compute = Compute(kernel, "float32" if precision == "tf32" else precision)
     programs = experiment.load_programs()

@@ -1,12 +1,12 @@
 """What families and experiments are, and all of them by name. Imports no JAX: `list` is quick."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from common.compute import Compute, Kernel
-from common.config import suggestion
+from common.config import override, suggestion
 from common.error import ConfigError
 from common.metric import Metric
 
@@ -162,6 +162,24 @@ class Experiment:
     def preset(self, name: str) -> Preset:
         """Return the preset of that name or alias; raise ConfigError where there is none."""
         return self.presets[self.preset_name(name)]
+
+    def configure(self, preset: str, assignments: Iterable[str]) -> Any:
+        """Return a preset's configuration with `a.b=value` assignments applied.
+
+        Raises:
+          ConfigError: as `common.config.override`; or the run that it starts from is given, and its
+            preset or seed, too.
+        """
+        assignments = list(assignments)
+        config = override(self.preset(preset).config, assignments)
+        run = getattr(config, self.upstream).run if self.upstream else ""
+        for key in (one.partition("=")[0].strip() for one in assignments):
+            if run and key in (f"{self.upstream}.preset", f"{self.upstream}.seed"):
+                raise ConfigError(
+                    f"{key} has no effect beside {self.upstream}.run={run}: that run is taken, "
+                    "whatever its preset and seed. Set one of the two."
+                )
+        return config
 
     def kernels_for(self, config: Any) -> tuple[Kernel, ...]:
         """Return the ways in which its recurrence is computed in a configuration."""

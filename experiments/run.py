@@ -13,7 +13,15 @@ from typing import Any, Literal
 
 from common import datasets, device
 from common.compute import SCAN, Compute, Kernel, Precision
-from common.config import fill, flatten, from_dict, override, to_dict
+from common.config import (
+    differences,
+    fill,
+    flatten,
+    from_dict,
+    material_differences,
+    notes,
+    to_dict,
+)
 from common.datasets import DATASETS
 from common.error import ConfigError
 from common.process import this_process
@@ -89,7 +97,9 @@ def run(experiment: Experiment, options: Options, report: Callable[[str], None])
     Returns:
       The records, in the order of `options.seeds`.
     """
-    config = override(experiment.preset(options.preset).config, options.overrides)
+    config = experiment.configure(options.preset, options.overrides)
+    for text in notes(config, experiment.preset(options.preset).config):
+        report(f"note: {text}")
     if (process := this_process()).count > 1:
         process.require_same(_given(experiment, config, options))
     records: dict[int, Record] = {}
@@ -102,7 +112,7 @@ def run(experiment: Experiment, options: Options, report: Callable[[str], None])
                 if directory.finished:
                     records[seed] = read_record(path / FILE_NAME)
                     _require_same_data(path, records[seed], experiment, config, options)
-                    report(f"{path}: {records[seed].status} before; --fresh runs it again.")
+                    report(f"{path}: {_before(records[seed], config)}; --fresh runs it again.")
                 elif experiment.seeds_together:
                     waiting[seed] = directory
                     stack.push(alone.pop_all())
@@ -123,6 +133,12 @@ def run(experiment: Experiment, options: Options, report: Callable[[str], None])
                     training = joint.enter_context(_opened(path, config, options, report))
                 records |= _run_seeds(experiment, config, training, seeds, here, options, report)
     return [records[seed] for seed in options.seeds]
+
+
+def _before(record: Record, config: Any) -> str:
+    """What a finished run is, and in what its settings differ from those asked for."""
+    changed = differences(fill(type(config), record.config), to_dict(config))
+    return f"{record.status} before" + (f" ({'; '.join(changed)})" if changed else "")
 
 
 def _given(experiment: Experiment, config: Any, options: Options) -> dict[str, Any]:
@@ -155,7 +171,7 @@ def _opened(
         try:
             if options.fresh:
                 directory.set_aside()
-            directory.claim(to_dict(config), partial(fill, type(config)))
+            directory.claim(to_dict(config), partial(material_differences, type(config)))
             yield directory
         finally:
             directory.settle(report)

@@ -4,9 +4,10 @@ A family hands `train` its learner, its schedule and two functions of one seed's
 and `measure`; signals, divergence, timing and the form of the result are dealt with here.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from common.error import DivergedError, InterruptedRun
 from common.interrupt import Interrupt
 from common.population import Population
-from common.record import DataUsed
+from common.record import DataUsed, write_atomically
 from common.run_directory import RunDirectory
 from common.training import Learner, Schedule, Tick, Training
 
@@ -52,6 +53,14 @@ Outcomes = dict[int, Outcome | DivergedRun]
 """Seed → what its run came to."""
 
 
+@dataclass
+class Spared:
+    """What this session needn't do again."""
+
+    seconds: float = 0.0
+    """That protocols of the final evaluation took in earlier ones."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a training's files lie, and the name under which it reports."""
@@ -67,6 +76,7 @@ class Place:
 
     rehearsal: bool = False
     """Whether `train` raises Rehearsed instead of training."""
+    spared: Spared = field(default_factory=Spared)
 
     @property
     def path(self) -> Path:
@@ -76,6 +86,29 @@ class Place:
     def lead(self, work: Callable[[], Any]) -> None:
         """Let one of several processes do work that writes files beside the record."""
         self.run.process.lead(work)
+
+    def once(
+        self, protocol: str, of: Mapping[str, Any], work: Callable[[], dict[str, float]]
+    ) -> dict[str, float]:
+        """Return what a protocol of the final evaluation measures; it is done in one session only.
+
+        A run that was stopped afterwards takes what was measured then, to the bit.
+
+        Args:
+          protocol: its name.
+          of: what its metrics depend on, in JSON values: parameters, data, settings, code.
+          work: measures; called unless the same was measured before.
+        """
+        wanted = {"protocol": protocol, "of": json.loads(json.dumps(dict(of)))}
+        for row in self.run.read_evaluations(self.folder):
+            if {name: row.get(name) for name in wanted} == wanted:
+                self.spared.seconds += row["seconds"]
+                return dict(row["metrics"])
+        begin = time.monotonic()
+        metrics = work()
+        row = {**wanted, "metrics": metrics, "seconds": time.monotonic() - begin}
+        self.run.note_evaluation(row, self.folder)
+        return metrics
 
     def part(self, name: str) -> "Place":
         """Return the place of one of several trainings of this run."""
@@ -121,6 +154,7 @@ def train(
     parameters: int,
     data: DataUsed,
     accept: Callable[[dict[str, float]], None] = lambda metrics: None,
+    files: Mapping[str, Any] | None = None,
 ) -> Outcomes:
     """Train to the end of the schedule, from where an earlier call stopped; measure the result.
 
@@ -140,6 +174,7 @@ def train(
       data: what it learned from.
       accept: is given the metrics of every evaluation, named as in metrics.jsonl, once they are
         there; may raise DivergedError, which ends the training of all seeds.
+      files: name → JSON value of what is written beside the metrics when the training starts.
 
     Returns:
       For each seed without a record its outcome, or the DivergedRun that says why there is none.
@@ -153,6 +188,9 @@ def train(
     if place.rehearsal:
         raise Rehearsed
     place.run.note_schedule(asdict(schedule), place.folder)
+    for name, content in (files or {}).items():
+        text = json.dumps(content) + "\n"
+        place.lead(partial(write_atomically, place.path / name, text))
     members = _Members(learner, tuple(seeds))
     training = Training(
         place.run,
@@ -197,8 +235,8 @@ def _measure(
     spent: dict[str, float],
     interrupt: Interrupt,
 ) -> dict[str, float]:
-    """Measure one seed's result; adds the seconds of it to those spent."""
-    begin = time.monotonic()
+    """Measure one seed's result; adds the seconds of it, in all sessions, to those spent."""
+    begin, spared = time.monotonic(), place.spared.seconds
     try:
         metrics = measure(interrupt.tick)
         interrupt.check()
@@ -208,7 +246,7 @@ def _measure(
             "The same command evaluates it.",
             stop.signal_number,
         ) from None
-    spent["evaluation"] = time.monotonic() - begin
+    spent["evaluation"] = time.monotonic() - begin + (place.spared.seconds - spared)
     return metrics
 
 

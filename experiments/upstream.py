@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from common import device
 from common.checkpoint import digest
-from common.config import differences, from_dict, to_dict
+from common.config import from_dict, material_differences, to_dict
 from common.error import ConfigError, DivergedError
 from common.process import this_process
 from common.progress import Progress
@@ -139,7 +139,7 @@ class Upstream:
         made = self._finished(path, partial(run, experiment, options, report=lambda text: None))
         found = to_dict(from_dict(type(preset), made.config))
         setting = f"{self.experiment}.run"
-        if changed := differences(to_dict(preset), found):
+        if changed := material_differences(type(preset), to_dict(preset), found):
             raise ConfigError(
                 f"{path}: this {self.title} isn't that of preset {name} "
                 f"({'; '.join(changed[:3])}).\n"

@@ -86,11 +86,25 @@ class ModelConfig:
                 f"(it is {self.embedding}, the units are {self.units})."
             )
 
+    @property
+    def unread(self) -> dict[str, str]:
+        """Settings that the core doesn't read, each with the reason."""
+        others = {"coupled": "rhn", "transform_bias": "rhn", "forget_bias": "lstm"}
+        return {
+            name: f"model.core={self.core} doesn't read it, only {core} does"
+            for name, core in others.items()
+            if core != self.core
+        }
+
     def embedding_size(self, vocabulary_size: int) -> int:
         """Return the width of the embedding for a vocabulary of this size."""
         if self.embedding:
             return self.embedding
         return self.units if self.tied else min(self.units, vocabulary_size)
+
+
+VANISHED = 1e-3
+"""Share of the first learning rate below which a schedule goes on for nothing."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +138,22 @@ class TrainConfig:
     costs time, and changes the order of sums only."""
     report_every: Annotated[PositiveInt, IMMATERIAL] = 100
     """Updates between two rows of metrics.jsonl."""
+
+    @property
+    def last_share(self) -> float:
+        """The last epoch's learning rate as a share of the first one's."""
+        return self.learning_rate_decay ** -max(self.epochs - self.constant_epochs, 0)
+
+    def notes(self, usual: "TrainConfig") -> list[str]:
+        """Say where the learning rate vanishes, other than in the `usual` training."""
+        if self.last_share >= min(VANISHED, usual.last_share / 10):
+            return []
+        return [
+            f"train.epochs={self.epochs} with train.constant_epochs={self.constant_epochs} and "
+            f"train.learning_rate_decay={self.learning_rate_decay:g}: in the last epoch the "
+            f"learning rate is {self.last_share:.1g} of the first one's (the preset's: "
+            f"{usual.last_share:.1g}), at which nothing is learned. Set those, too."
+        ]
 
 
 @dataclass(frozen=True)

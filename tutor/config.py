@@ -32,6 +32,10 @@ TITLES: dict[MethodName, str] = {
     "rl_only": "Q-learning on the reward alone",
 }
 """Method → what sentences call it."""
+OptimizerName = Literal["adam", "adagrad"]
+"""Names of `tutor.prior.OPTIMIZERS`, which needs JAX; settings are read without."""
+Reduction = Literal["mean", "sum"]
+"""How the losses of predictions become one number."""
 WITH_MAXIMUM: tuple[MethodName, ...] = ("q", "rl_only")
 """Methods whose targets have a maximum over actions, which double Q-learning is for."""
 COLDEST = 1e-6
@@ -90,11 +94,21 @@ class SequenceModelConfig:
                 "model.core=rhn."
             )
 
+    @property
+    def unread(self) -> dict[str, str]:
+        """Settings that the core doesn't read, each with the reason."""
+        others = {"transform_bias": "rhn", "forget_bias": "lstm"}
+        return {
+            name: f"model.core={self.core} doesn't read it, only {core} does"
+            for name, core in others.items()
+            if core != self.core
+        }
+
 
 @dataclass(frozen=True)
 class PriorConfig:
-    """Maximum likelihood. The defaults are the paper's, but the learning rate's floor, which isn't
-    reached by them, is read into the released code (docs/published.md)."""
+    """Maximum likelihood. The defaults are the paper's, but the learning rate's floor, which is
+    ours."""
 
     iterations: Annotated[PositiveInt, Amount("updates")] = 30_000
     """Updates in all."""
@@ -109,22 +123,31 @@ class PriorConfig:
     beginnings: Share = 0.0
     """Share of an update's windows that are beginnings of melodies, with nothing masked. What is
     composed begins so too, from a zero state; in the paper no prediction from there counts."""
+    optimizer: OptimizerName = "adam"
+    """Adam (Kingma & Ba 2015), as the paper says; or Adagrad (Duchi et al. 2011), as in the public
+    trainer with the paper's hyper-parameters, magenta/models/basic_rnn/basic_rnn_ops.py in its
+    first versions."""
+    reduction: Reduction = "mean"
+    """Whether the losses of an update's predictions are averaged, or summed as in that trainer.
+    Summed, gradients are longer by the number of predictions, so that `clip_norm` nearly always
+    binds and `weight_decay` weighs little."""
     learning_rate: PositiveFloat = 0.5
-    """Initial learning rate of Adam (Kingma & Ba 2015)."""
+    """Initial learning rate of the optimiser."""
     learning_rate_decay: PositiveShare = 0.85
     """The rate is multiplied by this every `decay_every` updates."""
     decay_every: PositiveInt = 1000
     """Updates between two decays of the rate."""
     learning_rate_floor: NonNegativeFloat = 2e-4
-    """The rate doesn't fall below this."""
+    """The rate doesn't fall below this. The released code lists it (`lr`) but never reads it, and
+    within 30,000 updates the default rate stays above."""
     clip_norm: PositiveFloat = 5.0
     """Largest global norm of the gradient."""
     weight_decay: NonNegativeFloat = 2.5e-5
     """The loss includes 0.5 · weight_decay · Σw² over all parameters."""
     normalise: NonNegativeFloat = 0.0
-    """The loss includes this times the mean square of log Σ exp of the logits, which are then about
-    log p themselves: what the values of Ψ-learning are where there is no reward. This is
-    self-normalisation (Devlin et al. 2014), later called z-loss."""
+    """The loss of a prediction includes this times the square of log Σ exp of its logits, which
+    are then about log p themselves: what the values of Ψ-learning are where there is no reward.
+    This is self-normalisation (Devlin et al. 2014), later called z-loss."""
     report_every: Annotated[PositiveInt, IMMATERIAL] = 100
     """Updates between two rows of metrics.jsonl."""
     evaluate_every: PositiveInt = 1000
@@ -200,8 +223,26 @@ class LearnConfig:
     report_every: Annotated[PositiveInt, IMMATERIAL] = 10_000
     """Environment steps between two rows of metrics.jsonl."""
 
+    def notes(self, usual: "LearnConfig") -> list[str]:
+        """Say where ε doesn't reach its end, as it does in the `usual` tuning."""
+        share = self.iterations / self.epsilon_iterations
+        reached = share >= 1 or share >= usual.iterations / usual.epsilon_iterations
+        if self.exploration != "epsilon_greedy" or reached:
+            return []
+        last = self.epsilon_start + share * (self.epsilon_end - self.epsilon_start)
+        return [
+            f"learn.iterations={self.iterations} with learn.epsilon_iterations="
+            f"{self.epsilon_iterations}: ε is {last:.2g} at the end and never reaches "
+            f"learn.epsilon_end={self.epsilon_end:g}. Set learn.epsilon_iterations, too."
+        ]
+
     def __post_init__(self):
         """Raise ConfigError where two settings exclude each other."""
+        if self.learning_rate_end > self.learning_rate:
+            raise ConfigError(
+                f"learn.learning_rate_end={self.learning_rate_end:g} is above "
+                f"learn.learning_rate={self.learning_rate:g}, from which the rate falls: lower it."
+            )
         if self.double and self.method not in WITH_MAXIMUM:
             raise ConfigError(
                 f"learn.double=true is for methods with a maximum ({', '.join(WITH_MAXIMUM)}), "

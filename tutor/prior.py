@@ -1,6 +1,6 @@
 """Learning the prior by maximum likelihood: the Note RNN of Jaques et al. 2017, section 4."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from common.error import DataError
 from common.learner import ModelLearner, apply_finite, zero_totals
 from common.mesh import require_even, summed
-from tutor.config import PriorConfig
+from tutor.config import OptimizerName, PriorConfig, Reduction
 from tutor.sequence_model import CoreFactory, Graph, Params, make_model
 from tutor.window import PriorWindows, draw_windows, make_windows
 
@@ -164,6 +164,7 @@ class PriorLearner(ModelLearner):
             inputs,
             targets,
             counted,
+            reduction=self.config.reduction,
             normalise=self.config.normalise,
             mesh=self.mesh,
         )
@@ -217,6 +218,7 @@ def update(
     targets: jax.Array,
     counted: jax.Array,
     *,
+    reduction: Reduction = "mean",
     normalise: float = 0.0,
     mesh: Mesh | None = None,
 ) -> Update:
@@ -234,6 +236,7 @@ def update(
       inputs: events, int32 [batch, steps].
       targets: the events to predict, int32 [batch, steps].
       counted: which predictions count, bool [batch, steps].
+      reduction: see `cost`.
       normalise: see `cost`.
       mesh: devices that divide the batch evenly among them, or None for one.
     """
@@ -244,7 +247,13 @@ def update(
         params, predictions = whole
         decay = weight_decay / devices  # the shares of the penalty are added up too
         return jax.grad(cost, has_aux=True)(
-            params, graph, decay, *windows, normalise=normalise, predictions=predictions
+            params,
+            graph,
+            decay,
+            *windows,
+            reduction=reduction,
+            normalise=normalise,
+            predictions=predictions,
         )
 
     gradient, sums = summed(share, mesh, (params, predictions), inputs, targets, counted)
@@ -267,16 +276,18 @@ def cost(
     targets: jax.Array,
     counted: jax.Array,
     *,
+    reduction: Reduction = "mean",
     normalise: float = 0.0,
     predictions: jax.Array | None = None,
 ) -> tuple[jax.Array, LossSums]:
     """Compute what gradient descent minimises on a batch of windows.
 
-    This is the mean cross entropy of the predictions that count, plus 0.5 · weight_decay · Σw² over
-    all parameters, plus normalise · the mean of (log Σ exp of the logits)² where those predictions
-    are made. The other arguments are those of `update`.
+    This is the cross entropy of the predictions that count, plus normalise · (log Σ exp of the
+    logits)² where they are made, averaged over them or summed; plus 0.5 · weight_decay · Σw² over
+    all parameters. The other arguments are those of `update`.
 
     Args:
+      reduction: whether to average or to sum.
       predictions: how many predictions count in the whole batch, where the windows are a share of
         it.
 
@@ -289,11 +300,12 @@ def cost(
     squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
     penalty = 0.5 * weight_decay * squares
     count = sums.predictions if predictions is None else predictions
-    minimised = sums.loss / jnp.maximum(count, 1) + penalty
+    divisor = jnp.maximum(count, 1) if reduction == "mean" else 1
+    minimised = sums.loss / divisor + penalty
     if normalise:
         normaliser = jnp.square(jax.nn.logsumexp(logits, axis=-1))
         total = jnp.sum(jnp.where(counted, normaliser, 0.0))
-        minimised += normalise * total / jnp.maximum(count, 1)
+        minimised += normalise * total / divisor
     return minimised, sums
 
 
@@ -325,10 +337,19 @@ def learning_rate(config: PriorConfig) -> optax.Schedule:
     return lambda step: jnp.maximum(decayed(step), config.learning_rate_floor)
 
 
+OPTIMIZERS: Mapping[OptimizerName, Callable[[optax.Schedule], optax.GradientTransformation]] = {
+    "adam": optax.adam,
+    "adagrad": partial(optax.adagrad, initial_accumulator_value=0.1, eps=0.0),
+}
+"""Name → what makes the optimiser of a learning rate. Adagrad is TensorFlow's: squares of gradients
+are added to 0.1, and nothing to their root."""
+
+
 def make_optimizer(config: PriorConfig) -> optax.GradientTransformation:
-    """Make Adam with its decaying rate, after clipping by global norm."""
+    """Make the optimiser with its decaying rate, after clipping by global norm."""
     return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm), optax.adam(learning_rate(config))
+        optax.clip_by_global_norm(config.clip_norm),
+        OPTIMIZERS[config.optimizer](learning_rate(config)),
     )
 
 

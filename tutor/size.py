@@ -26,11 +26,12 @@ def parameter_count(config: SequenceModelConfig, num_events: int) -> int:
 def training_bytes(config: SequenceModelConfig, prior: PriorConfig, num_events: int) -> int:
     """Return the least that maximum likelihood holds at once.
 
-    Parameters, their gradient and Adam's two moments; of every step of a batch's windows the state
-    of each highway step, and the logits.
+    Parameters, their gradient and Adam's two moments or Adagrad's one sum of squares; of every step
+    of a batch's windows the state of each highway step, and the logits.
     """
     kept = config.depth * config.units + num_events
-    floats = 4 * parameter_count(config, num_events) + prior.batch_size * prior.steps * kept
+    arrays = 4 if prior.optimizer == "adam" else 3
+    floats = arrays * parameter_count(config, num_events) + prior.batch_size * prior.steps * kept
     return floats * FLOAT_BYTES
 
 

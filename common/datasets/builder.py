@@ -7,6 +7,7 @@ goes through `as_data_source`. Every array is one record (a long stream: one per
 import abc
 import contextlib
 import io
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -316,6 +317,15 @@ class ImageBuilder(Builder):
         for array in images:
             array.flags.writeable = False
         return images
+
+
+def stored_metadata(folder: Path) -> dict[str, Any]:
+    """Read what is noted with prepared data, without TFDS; {} if that is damaged."""
+    try:
+        metadata: dict[str, Any] = json.loads((folder / "metadata.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return metadata
 
 
 @contextlib.contextmanager

@@ -156,6 +156,24 @@ _ENTRIES = (
         builder="common.datasets.midi_melodies:MidiMelodies",
         any_folder=True,
     ),
+    DatasetInfo(
+        name="text_files",
+        title="A text of your own, characters",
+        source_files=("*.txt",),
+        how_to_get="Name a folder with one .txt file, which is divided 90 : 5 : 5, or with\n"
+        "train.txt, valid.txt and test.txt: --data-dir FOLDER.",
+        builder="common.datasets.text_files:TextFiles",
+        any_folder=True,
+    ),
+    DatasetInfo(
+        name="text_files_words",
+        title="A text of your own, words",
+        source_files=("*.txt",),
+        how_to_get="Name a folder with one .txt file, which is divided 90 : 5 : 5, or with\n"
+        "train.txt, valid.txt and test.txt: --data-dir FOLDER.",
+        builder="common.datasets.text_files:TextFilesWords",
+        any_folder=True,
+    ),
 )
 
 DATASETS: dict[str, DatasetInfo] = {entry.name: entry for entry in _ENTRIES}

@@ -28,23 +28,15 @@ def byte_symbol(byte: int) -> str:
 _BYTE_OF_SYMBOL = {byte_symbol(byte): byte for byte in range(256)}
 
 
-@dataclass(frozen=True, eq=False)
-class Corpus:
-    """A token stream in three splits, and the vocabulary that its ids stand for."""
+@dataclass(frozen=True)
+class Tokenizer:
+    """A vocabulary by which text becomes ids, and ids become text."""
 
     name: str
-    version: str
+    """Of the corpus that it was made from."""
     level: Level
     vocabulary: tuple[str, ...]
     """The symbol of each id: a word, a character, or a byte's printable name by `byte_symbol`."""
-    train: np.ndarray
-    """Ids, read-only int32 [tokens]."""
-    valid: np.ndarray
-    """As `train`."""
-    test: np.ndarray
-    """As `train`."""
-    checksums: dict[str, str]
-    """Source file → sha256, as checked when the data was prepared."""
 
     @cached_property
     def _id_of(self) -> dict[str, int]:
@@ -53,8 +45,8 @@ class Corpus:
     def encode(self, text: str | bytes) -> np.ndarray:
         """Turn text into ids, int32 [tokens].
 
-        Words are split at white space and a newline is `<eos>`. A corpus of bytes takes bytes, or
-        a str to be encoded as UTF-8.
+        Words are split at white space and a newline is `<eos>`. Where the level is byte it takes
+        bytes, or a str to be encoded as UTF-8.
 
         Raises:
           DataError: a token isn't in the vocabulary; names it and its position from 0 (of the
@@ -103,6 +95,38 @@ class Corpus:
         if isinstance(text, bytes):
             raise TypeError(f"{self.name} is text: encode a str, not bytes")
         return words(text) if self.level == "word" else text
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """A token stream in three splits, and the vocabulary that its ids stand for."""
+
+    name: str
+    version: str
+    level: Level
+    vocabulary: tuple[str, ...]
+    """The symbol of each id: a word, a character, or a byte's printable name by `byte_symbol`."""
+    train: np.ndarray
+    """Ids, read-only int32 [tokens]."""
+    valid: np.ndarray
+    """As `train`."""
+    test: np.ndarray
+    """As `train`."""
+    checksums: dict[str, str]
+    """Source file → sha256, as checked when the data was prepared."""
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """What its ids were made by."""
+        return Tokenizer(self.name, self.level, self.vocabulary)
+
+    def encode(self, text: str | bytes) -> np.ndarray:
+        """Turn text into ids, as `Tokenizer.encode` does."""
+        return self.tokenizer.encode(text)
+
+    def decode(self, ids: Iterable[int] | np.ndarray) -> str:
+        """Turn ids into text, as `Tokenizer.decode` does."""
+        return self.tokenizer.decode(ids)
 
 
 @dataclass(frozen=True, eq=False)

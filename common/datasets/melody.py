@@ -3,7 +3,6 @@
 import abc
 import hashlib
 import itertools
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from common.datasets.builder import SPLITS, Builder
+from common.datasets.builder import SPLITS, Builder, stored_metadata
 from common.datasets.corpus import MelodySet
 from common.error import DataError, InterruptedRun
 from common.melody import NoMelody, Note, encode_notes
@@ -173,9 +172,8 @@ class MelodyBuilder(Builder):
     @classmethod
     def describe(cls, folder: Path) -> str:
         """Write the counts, and the first few sources that gave no melody, in a line."""
-        try:
-            metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # damaged: `verify` will say so
+        metadata = stored_metadata(folder)
+        if not metadata:  # damaged: `verify` will say so
             return ""
         line = summary(metadata["counts"])
         if skipped := metadata["skipped"]:

@@ -1,6 +1,5 @@
 """Penn Treebank, word level: Mikolov's preprocessing of the Wall Street Journal sections."""
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -10,7 +9,7 @@ import tensorflow_datasets as tfds
 from common.datasets.builder import CorpusBuilder
 from common.datasets.corpus import words
 from common.datasets.source import Archive, SourceFile, Sources
-from common.datasets.stream import TokenStreams
+from common.datasets.stream import TokenStreams, by_frequency, encode_words
 from common.error import DataError
 
 _COPIES = (
@@ -30,22 +29,21 @@ def number_words(texts: Mapping[str, str]) -> TokenStreams:
       DataError: a word of another split isn't in the vocabulary; names it and where it is.
     """
     tokens = {split: words(text) for split, text in texts.items()}
-    counts = Counter(tokens["train"])
-    vocabulary = sorted(counts, key=lambda word: (-counts[word], word))
+    vocabulary = by_frequency(tokens["train"])
     if len(vocabulary) > np.iinfo(np.uint16).max + 1:
         raise DataError(f"penn_treebank: {len(vocabulary):,} different words, more than 65,536")
-    number = {word: i for i, word in enumerate(vocabulary)}
+    known = set(vocabulary)
     for split, split_tokens in tokens.items():
         for position, word in enumerate(split_tokens):
-            if word not in number:
+            if word not in known:
                 raise DataError(
                     f"penn_treebank: the word {word!r} at position {position} of {split}"
                     " is not in the training split"
                 )
     return TokenStreams(
-        tuple(vocabulary),
+        vocabulary,
         **{
-            split: np.fromiter(map(number.__getitem__, split_tokens), np.uint16, len(split_tokens))
+            split: encode_words(split_tokens, vocabulary).astype(np.uint16)
             for split, split_tokens in tokens.items()
         },
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from common.datasets.builder import Builder
+from common.datasets.builder import Builder, stored_metadata
 from common.datasets.catalog import DatasetStatus, Verification
 from common.datasets.corpus import Dataset
 from common.datasets.source import sha256_of
@@ -40,8 +40,8 @@ def load(builder: type[Builder], data_dir: Path | None, cache_dir: Path, downloa
       download: whether missing source files may be fetched.
 
     Raises:
-      DataError: a source is missing or wrong; the prepared data is damaged (names the files);
-        the cache can't be written.
+      DataError: a source is missing or wrong; the prepared data is damaged (names the files), or
+        was made from other sources than the builder now names; the cache can't be written.
     """
     root = _root(builder, data_dir, cache_dir)
     folder = _folder(builder, root)
@@ -54,6 +54,8 @@ def load(builder: type[Builder], data_dir: Path | None, cache_dir: Path, downloa
     _, damaged = _check(folder, contents=True)
     if damaged:
         raise DataError(_repair(folder, damaged))
+    if outdated := _outdated(builder, folder):
+        raise DataError(outdated)
     return builder(data_dir=root).read()
 
 
@@ -73,6 +75,8 @@ def status(builder: type[Builder], data_dir: Path | None, cache_dir: Path) -> Da
     _, damaged = _check(folder, contents=False)
     if damaged:
         return DatasetStatus(builder.name, "damaged", folder, _repair(folder, damaged))
+    if outdated := _outdated(builder, folder):
+        return DatasetStatus(builder.name, "damaged", folder, outdated)
     described = builder.describe(folder)
     advice = f"prepared in {folder}" + (f": {described}" if described else "")
     return DatasetStatus(builder.name, "ready", folder, advice)
@@ -194,6 +198,23 @@ def _check(folder: Path, contents: bool) -> tuple[list[str], list[str]]:
         except OSError as error:
             damaged.append(f"{path}: {error.strerror or error}")
     return list(expected), damaged
+
+
+def _outdated(builder: type[Builder], folder: Path) -> str:
+    """Say that prepared data was made from other sources than the builder names; "" if it wasn't.
+
+    Builders without named sources, whose data is whatever was found, are never outdated.
+    """
+    expected = {file.name: file.sha256 for file in builder.SOURCES.files}
+    found = stored_metadata(folder).get("checksums", expected)  # damaged: `verify` will say so
+    if not expected or found == expected:
+        return ""
+    changed = [name for name in expected | found if expected.get(name) != found.get(name)]
+    return (
+        f"{builder.name}: {folder} was prepared from other files than its class names in SOURCES"
+        f" ({', '.join(changed)}). Raise VERSION of the class, or delete that folder to prepare it"
+        " anew."
+    )
 
 
 def _repair(folder: Path, damaged: list[str]) -> str:

@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 
 from common.datasets.builder import CorpusBuilder
 from common.datasets.source import SourceFile, Sources
-from common.datasets.stream import TokenStreams, split_90_5_5
+from common.datasets.stream import TokenStreams, encode_characters, split_90_5_5
 from common.error import DataError
 
 
@@ -18,11 +18,10 @@ def number_characters(text: str) -> TokenStreams:
     Raises:
       DataError: there are more than 256 different characters.
     """
-    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-    present, ids = np.unique(codes, return_inverse=True)
-    if len(present) > np.iinfo(np.uint8).max + 1:
-        raise DataError(f"{len(present):,} different characters, more than 256")
-    return TokenStreams(tuple(map(chr, present)), *split_90_5_5(ids.astype(np.uint8)))
+    vocabulary, ids = encode_characters(text)
+    if len(vocabulary) > np.iinfo(np.uint8).max + 1:
+        raise DataError(f"{len(vocabulary):,} different characters, more than 256")
+    return TokenStreams(vocabulary, *split_90_5_5(ids.astype(np.uint8)))
 
 
 class TinyShakespeare(CorpusBuilder):

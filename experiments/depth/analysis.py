@@ -238,7 +238,7 @@ def _write(
 ) -> None:
     """All pictures, and the findings."""
     look, path = context.config.look, context.place.path
-    vocabulary = model.corpus.vocabulary
+    vocabulary = model.tokenizer.vocabulary
     tokens = [[vocabulary[token] for token in text[look.context :]] for text in texts]
     picture.heat_maps(
         list(shown.transform),

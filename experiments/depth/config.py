@@ -88,6 +88,15 @@ class StackConfig:
     """Each highway model is trained at all of these, too; none: at `model.transform_bias`."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
+    @property
+    def unread(self) -> dict[str, str]:
+        """Settings that no model has from here, each with the reason."""
+        each = "every model has its own, by depths and parameters"
+        found = {f"model.{name}": each for name in ("core", "depth", "layers", "units")}
+        if self.transform_biases:
+            found["model.transform_bias"] = "transform_biases says at which each is trained"
+        return found
+
 
 @dataclass(frozen=True)
 class ImageConfig:

@@ -26,7 +26,7 @@ COLUMNS = (
 
 
 def card(
-    record: Record, experiment: Experiment, file: str, *, composes: bool, has_cells: bool
+    record: Record, experiment: Experiment, file: str, *, is_text: bool, has_cells: bool
 ) -> str:
     """Return the Markdown of a model card.
 
@@ -34,7 +34,7 @@ def card(
       record: of the run.
       experiment: which it is a run of.
       file: name of the model's file.
-      composes: whether it is a model of sequences that `compose` can draw from.
+      is_text: whether it is a language model; otherwise it is a model of sequences.
       has_cells: whether its recurrent layers are cells of `highway`.
     """
     found = result_rows([record], {experiment.name: experiment})
@@ -56,7 +56,7 @@ def card(
         "## Settings\n",
         _settings(record, experiment),
         "## Use\n",
-        _use(record, file, composes=composes, has_cells=has_cells),
+        _use(record, file, is_text=is_text, has_cells=has_cells),
     ]
     return "\n".join(parts)
 
@@ -160,14 +160,16 @@ def _written(value: Any) -> str:
     return f"`{json.dumps(value)}`"
 
 
-def _use(record: Record, file: str, *, composes: bool, has_cells: bool) -> str:
+def _use(record: Record, file: str, *, is_text: bool, has_cells: bool) -> str:
     run = f"runs/{record.experiment}/{record.preset}/{seed_folder(record.seed)}"
     lines = [f"# makes {run} of it", f"python -m experiments load {file}"]
-    if composes:
-        lines.append(f"python -m experiments compose {run}")
+    lines.append(f"python -m experiments compose {run}")
     told = [_code("", lines)]
     imports = ["from common.model_file import read_model"]
     python = [f'params = read_model("{file}").params']
+    if is_text:
+        imports.append("from experiments.text_model import load_run")
+        python.append(f'model = load_run("{run}")  # docs/library.md: encode, evaluate, sample')
     if has_cells:
         imports.append("from highway import load_cells")
         python.append(f'cells = load_cells("{file}")  # its recurrent layers')

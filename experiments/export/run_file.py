@@ -1,7 +1,8 @@
 """A finished run with its best model as one file, and a run directory made of such a file.
 
 What a file holds beside the parameters: the run's record, field by field; `part`, the folder of the
-run that has the model, where a run trains several; and `notes`, what a model of sequences carries.
+run that has the model, where a run trains several; `notes`, what a model of sequences carries; and
+`vocabulary`, of a language model, what its ids stand for.
 """
 
 import dataclasses
@@ -36,7 +37,8 @@ def export(run: Path, file: Path, data_dir: Path | None = None) -> Path:
     Args:
       run: the run's directory.
       file: the file, replaced if it is there; its name ends in SUFFIX.
-      data_dir: where a language model's text is, if it was brought by hand.
+      data_dir: where a language model's text is, if it was brought by hand. It is read only for
+        runs without a vocabulary of their own.
 
     Raises:
       DataError: it isn't a finished run with a model, or the file can't be written.
@@ -54,7 +56,9 @@ def export(run: Path, file: Path, data_dir: Path | None = None) -> Path:
         params: dict[str, Any] = found.policy._asdict()
         about |= {"part": place.relative_to(run).as_posix(), "notes": dict(found.notes)}
     else:
-        params = text_model.load_run(run, data_dir).params
+        model = text_model.load_run(run, data_dir)
+        params = model.params
+        about["vocabulary"] = dataclasses.asdict(model.tokenizer)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_model(file, params, about)
     path = file.with_suffix(".md")
@@ -62,7 +66,7 @@ def export(run: Path, file: Path, data_dir: Path | None = None) -> Path:
         record,
         registry.find(record.experiment),
         file.name,
-        composes=bool(about["notes"]),
+        is_text="vocabulary" in about,
         has_cells=any(".layers." in name or ".kernels." in name for name in flatten(params)),
     )
     write_atomically(path, text)
@@ -85,7 +89,9 @@ def load(file: Path, out: Path) -> Path:
     """
     params, about = read_model(file)
     part, notes = str(about.pop("part", "")), about.pop("notes", {})
+    known = about.pop("vocabulary", None)
     try:
+        vocabulary = None if known is None else text_model.parse_vocabulary(known)
         record = parse_record(json.dumps(about))
     except ValueError as error:
         raise DataError(f"{file}: no model of a run ({error}).") from None
@@ -104,7 +110,7 @@ def load(file: Path, out: Path) -> Path:
         if notes:
             trained.save_policy(aside / part, Policy(**params), notes)
         else:
-            text_model.save(aside, params)
+            text_model.save(aside, params, vocabulary)
         _write_facts(aside, record, file)
         aside.rename(path)
     finally:

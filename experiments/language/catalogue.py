@@ -1,7 +1,7 @@
 """The language-model experiments of the first paper: Penn Treebank, enwik8 and text8."""
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from common.compute import KERNELS
 from experiments.registry import ONE_CORE, TWO_CORES, Experiment, Family, Preset, Published
@@ -38,6 +38,18 @@ PENN_TREEBANK_ROWS = {
 
 CPU_PARAMETERS = {True: 2_500_000, False: 4_000_000}
 """Tied or not → the one budget of all depths in the `cpu` preset."""
+
+
+_COMMON: dict[str, Any] = {
+    "default_preset": "cpu",
+    "runner": RUNNER,
+    "programs": "experiments.language.programs:programs",
+    "kernels": KERNELS,
+    "takes_kernel": "highway.core:trains_by_kernel",
+    "cpu_devices": 1,
+    "section": "Language model",
+}
+"""What all experiments of this family have in common."""
 
 
 class Hours(NamedTuple):
@@ -251,17 +263,11 @@ about {OVERNIGHT_HOURS:g} hours (an estimate). Its command: python -m experiment
         row=row,
         docstring=docstring,
         presets=presets,
-        default_preset="cpu",
         data=(dataset,),
         metrics=tuple(metric(name) for name in metrics),
         published=published,
         paper_parameters=parameter_count(paper.model, vocabulary),
-        runner=RUNNER,
-        programs="experiments.language.programs:programs",
-        kernels=KERNELS,
-        takes_kernel="highway.core:trains_by_kernel",
-        cpu_devices=1,
-        section="Language model",
+        **_COMMON,
     )
 
 
@@ -277,6 +283,63 @@ def _smoke(paper: LanguageModelConfig) -> LanguageModelConfig:
         evaluation=replace(
             paper.evaluation, mc_passes=min(paper.evaluation.mc_passes, 3), sample_tokens=80
         ),
+    )
+
+
+TEXT_HOURS = 0.4
+"""Of the `cpu` preset of `rhn_text` on a megabyte of characters: arithmetic, by those of enwik8."""
+
+
+def _own_text() -> Experiment:
+    """A text of the user's own, which no row of a paper is about."""
+    title = "RHN on a text of your own, recurrence depth 5"
+    cpu = LanguageModelConfig(
+        data=DataConfig("text_files"),
+        model=ModelConfig(
+            depth=5, units=192, tied=False, transform_bias=-4.0, dropout_i=0.1, dropout_o=0.1
+        ),
+        train=TrainConfig(
+            optimizer="adam",
+            learning_rate=0.003,
+            learning_rate_decay=1.3,
+            constant_epochs=10,
+            epochs=20,
+            batch_size=32,
+            steps=50,
+        ),
+        evaluation=EvaluationConfig(sample_tokens=400),
+    )
+    smoke = _smoke(cpu)
+    smoke = replace(smoke, data=replace(smoke.data, name="text_files"))
+    return Experiment(
+        name="rhn_text",
+        title=title,
+        row="no row of a paper",
+        docstring=f"""{title}.
+
+Reproduces: no row of a paper; the model of depth 5 on Wikipedia's characters, made smaller.
+Command:    python -m experiments run rhn_text --data-dir FOLDER
+Hours:      about {TEXT_HOURS:g} on {TWO_CORES} for a megabyte of characters (an estimate, and as
+            many times more as the text is longer); seconds for `smoke`, which takes the first
+            {smoke.data.train_tokens:,} of them.
+FOLDER has one .txt file in UTF-8, which is divided (90 % train, 5 % validate, 5 % test), or
+train.txt, valid.txt and test.txt. `--set data.name=text_files_words` learns words at white space
+in the place of characters: those of the training text, others are <unk>; results are perplexities.
+With more `train.epochs` lower `train.learning_rate_decay`, by which the rate is divided in each
+after the first {cpu.train.constant_epochs}.""",
+        presets={
+            "smoke": Preset(smoke, 0.01, TWO_CORES, ("text_files",)),
+            "cpu": Preset(cpu, TEXT_HOURS, TWO_CORES, ("text_files",), estimated=True),
+        },
+        data=("text_files", "text_files_words"),
+        metrics=tuple(
+            metric(f"{split}/{measure}")
+            for measure in ("bits_per_character", "perplexity")
+            for split in ("valid", "test_full")
+        ),
+        published=(),
+        paper_parameters=None,
+        **_COMMON,
     )
 
 
@@ -348,6 +411,7 @@ FAMILY = Family(
         ),
         *ENWIK8,
         *TEXT8,
+        _own_text(),
     ),
     report="experiments.language.table:REPORT",
     pages={"docs/model_card.md": "experiments.language.model_card:page"},

@@ -23,4 +23,4 @@ def page(records: Iterable[Record]) -> str:
         return NONE
     first = min(done, key=lambda one: (one.experiment, one.preset, one.seed))
     file = f"{first.experiment}.safetensors"
-    return card(first, known[first.experiment], file, composes=False, has_cells=True) + EXAMPLE
+    return card(first, known[first.experiment], file, is_text=True, has_cells=True) + EXAMPLE

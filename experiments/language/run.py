@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,16 +11,18 @@ import numpy as np
 from jax.sharding import Mesh
 
 from common import device
+from common.checkpoint import digest
 from common.compute import Compute
+from common.config import to_dict
 from common.datasets import Corpus
 from common.mesh import make_mesh, own, own_places
 from common.plot import learning_curves
 from common.progress import Progress
 from common.training import Schedule, Tick
-from common.window import make_windows
-from experiments.run import SAMPLE, Context
-from experiments.text_model import load_corpus
-from experiments.train import Outcomes, Row, data_used, train
+from common.window import make_windows, windows_bytes
+from experiments.run import SAMPLE, Context, code_digest
+from experiments.text_model import VOCABULARY, load_corpus
+from experiments.train import Outcomes, Place, Row, data_used, train
 from highway import evaluation, sampling
 from highway.config import LanguageModelConfig
 from highway.language_model import Params
@@ -44,9 +46,8 @@ def run(context: Context) -> Outcomes:
     place, path = context.place, context.place.path
 
     def measure(state: TrainState, seed: int, tick: Tick) -> dict[str, float]:
-        progress = Progress(place.label, visible=place.run.process.leads)
         params = own(state.params, trial.learner.mesh)
-        metrics = trial.measure(params, seed, progress, tick)
+        metrics = trial.measure(params, seed, place, tick)
         sample = trial.sample(params, seed, tick)
         place.lead(partial((path / SAMPLE).write_text, sample, encoding="utf-8"))
         return metrics
@@ -63,11 +64,25 @@ def run(context: Context) -> Outcomes:
         curve=partial(_curve, words=trial.words),
         parameters=sum(leaf.size for leaf in jax.tree.leaves(initial.params)),
         data=data_used(trial.corpus, trial.tokens, context.experiment.data),
+        files={VOCABULARY: asdict(trial.corpus.tokenizer)},
     )
     if not isinstance(outcome := outcomes[seed], Exception):
         title = context.experiment.title
         place.lead(partial(_draw, outcome.curve, path / CURVE, title, words=trial.words))
     return outcomes
+
+
+@dataclass(frozen=True)
+class _Protocol:
+    """A protocol of the final evaluation."""
+
+    name: str
+    """What the names of its metrics begin with."""
+    split: str
+    """Of which tokens."""
+    score: Callable[..., evaluation.StreamScore]
+    """(graph, parameters, tokens, **settings, tick) → score."""
+    settings: dict[str, int]
 
 
 class _Trial:
@@ -86,11 +101,15 @@ class _Trial:
         mesh: Mesh | None = None,
     ):
         self.config = config
+        self.compute = compute
         self.words = corpus.level == "word"
         size, steps = config.train.batch_size, config.train.steps
+        data = windows_bytes(len(corpus.train), size, steps) // (1 if mesh is None else mesh.size)
+        fewer = f"data.train_tokens, of which there are {len(corpus.train):,}"
+        device.require_memory(data, fewer)
         device.require_memory(
-            training_bytes(config.model, config.train, len(corpus.vocabulary)),
-            "model.units, model.depth, model.layers, train.batch_size or train.steps",
+            data + training_bytes(config.model, config.train, len(corpus.vocabulary)),
+            "model.units, model.depth, model.layers, train.batch_size, train.steps or " + fewer,
         )
         for split in ("valid", "test"):
             make_windows(getattr(corpus, split), size, steps, split=split)
@@ -118,18 +137,39 @@ class _Trial:
         self, state: TrainState, seed: int, step: int, tick: Tick
     ) -> tuple[dict[str, float], float]:
         """Metrics of the validation split, and the loss by which the best state is chosen."""
-        score = self._batched("valid", own(state.params, self.learner.mesh), tick=tick)
+        score = evaluation.batched(
+            self.learner.graph,
+            own(state.params, self.learner.mesh),
+            self.corpus.valid,
+            **self._windows,
+            split="valid",
+            tick=tick,
+        )
         return score.metrics("valid", word_level=self.words), score.loss
 
-    def measure(
-        self, params: Params, seed: int, progress: Progress, tick: Tick
-    ) -> dict[str, float]:
-        """Metrics under all protocols that are asked for."""
+    def measure(self, params: Params, seed: int, place: Place, tick: Tick) -> dict[str, float]:
+        """Metrics under all protocols that are asked for, each measured in one session only."""
+        progress = Progress(place.label, visible=place.run.process.leads)
         metrics: dict[str, float] = {}
+        of = {
+            "parameters": digest(params),
+            "model": to_dict(self.config.model),
+            "level": self.corpus.level,
+            "seed": seed,
+            "compute": asdict(self.compute),
+            "code": code_digest(),
+        }
+
+        def work(one: _Protocol) -> dict[str, float]:
+            tokens = getattr(self.corpus, one.split)
+            score = one.score(self.learner.graph, params, tokens, **one.settings, tick=tick)
+            return score.metrics(one.name, word_level=self.words)
+
         try:
-            for name, score in self._protocols(params, seed):
-                progress.show(f"evaluates {name}")
-                metrics |= score(tick=tick).metrics(name, word_level=self.words)
+            for one in self._protocols(seed):
+                progress.show(f"evaluates {one.name}")
+                on = {"tokens": digest(getattr(self.corpus, one.split)), "settings": one.settings}
+                metrics |= place.once(one.name, {**of, **on}, partial(work, one))
         finally:
             progress.close()
         return metrics
@@ -142,47 +182,29 @@ class _Trial:
         drawn = sampling.sample(graph, params, key, prompt, count, tick=tick)
         return self.corpus.decode(np.asarray(drawn))
 
-    def _protocols(
-        self, params: Params, seed: int
-    ) -> Iterator[tuple[str, Callable[..., evaluation.StreamScore]]]:
-        """The name of each score, and the function that gives it."""
-        settings, graph = self.config.evaluation, self.learner.graph
-        chunk = self.config.train.softmax_chunk
+    def _protocols(self, seed: int) -> Iterator[_Protocol]:
+        """What is asked for, in order."""
+        settings = self.config.evaluation
+        chunk = {"softmax_chunk": self.config.train.softmax_chunk}
         for split in ("valid", "test"):
-            yield split, partial(self._batched, split, params)
+            score = partial(evaluation.batched, split=split)
+            yield _Protocol(split, split, score, self._windows)
             if settings.full:
-                tokens = getattr(self.corpus, split)
-                yield (
-                    f"{split}_full",
-                    partial(evaluation.full, graph, params, tokens, softmax_chunk=chunk),
-                )
+                yield _Protocol(f"{split}_full", split, evaluation.full, chunk)
         if settings.mc_passes:
-            yield (
-                "test_mc",
-                partial(
-                    evaluation.mc_dropout,
-                    graph,
-                    params,
-                    self.corpus.test,
-                    jax.random.key(seed),
-                    passes=settings.mc_passes,
-                    batch_size=settings.mc_batch_size,
-                    softmax_chunk=chunk,
-                ),
-            )
+            passes = {"passes": settings.mc_passes, "batch_size": settings.mc_batch_size}
+            score = partial(evaluation.mc_dropout, key=jax.random.key(seed))
+            yield _Protocol("test_mc", "test", score, passes | chunk)
 
-    def _batched(self, split: str, params: Params, *, tick: Tick) -> evaluation.StreamScore:
-        tokens, settings = getattr(self.corpus, split), self.config.train
-        return evaluation.batched(
-            self.learner.graph,
-            params,
-            tokens,
-            settings.batch_size,
-            settings.steps,
-            split=split,
-            softmax_chunk=settings.softmax_chunk,
-            tick=tick,
-        )
+    @property
+    def _windows(self) -> dict[str, int]:
+        """The settings of the batched protocol."""
+        train = self.config.train
+        return {
+            "batch_size": train.batch_size,
+            "steps": train.steps,
+            "softmax_chunk": train.softmax_chunk,
+        }
 
 
 def _curve(rows: list[Row], *, words: bool) -> list[dict[str, float]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from common.config import flatten, override, to_dict
+from common.config import flatten, to_dict
 from common.record import Record
 from common.table import LEAST_FOR_INTERVAL, summarize
 from experiments.melodies.table import NOTE_RNN, OF_PRIOR, means, summary_of
@@ -56,7 +56,7 @@ class Runs:
 
     def settings(self) -> dict[str, Any]:
         """Return all settings by name, those of the Note RNN that they tune among them."""
-        config = override(find(self.experiment).preset(self.preset).config, self.changes)
+        config = find(self.experiment).configure(self.preset, self.changes)
         found = flatten(to_dict(config))
         chosen = {one: found.pop(f"note_rnn.{one}", None) for one in ("preset", "seed", "run")}
         if chosen["preset"] is None:

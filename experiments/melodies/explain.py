@@ -68,7 +68,11 @@ PIECES = {
 def page(records: Iterable[Record]) -> str:
     """Write the page: the same text for the same records."""
     records = sorted(records, key=lambda one: (one.experiment, one.preset, one.seed))
-    settings = {setting: by_experiment(records, setting) for setting in SETTINGS}
+    settings = {
+        setting: found
+        for setting in SETTINGS
+        if set(found := by_experiment(records, setting)) - {DATA}
+    }
     changes = [(one, one.sides(records)) for one in CHANGES]
     verdicts = [one.verdict(records) for one in FINDINGS]
     labels = _labels(settings.values())

@@ -78,6 +78,13 @@ SETTINGS = (
     Setting("paper", "paper", "own_key", "as published"),
     Setting("paper_beginnings", "paper_beginnings", "own_key", "as published, beginnings learned"),
     Setting(
+        "adagrad",
+        "adagrad",
+        "own_key",
+        "as published, but the Note RNN learned by Adagrad and from summed losses, as in the only "
+        "public trainer with the paper's numbers",
+    ),
+    Setting(
         "swapped_stretched",
         "swapped_stretched",
         "swapped_stretched",

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,14 @@ from tutor.kl_control import METHODS, SOFTMAX
 from tutor.learner import TutorLearner
 from tutor.molecules import statistics
 from tutor.molecules.chemistry import require_rdkit
-from tutor.molecules.config import AlarmConfig, MoleculeTutorConfig, ReinventConfig
+from tutor.molecules.config import (
+    AlarmConfig,
+    MoleculeTutorConfig,
+    ReinventConfig,
+    RewardConfig,
+)
 from tutor.molecules.environment import make_environment
-from tutor.molecules.reward import Reward
+from tutor.molecules.reward import TERM, Reward, function_checksums
 from tutor.policy_gradient import PolicyGradientLearner
 from tutor.sequence_model import Graph, Params
 from tutor.size import compositions_bytes
@@ -46,6 +51,8 @@ CENTRED_OVER = 256
 """Molecules over which the prior's logits are centred."""
 VALID_PRIOR = 0.8
 """Share of valid molecules of a prior, below which a tuning says that it starts from a poor one."""
+FLOORED = 0.2
+"""Share of a prior's valid molecules with the least reward, from which on a tuning says so."""
 Config = MoleculeTutorConfig | ReinventConfig
 
 
@@ -76,12 +83,15 @@ def _tune(
     learn, evaluation = config.learn, config.evaluation
     progress = Progress(context.place.label, visible=context.place.run.process.leads)
     drawn = draw(prior, max(config.reward.baseline, CENTRED_OVER))
-    before = known_before(drawn, reward, learn.c)
+    each = of_each(drawn, reward)
+    before = known_before(each, learn.c)
     if before["prior/valid"] < VALID_PRIOR:
         progress.note(
             f"only {before['prior/valid']:.0%} of the prior's molecules are valid: a better prior, "
             "trained for longer or on more molecules, would be easier to tune."
         )
+    if why := why_floored(each, config.reward):
+        progress.note(f"note: {why}")
     environment = make_environment(MOSES, LENGTH, reward)
     graph, _ = trained.make_graph(prior.model, MOLECULES.num_events, context.compute)
     learner = make_learner(config, graph, environment, baseline(config, before))
@@ -89,6 +99,7 @@ def _tune(
     # What is measured is scored at once afterwards, which keeps all processes busy.
     composer = Composer(prior.graph, method, MOLECULES.environment, LENGTH)
     data = MOLECULE_RNN.data(prior)
+    data = replace(data, checksums=data.checksums | function_checksums(config.reward))
     scoring, taken = ScoringTime(reward), dict[str, float]()
 
     def validate(state: Any, seed: int, step: int, tick: Tick) -> tuple[dict[str, float], None]:
@@ -184,16 +195,39 @@ def baseline(config: Config, before: Mapping[str, float]) -> float:
     return before["prior/reward" if learns_values else f"optimum/c{config.learn.c:g}/baseline"]
 
 
-def known_before(drawn: Compositions, reward: Reward, c: float) -> dict[str, float]:
-    """Measure molecules of the prior.
+def known_before(each: Mapping[str, np.ndarray], c: float) -> dict[str, float]:
+    """Return what is known of molecules of the prior.
+
+    Args:
+      each: what `of_each` measured of them.
+      c: the reward's temperature.
 
     Returns:
       `prior/NAME`: means as of a policy's molecules; `optimum/c…/NAME`: the best policy that tuning
       could find, see `domain.optima`.
     """
-    each = of_each(drawn, reward)
     names = ("reward", "valid")
     return statistics.means({name: each[name] for name in names}, "prior") | optima(each, [c])
+
+
+def why_floored(each: Mapping[str, np.ndarray], config: RewardConfig) -> str:
+    """Say in words that many valid molecules get the least reward; "" if few do.
+
+    Args:
+      each: what `of_each` measured of molecules of the prior.
+      config: of the reward.
+    """
+    terms = (each[name] for name in each if name.startswith(TERM))
+    valid = sum(terms, start=np.zeros(len(each["valid"])))[each["valid"] == 1]
+    share = float(np.mean(valid < config.invalid)) if len(valid) else 0.0
+    if share < FLOORED:
+        return ""
+    return (
+        f"{share:.0%} of the prior's valid molecules would get less than "
+        f"reward.invalid={config.invalid:g}, down to {valid.min():.3g}, and get that: they are "
+        "alike to the learner, and no better than what is no molecule. Set reward.invalid below "
+        "the rewards that are to be told apart."
+    )
 
 
 def start_of(prior: trained.Trained, drawn: Compositions) -> Params:
@@ -272,8 +306,11 @@ def why_collapsed(found: dict[str, float], alarm: AlarmConfig, split: str) -> st
 
 
 def inputs(config: Config, options: Options) -> dict[str, str]:
-    """Return the checksum of the model that a run would tune now; none where it isn't there."""
-    return MOLECULE_RNN.inputs(config.molecule_rnn, options)
+    """Return checksums of the model that a run would tune now and of the user's functions.
+
+    What isn't there has none.
+    """
+    return MOLECULE_RNN.inputs(config.molecule_rnn, options) | function_checksums(config.reward)
 
 
 def _require_one_seed_to_stop(config: Config, seeds: Sequence[int]) -> None:

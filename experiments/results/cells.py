@@ -69,6 +69,8 @@ def as_text(rows: Sequence[Row], *, full: bool = False) -> str:
     text = (_full_table(rows) if full else _short_table(rows)).render().rstrip()
     if any(row.apart for row in rows):
         text += f"\n\n{APART}"
+    if any(row.committed for row in rows):
+        text += f"\n\n{COMMITTED}"
     if not full:
         text += f"\n\n{MORE}"
     return text
@@ -100,7 +102,7 @@ ORIGIN_TITLES = ("device and hours", "commit", "command", "settings, paper → o
 def result_cells(row: Row) -> dict[str, str]:
     """Return a row's cells by the titles `RESULT_TITLES`."""
     cells = (
-        f"{row.experiment}, {', '.join((row.preset, *row.changes))}",
+        f"{row.experiment}, {row.label}",
         f"{row.dataset}, {row.split}",
         _metric(row),
         row.protocol,
@@ -118,6 +120,9 @@ APART = (
     "Runs of the same settings on other data are kept apart; in brackets a mark of their data's "
     "checksums."
 )
+COMMITTED = (
+    "*committed*: the results that came with the code; own runs are never averaged with them."
+)
 
 MORE = "What lies behind a verdict, and every column: python -m experiments table --full"
 
@@ -132,10 +137,11 @@ def _short_table(rows: Sequence[Row]) -> Table:
             "metric": metric_name(row),
             "published": "; ".join(p.printed for p in row.published),
             "ours": found[OURS],
+            "n seeds": str(len(row.seeds)),
             "verdict": kind(row),
         }
-        if len({(r.preset, r.changes, r.dataset) for r in rows}) > 1 and "experiment" not in one:
-            one = {"run": ", ".join((row.preset, *row.changes)), **one}
+        if len({(r.label, r.dataset) for r in rows}) > 1 and "experiment" not in one:
+            one = {"run": row.label, **one}
         if row.apart:
             one["metric"] += f" on {row.dataset}"
         cells.append(one)

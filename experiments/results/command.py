@@ -37,7 +37,7 @@ def _committed(results: Path, added: list[Path]) -> None:
     for run in added:
         add_run(run, results)
     path = results / RESULTS_PAGE
-    records = load_records([results])
+    records = load_records(results)
     write_report(records, registry.experiments(), path, registry.families())
     print(path)
     for name, page in registry.pages().items():
@@ -59,7 +59,7 @@ def _elsewhere(runs: Path | None, out: Path, results: Path) -> None:
     command = f"{COMMAND}{' --runs FOLDER' if runs is not None else ''} --out FOLDER"
     copy_runs(found, root, out)
     path, families = out / RESULTS_PAGE, registry.families()
-    write_report(load_records([out]), registry.experiments(), path, families, command)
+    write_report(load_records(out), registry.experiments(), path, families, command)
     print(path)
     write_page(found, registry.experiments(), out / PAGE, families)
     print(out / PAGE)

@@ -1,4 +1,4 @@
-"""Copies finished runs among the committed results, and gathers records from folders."""
+"""Copies finished runs among the committed results, and gathers the records below a folder."""
 
 import json
 import os
@@ -98,21 +98,19 @@ def is_known(record: Record, run_dir: Path) -> bool:
     return not text
 
 
-def load_records(sources: Sequence[Path]) -> list[Record]:
-    """Return the records below several roots, in the order of `record_files`.
+def load_records(root: Path) -> list[Record]:
+    """Return the records below a folder, in the order of `record_files`.
 
-    Those of experiments that aren't here are left out, and that is told. Where roots hold the same
-    run (experiment, preset, configuration, precision, data and seed) the first root's record
-    counts. A root that doesn't exist holds none. Raises DataError naming a file that isn't a
-    record.
+    Those of experiments that aren't here are left out, and that is told. Of the same run
+    (experiment, preset, configuration, precision, data and seed) the first record counts. A folder
+    that doesn't exist holds none. Raises DataError naming a file that isn't a record.
     """
     found: dict[tuple[str, ...], Record] = {}
-    for source in sources:
-        for path in record_files(source):
-            record = read_record(path)
-            if not is_known(record, path.parent):
-                continue
-            config = json.dumps(record.config, sort_keys=True)
-            made = (precision_of(record.device), data_mark(record), str(record.seed))
-            found.setdefault((record.experiment, record.preset, config, *made), record)
+    for path in record_files(root):
+        record = read_record(path)
+        if not is_known(record, path.parent):
+            continue
+        config = json.dumps(record.config, sort_keys=True)
+        made = (precision_of(record.device), data_mark(record), str(record.seed))
+        found.setdefault((record.experiment, record.preset, config, *made), record)
     return list(found.values())

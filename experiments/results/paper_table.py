@@ -143,7 +143,8 @@ class Answers:
 
     def ours(self, entry: Entry) -> str:
         """Write our numbers of the paper's size with their marks; a line for each run, with
-        its name, where several are shown. Empty where a cell asks for none."""
+        its name, where several are shown; of a single one whether it is a committed one. Empty
+        where a cell asks for none."""
         asked = [one for one in entry if isinstance(one, Asked)]
         shown = [{_name(row): row for row in self.full_size(one)} for one in asked]
         found = list(dict.fromkeys(name for rows in shown for name in rows))
@@ -153,6 +154,8 @@ class Answers:
         for name in found:
             each = " / ".join(_marked(rows[name]) if name in rows else ABSENT for rows in shown)
             lines.append(f"{each}, {name}" if len(found) > 1 else each)
+        if len(found) == 1 and any(row.committed for rows in shown for row in rows.values()):
+            lines.append("committed")
         return "<br>".join(lines)
 
 
@@ -214,7 +217,7 @@ def _as_printed(row: Row) -> bool:
 
 
 def _name(row: Row) -> str:
-    return f"{', '.join((row.preset, *row.changes))} on {row.dataset}"
+    return f"{row.label} on {row.dataset}"
 
 
 def _marked(row: Row) -> str:

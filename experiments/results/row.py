@@ -38,6 +38,11 @@ class Row:
     preset: str
     changes: tuple[str, ...]
     """Settings that aren't the preset's, as `key=value`."""
+    named: tuple[str, ...]
+    """Settings that name the row: those, and what a command set though the preset has it, as at a
+    point of a grid."""
+    committed: bool
+    """Whether it is of committed records, where own runs have rows beside them."""
     metric: Metric
     dataset: str
     """Names; with `data` behind them where rows differ in that alone."""
@@ -78,66 +83,101 @@ class Row:
     commands: tuple[str, ...]
     """The command of each record, by seed."""
 
+    @property
+    def label(self) -> str:
+        """What tells it from other rows of its experiment: preset, settings, and whose it is."""
+        return ", ".join((self.preset, *self.named, *(["committed"] * self.committed)))
 
-def result_rows(records: Iterable[Record], experiments: Mapping[str, Experiment]) -> list[Row]:
+
+def result_rows(
+    records: Iterable[Record],
+    experiments: Mapping[str, Experiment],
+    committed: Iterable[Record] = (),
+) -> list[Row]:
     """Return the rows of all `experiments`, in their order.
 
     Records of the same preset, material settings and data (to the checksum) form a row for each
     metric; a published metric without a run at the paper's settings has a row that says so. Of two
-    records with the same settings and seed the first counts.
+    records with the same settings and seed the first counts. `committed` records never share a row
+    with `records`: the code that made them may be another. A record among both is a committed one.
 
     Raises DataError where a record's experiment isn't among `experiments`.
     """
-    by_experiment: dict[str, list[Record]] = {name: [] for name in experiments}
-    for record in records:
-        if record.experiment not in by_experiment:
-            which = f"'{record.experiment}' ({record.preset}, seed {record.seed})"
-            known = suggestion(record.experiment, experiments)
-            raise DataError(f"there is a record of {which}, which is no experiment here.{known}")
-        by_experiment[record.experiment].append(record)
+    theirs = _by_experiment(committed, experiments)
+    own = _by_experiment(records, experiments)
     rows: list[Row] = []
     for name, experiment in experiments.items():
-        rows += _rows(by_experiment[name], experiment)
+        others = [record for record in own[name] if record not in theirs[name]]
+        rows += _rows(others, theirs[name], experiment)
     return rows
 
 
+def _by_experiment(
+    records: Iterable[Record], experiments: Mapping[str, Experiment]
+) -> dict[str, list[Record]]:
+    found: dict[str, list[Record]] = {name: [] for name in experiments}
+    for record in records:
+        if record.experiment not in found:
+            which = f"'{record.experiment}' ({record.preset}, seed {record.seed})"
+            known = suggestion(record.experiment, experiments)
+            raise DataError(f"there is a record of {which}, which is no experiment here.{known}")
+        found[record.experiment].append(record)
+    return found
+
+
 def named_rows(
-    names: Sequence[str], records: Iterable[Record], *, with_not_run: bool = True
+    names: Sequence[str],
+    records: Iterable[Record],
+    committed: Iterable[Record] = (),
+    *,
+    with_not_run: bool = True,
 ) -> list[Row]:
     """Return the rows of the named experiments, or of all that have records.
 
-    `with_not_run` adds the published rows that no record answers to. Raises ConfigError on an
-    unknown name, DataError where `result_rows` does.
+    `with_not_run` adds the published rows that no record answers to; for the other arguments see
+    `result_rows`. Raises ConfigError on an unknown name, DataError where `result_rows` does.
     """
-    records = list(records)
-    shown = {registry.find(name).name for name in names} or {one.experiment for one in records}
+    records, committed = list(records), list(committed)
+    shown = {registry.find(name).name for name in names}
+    shown = shown or {one.experiment for one in (*records, *committed)}
     return [
         row
-        for row in result_rows(records, registry.experiments())
+        for row in result_rows(records, registry.experiments(), committed)
         if row.experiment in shown and (with_not_run or row.verdict.kind != "not run")
     ]
 
 
-def _rows(records: Sequence[Record], experiment: Experiment) -> list[Row]:
+def _rows(
+    records: Sequence[Record], committed: Sequence[Record], experiment: Experiment
+) -> list[Row]:
     metrics = [metric.name for metric in experiment.metrics]
-    trainings = _trainings(records, experiment)
-    runs = _mark_data(
-        [
-            _row(group, tuple(sorted({one.seed for one in alike})), experiment, metric)
-            for metric in metrics
-            for alike in trainings
-            for group in _groups(alike, experiment, metric)
-        ]
-    )
+    theirs = [replace(row, committed=True) for row in _run_rows(committed, experiment)]
+    runs = _mark_data([*_run_rows(records, experiment), *theirs])
     places = {name: place for place, name in enumerate(reversed(experiment.presets))}
     runs.sort(
-        key=lambda row: (places.get(row.preset, -1), row.changes, metrics.index(row.metric.name))
+        key=lambda row: (
+            places.get(row.preset, -1),
+            row.committed,
+            row.named,
+            metrics.index(row.metric.name),
+        )
     )
     if "paper" not in experiment.presets:
         return runs
     done = {row.metric.name for row in runs if row.as_published or row.verdict.kind == "other data"}
     published = dict.fromkeys(p.metric for p in experiment.published)
     return [_not_run(experiment, metric) for metric in published if metric not in done] + runs
+
+
+def _run_rows(records: Sequence[Record], experiment: Experiment) -> list[Row]:
+    """A row for each metric of each training that was run."""
+    trainings = _trainings(records, experiment)
+    return [
+        _row(group, tuple(sorted({one.seed for one in alike})), experiment, metric.name)
+        for metric in experiment.metrics
+        for alike in trainings
+        for group in _groups(alike, experiment, metric.name)
+    ]
 
 
 def _trainings(records: Iterable[Record], experiment: Experiment) -> list[list[Record]]:
@@ -244,6 +284,8 @@ def _row(
         experiment=experiment.name,
         preset=first.preset,
         changes=changed_settings(first, experiment, metric),
+        named=named_settings(records, experiment, metric),
+        committed=False,
         metric=experiment.metric(metric),
         dataset=" + ".join(used.name for used in first.data),
         data=data_mark(first),
@@ -284,6 +326,8 @@ def _not_run(experiment: Experiment, metric: str) -> Row:
         experiment=experiment.name,
         preset="paper",
         changes=(),
+        named=(),
+        committed=False,
         metric=experiment.metric(metric),
         dataset=" + ".join(preset.data),
         data="",
@@ -328,15 +372,26 @@ def changed_settings(record: Record, experiment: Experiment, metric: str) -> tup
     Those count on which the metric depends. They are read off the configuration rather than the
     record's overrides, since presets change too. A precision that isn't float32 stands among them.
     """
-    precision = precision_of(record.device)
+    return named_settings([record], experiment, metric, given=False)
+
+
+def named_settings(
+    records: Sequence[Record], experiment: Experiment, metric: str, *, given: bool = True
+) -> tuple[str, ...]:
+    """Return the settings that name records of the same settings: `changed_settings`, and with
+    `given` those that a command set to what the preset has, as at a point of a grid."""
+    first = records[0]
+    precision = precision_of(first.device)
     narrow = () if precision == PRECISION else (f"precision={precision}",)
-    if record.preset not in experiment.presets:
-        return (*record.overrides, *narrow)
-    config = experiment.preset(record.preset).config
+    if first.preset not in experiment.presets:
+        return (*first.overrides, *narrow)
+    config = experiment.preset(first.preset).config
     usual = material(type(config), to_dict(config), metric)
-    ours = material(type(config), record.config, metric)
-    changed = (f"{key}={_value(ours[key])}" for key in sorted(ours) if ours[key] != usual.get(key))
-    return (*changed, *narrow)
+    ours = material(type(config), first.config, metric)
+    each = (one.partition("=")[0].strip() for record in records for one in record.overrides)
+    shown = set(each) if given else set()
+    shown |= {key for key in ours if ours[key] != usual.get(key)}
+    return (*(f"{key}={_value(ours[key])}" for key in sorted(ours) if key in shown), *narrow)
 
 
 def _value(value: Any) -> str:

@@ -104,7 +104,7 @@ def _lines(table: PaperTable, answers: Answers) -> list[_Line]:
                     several = len(table.groups) > 1
                     other = "" if row.protocol == usual else row.protocol
                     label = ", ".join(filter(None, (line.labels[0], group * several, other)))
-                    run = f"{', '.join((row.preset, *row.changes))} on {row.dataset}"
+                    run = f"{row.label} on {row.dataset}"
                     numbers = found.setdefault((label, run), {})
                     numbers.setdefault(measure, []).append((asked, row))
     return [_Line(label, run, numbers) for (label, run), numbers in found.items()]

@@ -158,8 +158,6 @@ def request(options: argparse.Namespace) -> Request:
             passed += [f"--{name}", value]
     if options.preallocate is not None:
         passed += ["--preallocate", f"{options.preallocate:g}"]
-    if options.data_dir is not None:
-        passed += ["--data-dir", str(options.data_dir)]
     return Request(
         names=tuple(options.names),
         preset=options.preset,
@@ -168,4 +166,5 @@ def request(options: argparse.Namespace) -> Request:
         grid=tuple(options.grid),
         out=options.out,
         passed=tuple(passed),
+        data_dir=options.data_dir,
     )

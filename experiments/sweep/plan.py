@@ -3,16 +3,26 @@
 import contextlib
 import fnmatch
 import json
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.config import differences, fill, override, to_dict
+from common.config import (
+    Amount,
+    Prefix,
+    flatten,
+    material_differences,
+    meanings,
+    require_same_settings,
+    to_dict,
+)
 from common.error import ConfigError, DataError
 from common.record import FILE_NAME, read_record
 from experiments import registry, together
+from experiments.data_folder import reads_folder, require_reader
 from experiments.registry import Experiment
 from experiments.sweep.point import Point, point_folder, points
 from experiments.sweep.state import METRICS, State, metrics_files, read_state
@@ -32,6 +42,8 @@ class Request:
     out: Path = Path("runs")
     passed: tuple[str, ...] = ()
     """Options of `run` that are handed on to each."""
+    data_dir: Path | None = None
+    """Handed on to those that read something from it."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,8 @@ class Job:
     device: str = registry.ONE_CORE
     estimated: bool = False
     """Whether `hours` was never measured."""
+    growth: float = 1.0
+    """How many times as long its settings make it, roughly; see `growth`."""
     after: Path | None = None
     """The run that it starts from, which is run before it."""
 
@@ -85,10 +99,11 @@ def expand(request: Request) -> list[Job]:
     Runs begun together stay together. Nothing is written.
 
     Raises:
-      ConfigError: a name, preset, setting or axis that doesn't exist, the same settings twice, or
-        a directory that holds a run with other settings.
+      ConfigError: a name, preset, setting or axis that doesn't exist, the same settings twice, a
+        directory that holds a run with other settings, or a data folder that no run reads from.
     """
     chosen = [registry.find(name) for name in matching(request.names)]
+    configured: list[tuple[Experiment, Any]] = []
     jobs: dict[tuple[Path, ...], Job] = {}
     seen: dict[tuple[Any, ...], Point] = {}
     for experiment in chosen:
@@ -100,8 +115,11 @@ def expand(request: Request) -> list[Job]:
                 first, second = (" ".join(one) for one in (seen[same], point))
                 raise ConfigError(f"--grid: {first} and {second} are the same settings.")
             seen[same] = point
+            configured.append((experiment, config))
             for job in _jobs(request, experiment, preset, point, config):
                 jobs[job.paths] = job
+    if request.data_dir and not any(reads_folder(*one) for one in configured):
+        require_reader(*configured[0], request.data_dir)
     wanted = sorted(jobs.values(), key=lambda job: request.seeds.index(_first(job, request)))
     before = {}
     for job in wanted:
@@ -115,6 +133,18 @@ def state_of(job: Job) -> State:
     """Return the state of a job: of its first seed that isn't ended, if there is one."""
     states = [read_state(path) for path in job.paths]
     return next((state for state in states if not state.ended), states[0])
+
+
+def growth(preset: Any, config: Any) -> float:
+    """Return roughly how many times as long a run takes with these settings as with its preset's.
+
+    Every amount, or part of the data, that is larger multiplies it; what is smaller counts for
+    nothing, and so does what has no meaning in `common.config`.
+    """
+    kind: Any = type(config)
+    before, now = (flatten(to_dict(one)) for one in (preset, config))
+    counted = (key for key, one in meanings(kind).items() if isinstance(one, Amount | Prefix))
+    return math.prod(max(1.0, now[key] / before[key]) for key in counted if before[key])
 
 
 def matching(names: Iterable[str]) -> list[str]:
@@ -144,7 +174,7 @@ def _configure(experiment: Experiment, preset: str, overrides: Sequence[str], po
     if both := [one for one in point if one.partition("=")[0] in given]:
         raise ConfigError(f"{both[0].partition('=')[0]} is in --grid and in --set; choose one.")
     try:
-        return override(experiment.preset(preset).config, [*overrides, *point])
+        return experiment.configure(preset, [*overrides, *point])
     except ConfigError as error:
         raise ConfigError(f"{experiment.name}: {error}") from None
 
@@ -169,17 +199,25 @@ def _jobs(
             seeds=seeds,
             out=out,
             overrides=(*request.overrides, *point),
-            passed=request.passed,
+            passed=(*request.passed, *_data_dir(request, experiment, config)),
             point=point,
             hours=size.hours * len(seeds),
             device=size.device,
             estimated=size.estimated,
+            growth=growth(size.config, config),
             after=_upstream_path(experiment, config, request.out),
         )
         for path in job.paths:
             _require_same_settings(path, config)
         jobs.append(job)
     return jobs
+
+
+def _data_dir(request: Request, experiment: Experiment, config: Any) -> tuple[str, ...]:
+    """The option that hands on the user's folder, to a run that reads from it."""
+    if request.data_dir is None or not reads_folder(experiment, config):
+        return ()
+    return "--data-dir", str(request.data_dir)
 
 
 def _seed(root: Path, seed: int) -> Path:
@@ -201,11 +239,9 @@ def _require_same_settings(path: Path, config: Any, otherwise: str = "") -> None
     there = _settings(path)
     if there is None:
         return  # `run` knows what to say
-    if begun and (changed := differences(fill(type(config), there), to_dict(config))):
-        raise ConfigError(
-            f"{path} holds a run with another configuration ({'; '.join(changed[:3])}).\n"
-            f"Write elsewhere with --out, or start over there: run ... --fresh.{otherwise}"
-        )
+    if begun:
+        changed = material_differences(type(config), there, to_dict(config))
+        require_same_settings(path, changed, otherwise)
 
 
 def _settings(path: Path) -> Mapping[str, Any] | None:
@@ -243,7 +279,11 @@ def _upstream(job: Job, request: Request) -> Job | None:
         preset=preset,
         seeds=(seed,),
         out=request.out,
-        passed=(*request.passed, *(("--mesh", "data=1") if first.divisible else ())),
+        passed=(
+            *request.passed,
+            *_data_dir(request, first, size.config),
+            *(("--mesh", "data=1") if first.divisible else ()),
+        ),
         hours=size.hours,
         device=size.device,
         estimated=size.estimated,

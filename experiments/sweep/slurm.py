@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.error import ConfigError, DataError, UserError
+from common.error import ConfigError, DataError
 from common.record import write_atomically
 from experiments.sweep.child import LOG, Child, last_said, refuse
 from experiments.sweep.local import Entry
@@ -30,6 +31,15 @@ REQUEUES = 1000
 """How often a task may reach its time limit."""
 SHORTEST, LONGEST = 30, 24 * 60
 """Minutes, between which the time limit lies where none is given."""
+
+NUMBERS = frozenset({"signal_delay_s", "array_parallelism"})
+"""Submitit's parameters with which it reckons; all others are texts, as account=00123 is."""
+COMMANDS = frozenset({"setup", "teardown"})
+"""Submitit's parameters that are lists of shell commands; each is given by itself."""
+WORDS = "srun_args"
+"""Submitit's parameter that is a list of a command line's words."""
+SWITCHES = frozenset({"use_srun", "stderr_to_stdout"})
+"""Submitit's parameters that are true or false."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +140,7 @@ def submit(
       DataError: a run's directory can't be made or written; nothing was submitted.
     """
     given = parameters(settings)
-    given.setdefault("time", time_limit(max(job.hours for job in jobs)))
+    given.setdefault("time", time_limit(max(job.hours * job.growth for job in jobs)))
     if at_a_time is not None:
         given["array_parallelism"] = at_a_time
     known = dict(there)
@@ -156,7 +166,7 @@ def submit(
 
 @contextlib.contextmanager
 def _made(paths: Iterable[Path]) -> Iterator[None]:
-    """Make directories; after an error those that weren't there and are empty are gone again.
+    """Make directories; after any error those that weren't there and are empty are gone again.
 
     Raises:
       DataError: one can't be made or written.
@@ -174,7 +184,7 @@ def _made(paths: Iterable[Path]) -> Iterator[None]:
             elif not os.access(path, os.W_OK):
                 raise DataError(f"{path}: can't be written.")
         yield
-    except UserError:
+    except BaseException:
         for path in new:
             with contextlib.suppress(OSError):  # a task of it was submitted
                 path.rmdir()
@@ -233,8 +243,11 @@ def cancel(jobs: Sequence[Job], tasks: Sequence[Task | None]) -> int:
 def parameters(settings: Iterable[str]) -> dict[str, Any]:
     """Return submitit's parameters from options of sbatch.
 
+    `setup` and `teardown` may be given again, once for each command; the words of `srun_args` are
+    split as a shell does.
+
     Raises:
-      ConfigError: submitit isn't installed, an option isn't `key=value`, or its time can't be read.
+      ConfigError: submitit isn't installed, an option isn't `key=value`, or a value can't be read.
     """
     known = _executor()._valid_parameters()
     found: dict[str, Any] = {}
@@ -244,14 +257,38 @@ def parameters(settings: Iterable[str]) -> dict[str, Any]:
         if not equals or not name or not text:
             raise ConfigError(f"--slurm {one}: expected key=value, as in partition=gpu.")
         key = name.strip("-").replace("-", "_")
-        value: Any = int(text) if text.isdecimal() else text
         if key == "time":
             found[key] = minutes(text)
+        elif key in COMMANDS | {WORDS}:
+            found[key] = found.get(key, []) + _listed(key, text)
         elif key in known:
-            found[key] = True if text == "true" else value
+            found[key] = _value(key, text)
         else:
-            others[name.strip("-")] = True if text == "true" else value
+            others[name.strip("-")] = True if text == "true" else text
     return {**found, "additional_parameters": others} if others else found
+
+
+def _listed(key: str, text: str) -> list[str]:
+    """What an option adds to a list: one shell command, or the words of a command line."""
+    if key in COMMANDS:
+        return [text]
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"--slurm {key}={text}: {str(error).lower()}.") from None
+
+
+def _value(key: str, text: str) -> Any:
+    """The value of a parameter that is no list."""
+    if key in SWITCHES:
+        if text not in ("true", "false"):
+            raise ConfigError(f"--slurm {key}={text}: expected true or false.")
+        return text == "true"
+    if key in NUMBERS:
+        if not text.isdecimal():
+            raise ConfigError(f"--slurm {key}={text}: expected a whole number.")
+        return int(text)
+    return True if text == "true" else text
 
 
 def minutes(text: str) -> int:
@@ -296,7 +333,7 @@ def _refusals() -> Iterator[None]:
     """Say in a line what submitit, or sbatch behind it, refuses."""
     try:
         yield
-    except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
+    except (OSError, TypeError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"Slurm takes no job: {first.removeprefix('sbatch: error: ')}.") from None
 

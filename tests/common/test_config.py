@@ -1,9 +1,18 @@
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 
-from common.config import PositiveInt, differences, fill, from_dict, override, to_dict
+from common.config import (
+    IMMATERIAL,
+    PositiveInt,
+    differences,
+    fill,
+    from_dict,
+    material_differences,
+    override,
+    to_dict,
+)
 from common.error import ConfigError
 
 
@@ -79,3 +88,45 @@ def test_filling_adds_defaults_and_checks_nothing():
 
 def test_filling_adds_groups_that_came_since():
     assert fill(Outer, {"name": "y"}) == to_dict(Outer(name="y"))
+
+
+def test_what_changes_no_result_is_no_material_difference():
+    @dataclass(frozen=True)
+    class Settings:
+        rate: float = 0.5
+        chunk: Annotated[int, IMMATERIAL] = 0
+        late: int = 1
+
+    old = {"rate": 0.5, "chunk": 3}
+    assert material_differences(Settings, old, to_dict(Settings())) == []
+    assert material_differences(Settings, old, to_dict(Settings(late=2))) == ["late: 1 → 2"]
+
+
+def test_a_setting_that_nothing_reads_keeps_its_value():
+    @dataclass(frozen=True)
+    class Core:
+        kind: Literal["a", "b"] = "a"
+        rate: float = 0.5
+
+        @property
+        def unread(self) -> dict[str, str]:
+            return {"rate": "only b reads it"} if self.kind == "a" else {}
+
+    @dataclass(frozen=True)
+    class Settings:
+        core: Core = field(default_factory=Core)
+
+    assert override(Settings(), ["core.rate=0.50"]) == Settings()
+    assert override(Settings(), ["core.rate=1", "core.kind=b"]).core.rate == 1.0
+
+    @dataclass(frozen=True)
+    class Both(Settings):
+        @property
+        def unread(self) -> dict[str, str]:
+            return {"core.kind": "both are used"}
+
+    with pytest.raises(ConfigError, match=r"core\.rate=1\.0 has no effect: only b reads it\."):
+        override(Settings(), ["core.rate=1"])
+    assert override(Both(), ["core.rate=1"]).core.rate == 1.0
+    with pytest.raises(ConfigError, match=r'core\.kind="b" has no effect: both are used\.'):
+        override(Both(), ["core.kind=b"])

@@ -19,8 +19,24 @@ def test_a_directory_with_work_in_it_belongs_to_one_configuration(tmp_path):
         run.claim({"model": {"depth": 3}})  # nothing was done yet: a start that failed
         run.append_metrics({"step": 1}, "metrics.jsonl")
         run.claim({"model": {"depth": 3}})
-        with pytest.raises(ConfigError, match=r"model\.depth: 3 → 4.*\n.*--fresh.*--out"):
+        with pytest.raises(
+            ConfigError, match=r"model\.depth: 3 → 4.*\n.*as they were.*--out.*--fresh"
+        ):
             run.claim({"model": {"depth": 4}})
+
+
+def test_settings_that_may_differ_are_the_last_ones_until_the_run_is_finished(tmp_path):
+    def kept():
+        return json.loads((tmp_path / "config.json").read_text())
+
+    with RunDirectory(tmp_path) as run:
+        run.claim({"chunk": 1})
+        run.append_metrics({"step": 1}, "metrics.jsonl")
+        run.claim({"chunk": 2}, lambda old, new: [])
+        assert kept() == {"chunk": 2}
+        (tmp_path / "record.json").touch()
+        run.claim({"chunk": 3}, lambda old, new: [])
+        assert kept() == {"chunk": 2}
 
 
 def test_a_damaged_configuration_is_named(tmp_path):

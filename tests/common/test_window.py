@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.error import ConfigError
-from common.window import make_windows
+from common.window import make_windows, windows_bytes
 
 
 def test_rows_are_contiguous_slices_and_targets_one_step_ahead():
@@ -24,6 +24,12 @@ def test_the_last_token_of_a_row_is_a_target_only():
     # 6 tokens a row would be three windows of two, but the last input would have no target.
     assert len(make_windows(np.arange(12), 2, 2, split="train").inputs) == 2
     assert len(make_windows(np.arange(14), 2, 2, split="train").inputs) == 3
+
+
+@pytest.mark.parametrize("tokens", [9, 23, 24, 27])
+def test_the_bytes_of_windows(tokens):
+    windows = make_windows(np.arange(tokens), 3, 2, split="train")
+    assert windows_bytes(tokens, 3, 2) == windows.inputs.nbytes + windows.targets.nbytes
 
 
 def test_some_rows_are_those_of_all():

@@ -1,5 +1,6 @@
 """The command line as a user meets it: answers, exit codes and plain errors."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -7,9 +8,10 @@ import sys
 
 import pytest
 
-from common.config import differences, to_dict
+from common.config import differences, notes, override, to_dict
 from common.progress import about
-from experiments.arguments import make_parser
+from common.record import FILE_NAME, read_record, write_record
+from experiments.arguments import RESULTS, make_parser
 from experiments.cli import COMMANDS, main
 from experiments.registry import experiments
 
@@ -90,7 +92,19 @@ def test_table_gives_every_column_on_demand(capsys):
         widths.append(last.strip().splitlines()[0].count("|"))
         shown = "Penn Treebank by recurrence depth" in "".join(tables)
         assert shown == (not more)  # the paper's table, before the short rows
-    assert widths[0] < 7 < widths[1]
+    assert widths[0] < 8 < widths[1]
+
+
+def test_table_has_own_and_committed_runs_in_rows_of_their_own(capsys, tmp_path):
+    theirs = read_record(RESULTS / PTB_ROW / "cpu" / "seed0" / FILE_NAME)
+    for root, seed in (("runs", 7), ("results", theirs.seed)):
+        folder = tmp_path / root / theirs.experiment / theirs.preset / f"seed{seed}"
+        folder.mkdir(parents=True)
+        write_record(dataclasses.replace(theirs, seed=seed), folder)
+    where = ("--out", str(tmp_path / "runs"), "--results", str(tmp_path / "results"))
+    code, out, _ = run(capsys, "table", theirs.experiment, "--json", *where)
+    found = {(tuple(row["seeds"]), row["committed"]) for row in json.loads(out) if row["ours"]}
+    assert (code, found) == (0, {((7,), False), ((theirs.seed,), True)})
 
 
 @pytest.mark.parametrize(
@@ -143,6 +157,33 @@ def test_what_cannot_fit_is_refused_with_the_memory_it_takes(
     assert code == 2
     assert "GiB of memory" in error
     assert lower in error
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "settings", "told"),
+    [
+        (PTB_ROW, "cpu", ["train.epochs=20"], "is 2e-08 of the first one's (the preset's: 0.1)"),
+        (PTB_ROW, "cpu", ["train.epochs=8"], ""),
+        (PTB_ROW, "paper", ["train.epochs=510"], ""),
+        ("tutor_melodies_g", "paper", ["learn.iterations=100000"], "ε is 0.82 at the end"),
+        ("tutor_melodies_g", "paper", ["learn.iterations=600000"], ""),
+    ],
+)
+def test_a_schedule_that_its_settings_were_not_made_for_is_noted(name, preset, settings, told):
+    usual = experiments()[name].preset(preset).config
+    (text,) = notes(override(usual, settings), usual) or [""]
+    assert told in text
+    assert bool(told) == bool(text)
+
+
+@pytest.mark.parametrize("preset", ["smoke", "cpu", "paper"])
+def test_the_readmes_settings_train_as_long_as_they_say(preset):
+    text = (RESULTS.parent / "README.md").read_text(encoding="utf-8")
+    (settings,) = re.findall(r"in the papers' terms: `--set (.*?)`", text, re.DOTALL)
+    usual = experiments()[PTB_ROW].preset(preset).config
+    changed = override(usual, settings.split())
+    assert notes(changed, usual) == []
+    assert changed.train.last_share > 0.01
 
 
 def test_list_as_json(capsys):
@@ -264,6 +305,27 @@ def test_paper_presets_are_the_published_settings(name, settings, numbers):
         (["run", PTB_ROW, "--set", "model.embedding=7"], r"embedding as wide as the units"),
         (["run", PTB_ROW, "--preset", "smoke", "--platform", "gpu"], r"'gpu' isn't available"),
         (["table", "nope"], r"unknown experiment 'nope'"),
+        (
+            ["run", "tutor_melodies_q", "--set", "note_rnn.run=x", "note_rnn.seed=1"],
+            r"note_rnn.seed has no effect beside note_rnn.run=x",
+        ),
+        (
+            ["run", "tutor_melodies_q", "--set", "learn.learning_rate_end=0.01"],
+            r"learn.learning_rate_end=0.01 is above learn.learning_rate=",
+        ),
+        (["run", PTB_ROW, "--set", "model.forget_bias=2"], r"model.forget_bias=2.0 has no effect"),
+        (
+            ["run", PTB_ROW, "--set", "model.core=lstm", "model.depth=1", "model.coupled=false"],
+            r"model.coupled=false has no effect: model.core=lstm doesn't read it, only rhn does",
+        ),
+        (
+            ["sweep", "note_rnn", "--grid", "model.transform_bias=-2,-4"],
+            r"model.transform_bias=-4.0 has no effect: model.core=lstm doesn't read it",
+        ),
+        (
+            ["run", "stacked_or_deep", "--set", "model.units=9"],
+            r"model.units=9 has no effect: every model has its own, by depths and parameters",
+        ),
         (["data", "nope"], r"unknown dataset 'nope'"),
     ],
 )
@@ -372,6 +434,8 @@ def test_data_prepares_what_ships_and_says_how_to_get_the_rest(capsys, tmp_path,
         "moses_sample": "ready",
         "moses": "missing",
         "midi_melodies": "missing",
+        "text_files": "missing",
+        "text_files_words": "missing",
         "digits": "ready",
         "mnist": "missing",
     }

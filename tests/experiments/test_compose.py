@@ -385,3 +385,10 @@ def test_the_time_that_is_promised_counts_the_model_that_is_tuned(capsys, monkey
     trained_before.mkdir(parents=True)
     (trained_before / "record.json").touch()
     assert f"first, about {tutor.hours * 60:.0f} minutes" in answer(capsys, "-n", 1)[2]
+
+
+def test_what_is_for_language_models_is_refused(run, tmp_path, capsys):
+    for option in (["--tokens", "9"], ["--data-dir", str(tmp_path)]):
+        code, _, told = answer(capsys, run, "--out", tmp_path / "out", *option)
+        assert code == 2
+        assert f"{' '.join(option)}: for language models" in told

@@ -12,9 +12,10 @@ UPSTREAM = ("note_rnn", "molecule_rnn")
 """Others start from their models; tuning is watched in melodies/test_melody_wiring.py."""
 RUNNERS = {
     one.runner: one.name
-    for one in experiments().values()
+    for one in reversed(experiments().values())
     if one.divisible and not (one.inputs and one.name not in UPSTREAM)
 }
+"""Each with the first experiment that it runs: others may need data that the user brings."""
 
 
 class Asked(Exception):

@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ from common.error import InterruptedRun
 from common.interrupt import Interrupt
 from common.population import Population
 from common.record import DataUsed
-from common.run_directory import RunDirectory
+from common.run_directory import EVALUATIONS, RunDirectory
 from common.training import Schedule
 from experiments.train import DivergedRun, Outcome, Place, data_used, merge, train
 
@@ -201,6 +202,71 @@ def test_a_signal_in_the_final_evaluation_says_what_is_saved(tmp_path, monkeypat
     _, _, measured, _ = run(tmp_path, *alone(), (0,))
     assert measured == [(0, 20.0)]  # nothing was trained again
     assert Interrupt().received is None
+
+
+class Protocols:
+    """A final evaluation of three protocols, which may be stopped in one of them."""
+
+    names = ("valid", "test", "last")
+
+    def __init__(self, of=None, stopped_in=""):
+        self.of, self.stopped_in = of or {}, stopped_in
+        self.done = []
+
+    def measure(self, place):
+        def work(name):
+            time.sleep(0.05)
+            if name == self.stopped_in:
+                raise InterruptedRun("stopped by SIGTERM", signal.SIGTERM)
+            self.done.append(name)
+            return {f"{name}/loss": 0.1 + len(name) / 3}
+
+        found = {}
+        for name in self.names:
+            found |= place.once(name, {"settings": {"a": 1}, **self.of}, partial(work, name))
+        return found
+
+    def run(self, path, folder=""):
+        with RunDirectory(path) as directory:
+            place = Place(directory, "toy", folder=folder)
+            outcomes = train(
+                place,
+                *alone(),
+                SCHEDULE,
+                (0,),
+                validate=lambda *_: ({"valid/loss": 1.0}, None),
+                measure=lambda *_: self.measure(place),
+                describe=lambda row: "",
+                curve=lambda rows: [],
+                parameters=7,
+                data=DATA,
+            )
+        return outcomes[0]
+
+
+@pytest.mark.parametrize("folder", ["", "part"])
+def test_a_cut_between_protocols_leaves_those_that_were_finished(tmp_path, folder):
+    wanted = Protocols().run(tmp_path / "whole").metrics
+    first, second = Protocols(stopped_in="last"), Protocols()
+    with pytest.raises(InterruptedRun, match="in the final evaluation"):
+        first.run(tmp_path / "cut", folder)
+    found = second.run(tmp_path / "cut", folder)
+    assert (first.done, second.done) == (["valid", "test"], ["last"])
+    assert found.metrics == wanted
+    assert found.seconds["evaluation"] >= 0.15  # of both sessions
+
+
+@pytest.mark.parametrize("damage", ["", "[", "{}", "[1]"])
+def test_what_was_measured_of_something_else_or_is_damaged_is_measured_anew(tmp_path, damage):
+    Protocols().run(tmp_path)
+    if damage:
+        (tmp_path / EVALUATIONS).write_text(damage)
+    again = Protocols(of={} if damage else {"settings": {"a": 2}})
+    again.run(tmp_path)
+    assert tuple(again.done) == Protocols.names
+    same = Protocols(of=again.of)
+    same.run(tmp_path)
+    assert same.done == []
 
 
 def test_a_part_lies_in_a_folder_of_its_name(tmp_path):

@@ -27,6 +27,9 @@ def test_the_rate_drops_first_at_the_published_epoch(train, first_drop, decay):
         assert rate(first_drop - 1 + number) == pytest.approx(expected, rel=1e-4), number
     assert rate(first_drop) == pytest.approx(0.2 / decay, rel=1e-6)
     assert rate(first_drop + 1) == pytest.approx(0.2 / decay**2, rel=1e-6)
+    for epochs in (first_drop - 1, first_drop, 90):
+        longer = dataclasses.replace(train, epochs=epochs)
+        assert longer.last_share == pytest.approx(rate(epochs) / 0.2, rel=1e-4)
 
 
 def test_the_default_settings_are_penn_treebanks():

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
+from jax.flatten_util import ravel_pytree
 
 from common.checkpoint import Checkpoints, abstract, digest
 from common.error import DataError
@@ -251,7 +253,7 @@ def test_totals_are_collected_over_updates_and_then_begin_again(learner):
 
 
 def test_the_learning_rate_of_the_paper():
-    """0.5 · 0.85^⌊k / 1000⌋, and the released code's floor of 2e-4."""
+    """0.5 · 0.85^⌊k / 1000⌋, and a floor of 2e-4."""
     config = PriorConfig()
     for step in (0, 1, 999, 1000, 1999, 2000, 10_000, 29_999, 48_000, 49_000, 10**6):
         expected = max(0.5 * 0.85 ** (step // 1000), 2e-4)
@@ -290,6 +292,59 @@ def test_the_gradient_is_clipped_by_its_global_norm(learner, limit, clipped):
     norm = math.sqrt(squares) / 0.1  # of the gradient that Adam was given
     assert (metrics["train/gradient_norm"] > limit) == clipped
     assert norm == pytest.approx(min(limit, metrics["train/gradient_norm"]), rel=1e-4)
+
+
+def test_adagrad_on_summed_losses_is_that_of_tensorflow():
+    """Sums of squares begin at 0.1; what is clipped is the gradient of the summed cross entropy,
+    and of a penalty that isn't summed."""
+    config = replace(
+        CONFIG, optimizer="adagrad", reduction="sum", learning_rate=0.5, decay_every=1,
+        learning_rate_decay=0.85, clip_norm=0.7, weight_decay=0.3,
+    )  # fmt: skip
+    learner = make_learner(config, bound=1.0)
+    state = learner.initial_state(2)
+
+    def summed(params, batch):
+        inputs, targets, counted = batch
+        model = nnx.merge(learner.graph, params)
+        _, logits = model.unroll(model.initial_state(inputs.shape[0]), inputs)
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], -1)[..., 0]
+        squares = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
+        return -jnp.sum(jnp.where(counted, chosen, 0.0)) + 0.5 * 0.3 * squares
+
+    slope = jax.jit(jax.grad(summed))
+    accumulated = None
+    for step, rate in enumerate((0.5, 0.5 * 0.85)):
+        batch = draw_windows(jax.random.fold_in(state.key, step), learner.windows, config)
+        flat = ravel_pytree(jax.device_get(state.params))[0]
+        gradient = np.asarray(ravel_pytree(slope(state.params, batch))[0], np.float64)
+        norm = np.sqrt(np.sum(gradient**2))
+        assert norm > 0.7
+        clipped = gradient * 0.7 / norm
+        accumulated = (0.1 if accumulated is None else accumulated) + clipped**2
+        expected = np.asarray(flat) - rate * clipped / np.sqrt(accumulated)
+        state = learner.advance(state, step + 1)
+        np.testing.assert_allclose(ravel_pytree(state.params)[0], expected, rtol=2e-5, atol=2e-6)
+
+
+def test_adagrad_adds_nothing_to_the_root():
+    """Where the gradient is tiny beside the first sum of squares, one step is rate · g / √0.1."""
+    optimizer = make_optimizer(replace(CONFIG, optimizer="adagrad"))
+    params = {"w": jnp.array([1.0, -2.0])}
+    gradient = {"w": jnp.array([1e-4, -3e-5])}
+    changes, _ = optimizer.update(gradient, optimizer.init(params), params)
+    np.testing.assert_allclose(changes["w"], -0.01 * gradient["w"] / math.sqrt(0.1), rtol=2e-7)
+
+
+def test_normalisation_is_reduced_as_the_loss_is():
+    graph, params = make_params()
+    x, y = (jnp.array(rows) for rows in ([[1, 2, 3], [4, 5, 6]], [[2, 3, 4], [5, 6, 7]]))
+    counted = jnp.array([[True, True, False], [True, True, True]])
+    mean, total = (
+        cost(params, graph, 0.0, x, y, counted, normalise=0.5, reduction=one)[0]
+        for one in ("mean", "sum")
+    )
+    assert float(total) == pytest.approx(5 * float(mean), rel=1e-6)
 
 
 def test_an_update_that_is_not_finite_is_not_applied():

@@ -44,7 +44,7 @@ class RewardConfig:
     """Times minus the number of atoms by which the largest ring exceeds six."""
     functions: tuple[tuple[str, FiniteFloat], ...] = ()
     """The user's own terms with their weights, as in `[["my_module:my_function", 0.5]]`; each is a
-    function of RDKit's molecule that returns a number."""
+    function of RDKit's molecule that returns a number. Where it may be negative, see `invalid`."""
     repeated_carbons: NonNegativeFloat = 0.2
     """Against long carbon chains, which raise logP: times minus the carbons beyond `carbons` in the
     longest run of the token C."""

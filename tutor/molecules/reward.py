@@ -1,6 +1,9 @@
 """The reward of a molecule, from its properties."""
 
+import hashlib
+import importlib.util
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -94,6 +97,22 @@ class Reward:
             for smiles, values in zip(molecules, measured, strict=True)
         ]
         return np.array(sums, np.float32)
+
+
+def function_checksums(config: RewardConfig) -> dict[str, str]:
+    """Return the SHA-256 of the file that each function of the user's is in, by its name.
+
+    What that file imports isn't in it. One that isn't found, or is no file's, is left out.
+    """
+    found = {}
+    for name, _ in config.functions:
+        try:
+            spec = importlib.util.find_spec(name.partition(":")[0])
+        except (ImportError, ValueError):
+            continue
+        if spec is not None and spec.has_location and spec.origin is not None:
+            found[name] = hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+    return found
 
 
 def weights(config: RewardConfig) -> dict[str, float]:

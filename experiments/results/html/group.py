@@ -24,7 +24,7 @@ from experiments.results.commit import shown_files
 from experiments.results.html.curve import Chart, charts
 from experiments.results.html.media import beginning, is_picture
 from experiments.results.html.prose import shaped
-from experiments.results.row import Row, changed_settings, data_mark, result_rows
+from experiments.results.row import Row, changed_settings, data_mark, named_settings, result_rows
 
 COLUMNS = ("metric", "split", "protocol", "published", OURS, MIDDLE, "verdict")
 """Of a group's table; those without any cell are left out."""
@@ -180,7 +180,9 @@ def groups(runs: Sequence[Run], experiment: Experiment) -> list[Group]:
         key = (record.preset, training, data_mark(record))
         found.setdefault(key, {}).setdefault((record.seed, each), run)
     places = {name: place for place, name in enumerate(reversed(experiment.presets))}
-    titles = _titles(list(found))
+    titles = _titles(
+        {key: _named(list(of_key.values()), experiment) for key, of_key in found.items()}
+    )
     made = []
     for rank, key in enumerate(sorted(found, key=lambda key: (places.get(key[0], -1), key))):
         ordered = [found[key][which] for which in sorted(found[key])]
@@ -202,9 +204,18 @@ def groups(runs: Sequence[Run], experiment: Experiment) -> list[Group]:
     return made
 
 
-def _titles(keys: Sequence[tuple[str, tuple[str, ...], str]]) -> Mapping[Any, str]:
-    """Key → preset and changes, with a mark of the data where that alone tells groups apart."""
-    plain = {key: ", ".join((key[0], *key[1])) for key in keys}
+def _named(runs: Sequence[Run], experiment: Experiment) -> tuple[str, ...]:
+    """The settings of runs that were trained alike, those named that every metric depends on."""
+    records = [run.record for run in runs]
+    each = [named_settings(records, experiment, metric.name) for metric in experiment.metrics]
+    return tuple(one for one in each[0] if all(one in names for names in each))
+
+
+def _titles(
+    named: Mapping[tuple[str, tuple[str, ...], str], tuple[str, ...]],
+) -> Mapping[Any, str]:
+    """Key → preset and settings, with a mark of the data where that alone tells groups apart."""
+    plain = {key: ", ".join((key[0], *names)) for key, names in named.items()}
     several = {text for text in plain.values() if list(plain.values()).count(text) > 1}
     return {k: f"{text} [data {k[2]}]" if text in several else text for k, text in plain.items()}
 

@@ -179,6 +179,22 @@ def test_a_builder_and_its_data_source_can_be_pickled(hand, cache):
 # Failures
 
 
+def test_data_prepared_from_other_sources_than_the_class_names_is_refused(hand, cache, monkeypatch):
+    store.load(Text8Sample, hand, cache, download=False)
+    edited = LETTERS[::-1]
+    (hand / "text8_sample").write_bytes(edited)
+    monkeypatch.setattr(Text8Sample, "SOURCES", sources(text8_sample=edited))
+    for data_dir in (hand, None):
+        with pytest.raises(DataError, match=r"text8_sample.*Raise VERSION .* or delete"):
+            store.load(Text8Sample, data_dir, cache, download=False)
+    state = store.status(Text8Sample, hand, cache)
+    assert (state.state, state.path) == ("damaged", cache / "tfds" / "text8_sample" / "1.0.0")
+    assert "Raise VERSION" in state.advice
+    monkeypatch.setattr(Text8Sample, "VERSION", tfds.core.Version("1.1.0"))
+    corpus = store.load(Text8Sample, hand, cache, download=False)
+    assert corpus.decode(corpus.train) == edited.decode()[: len(corpus.train)]
+
+
 @pytest.mark.parametrize("error", [DataError("bad"), ValueError("bug"), KeyboardInterrupt()])
 def test_a_build_that_fails_in_the_middle_leaves_nothing(hand, cache, monkeypatch, error):
     def half(self, prepared, split):

@@ -22,7 +22,7 @@ def section(text: str, title: str) -> str:
 
 
 def written(record: Record, **uses: bool) -> str:
-    uses = {"composes": False, "has_cells": False, **uses}
+    uses = {"is_text": False, "has_cells": False, **uses}
     return card(record, find(record.experiment), "model.safetensors", **uses)
 
 
@@ -77,9 +77,11 @@ def test_uses(words):
     plain = section(written(words), "Use")
     assert "experiments load model.safetensors" in plain
     assert "runs/rhn_penn_treebank_depth3_tied/cpu/seed0" in plain
-    assert "compose" not in plain
+    assert "experiments compose runs/rhn_penn_treebank_depth3_tied/cpu/seed0" in plain
     assert "load_cells" not in plain
-    assert "experiments compose" in section(written(words, composes=True), "Use")
+    assert "load_run" not in plain
+    loaded = 'load_run("runs/rhn_penn_treebank_depth3_tied/cpu/seed0")'
+    assert loaded in section(written(words, is_text=True), "Use")
     assert 'load_cells("model.safetensors")' in section(written(words, has_cells=True), "Use")
 
 

@@ -14,7 +14,7 @@ from common.config import to_dict
 from common.datasets import load as load_data
 from common.error import ConfigError, DataError
 from common.model_file import read_model, write_model
-from common.record import read_record, write_record
+from common.record import DataUsed, read_record, write_record
 from common.window import make_windows
 from experiments import text_model, trained
 from experiments.cli import main
@@ -68,7 +68,8 @@ def words(tmp_path_factory) -> Path:
         checkpoints.save(learner.initial_state(seed), {"best": BEST}, score)
     checkpoints.close()
     record = read_record(RESULTS / WORDS / "record.json")
-    write_record(replace(record, config=to_dict(TEXT)), run)
+    used = DataUsed(corpus.name, corpus.version, None, {}, corpus.checksums)
+    write_record(replace(record, config=to_dict(TEXT), data=[used]), run)
     return run
 
 
@@ -117,6 +118,56 @@ def test_a_language_model_is_its_best_state_to_the_bit(words, tmp_path):
     np.testing.assert_array_equal(after.params["embedding"], best.params["embedding"])
 
 
+def test_a_file_has_the_vocabulary_and_needs_no_text(monkeypatch, words, tmp_path):
+    first, again = exported(words, tmp_path), tmp_path / "again.safetensors"
+    path, corpus = load(first, tmp_path / "runs"), load_data("tiny_shakespeare")
+    monkeypatch.setattr("experiments.text_model.load_corpus", stop)
+    with pytest.raises(KeyboardInterrupt):
+        text_model.load_run(words)  # a run from before vocabularies were written
+    model = text_model.load_run(path)
+    assert model.tokenizer == corpus.tokenizer
+    assert model.tokenizer.decode(model.tokenizer.encode("to be")) == "to be"
+    export(path, again)
+    assert read_model(again).about == read_model(first).about
+    with pytest.raises(KeyboardInterrupt):
+        _ = model.corpus
+
+
+def test_a_file_from_before_vocabularies_were_written(words, tmp_path):
+    file = exported(words, tmp_path)
+    params, about = read_model(file)
+    del about["vocabulary"]
+    write_model(file, params, about)
+    path = load(file, tmp_path / "runs")
+    assert not (path / text_model.VOCABULARY).exists()
+    assert text_model.load_run(path).tokenizer == load_data("tiny_shakespeare").tokenizer
+
+
+def test_another_text_than_it_learned_from_is_refused(words, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(words, run)
+    record = read_record(run / "record.json")
+    other = replace(record.data[0], checksums={"input.txt": "0123456789abcdef"})
+    write_record(replace(record, data=[other]), run)
+    told = "on other data: tiny_shakespeare .*0123456789ab.*\nGive the text that it learned from"
+    with pytest.raises(ConfigError, match=told):
+        text_model.load_run(run)
+    text_model.save(run, text_model.load_run(words).params, load_data("tiny_shakespeare").tokenizer)
+    model = text_model.load_run(run)  # its ids are known without a text
+    with pytest.raises(ConfigError, match=told):
+        _ = model.corpus
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", '{"name": "a", "level": "syllable", "vocabulary": ["b"]}']
+)
+def test_a_damaged_vocabulary_is_said(words, tmp_path, content):
+    path = load(exported(words, tmp_path), tmp_path / "runs")
+    (path / text_model.VOCABULARY).write_text(content)
+    with pytest.raises(DataError, match=r"vocabulary.json: damaged"):
+        text_model.load_run(path)
+
+
 def test_a_text_brought_by_hand_is_looked_for(monkeypatch, words, tmp_path):
     asked = []
     load_corpus = text_model.load_corpus
@@ -130,7 +181,7 @@ def test_a_text_brought_by_hand_is_looked_for(monkeypatch, words, tmp_path):
     assert main(["export", str(words), str(file), "--data-dir", str(tmp_path)]) == 0
     assert asked == [tmp_path]
     card = file.with_suffix(".md").read_text()
-    assert "experiments compose" not in card
+    assert "load_run" in card
     assert "load_cells" in card
 
 
@@ -169,6 +220,7 @@ def test_the_commands(capsys, melodies, tmp_path):
     text = card.read_text()
     assert "experiments compose runs/note_rnn/cpu/seed0" in text
     assert 'load_cells("note_rnn.safetensors")' in text
+    assert "load_run" not in text
     assert main(["load", str(file), "--out", str(tmp_path / "o")]) == 0
     assert capsys.readouterr().out.split() == [str(tmp_path / "o" / NOTE_RNN)]
     assert main(["load", str(file), "--out", str(tmp_path / "o")]) == 2
@@ -204,6 +256,7 @@ def test_what_can_not_be_loaded(melodies, tmp_path):
 
     refused(ConfigError, "unknown experiment 'note_rn'. Did you mean", experiment="note_rn")
     refused(DataError, "no model of a run", seed="one")
+    refused(DataError, "no model of a run", vocabulary={"level": "word"})
     refused(DataError, "isn't the name of a folder", preset="../../elsewhere")
     refused(DataError, "isn't the name of a folder", part="../elsewhere")
     refused(DataError, "lacks networks", params={"params": params["params"]})

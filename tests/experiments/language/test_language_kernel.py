@@ -105,6 +105,12 @@ def test_evaluations_keep_to_the_chunk_of_the_softmax(tmp_path, monkeypatch):
     assert run(tmp_path, "--set", *changes) == 0
     assert {chunk for chunk, *_ in asked} == {7}
     assert len(set(asked)) == 3  # they differ in their rows or masks
+    *_, last = json.loads((folder(tmp_path) / "evaluations.json").read_text())
+    batch = record(tmp_path).config["evaluation"]["mc_batch_size"]
+    assert (last["protocol"], last["of"]["settings"]) == (
+        "test_mc",
+        {"passes": 2, "batch_size": batch, "softmax_chunk": 7},
+    )
 
 
 def test_a_run_from_before_a_setting_came_goes_on(begun):
@@ -208,7 +214,6 @@ def test_a_new_run_without_the_kernel_is_by_jax(tmp_path, monkeypatch):
         ("rhn_analysis", ["language.train.steps=2"], "jax"),
         ("rhn_analysis", ["run=somewhere"], "cpu"),
         ("stacked_or_deep", [], "cpu"),
-        ("stacked_or_deep", ["model.core=lstm", "model.depth=1"], "cpu"),  # all cores count there
         ("stacked_or_deep", ["train.steps=3"], "jax"),
         ("quickstart", [], "cpu"),
         ("quickstart", ["train.recurrence_chunk=2"], "jax"),

@@ -1,10 +1,13 @@
 """Language models divided among devices: the same losses, whatever their number on the way."""
 
+from types import SimpleNamespace
+
 import pytest
 from language_case import SMALL, folder, record, run, start, wait_for
 from run_case import result
 
 from common import device
+from common.window import windows_bytes
 from experiments.language import run as language_run
 
 
@@ -32,15 +35,18 @@ def test_a_process_cuts_only_its_rows_of_the_batch(tmp_path, monkeypatch):
             raise Seen(windows, mesh)
 
     monkeypatch.setattr(device, "seen", lambda platform="": 2)
-    monkeypatch.setattr(language_run, "make_mesh", lambda devices: f"a mesh of {devices}")
-    asked = []
+    monkeypatch.setattr(language_run, "make_mesh", lambda devices: SimpleNamespace(size=devices))
+    asked, needed = [], []
+    monkeypatch.setattr(device, "require_memory", lambda least, settings: needed.append(least))
     monkeypatch.setattr(language_run, "own_places", lambda *asks: asked.append(asks) or [1, 3])
     monkeypatch.setattr(language_run, "LanguageModelLearner", Learner)
     with pytest.raises(Seen) as seen:
         run(tmp_path, "--mesh", "data=2", "--set", *SMALL)
     windows, mesh = seen.value.args
     batch, setting = asked[0][1:]
-    assert (asked[0][0], mesh, setting) == ("a mesh of 2", "a mesh of 2", "train.batch_size")
+    assert (asked[0][0], setting) == (mesh, "train.batch_size")
+    assert mesh.size == 2
+    assert needed[0] == windows_bytes(6000, batch, windows.inputs.shape[2]) / 2  # of each device
     assert batch > windows.inputs.shape[1] == 2
     assert windows.targets.shape == windows.inputs.shape
 

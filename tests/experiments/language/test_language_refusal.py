@@ -2,13 +2,37 @@
 
 from language_case import ROW, SMALL, folder, record, run, start, wait_for
 
+from common import device
+from common.config import override
+from common.window import windows_bytes
 from experiments.cli import main
+from experiments.registry import find
+from highway.size import training_bytes
 
 
 def test_a_directory_of_another_configuration_is_refused(done, capsys):
     assert run(done, "--set", "model.depth=3") == 2
     assert "holds a run with another configuration" in capsys.readouterr().err
     assert record(done).config["model"]["depth"] == 2
+
+
+def test_what_changes_no_result_may_change_before_a_run_goes_on(tmp_path, done, capsys):
+    process = start(tmp_path, "--set", *SMALL)
+    wait_for(folder(tmp_path) / "metrics.jsonl", 2, process)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert run(tmp_path, "--set", *SMALL, "evaluation.mc_batch_size=7") == 0
+    assert record(tmp_path).metrics == record(done).metrics
+    assert record(tmp_path).config["evaluation"]["mc_batch_size"] == 7
+    capsys.readouterr()
+    assert run(tmp_path, "--set", *SMALL, "evaluation.mc_batch_size=9") == 0
+    assert "done before (evaluation.mc_batch_size: 7 → 9); --fresh" in capsys.readouterr().err
+
+
+def test_a_learning_rate_that_vanishes_is_noted_before_anything_trains(tmp_path, capsys):
+    fast = ["train.learning_rate_decay=50", "data.name=nothing"]
+    assert run(tmp_path, "--set", *SMALL, "train.epochs=9", *fast) != 0
+    assert "note: train.epochs=9 with" in capsys.readouterr().err
 
 
 def test_a_run_directory_in_use_is_refused(tmp_path, capsys):
@@ -65,6 +89,22 @@ def test_a_loss_too_large_for_its_perplexity_still_makes_a_record(tmp_path):
     assert run(tmp_path, "--set", *arguments) in (0, 4)
     made = record(tmp_path)
     assert made.status in ("done", "diverged")
+
+
+def test_a_text_that_the_device_cannot_hold_is_refused(tmp_path, capsys, monkeypatch):
+    """By 8 bytes for each token that is trained on, beside what the rest of training needs."""
+    settings = [*SMALL, "data.train_tokens=60000"]
+    config = override(find(ROW).preset("smoke").config, settings)
+    model = training_bytes(config.model, config.train, 65)
+    text = windows_bytes(60_000, config.train.batch_size, config.train.steps)
+    assert 7 * 60_000 < text < 8 * 60_000
+    there = device.describe()
+    many = "data.train_tokens, of which there are 60,000."
+    for held, words in ((text - 1, f"Lower {many}"), (text + model - 1, f"train.steps or {many}")):
+        facts = {**there, "memory_bytes": held}
+        monkeypatch.setattr(device, "describe", lambda count=1, facts=facts: facts)
+        assert run(tmp_path, "--set", *settings) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_splits_too_short_are_found_before_training(tmp_path, capsys):

@@ -12,6 +12,7 @@ from run_case import result
 
 from common import training
 from common.interrupt import Interrupt
+from highway import evaluation
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,45 @@ def test_a_signal_saves_and_the_same_command_continues(tmp_path, done, number, c
     assert "Traceback" not in output
     assert run(tmp_path, *arguments) == 0
     assert result(record(tmp_path)) == result(record(done))
+
+
+def test_a_cut_between_protocols_of_the_final_evaluation(tmp_path, done, monkeypatch):
+    """Those that were finished aren't done again; of other code all are."""
+    full, calls = evaluation.full, []
+
+    def watched(*arguments, **settings):
+        calls.append(settings)
+        if stopped and len(calls) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return full(*arguments, **settings)
+
+    monkeypatch.setattr(evaluation, "full", watched)
+    counts = []
+    for stopped, code in ((True, "one"), (False, "one"), (False, "other")):
+        calls.clear()
+        monkeypatch.setattr("experiments.language.run.code_digest", lambda code=code: code)
+        assert run(tmp_path, "--set", *SMALL) == (143 if stopped else 0)
+        counts.append(len(calls))
+        if not stopped:
+            assert result(record(tmp_path)) == result(record(done))
+            (folder(tmp_path) / "record.json").unlink()
+    assert counts == [2, 1, 2]  # of validation and test
+
+
+def test_what_each_protocol_depends_on(done):
+    """Whatever one of these is, another configuration never takes what was measured by it."""
+    rows = json.loads((folder(done) / "evaluations.json").read_text())
+    by_name = {row["protocol"]: row["of"] for row in rows}
+    assert list(by_name) == ["valid", "valid_full", "test", "test_full"]
+    train, model = (record(done).config[name] for name in ("train", "model"))
+    for name, of in by_name.items():
+        assert set(of) >= {"parameters", "tokens", "compute", "code"}
+        assert (of["seed"], of["model"], of["level"]) == (0, model, "character")
+        chunk = {"softmax_chunk": train["softmax_chunk"]}
+        windows = {key: train[key] for key in ("batch_size", "steps")}
+        assert of["settings"] == (chunk if name.endswith("full") else windows | chunk)
+    tokens = {name: of["tokens"] for name, of in by_name.items()}
+    assert tokens["valid"] == tokens["valid_full"] != tokens["test"] == tokens["test_full"]
 
 
 @pytest.mark.slow

@@ -12,7 +12,9 @@ from run_case import result
 from common.interrupt import Interrupt
 from common.record import find_records
 from experiments.registry import experiments, find
+from experiments.results.commit import shown_files
 from experiments.run import Options, command
+from experiments.text_model import VOCABULARY, load_run
 
 
 def test_a_run_ends_with_its_record(done):
@@ -49,6 +51,27 @@ def test_files_of_a_run(done):
     assert session["command"] == record(done).command
     assert session["commit"] == record(done).commit
     assert len((path / "sample.txt").read_text()) == 80
+
+
+def test_a_finished_model_needs_no_text(done, monkeypatch):
+    monkeypatch.setattr("experiments.text_model.load_corpus", None)
+    model = load_run(folder(done))
+    sample = (folder(done) / "sample.txt").read_text(encoding="utf-8")
+    assert model.tokenizer.decode(model.tokenizer.encode(sample)) == sample
+
+
+def test_the_vocabulary_is_not_committed(done):
+    assert (folder(done) / VOCABULARY).exists()
+    assert VOCABULARY not in {path.name for path in shown_files(folder(done))}
+
+
+def test_a_run_from_before_vocabularies_were_written_gets_its_own(finished):
+    path = folder(finished)
+    before = (path / VOCABULARY).read_bytes()
+    (path / VOCABULARY).unlink()
+    (path / "record.json").unlink()
+    assert run(finished, "--set", *SMALL) == 0
+    assert (path / VOCABULARY).read_bytes() == before
 
 
 def test_another_seed_another_result(done):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
+from melody_case import Q
 from picture_case import described_in
 from test_melody_table import made
 
@@ -30,8 +31,10 @@ def test_the_committed_picture_is_current():
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda one: one.preset)
 def test_the_committed_curves_are_current(setting):
-    found = figure_2(find_records(REPOSITORY / "results"), setting)
-    assert set(found) == set(FIGURES)
+    records = find_records(REPOSITORY / "results")
+    tuned = [one for one in records if (one.experiment, one.preset) == (Q, setting.preset)]
+    found = figure_2(records, setting)
+    assert set(found) == (set(FIGURES) if tuned else set())
     for name, curves in found.items():
         path = REPOSITORY / "results" / f"tutor_melodies_{setting.preset}_{name}.png"
         assert described_in(path) == described(setting.label(name), curves), (

@@ -32,7 +32,7 @@ def test_presets_as_they_are_shown(capsys):
             shown.append(capsys.readouterr().out)
         assert shown[0] == shown[1]
         assert "Preset paper (of smoke, cpu, vectorised, melodies, in_c, rhn" in shown[0]
-        assert "paper_beginnings, paper, original):" in shown[0]
+        assert "paper_beginnings, adagrad, paper, original):" in shown[0]
         assert "learn.environments=1\n" in shown[0]
         assert main(["show", f"tutor_melodies_{method}", "--preset", "vectorised"]) == 0
         vectorised = capsys.readouterr().out
@@ -53,6 +53,9 @@ def test_presets_differ_from_one_another_in_what_their_names_say():
     swapped = "original_quirks: False → True"
     stretched = "data.stretch: [] → [[1, 0.4], [2, 0.2], [4, 0.4]]"
     assert changed("note_rnn", "paper", "paper_beginnings") == {beginnings}
+    assert changed("note_rnn", "paper", "adagrad") == {
+        "prior.optimizer: adam → adagrad", "prior.reduction: mean → sum",
+    }  # fmt: skip
     assert changed("note_rnn", "cpu_own_key", "cpu") == {beginnings, "data.key: own → C"}
     assert changed("note_rnn", "cpu_own_key", "cpu_quirks") == {swapped}
     assert changed("note_rnn", "cpu_own_key", "cpu_unmasked") == {"prior.masked: 8 → 0"}
@@ -65,6 +68,7 @@ def test_presets_differ_from_one_another_in_what_their_names_say():
         assert changed(name, "paper", "paper_beginnings") == {
             "note_rnn.preset: paper → paper_beginnings"
         }
+        assert changed(name, "paper", "adagrad") == {"note_rnn.preset: paper → adagrad"}
         assert changed(name, "paper", "in_c") == {"note_rnn.preset: paper → cpu"}
         assert changed(name, "in_c", "rhn") == {"note_rnn.preset: cpu → rhn"}
         assert changed(name, "paper", "swapped_stretched") == {
@@ -75,7 +79,8 @@ def test_presets_differ_from_one_another_in_what_their_names_say():
 def test_records_from_before_a_setting_are_of_the_preset_that_keeps_its_value():
     path = RESULTS / "note_rnn" / "paper" / "seed0" / "record.json"
     today = read_record(path)
-    prior = {name: value for name, value in today.config["prior"].items() if name != "beginnings"}
+    later = {"beginnings", "optimizer", "reduction"}
+    prior = {name: value for name, value in today.config["prior"].items() if name not in later}
     old = replace(today, config={**today.config, "prior": prior})
     experiment = find("note_rnn")
     rows = result_rows([old], {"note_rnn": experiment})

@@ -103,6 +103,28 @@ def test_other_precisions_old_settings_and_other_data_stay_out():
     assert found == kept
 
 
+def test_a_setting_is_told_of_once_it_has_runs(records, tmp_path):
+    data = replace(
+        made("melody_data", 0, 0.0, preset="own_key"), metrics={"start/notes_in_motif": 21.0}
+    )
+    adagrad = [
+        made("note_rnn", 0, 5.0, preset="adagrad"),
+        *(made("tutor_melodies_q", seed, 12.34, preset="adagrad") for seed in (0, 1, 2)),
+    ]
+    before, after = (
+        ("\n".join(melody_table.section(runs, tmp_path)), page(runs))
+        for runs in ([data, *records], [data, *records, *adagrad])
+    )
+    assert not any("adagrad" in text for text in before)
+    assert "all that was measured: preset adagrad\n" in after[0]
+    assert "only public trainer" in after[0]
+    motif = after[1].partition("### Notes in motif\n")[2]
+    line = next(one for one in motif.splitlines() if one.startswith("| `adagrad`"))
+    assert "12.34" in line
+    assert "21.00" in line
+    assert "run tutor_melodies_q --preset adagrad --seeds 0 1 2" in after[1]
+
+
 def test_data_and_how_melodies_move_stand_beside(records, tmp_path):
     data = replace(
         made("melody_data", 0, 0.0, preset="own_key"),

@@ -13,6 +13,7 @@ from run_case import folder, record, result, run
 
 from common.config import from_dict
 from common.datasets import load
+from common.datasets.source import sha256_of
 from common.error import ConfigError
 from common.interrupt import Interrupt
 from common.molecule import split_smiles
@@ -29,6 +30,7 @@ from experiments.molecules.tutor import (
     make_learner,
     measured,
     why_collapsed,
+    why_floored,
 )
 from tutor.config import LearnConfig, SequenceModelConfig
 from tutor.evaluation import Compositions, Policy
@@ -137,6 +139,45 @@ def test_values_are_tuned_and_a_reward_of_the_users_counts(tmp_path, prior, caps
     assert len(train_rewards(tmp_path, "psi")) == 2
     assert min(train_rewards(tmp_path, "psi")) > 0
     assert baselines[-1] == made.metrics["prior/reward"]
+
+
+def test_a_function_of_the_users_that_was_edited_is_another_reward(
+    tmp_path, prior, capsys, monkeypatch
+):
+    """Of a run that goes on, and of a finished one; what is negative is told beforehand."""
+    monkeypatch.syspath_prepend(tmp_path)
+    module, runs = tmp_path / "docking.py", tmp_path / "runs"
+    module.write_text("def score(molecule):\n    return -1.0\n")
+    own = 'reward.functions=[["docking:score", 100.0]]'
+    few = (own, "learn.iterations=1280", "reward.baseline=0")
+    assert tune(runs, prior, "psi", *few) == 0
+    assert "note: 100% of the prior's valid molecules would get less" in capsys.readouterr().err
+    (data,) = record(runs, "tutor_molecules_psi").data
+    assert data.checksums["docking:score"] == sha256_of(module)
+    module.write_text("def score(molecule):\n    return -2.0\n")
+    told = "holds a run on other data: moses_sample (docking:score "
+    assert tune(runs, prior, "psi", *few) == 2
+    assert told in capsys.readouterr().err
+    (folder(runs, "tutor_molecules_psi") / "record.json").unlink()
+    assert tune(runs, prior, "psi", *few) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("sums", "invalid", "said"),
+    [
+        ([-9.0, -2.0, 1.0, np.nan], 0.0, "67% of the prior's valid molecules"),
+        ([-9.0, -2.0, 1.0, np.nan], -5.0, "less than reward.invalid=-5, down to -9,"),
+        ([-9.0, -2.0, 1.0, np.nan], -9.0, ""),
+        ([-1.0, *[1.0] * 9], 0.0, ""),
+        ([np.nan], 0.0, ""),
+    ],
+)
+def test_valid_molecules_at_the_least_reward_are_told(sums, invalid, said):
+    halves = np.array(sums) / 2
+    each = {"valid": np.isfinite(halves).astype(float), "term/own": halves, "term/qed": halves}
+    told = why_floored(each, RewardConfig(invalid=invalid))
+    assert (said in told) if said else told == ""
 
 
 def test_settings_and_method_reach_a_tuning_of_several_seeds(tmp_path, prior, monkeypatch):

@@ -236,6 +236,14 @@ def test_the_interquartile_mean_is_shown_where_there_are_seeds_for_it(patched, t
     assert "interquartile mean" not in seven.texts("th")
 
 
+def test_every_point_of_a_grid_is_named_by_its_settings(patched, tmp_path):
+    for point in ("model.tied=true", "model.tied=false"):
+        leave(tmp_path / point, record(words(), "cpu", overrides=[point]))
+    found, _ = finished_runs(tmp_path)
+    titles = Page(page_text(found, {"words": words()}, tmp_path)).texts("h3")
+    assert sorted(titles) == ["cpu, model.tied=false", "cpu, model.tied=true"]
+
+
 def test_runs_on_other_data_stand_apart(patched, tmp_path):
     for number, checksum in enumerate(("aa", "bb")):
         made = record(words())

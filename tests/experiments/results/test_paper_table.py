@@ -64,6 +64,18 @@ def on(checksum: str, *values: float):
     return seeds(EXPERIMENT, *values, data=data)
 
 
+def test_a_committed_number_says_so_beside_an_own_one_and_alone():
+    known, theirs = {EXPERIMENT.name: EXPERIMENT}, [record(EXPERIMENT)]
+    own = [record(EXPERIMENT, metrics={TEST: 80.0, VALID: 80.0})]
+    alone, both = (
+        lines_of(written(TABLE, Answers(result_rows(mine, known, theirs), known)))[1][2]
+        for mine in ([], own)
+    )
+    assert alone.endswith("66.00 ✓<br>committed")
+    assert both.split("<br>")[0].endswith("80.00 ▼, paper on books")
+    assert both.endswith("66.00 ✓, paper, committed on books")
+
+
 def test_runs_on_several_data_are_each_shown():
     made = [*on("a", 66.0, 66.1, 66.2), *on("b", 70.0, 71.0, 72.0)]
     for records in (made, made[::-1]):

@@ -136,6 +136,46 @@ def test_the_first_of_two_records_of_a_seed_counts():
     assert row.ours.values == (66.0,)
 
 
+def test_own_runs_never_share_a_mean_with_committed_ones():
+    experiment = words()
+    own = seeds(experiment, 50.0, 50.0, preset="cpu")
+    theirs = seeds(experiment, 92.0, 92.5, preset="cpu")[1:]
+    both = {"words": experiment}
+    found = result_rows([*own, *theirs], both, committed=theirs)  # a copy of one lies here, too
+    mine, committed = (row for row in found if row.ours and row.metric.name == TEST)
+    assert (mine.ours.values, mine.label, mine.committed) == ((50.0, 50.0), "cpu", False)
+    assert (committed.ours.values, committed.label) == ((92.5,), "cpu, committed")
+    for full in (False, True):
+        text = as_text([mine, committed], full=full)
+        assert "cpu, committed" in text
+        assert "never averaged" in text
+    assert "committed" not in as_text([mine])
+
+
+def test_what_a_committed_run_answers_is_not_called_not_run():
+    experiment = words()
+    (row,) = (
+        row
+        for row in result_rows([], {"words": experiment}, seeds(experiment, 66.0))
+        if row.metric.name == TEST
+    )
+    assert (row.committed, row.verdict.kind) == (True, "matched")
+
+
+def test_every_point_of_a_grid_is_named_by_its_settings():
+    """The one of the preset's own value, too; its seeds are those of the preset all the same."""
+    experiment = words()
+    points = [
+        record(experiment, "cpu", 0, overrides=[f"model.tied={value}"])
+        for value in ("true", "false")
+    ]
+    _, changed, plain = rows(experiment, points)
+    assert (plain.label, plain.changes) == ("cpu, model.tied=true", ())
+    assert (changed.label, changed.changes) == ("cpu, model.tied=false", ("model.tied=false",))
+    _, alike = rows(experiment, [record(experiment, "cpu", 1), points[0]])
+    assert (alike.label, alike.seeds) == ("cpu, model.tied=true", (0, 1))
+
+
 def test_an_experiment_with_several_models_and_no_paper():
     experiment = pair()
     records = [
@@ -199,9 +239,9 @@ def test_runs_on_other_data_are_kept_apart_and_it_is_said(tmp_path):
         assert first.data in text
         assert second.data in text
         assert "kept apart" in text
-    for root, one in zip(("mine", "theirs"), (on("aa", 0), on("bb", 0)), strict=True):
-        place(tmp_path / root, one)
-    assert len(load_records([tmp_path / "mine", tmp_path / "theirs"])) == 2
+    for folder, one in zip(("", "a=1"), (on("aa", 0), on("bb", 0)), strict=True):
+        place(tmp_path / folder, one)
+    assert len(load_records(tmp_path)) == 2
     together = rows(words(), records[::2])
     assert [row.dataset for row in together] == ["books"]
     assert "kept apart" not in as_text(together)
@@ -210,7 +250,7 @@ def test_runs_on_other_data_are_kept_apart_and_it_is_said(tmp_path):
 def test_the_table_has_few_columns_unless_all_are_asked_for():
     found = rows(words(), [record(words())])
     titles = [cell.strip() for cell in as_text(found).splitlines()[0].strip("|").split("|")]
-    assert titles == ["metric", "published", "ours", "verdict"]
+    assert titles == ["metric", "published", "ours", "n seeds", "verdict"]
     assert "command" in as_text(found, full=True).splitlines()[0]
 
 
@@ -245,6 +285,6 @@ def test_precisions_are_never_averaged(tmp_path, device, precision):
     assert (plain.ours.values, plain.changes) == ((66.0, 66.4), ())
     assert (narrow.ours.values, narrow.changes) == ((70.0, 70.4), (f"precision={precision}",))
     assert narrow.device.endswith(f", {precision} precision")
-    for root, one in zip(("mine", "theirs"), (records[0], records[2]), strict=True):
-        place(tmp_path / root, one)
-    assert len(load_records([tmp_path / "mine", tmp_path / "theirs"])) == 2
+    for folder, one in zip(("", "a=1"), (records[0], records[2]), strict=True):
+        place(tmp_path / folder, one)
+    assert len(load_records(tmp_path)) == 2

@@ -21,7 +21,7 @@ from experiments.run import Options
 from experiments.sweep import command
 from experiments.sweep.command import request
 from experiments.sweep.machine import Machine, Places
-from experiments.sweep.plan import Job, Request, expand, matching, state_of
+from experiments.sweep.plan import Job, Request, expand, growth, matching, state_of
 from experiments.sweep.point import LONGEST, is_point, mark_point, point_folder, points
 from experiments.sweep.state import State
 from experiments.sweep.view import plan_text, summary
@@ -167,6 +167,13 @@ def test_the_run_that_others_start_from_comes_first_and_once(tmp_path):
     assert both[0].passed == ()  # as it was asked for
     given = expanded(tmp_path, "tutor_melodies_q", overrides=("note_rnn.run=x",))
     assert [job.experiment for job in given] == ["tutor_melodies_q"]
+    with pytest.raises(ConfigError, match=r"note_rnn\.seed has no effect beside note_rnn\.run=x"):
+        expanded(
+            tmp_path,
+            "tutor_melodies_q",
+            overrides=("note_rnn.run=x",),
+            grid=("note_rnn.seed=4,5",),
+        )
     seeds = expanded(tmp_path, "tutor_melodies_q", grid=("note_rnn.seed=4,5",))
     assert run_directories(seeds[:2], tmp_path) == ["note_rnn/smoke/seed4", "note_rnn/smoke/seed5"]
 
@@ -194,6 +201,8 @@ def test_a_directory_with_other_settings_is_in_the_way(tmp_path):
     assert len(expanded(tmp_path, RHN, seeds=(0, 1))) == 2
     with pytest.raises(ConfigError, match="seed1 holds a run with another configuration"):
         expanded(tmp_path, RHN, seeds=(0, 1), overrides=("train.epochs=1",))
+    memory = ("train.softmax_chunk=9", "evaluation.mc_batch_size=3")
+    assert len(expanded(tmp_path, RHN, seeds=(0, 1), overrides=memory)) == 2
 
 
 def test_a_finished_run_with_other_settings_is_in_the_way_without_its_config_too(tmp_path):
@@ -275,6 +284,22 @@ def test_expected_hours_are_those_of_the_cores_here(tmp_path, device, at_a_time,
     assert f"; {hours} h on {where} expected, {at_a_time} at a time, " in found
 
 
+@pytest.mark.parametrize(
+    ("changes", "times"),
+    [
+        ([], 1.0),
+        (["train.epochs=18", "data.train_tokens=200000"], 6.0),
+        (["train.epochs=1", "train.learning_rate=9"], 1.0),
+        (["data.train_tokens=0"], 1.0),  # all there are: how many isn't known
+    ],
+)
+def test_amounts_that_are_raised_make_a_run_longer(changes, times):
+    preset = override(
+        find(RHN).preset("cpu").config, ["train.epochs=6", "data.train_tokens=100000"]
+    )
+    assert growth(preset, override(preset, changes)) == times
+
+
 def test_hours_of_other_devices_are_told_apart_with_their_device(tmp_path):
     jobs = [
         Job("x", "paper", (k,), tmp_path, hours=6.0, device="one H100", estimated=True)
@@ -349,6 +374,25 @@ def test_options_of_run_are_handed_on():
     words = "sweep x --platform cpu --kernel jax --precision bfloat16 --preallocate 0.4"
     parse = make_parser(COMMANDS).parse_args
     asked = request(parse([*words.split(), "--data-dir", "/x", "--seeds", "1", "1"]))
-    assert list(asked.passed) == [*words.split()[2:], "--data-dir", "/x"]
+    assert list(asked.passed) == words.split()[2:]
+    assert asked.data_dir == Path("/x")
     assert asked.seeds == (1,)
     assert request(parse(["sweep", "x"])).passed == ()
+
+
+def test_a_data_folder_goes_to_the_runs_that_read_from_it(tmp_path):
+    row, data = "rhn_penn_treebank_depth1_tied", tmp_path / "data"
+    jobs = expanded(tmp_path, row, "tutor_melodies_q", preset="cpu", data_dir=data)
+    assert {job.experiment: "--data-dir" in job.command() for job in jobs} == {
+        "note_rnn": False,  # trained first, on folk tunes
+        row: True,
+        "tutor_melodies_q": False,
+    }
+    assert jobs[1].command()[-4:] == ["--data-dir", str(data), "--out", str(tmp_path)]
+    jobs = expanded(tmp_path, "tutor_molecules_q", preset="paper", data_dir=data)
+    assert {job.experiment: "--data-dir" in job.command() for job in jobs} == {
+        "molecule_rnn": True,  # on all of MOSES
+        "tutor_molecules_q": True,
+    }
+    with pytest.raises(ConfigError, match="would read nothing from it"):
+        expanded(tmp_path, row, "tutor_melodies_q", data_dir=data)

@@ -68,13 +68,47 @@ def test_options_of_sbatch():
     assert found == {
         "partition": "gpu",
         "time": 120,
-        "gpus_per_node": 1,
-        "additional_parameters": {"hold": True, "nice": 5},
+        "gpus_per_node": "1",
+        "additional_parameters": {"hold": True, "nice": "5"},
     }
     for wrong in ("time", "=3", "partition="):
         with pytest.raises(ConfigError, match="expected key=value"):
             parameters([wrong])
     assert (time_limit(0.01), time_limit(2.0), time_limit(90.0)) == (30, 180, 1440)
+
+
+OPTIONS = [
+    "setup=module load cuda", "setup=source env.sh", "teardown=echo end",
+    "srun_args=--mpi=none --cpu-bind='map_cpu:0 1'", "account=00123", "cpus_per_task=8",
+    "array_parallelism=2", "use_srun=true", "gpus_per_node=a100:2",
+]  # fmt: skip
+
+
+def test_lists_and_digits_reach_the_job_as_they_were_given(tmp_path, empty_queue):
+    (tmp_path / "bin" / "srun").symlink_to(tmp_path / "bin" / "sbatch")
+    executor = slurm._configured(tmp_path / "submitit", parameters([*OPTIONS, "time=7"]))
+    lines = executor._make_submission_file_text("work", "id").splitlines()
+    assert lines[lines.index("# setup") + 1 :][:2] == ["module load cuda", "source env.sh"]
+    assert lines[lines.index("# teardown") + 1] == "echo end"
+    (srun,) = (line for line in lines if line.startswith("srun "))
+    assert " --mpi=none '--cpu-bind=map_cpu:0 1' work" in srun
+    for option in ("account=00123", "cpus-per-task=8", "gpus-per-node=a100:2", "time=7"):
+        assert f"#SBATCH --{option}" in lines
+    without = slurm._configured(tmp_path / "submitit", parameters(["use_srun=false"]))
+    assert "srun" not in without._make_submission_file_text("work", "id")
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("use_srun=no", "use_srun=no: expected true or false"),
+        ("array_parallelism=two", "array_parallelism=two: expected a whole number"),
+        ("srun_args=--comment='x", "no closing quotation"),
+    ],
+)
+def test_options_whose_values_cannot_be_read(option, said):
+    with pytest.raises(ConfigError, match=said):
+        parameters([option])
 
 
 def test_without_submitit_it_says_how_to_get_it(monkeypatch):
@@ -207,6 +241,17 @@ def test_without_a_time_it_is_what_the_longest_run_needs(tmp_path, executors):
     assert not any("array_parallelism" in one.told for one in executors)
 
 
+def test_without_a_time_it_grows_with_what_settings_lengthen(tmp_path, executors):
+    words = ["sweep", RHN, "--preset", "cpu", "--launcher", "slurm"]
+    preset = find(RHN).preset("cpu")
+    more = [f"train.epochs={4 * preset.config.train.epochs}", "train.learning_rate=1"]
+    assert main([*words, "--out", str(tmp_path / "set"), "--set", *more]) == 0
+    assert main([*words, "--out", str(tmp_path / "grid"), "--grid", f"{more[0]},1"]) == 0
+    wanted = time_limit(4 * preset.hours)
+    assert 2 * time_limit(preset.hours) < wanted
+    assert [one.told["time"] for one in executors] == [wanted, wanted]
+
+
 def test_a_task_that_left_the_queue_too_early_is_a_failed_run(tmp_path, empty_queue, capsys):
     words = ["sweep", RHN, "--seeds", "0", "1", "2", "--preset", "smoke", "--out", str(tmp_path)]
     words += ["--launcher", "slurm", "--status"]
@@ -253,9 +298,10 @@ def test_nothing_is_submitted_where_a_runs_directory_cannot_be_made(tmp_path, ex
     assert not list(tmp_path.rglob("seed*"))
 
 
-def test_of_what_slurm_refuses_nothing_is_left(tmp_path, executors, monkeypatch, capsys):
+@pytest.mark.parametrize("kind", [RuntimeError, TypeError])
+def test_of_what_slurm_refuses_nothing_is_left(tmp_path, executors, monkeypatch, capsys, kind):
     def refuse(self, run):
-        raise RuntimeError("sbatch: error: invalid partition specified: nowhere")
+        raise kind("sbatch: error: invalid partition specified: nowhere")
 
     before = folder(tmp_path, RHN, 1)
     before.mkdir(parents=True)

@@ -1,5 +1,6 @@
 """Molecules measured by processes: the numbers of RDKit, whatever happens to the processes."""
 
+import hashlib
 import importlib.util
 import sys
 import threading
@@ -12,7 +13,7 @@ import pytest
 from common.error import ConfigError
 from tutor.molecules import chemistry, worker
 from tutor.molecules.config import RewardConfig, ScoringConfig
-from tutor.molecules.reward import NAMES, TERM, Reward, longest_run, terms
+from tutor.molecules.reward import NAMES, TERM, Reward, function_checksums, longest_run, terms
 from tutor.molecules.scorer import Scorer
 
 pytest.importorskip("rdkit", reason='needs pip install "highway-tutor[molecules]"')
@@ -230,6 +231,15 @@ def test_runs_of_carbons():
     assert longest_run("CCCl") == 2
     assert longest_run("CCc1ccccc1CCCO") == 3
     assert longest_run("Oc1ccccc1") == 0
+
+
+def test_checksums_are_of_the_files_of_functions(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "first.py").write_text("1")
+    names = ("first:a", "first:b", "sys:nothing", "gone:a", "gone.too:a")
+    config = RewardConfig(functions=tuple((name, 1.0) for name in names))
+    one = hashlib.sha256(b"1").hexdigest()
+    assert function_checksums(config) == {"first:a": one, "first:b": one}
 
 
 def test_a_function_named_twice_is_refused():
