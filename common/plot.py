@@ -2,6 +2,7 @@
 
 import io
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,9 @@ from common.record import named_errors
 
 LARGEST_BYTES = 200_000
 """Pictures are committed with results, so they stay small."""
+
+LONGEST_ALTERNATIVE = 240
+"""Characters of a text that stands for a picture."""
 
 WIDTH, HEIGHT, DOTS_PER_INCH = 10.0, 6.0, 100
 
@@ -113,6 +117,31 @@ def save_picture(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return path
+
+
+def described(path: Path) -> str:
+    """Return what `save_picture` kept in a file to describe it; empty where that is nothing."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            return str(picture.info.get("Description", ""))
+    except UnidentifiedImageError:
+        return ""
+
+
+def alternative_text(path: Path, words: str) -> str:
+    """Return what may stand for a picture: what it's called, and how its description begins.
+
+    Args:
+      path: the picture's file.
+      words: what it's called.
+    """
+    description = "; ".join(line.strip() for line in described(path).splitlines() if line.strip())
+    if not description:
+        return words
+    whole = description if description.startswith(words) else f"{words}: {description}"
+    return textwrap.shorten(whole, max(LONGEST_ALTERNATIVE, len(words) + 2), placeholder=" …")
 
 
 def with_few_colours(png: bytes, description: str = "") -> bytes:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 from urllib.parse import quote
 
+from common.plot import alternative_text
 from common.progress import Progress
 from common.record import FILE_NAME, Record, read_record
 from common.table import Table
@@ -23,6 +24,8 @@ SIGNIFICANT = 0.05
 FEWEST = 5
 """Pairs, or runs a side, below which a rank test decides nothing: it could hardly reach
 `SIGNIFICANT`."""
+ROUND = str.maketrans("[]", "()")
+"""Brackets that would end a text within brackets."""
 TITLES = ("claim", "found", "verdict")
 
 
@@ -106,8 +109,18 @@ def pictures(record: Record, folder: Path) -> list[Path]:
 
 
 def shown(picture: Path, folder: Path, words: str) -> str:
-    """Return a picture below a report's folder in Markdown."""
-    return f"![{words}]({quote(picture.relative_to(folder).as_posix())})\n"
+    """Return a picture below a report's folder in Markdown, with what describes it for those who
+    can't see it.
+
+    Args:
+      picture: its file.
+      folder: of the report.
+      words: what it's called.
+    """
+    source = quote(picture.relative_to(folder).as_posix())
+    alternative = alternative_text(picture, words)
+    title = "" if alternative == words else f' "{words}"'
+    return f"![{alternative.translate(ROUND)}]({source}{title})\n"
 
 
 def in_brief(runs: Runs, judge: Callable[[Record], Sequence[Claim]], title: str) -> str:

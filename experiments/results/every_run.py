@@ -91,10 +91,10 @@ def not_run_table(rows: Sequence[Row]) -> Table:
 def _block(rows: Sequence[Row], folder: Path) -> str:
     """The runs of one preset of an experiment."""
     own = _grouped([row for row in rows if not row.changes], lambda row: row.dataset)
-    changed = _grouped([row for row in rows if row.changes], lambda row: (row.changes, row.dataset))
+    changed = changed_runs(rows)
     parts = [part for group in own for part in (_facts(group), _numbers(group))]
     if changed:
-        parts += ["Settings changed:\n", _changed_table(changed).markdown()]
+        parts += ["Settings changed:\n", changed_table(changed).markdown()]
         told = {row.data for group in own for row in group}
         others = (group[0] for group in changed if group[0].data not in told)
         if texts := _told(f"{row.dataset}: {checksums(row)}" for row in others):
@@ -104,6 +104,11 @@ def _block(rows: Sequence[Row], folder: Path) -> str:
         parts.append(f"Pictures and samples:\n\n{links}")
     title = f"{experiment}, {preset}"
     return folded(f"{title}; settings changed: {len(changed)}" if changed else title, parts)
+
+
+def changed_runs(rows: Iterable[Row]) -> list[list[Row]]:
+    """Return the rows with settings changed, a list for each change and data."""
+    return _grouped([row for row in rows if row.changes], lambda row: (row.changes, row.dataset))
 
 
 def _grouped(rows: Iterable[Row], key: Callable[[Row], object]) -> list[list[Row]]:
@@ -185,8 +190,8 @@ def _seeds(rows: Iterable[Row]) -> tuple[int, ...]:
     return tuple(sorted({seed for row in rows for seed in row.seeds}))
 
 
-def _changed_table(groups: Sequence[Sequence[Row]]) -> Table:
-    """Runs with settings changed, a line each: what was changed, first measures, command."""
+def changed_table(groups: Sequence[Sequence[Row]]) -> Table:
+    """Return `changed_runs`, a line each: what was changed, first measures, command."""
     known = {row.metric.name: metric_name(row) for group in groups for row in group}
     measures = list(known)[:MOST_MEASURES]
     lines: list[list[Cell]] = []

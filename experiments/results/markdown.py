@@ -188,7 +188,8 @@ def _opening(reports: Sequence[Report], records: list[Record], folder: Path) -> 
     parts = ["".join(f"- {text}\n" for text, _ in chosen)] if chosen else []
     names = [report.picture for report in reports if report.picture]
     drawn = [name for name in names if (folder / name).exists()]
-    return parts + [f"![{Path(name).stem.replace('_', ' ')}]({name})\n" for name in drawn[:1]]
+    named = [(folder / name, Path(name).stem.replace("_", " ")) for name in drawn[:1]]
+    return parts + [shown(path, folder, words) for path, words in named]
 
 
 def _paper_part(table: PaperTable, answers: Answers, folder: Path) -> list[str]:

@@ -206,13 +206,25 @@ def _in_page(picture: str, name: str, alt: str) -> Markup:
     body = picture[picture.index("<svg") :]
     body = re.sub(r"<(metadata|style)\b.*?</\1>", "", body, flags=re.DOTALL)
     size = re.search(r'viewBox="[^"]*"', body)
-    body = body[body.index(">") + 1 :]
+    body = re.sub(r"<[^>]+>", _brief, body[body.index(">") + 1 :])
+    body = re.sub(r">\s+<", "><", body)
+    for identifier in set(re.findall(r' id="([^"]+)"', body)):
+        if f"#{identifier}" not in body:
+            body = body.replace(f' id="{identifier}"', "")
     body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
     body = re.sub(r"(url\(#|href=\"#)", rf"\1{name}-", body)
     for colour, variable in _variables().items():
         body = re.sub(re.escape(colour), f"var({variable})", body, flags=re.IGNORECASE)
     start = f'<svg {size[0] if size else ""} role="img" aria-label="{Markup.escape(alt)}">'
     return Markup(start + body)
+
+
+def _brief(tag: re.Match[str]) -> str:
+    """A tag of matplotlib's without what nobody sees: fonts (the page has its own), rotations by
+    nothing, and more than a hundredth of a pixel."""
+    text = re.sub(r"font-family: [^;\"]*;? ?| transform=\"rotate\(-?0 [^\"]*\"", "", tag[0])
+    text = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", text)
+    return re.sub(r"\s+", " ", text)
 
 
 def _variables() -> Mapping[str, str]:

@@ -1,5 +1,6 @@
 """Runs of the same settings, and what the page shows of them."""
 
+import html
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -41,6 +42,9 @@ class Group:
     """Begins the identifiers of its parts in the page."""
     runs: list[Run]
     """By seed; of a seed there are several where it was evaluated in several ways."""
+    preset: str
+    changes: tuple[str, ...]
+    """Settings of all its runs that aren't the preset's, as `key=value`."""
     rows: list[Row]
     charts: list[Chart]
 
@@ -128,26 +132,29 @@ class Group:
         return list(dict.fromkeys(one for row in self.rows for one in row.settings))
 
     @property
-    def config(self) -> str:
+    def config(self) -> Markup:
         """Every setting, a line each, as `--set` takes them."""
         flat = flatten(self.first.record.config)
-        return "\n".join(f"{key}={json.dumps(value)}" for key, value in flat.items())
+        return _text("\n".join(f"{key}={json.dumps(value)}" for key, value in flat.items()))
 
     @property
-    def manifest(self) -> str:
+    def manifest(self) -> Markup:
         """On what, by which code and from which data the first run was made, as JSON."""
         record = asdict(self.first.record)
         told = {name: value for name, value in record.items() if name not in OF_ITS_OWN}
-        return json.dumps(told | _sessions(self.first.path), indent=1, ensure_ascii=False)
+        told |= _sessions(self.first.path)
+        return _text(json.dumps(told, indent=1, ensure_ascii=False))
 
     @property
     def numbers(self) -> Markup:
-        """Everything that the runs recorded, a column a seed."""
+        """Everything that the runs recorded, as JSON: a metric a line, with a value a run."""
         names = dict.fromkeys(name for run in self.runs for name in run.record.metrics)
         lines = [
-            [name, *(_number(run.record.metrics.get(name)) for run in self.runs)] for name in names
+            f"{json.dumps(name, ensure_ascii=False)}: "
+            f"[{', '.join(_number(run.record.metrics.get(name)) for run in self.runs)}]"
+            for name in names
         ]
-        return shaped(("metric", *(f"seed {run.record.seed}" for run in self.runs)), lines)
+        return _text("\n".join(("{", ",\n".join(lines), "}")))
 
     @property
     def samples(self) -> list[tuple[str, str]]:
@@ -194,6 +201,8 @@ def groups(runs: Sequence[Run], experiment: Experiment) -> list[Group]:
                 title=titles[key],
                 name=f"{experiment.name}-{rank}",
                 runs=ordered,
+                preset=key[0],
+                changes=key[1],
                 rows=[row for row in rows if row.verdict.kind != "not run"],
                 charts=charts(
                     [by_seed[seed] for seed in sorted(by_seed)],
@@ -221,7 +230,12 @@ def _titles(
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
+    return "null" if value is None else f"{value:.6g}"
+
+
+def _text(text: str) -> Markup:
+    """Text between tags, where quotes may stay quotes: escaped, each takes five bytes."""
+    return Markup(html.escape(text, quote=False))
 
 
 def _sessions(path: Path) -> dict[str, Any]:

@@ -9,20 +9,21 @@ from markupsafe import Markup
 
 from common.error import DataError
 from common.record import write_atomically
+from common.table import Table
 from experiments.registry import Experiment, Family
 from experiments.results.collect import Run
-from experiments.results.every_run import not_run_table
+from experiments.results.every_run import changed_runs, changed_table, not_run_table
 from experiments.results.html.group import Group, groups
-from experiments.results.html.media import Allowance
 from experiments.results.html.prose import Prose
-from experiments.results.html.shown import show
+from experiments.results.html.shown import Room, show
 from experiments.results.markdown import how_to_read, report_parts
 from experiments.results.paper_table import anchor
+from experiments.results.row import Row
 
 MOST_BYTES = 5_000_000
 """Of the page."""
 MEDIA_BYTES = 3_600_000
-"""Of it for charts, pictures and sounds, at most."""
+"""Of it for charts, pictures and sounds, at most; see `Room`."""
 SPARE = 300_000
 """Bytes for the elements around them, as legends of charts are."""
 
@@ -33,6 +34,9 @@ class Section:
 
     experiment: Experiment
     groups: list[Group]
+    """Those that are shown in full."""
+    changed: list[tuple[str, Table]]
+    """Preset → a line for each of its groups with settings changed, where it also ran as it is."""
 
 
 def write_page(
@@ -75,15 +79,17 @@ def page_text(
     template = _template()
 
     def render(media: int) -> str:
-        allowance = Allowance(media)
-        prose = Prose(folder, allowance)
+        room = Room(media)
+        prose = Prose(folder, room.rest)
+        told = [prose.write("\n".join(several)) for several in texts]
         return template.render(
             runs=len(runs),
             counts=_counts(runs, len(sections)),
             contents=_headings([one for several in texts for one in several]),
-            told=[prose.write("\n".join(several)) for several in texts],
+            told=told,
             sections=sections,
-            shown=show([group for section in sections for group in section.groups], allowance),
+            shown=show([section.groups for section in sections], room, prose.shown),
+            write=prose.table,
             missing=prose.table(not_run_table(missing)) if missing else Markup(),
             how_to_read=prose.write(how_to_read(experiments.values())),
         )
@@ -110,8 +116,21 @@ def _sections(runs: Sequence[Run], experiments: Mapping[str, Experiment]) -> lis
     found: list[Section] = []
     for name, experiment in experiments.items():
         if own := [run for run in runs if run.record.experiment == name]:
-            found.append(Section(experiment, groups(own, experiment)))
+            found.append(_section(experiment, groups(own, experiment)))
     return found
+
+
+def _section(experiment: Experiment, found: Sequence[Group]) -> Section:
+    plain = {group.preset for group in found if not group.changes}
+    lines: dict[str, list[Row]] = {}
+    full = []
+    for group in found:
+        if group.changes and group.rows and group.preset in plain:
+            lines.setdefault(group.preset, []).extend(group.rows)
+        else:
+            full.append(group)
+    tables = [(preset, changed_table(changed_runs(rows))) for preset, rows in lines.items()]
+    return Section(experiment, full, tables)
 
 
 def _headings(texts: Iterable[str]) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 from common.table import Table
-from experiments.results.html.media import Allowance, embed, is_picture
+from experiments.results.html.media import Allowance, digest, embed, is_picture
 from experiments.results.paper_table import MARKS, anchor
 
 COLUMNS_TO_CARDS = 4
@@ -41,6 +41,8 @@ class Prose:
           allowance: what pictures may take.
         """
         self.folder, self.allowance = folder, allowance
+        self.shown: set[str] = set()
+        """Digests of the pictures that were written."""
         self._parser = MarkdownIt("commonmark", {"html": False}).enable("table")
 
     def write(self, text: str) -> Markup:
@@ -73,8 +75,12 @@ class Prose:
             source = child.attrGet("src" if child.type == "image" else "href")
             if not isinstance(source, str) or (path := self._local(source)) is None:
                 continue
-            words = child.content if child.type == "image" else _text_of_link(children[place:])
+            if child.type == "image":
+                words = str(child.attrGet("title") or child.content)
+            else:
+                words = _text_of_link(children[place:])
             if picture := embed(path, words, self.allowance):
+                self.shown.add(digest(path))
                 found.append(Token("html_block", "", 0, content=f"{picture.figure()}\n"))
         return found
 

@@ -11,11 +11,16 @@ from page_case import SAMPLE, Page, leave, make_runs
 from report_case import MC, TEST, VALID, record, words
 
 from common.error import DataError
+from common.plot import learning_curves
 from experiments import registry
 from experiments.cli import main
+from experiments.results.claim import shown
 from experiments.results.collect import finished_runs
 from experiments.results.html import page as page_module
+from experiments.results.html import shown as shown_module
+from experiments.results.html.media import Allowance
 from experiments.results.html.page import MOST_BYTES, page_text, write_page
+from experiments.results.html.prose import Prose
 
 FAMILY = registry.Family((words(),), artefacts=("*.mid",))
 
@@ -52,8 +57,8 @@ def test_the_numbers_are_those_of_the_records(page):
     assert "matched" in cells
     assert any(cell.startswith("scaled down; ") for cell in cells)
     assert any(one.startswith("scaled down: 2.5 M of 21.0 M parameters") for one in page.texts("p"))
-    for value in ("66.5", "72", "4.25"):  # of one seed each, and of a metric without a row
-        assert value in cells
+    recorded = next(json.loads(one) for one in page.texts("pre") if VALID in one)
+    assert recorded == {TEST: [66, 66.5, 68], VALID: [70, 71, 72], "train/loss": [4.25] * 3}
 
 
 def test_the_curve_is_read_at_every_step_with_its_seeds(page):
@@ -85,7 +90,7 @@ def test_commands_configuration_and_manifest(page):
     shown = page.texts("pre")
     assert any("model.depth=2\n" in one for one in shown)
     assert any("model.depth: " in one for one in shown)
-    (manifest, _) = [json.loads(one) for one in shown if one.startswith("{")]
+    (manifest, _) = [json.loads(one) for one in shown if '"commit"' in one]
     assert manifest["commit"] == "0123456789abcdef"
     assert manifest["sessions"] == [{"started": "at noon"}]
     assert "metrics" not in manifest
@@ -99,6 +104,23 @@ def test_pictures_melodies_and_samples_of_the_first_seed(page):
     (roll, _) = [one for one in page.all("svg") if "Piano roll" in one.get("aria-label", "")]
     assert roll["aria-label"].startswith("Piano roll of composition1: 12 notes from ")
     assert SAMPLE.strip() in page.texts("pre")
+
+
+def test_what_describes_a_picture_is_there_for_those_who_cannot_see_it(tmp_path):
+    told = "perplexity\nours: 90.5 at 1, 72.25 at 2\n" + ", ".join(f"{k} at {k}" for k in range(99))
+    for name, description in (("short", "ours: 72.25"), ("long", told), ("none", "")):
+        learning_curves(
+            {"ours": [(1, 90.5), (2, 72.25)]}, tmp_path / f"{name}.png",
+            x_label="x", y_label="y", title="t", description=description,
+        )  # fmt: skip
+    text = "".join(shown(tmp_path / f"{n}.png", tmp_path, n) + "\n" for n in ("short", "none"))
+    page = Page(Prose(tmp_path, Allowance(1_000_000)).write(f"{text}See [perplexity](long.png)."))
+    short, none, long = [one["alt"] for one in page.all("img")]
+    assert (short, none) == ("short: ours: 72.25", "none")
+    assert long.startswith("perplexity; ours: 90.5 at 1, 72.25 at 2; 0 at 0, 1 at 1")
+    assert len(long) <= 240
+    assert page.texts("figcaption") == ["short", "none", "perplexity"]
+    assert told in [one.removeprefix("In words: perplexity") for one in page.texts("details")]
 
 
 def test_whatever_runs_say_stays_text(page, runs, patched, tmp_path):
@@ -158,6 +180,42 @@ def test_what_has_no_room_is_named(runs, patched, tmp_path):
     text = page_text(found, {"words": words()}, tmp_path)
     assert len(text.encode()) < MOST_BYTES
     assert "Not in this page, to keep it small: large2.png, large3.png." in text
+
+
+def test_charts_of_many_groups_leave_room_for_sounds_and_pictures(tmp_path, monkeypatch):
+    """The first of each before the second of any, be it of the last experiment."""
+    monkeypatch.setattr(page_module, "MEDIA_BYTES", 120_000)
+    monkeypatch.setattr(shown_module, "SOUND_BYTES", 45_000)
+    monkeypatch.setattr(shown_module, "PICTURE_BYTES", 30_000)
+    known = {name: words(name) for name in ("first", "last")}
+    monkeypatch.setattr(registry, "experiments", lambda: known)
+    monkeypatch.setattr(registry, "families", lambda: [FAMILY])
+    curve = [{"step": k, TEST: 9.0, VALID: 9.0 + k, MC: 8.0} for k in (1, 2)]
+    for name, experiment in known.items():
+        for depth in range(2, 10 if name == "first" else 3):
+            made = record(experiment, "cpu", 0, [f"model.depth={depth}"], curve=curve)
+            leave(tmp_path / f"depth={depth}", made)
+    found, _ = finished_runs(tmp_path)
+    page = Page(page_text(found, known, tmp_path))
+    assert "Not in this page" in " ".join(page.texts("p"))
+    for name in known:
+        (section,) = ["".join(t) for _, a, t in page.elements if a.get("aria-labelledby") == name]
+        assert "Learning curves" in section
+    assert page.all("audio")
+    assert page.all("img")
+
+
+def test_runs_with_settings_changed_are_lines_below_those_of_their_preset(patched, tmp_path):
+    leave(tmp_path, record(words()))
+    for depth in (2, 3):
+        made = record(words(), overrides=[f"model.depth={depth}"], metrics={TEST: 60.0 + depth})
+        leave(tmp_path / f"depth={depth}", made)
+    found, _ = finished_runs(tmp_path)
+    page = Page(page_text(found, {"words": words()}, tmp_path))
+    assert page.texts("h3") == ["paper", "paper with settings changed"]
+    changed = [a["data-label"] for _, a, _ in page.elements if a.get("data-label") == "changed"]
+    assert len(changed) == 2
+    assert {"model.depth=2", "62.00", "model.depth=3", "63.00"} <= set(page.texts("td"))
 
 
 def test_charts_and_sounds_take_room_too(runs, patched, tmp_path, monkeypatch):

@@ -72,9 +72,11 @@ def unfolded(chromium: Browser, page: Path, width: int, *, dark: bool = False) -
     chromium.read('document.querySelectorAll("details").forEach((one) => { one.open = true; })')
 
 
-def violations(chromium: Browser, page: Path, *, dark: bool = False) -> list[Any]:
+def violations(
+    chromium: Browser, page: Path, width: int = 1280, *, dark: bool = False
+) -> list[Any]:
     """Return what axe-core finds on a page: each its rule, and where."""
-    unfolded(chromium, page, 1280, dark=dark)
+    unfolded(chromium, page, width, dark=dark)
     source = importlib.resources.files("axe_core_python").joinpath("axe.min.js")
     chromium.read(source.read_text(encoding="utf-8"))
     passed, found = chromium.read(AUDIT)
@@ -167,8 +169,9 @@ def test_nothing_runs_off_to_the_right(dark, chromium, report):
 @NEEDS_CHROMIUM
 @pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_nobody_is_shut_out(dark, chromium, report):
-    assert violations(chromium, report, dark=dark) == []
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nobody_is_shut_out(width, dark, chromium, report):
+    assert violations(chromium, report, width, dark=dark) == []
 
 
 @NEEDS_CHROMIUM
