@@ -50,6 +50,11 @@ class Study(NamedTuple):
         sizes = sorted(count for count in counts if isinstance(count, int))
         return f"{' to '.join(dict.fromkeys((short(sizes[0]), short(sizes[-1]))))} parameters"
 
+    def epochs(self) -> int:
+        """Return how long they trained."""
+        (first, *_), *_ = self.depths.values()
+        return int(first.config["train"]["epochs"])
+
 
 def studies(records: Iterable[Record]) -> list[Study]:
     """Return the studies of each preset, with its settings as they are now and on the same data,
@@ -119,14 +124,18 @@ def _row(record: Record) -> re.Match[str]:
 def _by_depth(study: Study) -> str:
     """Say at which depth the test perplexity is lowest, ours and the published."""
     found, published = study.perplexity(), study.published()
-    each = "; ".join(f"{depth}: {spread(one, metric(TEST))}" for depth, one in found.items())
+    told = []
+    for depth, one in found.items():
+        paper = f" ({published[depth]:g})" if depth in published else ""
+        told.append(f"{depth}: {spread(one, metric(TEST))}{paper}")
     lowest = _lowest({depth: one.mean for depth, one in found.items()})
     of_published = f" (of the published, at {_listed(_lowest(published))})" if published else ""
+    beside = " (published, at full size)" if published else ""
     return (
         f"Penn Treebank by recurrence depth, {study.weights}, preset {study.preset} "
-        f"({study.size()}, {seeds_a(map(len, study.depths.values()), 'depth')}): "
-        f"test perplexity at depth {each}. Lowest "
-        f"at {_listed(lowest)}{of_published}; {_how_sure(found, lowest)}."
+        f"({study.size()}, {study.epochs()} epochs, "
+        f"{seeds_a(map(len, study.depths.values()), 'depth')}): test perplexity{beside} at depth "
+        f"{'; '.join(told)}. Lowest at {_listed(lowest)}{of_published}; {_how_sure(found, lowest)}."
     )
 
 

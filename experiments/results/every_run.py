@@ -61,7 +61,8 @@ def every_run(
         parts.append(f"### {title}\n")
         parts += [_block(block, folder) for block in blocks.values()]
     if missing:
-        parts.append(folded("Not run: commands and hours", [not_run_table(missing).markdown()]))
+        table = not_run_table(missing).markdown()
+        parts += ["## Not run\n", folded("Commands and hours", [table])]
     return parts
 
 

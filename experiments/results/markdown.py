@@ -49,7 +49,7 @@ and no interval; differences are then of their mean. A difference is ours minus 
 
 PLATFORMS = ("cpu", "gpu", "tpu")
 """Of JAX, each told of whether anything ran on it or not."""
-MOST_FINDINGS = 3
+MOST_FINDINGS = 6
 """Findings that the page opens with."""
 _OUTWARD = re.compile(r"\[([^\]]*)\]\(\.\./[^)]*\)")
 """A link to a file outside of the page's folder."""
@@ -110,10 +110,10 @@ def report_parts(
     glance: list[str] = []
     if tables:
         told = [LEGEND, *(one for report in reports for one in report.cautions(records))]
-        glance = ["## At a glance\n", summary(tables, answers).markdown(), f"{' '.join(told)}\n"]
-        glance += also_here(own)
-        glance += [f"{ran_on(records)}\n"] if records else []
+        glance = ["## At a glance\n", *([f"{ran_on(records)}\n"] if records else [])]
         glance += _opening(reports, records, folder)
+        glance += [summary(tables, answers).markdown(), f"{' '.join(told)}\n"]
+        glance += also_here(own, rows)
     return Parts(
         rows,
         glance,
@@ -171,18 +171,21 @@ def ran_on(records: Sequence[Record]) -> str:
     return f"**Runs.** {', '.join(told)}{none}."
 
 
-def also_here(parts: Iterable[str]) -> list[str]:
-    """Link the parts that aren't tables of the papers, by their headings in Markdown."""
+def also_here(parts: Iterable[str], rows: Iterable[Row]) -> list[str]:
+    """Link what isn't a table of the papers: parts, by their headings in Markdown, and runs."""
     titles = [title.strip() for part in parts for title in re.findall(r"^### (.*)$", part, re.M)]
+    missing = {row.verdict.kind == NOT_RUN for row in rows}
+    titles += ["Every run"] * (False in missing) + ["Not run"] * (True in missing)
     links = " · ".join(f"[{title}](#{anchor(title)})" for title in titles)
     return [f"**Also here.** {links}.\n"] if links else []
 
 
 def _opening(reports: Sequence[Report], records: list[Record], folder: Path) -> list[str]:
-    """A few findings, one a family before a second of any, and a picture."""
-    each = [report.findings(records) for report in reports]
-    first = [found for together in itertools.zip_longest(*each) for found in together if found]
-    parts = ["".join(f"- {text}\n" for text in first[:MOST_FINDINGS])] if first else []
+    """A few findings, one of each family before a second of any is chosen, and a picture."""
+    each = [[(text, place) for text in one.findings(records)] for place, one in enumerate(reports)]
+    ranked = [one for together in itertools.zip_longest(*each) for one in together if one]
+    chosen = sorted(ranked[:MOST_FINDINGS], key=lambda one: one[1])
+    parts = ["".join(f"- {text}\n" for text, _ in chosen)] if chosen else []
     names = [report.picture for report in reports if report.picture]
     drawn = [name for name in names if (folder / name).exists()]
     named = [(folder / name, Path(name).stem.replace("_", " ")) for name in drawn[:1]]

@@ -19,10 +19,13 @@ MARKS: Mapping[str, str] = {
     "diverged": "✗",
 }
 """Verdict of a run of the paper's size → the mark behind its number."""
+CLOSE = "≈"
+"""Behind the mark of a number of the paper's settings on other data that is near the paper's."""
 LEGEND = (
-    "✓ matched · ▲ better · ▼ short · ◇ the paper's settings on other data · ○ the paper's size with "
-    "other settings · ✗ diverged · – not run. In brackets the 95 % interval over seeds. "
-    f"{TOO_NARROW}"
+    "✓ matched · ▲ better · ▼ short · ◇ the paper's settings on other data "
+    f"({CLOSE}: within 1 % of the printed number, or with it in the interval) · ○ the paper's size "
+    "with other settings · ✗ diverged · – not run at this size. In brackets the 95 % interval over "
+    f"seeds. {TOO_NARROW}"
 )
 SMALLER, NOT_RUN = "scaled down", "not run"
 ABSENT = "–"
@@ -127,6 +130,11 @@ class Answers:
             return next(kind for kind in LEAST_FAVOURABLE if kind in kinds)
         return SMALLER if self.scaled_down(asked) else NOT_RUN
 
+    def close(self, asked: Asked) -> bool:
+        """Return whether it is on other data, and near what was printed."""
+        rows = self.full_size(asked)
+        return self.kind(asked) == "other data" and all(row.verdict.close for row in rows)
+
     def published(self, asked: Asked) -> str:
         """Write what was printed."""
         experiment = self._experiments[asked.experiment]
@@ -152,22 +160,20 @@ class Answers:
 
 
 def summary(tables: Sequence[PaperTable], answers: Answers) -> Table:
-    """Count what has become of the numbers of each table; titles are links."""
+    """Count what has become of the numbers of each table: a column for each kind that there is.
+    Titles are links."""
+    each = {table.title: Counter(map(answers.kind, table.asked())) for table in tables}
+    kinds = [kind for kind in KINDS if any(counts[kind] for counts in each.values())]
     lines: list[list[Cell]] = []
     for table in tables:
-        counts = Counter(answers.kind(one) for one in table.asked())
-        good = counts["matched"] + counts["better"]
-        other = counts["other data"] + counts["other settings"]
-        shown = (
-            good,
-            counts["short"] + counts["diverged"],
-            other,
-            counts[SMALLER],
-            counts[NOT_RUN],
-        )
+        counts = each[table.title]
+        shown: list[Cell] = [counts[kind] or "" for kind in kinds]
+        if close := sum(map(answers.close, table.asked())):
+            place = kinds.index("other data")
+            shown[place] = f"{shown[place]} ({close} {CLOSE})"
         link = f"[{table.title}](#{anchor(table.title)})"
-        lines.append([link, len(table.asked()), *(count or "" for count in shown)])
-    heads = ("numbers", "✓ ▲", "▼ ✗", "◇ ○", "scaled down", "not run")
+        lines.append([link, len(table.asked()), *shown])
+    heads = ("numbers", *(f"{MARKS[kind]} {kind}" if kind in MARKS else kind for kind in kinds))
     return Table(("table", *heads), lines, frozenset(heads))
 
 
@@ -219,7 +225,8 @@ def _marked(row: Row) -> str:
     if row.ours is None:
         return MARKS[row.verdict.kind]
     lost = f", {len(row.diverged)} {MARKS['diverged']}" if row.diverged else ""
-    return f"{ours(row)} {MARKS[row.verdict.kind]}{lost}"
+    close = CLOSE if row.verdict.close else ""
+    return f"{ours(row)} {MARKS[row.verdict.kind]}{close}{lost}"
 
 
 def how_to_run(table: PaperTable) -> str:

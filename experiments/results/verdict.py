@@ -31,6 +31,9 @@ TOLERANCE = 0.01
 NEAR = f"within {100 * TOLERANCE:g} %"
 """That a mean misses it by no more."""
 
+INSIDE = "in the interval"
+"""That the 95 % interval holds it."""
+
 LARGE = 100_000
 """Count from which on millions are easier to read."""
 
@@ -77,6 +80,9 @@ class Verdict:
     kind: Kind | Literal[""]
     text: str
     """The kind and its details."""
+    close: bool = False
+    """Whether the run is on other data and yet near a published value, or its interval holds
+    one."""
 
 
 @dataclass(frozen=True)
@@ -206,18 +212,15 @@ def judge(
         verdict = _departed(departure)
         return Verdict(verdict.kind, verdict.text + tail)
     if departure.only_in_data:
-        side = f"; {_beside_all(ours, published)}" if published else ""
-        return Verdict("other data", f"other data: {', '.join(departure.stand_in)}{side}{tail}")
+        places = [_beside(ours, value.value) for value in published]
+        side = f"; {_of_each(places, published)}" if published else ""
+        text = f"other data: {', '.join(departure.stand_in)}{side}{tail}"
+        return Verdict("other data", text, close=any(one in (NEAR, INSIDE) for one in places))
     if not published:
         return Verdict("", tail.removeprefix("; "))
     kinds = [_compare(ours, value.value, better) for value in published]
     nearest = min(range(len(kinds)), key=lambda k: abs(ours.mean - published[k].value))
     return Verdict(kinds[nearest], _of_each(kinds, published) + tail)
-
-
-def _beside_all(ours: Summary, published: Sequence[Published]) -> str:
-    """Where published values lie, without a judgement."""
-    return _of_each([_beside(ours, value.value) for value in published], published)
 
 
 def _of_each(words: Sequence[str], published: Sequence[Published]) -> str:
@@ -241,7 +244,7 @@ def _beside(ours: Summary, value: float) -> str:
     if abs(ours.mean - value) <= TOLERANCE * abs(value) * (1 + 1e-9):
         return NEAR
     if ours.low is not None and ours.high is not None and ours.low <= value <= ours.high:
-        return "in the interval"
+        return INSIDE
     return "below" if ours.mean < value else "above"
 
 

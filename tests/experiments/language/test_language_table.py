@@ -43,8 +43,9 @@ def test_how_perplexity_goes_with_depth(row):
     others = [row(1, 9.0, preset="smoke"), row(1, 9.0, "model.units=5")]
     (found,) = findings([*rows, *others, row(2, 9.0, weights="untied")])
     assert found == (
-        "Penn Treebank by recurrence depth, tied, preset cpu (2.5 M parameters, 1 to 2 seeds a "
-        "depth): test perplexity at depth 1: 171.26; 5: 141.00, 139.00; 10: 150.00. Lowest at 5 "
+        "Penn Treebank by recurrence depth, tied, preset cpu (2.5 M parameters, 6 epochs, 1 to 2 "
+        "seeds a depth): test perplexity (published, at full size) at depth 1: 171.26 (90.6); 5: "
+        "141.00, 139.00 (67.7); 10: 150.00 (65.4). Lowest at 5 "
         "(of the published, at 10); with fewer than 3 seeds a depth it isn't known how much of a "
         "difference is the seeds'."
     )
@@ -56,7 +57,7 @@ def test_depths_that_cannot_be_told_from_the_lowest_are_named(row):
 
     rows = [*seeds(1, 170.0, 171.0, 172.0), *seeds(5, 138.0, 140.0, 142.0)]
     (found,) = findings([*rows, *seeds(10, 141.0, 143.0, 148.0)])
-    assert "3 seeds a depth): test perplexity at depth 1: 171.00 [170.00, 172.00]; 5: 140" in found
+    assert "at depth 1: 171.00 [170.00, 172.00] (90.6); 5: 140.00 [138.00, 142.00] (67" in found
     assert "Lowest at 5 (of the published, at 10); intervals overlap with those at 10." in found
     (found,) = findings([*rows, *seeds(10, 143.0, 144.0, 148.0)])
     assert found.endswith("no interval overlaps.")

@@ -1,5 +1,6 @@
 """Tables in the papers' shape: what stands where, and what is counted."""
 
+import dataclasses
 import re
 import sys
 import types
@@ -12,7 +13,7 @@ from common.table import TOO_NARROW
 from experiments import registry
 from experiments.language import table as language
 from experiments.registry import Family, Report
-from experiments.results.markdown import report_text, tables_as_text
+from experiments.results.markdown import MOST_FINDINGS, report_text, tables_as_text
 from experiments.results.paper_table import (
     Answers,
     Asked,
@@ -86,7 +87,8 @@ def test_runs_on_several_data_are_each_shown():
             "– / 71.00 [70.00, 72.00] ▼, paper on books []",
         ]
         assert len({line[-7:] for line in lines}) == 2
-        assert lines_of(summary([TABLE], found))[0][1:] == ["2", "", "1", "", "", "1"]
+        assert summary([TABLE], found).titles[1:] == ("numbers", "▼ short", "not run")
+        assert lines_of(summary([TABLE], found))[0][1:] == ["2", "1", "1"]
         assert choice(TABLE, found).startswith(
             "Of several runs with the paper's settings each is shown"
         )
@@ -138,23 +140,37 @@ def test_a_table_says_how_to_run_its_numbers():
 
 
 def test_the_summary_counts_each_number_once():
-    def counts(*records):
-        (line,) = lines_of(summary([TABLE], answers(*records)))
+    def counts(*records) -> dict[str, str]:
+        found = summary([TABLE], answers(*records))
+        (line,) = lines_of(found)
         assert line[0] == "[Words, by depth: all](#words-by-depth-all)"
-        return line[1:]
+        return dict(zip(found.titles[1:], line[1:], strict=True))
 
-    assert counts() == ["2", "", "", "", "", "2"]
-    assert counts(record(EXPERIMENT, "cpu")) == ["2", "", "", "", "2", ""]
+    assert counts() == {"numbers": "2", "not run": "2"}
+    assert counts(record(EXPERIMENT, "cpu")) == {"numbers": "2", "scaled down": "2"}
     full = counts(record(EXPERIMENT, "cpu"), *seeds(EXPERIMENT, 66.0, 66.5, 68.0))
-    assert full == ["2", "1", "", "", "1", ""]
+    assert full == {"numbers": "2", "✓ matched": "1", "scaled down": "1"}
 
 
-def test_the_page_opens_with_tables_findings_and_a_picture(tmp_path, monkeypatch):
+def test_numbers_on_other_data_that_are_near_are_marked_and_counted():
+    """Of words on a stand-in, where the paper's data can't be had."""
+    experiment = dataclasses.replace(EXPERIMENT, stand_in="books")
+    known = {"words": experiment}
+    data = [DataUsed("books", "1.0.0", "others", {}, {})]
+    made = [record(experiment, data=data, metrics={TEST: 66.1, VALID: 80})]
+    found = Answers(result_rows(made, known), known)
+    assert lines_of(written(TABLE, found))[1][2] == "80.00 ◇ / 66.10 ◇≈"
+    counted = summary([TABLE], found)
+    assert counted.titles == ("table", "numbers", "◇ other data")
+    assert lines_of(counted)[0][1:] == ["2", "2 (1 ≈)"]
+
+
+def test_the_page_opens_with_findings_a_picture_and_a_summary(tmp_path, monkeypatch):
     """A family's report has what it has: of two one draws, and one has findings and tables."""
     module = types.ModuleType("toy_tables")
     module.FULL = Report(
         tables=lambda: [TABLE],
-        findings=lambda records: [f"finding {k} of {len(records)}" for k in range(4)],
+        findings=lambda records: [f"finding {k} of {len(records)}" for k in range(9)],
         section=lambda records, folder: ["### What more\n"],
         picture="shown.png",
     )
@@ -170,14 +186,26 @@ def test_the_page_opens_with_tables_findings_and_a_picture(tmp_path, monkeypatch
     places = [
         lines.index(wanted)
         for wanted in (
-            "## At a glance", "**Also here.** [What more](#what-more).",
-            "- finding 0 of 3", "- finding 2 of 3", "![shown](shown.png)",
+            "## At a glance", f"- finding {MOST_FINDINGS - 1} of 3", "![shown](shown.png)",
+            "**Also here.** [What more](#what-more) · [Every run](#every-run)"
+            " · [Not run](#not-run).",
             "## Words, by depth: all", "What it is.", "### What more", "## Every run",
         )
     ]  # fmt: skip
     assert places == sorted(places)
-    assert "- finding 3 of 3" not in lines
-    assert "\n".join(lines[: places[1]]).count(TOO_NARROW) == 1
+    assert f"- finding {MOST_FINDINGS} of 3" not in lines
+    assert "\n".join(lines[: places[3]]).count(TOO_NARROW) == 1
+
+
+def test_findings_are_chosen_in_turns_and_told_by_family(tmp_path, monkeypatch):
+    module = types.ModuleType("toy_tables")
+    module.MANY = Report(lambda: [TABLE], lambda _: [f"many {k}" for k in range(9)])
+    module.ONE = Report(findings=lambda _: ["one"])
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    families = [Family((), report=f"toy_tables:{name}") for name in ("MANY", "ONE")]
+    text = report_text([], {"words": EXPERIMENT}, tmp_path, families)
+    told = [line for line in text.splitlines() if line.startswith(("- many", "- one"))]
+    assert told == [*(f"- many {k}" for k in range(MOST_FINDINGS - 1)), "- one"]
 
 
 @pytest.fixture

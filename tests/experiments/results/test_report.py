@@ -221,7 +221,7 @@ def test_the_table_as_json():
     assert row["better"] == "lower"
     assert row["metric"] == TEST
     assert row["published"] == [published]
-    assert row["verdict"] == {"kind": "matched", "text": "matched"}
+    assert row["verdict"] == {"kind": "matched", "text": "matched", "close": False}
     assert len(row["commands"]) == 3
 
 

@@ -115,7 +115,9 @@ def test_a_smaller_run_that_diverged_stands_apart():
     above, (_, line) = read(scaled_down(TABLE, found))
     assert line[3] == "✗"
     assert "diverged: 1 of 1 seeds, " in above
-    assert [str(one) for one in summary([TABLE], found).rows[0]][-2:] == ["2", "2"]
+    counted = summary([TABLE], found)
+    assert counted.titles[-2:] == ("scaled down", "not run")
+    assert [str(one) for one in counted.rows[0]][-2:] == ["2", "2"]
     full = answers(record(DEEP, status="diverged", metrics={}))
     assert str(written(TABLE, full).rows[1][2]) == "✗ / ✗"
     assert scaled_down(TABLE, full) == ""
@@ -138,7 +140,7 @@ def test_many_measures_of_a_model_stand_below_each_other(monkeypatch):
     above, lines = read(scaled_down(asked, answers(*small, longer)))
     assert lines[0] == [
         "depth",
-        "paper",
+        "theirs",
         "ours: cpu on books",
         "ours: cpu, train.epochs=20 on books",
     ]
