@@ -251,13 +251,14 @@ def _named(group: Iterable[Less]) -> str:
 
 @dataclass(frozen=True)
 class Change:
-    """Runs that differ in one setting: their own, or the Note RNN's that they tune.
+    """Runs that differ in one setting, or in a few that belong together: their own, or the Note
+    RNN's that they tune.
 
     Seeds differ, too: of tunings where either side has other ones, and of the Note RNNs themselves.
     """
 
     what: str
-    setting: str
+    settings: tuple[str, ...]
     of: str
     """What is measured: compositions of Q, of G or of the Note RNN, or the data."""
     before: Runs
@@ -267,9 +268,11 @@ class Change:
 
     @property
     def values(self) -> str:
-        """The setting's value before and after, in words."""
-        before, after = (one.settings()[self.setting] for one in (self.before, self.after))
-        return f"{_worded(before)} → {_worded(after)}"
+        """The settings with their values before and after, in words."""
+        before, after = (one.settings() for one in (self.before, self.after))
+        return "; ".join(
+            f"`{name}` {_worded(before[name])} → {_worded(after[name])}" for name in self.settings
+        )
 
     def sides(self, records: Iterable[Record]) -> tuple[list[Record], list[Record]]:
         """Return the records before and after the change."""

@@ -207,7 +207,7 @@ def _changes(
     lines: list[list[Cell]] = [
         [
             one.what,
-            f"`{one.setting}` {one.values}",
+            one.values,
             "Note RNN" if statistic in OF_PRIOR else one.of,
             number_of(before, statistic),
             number_of(after, statistic),
@@ -262,7 +262,7 @@ def _commands(labels: Labels) -> list[str]:
 def _suggested() -> list[str]:
     """What trials suggested, and which claims test it."""
     parts = [
-        "Trials with shorter trainings, of one seed mostly, suggested seven things. Each is tested "
+        "Trials with shorter trainings, of one seed mostly, suggested what follows. Each is tested "
         "below, a claim at a time. A comparison is confirmed if there are three seeds or more a "
         "side and it holds for the value of every seed, or the 95 % intervals of the means don't "
         "touch; where it holds for the means alone, or runs are too few to tell, that is said. "

@@ -37,10 +37,10 @@ def test_the_two_sides_of_a_change_differ_in_what_it_names(change, committed):
     for one in before:
         for other in after:
             old, new = settings_of(one, committed), settings_of(other, committed)
-            assert {name for name in old if old[name] != new[name]} == {change.setting}
+            assert {name for name in old if old[name] != new[name]} == set(change.settings)
             assert old == change.before.settings()
             assert new == change.after.settings()
-    if change.of == "Q" and change.setting.startswith("learn."):
+    if change.of == "Q" and all(one.startswith("learn.") for one in change.settings):
         assert len(note_rnns([*before, *after])) == 1
 
 
@@ -93,10 +93,13 @@ def test_what_is_exact_needs_no_seeds():
 
 def test_the_values_of_a_change_are_those_of_its_settings():
     told = {(one.what, one.of): one.values for one in CHANGES}
-    assert told["discount γ", "Q"] == "0.5 → 0.9"
-    assert told["share of beginnings, in C", "Q"] == "0 → 0.25"
-    assert told["slower tunes", "data"] == "[] → [[4, 1.0]]"
-    assert told["double Q-learning", "Q"] == "false → true"
+    assert told["discount γ", "Q"] == "`learn.discount` 0.5 → 0.9"
+    assert told["share of beginnings, in C", "Q"] == "`prior.beginnings` 0 → 0.25"
+    assert told["slower tunes", "data"] == "`data.stretch` [] → [[4, 1.0]]"
+    assert told["double Q-learning", "Q"] == "`learn.double` false → true"
+    assert told["optimiser and loss", "Note RNN"] == (
+        "`prior.optimizer` adam → adagrad; `prior.reduction` mean → sum"
+    )
 
 
 def test_a_change_within_its_spread_is_not_told(committed):
