@@ -50,7 +50,7 @@ def test_the_report_draws_it_below_the_table_and_it_describes_itself(records, tm
         "ours, tied, preset cpu, 2.5 M parameters: 1: 170.00, 172.00; 2: 160.00; 3: 150.00"
     )
     parts = report_parts(records, experiments(), tmp_path, families())
-    assert f"]({PICTURE})" in "\n".join(parts.papers).partition("beside other models")[0]
+    assert f"]({PICTURE}" in "\n".join(parts.papers).partition("beside other models")[0]
 
 
 def test_without_enough_runs_there_is_no_picture(records, tmp_path):

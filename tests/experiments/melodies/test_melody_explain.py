@@ -41,7 +41,9 @@ def test_statistics_of_table_1_have_the_names_of_the_paper(committed):
     judged = [one.verdict(committed) for one in FINDINGS if one.suggestion == 5]
     assert any("mean autocorrelation, lag 2" in one for one in judged)
     heads = [line for line in text.splitlines() if line.startswith("| run ")]
-    assert sum("| mean autocorrelation, lag 3 |" in " ".join(head.split()) for head in heads) == 2
+    whole = sum("composed/mean_autocorrelation3" in one.tested for one in FINDINGS)
+    named = sum("| mean autocorrelation, lag 3 |" in " ".join(head.split()) for head in heads)
+    assert named == whole > 2
     assert not any(re.search(r"autocorrelation\d|unique (high|low)", line) for line in heads)
 
 
