@@ -102,7 +102,7 @@ NOTE_RNN_HOURS = {
     "cpu_unmasked": 0.03,
     "swapped_stretched": 0.065,
     "paper_beginnings": 0.28,
-    "adagrad": 0.29,
+    "adagrad": 0.26,
     "paper": 0.21,
 }
 """Hours a seed in the committed records (of `smoke` a guess)."""
