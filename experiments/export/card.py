@@ -169,7 +169,8 @@ def _use(record: Record, file: str, *, is_text: bool, has_cells: bool) -> str:
     python = [f'params = read_model("{file}").params']
     if is_text:
         imports.append("from experiments.text_model import load_run")
-        python.append(f'model = load_run("{run}")  # docs/library.md: encode, evaluate, sample')
+        python.append("# To encode, evaluate and sample: docs/library.md.")
+        python.append(f'model = load_run("{run}")')
     if has_cells:
         imports.append("from highway import load_cells")
         python.append(f'cells = load_cells("{file}")  # its recurrent layers')

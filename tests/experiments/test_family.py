@@ -71,7 +71,7 @@ def test_a_family_is_listed_run_resumed_shown_and_reported(toy, capsys, tmp_path
     assert "The slope of a line. Reproduces: none." in page
     mean = sum(one.metrics["test/slope"] for one in made) / 2
     assert f"step 200: test {mean:.4g} (seeds " in page
-    assert "&#34;sessions&#34;: [" in page
+    assert '"sessions": [' in page
     assert 'data-readings="' in page
 
 
