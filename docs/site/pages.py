@@ -16,7 +16,7 @@ OUTSIDE = {
 }
 """File of the repository → page of the site."""
 PACKAGES = ("highway", "tutor", "common", "experiments")
-_LINK = re.compile(r"\]\(([^)#:]+)((?:#[^)]*)?)\)")
+_LINK = re.compile(r"\]\(([^)#:\s]+)((?:#[^)\s]*)?(?: \"[^\"]*\")?)\)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
