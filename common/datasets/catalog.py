@@ -59,6 +59,10 @@ class Verification:
         return self.prepared and not self.damaged
 
 
+_OWN_TEXT = """\
+Name a folder with one .txt file, which is divided 90 : 5 : 5, or with
+train.txt, valid.txt and test.txt: --data-dir FOLDER."""
+
 _ENTRIES = (
     DatasetInfo(
         name="penn_treebank",
@@ -160,8 +164,7 @@ _ENTRIES = (
         name="text_files",
         title="A text of your own, characters",
         source_files=("*.txt",),
-        how_to_get="Name a folder with one .txt file, which is divided 90 : 5 : 5, or with\n"
-        "train.txt, valid.txt and test.txt: --data-dir FOLDER.",
+        how_to_get=_OWN_TEXT,
         builder="common.datasets.text_files:TextFiles",
         any_folder=True,
     ),
@@ -169,8 +172,7 @@ _ENTRIES = (
         name="text_files_words",
         title="A text of your own, words",
         source_files=("*.txt",),
-        how_to_get="Name a folder with one .txt file, which is divided 90 : 5 : 5, or with\n"
-        "train.txt, valid.txt and test.txt: --data-dir FOLDER.",
+        how_to_get=_OWN_TEXT,
         builder="common.datasets.text_files:TextFilesWords",
         any_folder=True,
     ),

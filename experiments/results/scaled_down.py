@@ -1,8 +1,8 @@
 """Of a paper's table what was run smaller: beside the published numbers, apart from full size."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from common.table import Cell, Table
 from experiments.results.cells import ours
@@ -88,7 +88,7 @@ def scaled_down(
         return _a_line_a_measure(table, answers, lines, runs, write)
     each = {(row.experiment, line.run) for line in lines for row in line.rows}
     names = dict.fromkeys(f"`{row.experiment}`" for line in lines for row in line.rows)
-    return f"{APART}: {len(each)} runs of {', '.join(names)}; they stand {where}.\n"
+    return f"{APART}: {_count(each, 'run')} of {', '.join(names)}; they stand {where}.\n"
 
 
 def _lines(table: PaperTable, answers: Answers) -> list[_Line]:
@@ -171,8 +171,8 @@ def _a_line_a_measure(
     return f"{APART}: {above}.\n\n{write(shared)}"
 
 
-def _count(seeds: set[int]) -> str:
-    return f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"
+def _count(things: Collection[Any], what: str = "seed") -> str:
+    return f"{len(things)} {what}{'s' * (len(things) != 1)}"
 
 
 def _shared(lines: Sequence[_Line]) -> tuple[list[str], list[str]]:
@@ -192,7 +192,8 @@ def _above(lines: Sequence[_Line], same: Sequence[str], where: str) -> str:
         int(match[1]) for line in lines for p in line.told() if (match := _CHANGED.fullmatch(p))
     )
     several = " to ".join(dict.fromkeys((str(counts[0]), str(counts[-1])))) if counts else ""
-    changed = [f"{several} settings changed (they stand {where})"] if several else []
+    noun = "setting" if several == "1" else "settings"
+    changed = [f"{several} {noun} changed (they stand {where})"] if several else []
     runs = {line.run for line in lines}
     told = [*(f"preset {run}" for run in runs if len(runs) == 1), *same, *changed]
     return f"{APART}: {', '.join(told)}." if told else f"{APART}."

@@ -116,6 +116,7 @@ def test_the_readme_tells_what_the_records_have(committed):
     printed = TABLE_1[TONIC.removeprefix("composed/")][COLUMNS["tutor_melodies_q"]]
     assert f"prints that {printed} % of Q's compositions start with the tonic" in told
     assert f"With its settings ours are {share('paper'):.2f} %" in told
+    assert f"by Adagrad and not by Adam, {share('adagrad'):.0f} %" in told
     assert f"beginnings of tunes, {share('paper_beginnings'):.0f} %" in told
     assert f"updates as well, {share('in_c'):.0f} %" in told
 

@@ -158,5 +158,5 @@ def test_too_many_runs_are_counted_and_linked(monkeypatch, much):
     else:
         monkeypatch.setattr(under_test, "MOST_RUNS", 0)
     assert scaled_down(asked, answers(record(DEEP, "cpu"))) == (
-        f"{APART}: 1 runs of `deep`; they stand under [Every run](#every-run).\n"
+        f"{APART}: 1 run of `deep`; they stand under [Every run](#every-run).\n"
     )
