@@ -218,6 +218,20 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def unread_by(core: str, readers: Mapping[str, str]) -> dict[str, str]:
+    """Return what `unread` says of settings that one core alone reads.
+
+    Args:
+      core: the configured one's name.
+      readers: setting → the core that reads it.
+    """
+    return {
+        name: f"model.core={core} doesn't read it, only {reader} does"
+        for name, reader in readers.items()
+        if reader != core
+    }
+
+
 def notes(config: Any, usual: Any) -> list[str]:
     """Return what a user should know of settings before they are used, nested ones included.
 

@@ -18,6 +18,7 @@ from common.config import (
     PositiveFloat,
     PositiveInt,
     Prefix,
+    unread_by,
 )
 from common.error import ConfigError
 
@@ -89,12 +90,9 @@ class ModelConfig:
     @property
     def unread(self) -> dict[str, str]:
         """Settings that the core doesn't read, each with the reason."""
-        others = {"coupled": "rhn", "transform_bias": "rhn", "forget_bias": "lstm"}
-        return {
-            name: f"model.core={self.core} doesn't read it, only {core} does"
-            for name, core in others.items()
-            if core != self.core
-        }
+        return unread_by(
+            self.core, {"coupled": "rhn", "transform_bias": "rhn", "forget_bias": "lstm"}
+        )
 
     def embedding_size(self, vocabulary_size: int) -> int:
         """Return the width of the embedding for a vocabulary of this size."""

@@ -20,6 +20,7 @@ from common.config import (
     Prefix,
     Seed,
     Share,
+    unread_by,
 )
 from common.error import ConfigError
 
@@ -97,12 +98,7 @@ class SequenceModelConfig:
     @property
     def unread(self) -> dict[str, str]:
         """Settings that the core doesn't read, each with the reason."""
-        others = {"transform_bias": "rhn", "forget_bias": "lstm"}
-        return {
-            name: f"model.core={self.core} doesn't read it, only {core} does"
-            for name, core in others.items()
-            if core != self.core
-        }
+        return unread_by(self.core, {"transform_bias": "rhn", "forget_bias": "lstm"})
 
 
 @dataclass(frozen=True)
