@@ -21,6 +21,9 @@ def as_json(rows: Sequence[Row]) -> str:
             "metric": row.metric.name,
             "better": row.metric.better,
             "published": [number.to_dict() for number in row.published],
+            "full_size": row.full_size,
+            "as_published": row.as_published,
+            "settings": row.settings,
         }
         for row in rows
     ]

@@ -68,12 +68,8 @@ class Row:
     differences: tuple[float, ...]
     """Our mean minus each published value; empty where that means nothing."""
     verdict: Verdict
-    full_size: bool
-    """Whether nothing is smaller than in the paper, nor the data others where they can be had."""
-    as_published: bool
-    """Whether model, settings and data were the paper's."""
-    settings: tuple[str, ...]
-    """Settings that aren't the paper's, as `key: paper's → ours`."""
+    departure: Departure | None
+    """From the paper's run; None where nothing was run, or the paper has no such run."""
     device: str
     hours: float | None
     """Mean hours of a seed; expected hours in a row that wasn't run."""
@@ -82,6 +78,21 @@ class Row:
     commits: tuple[str, ...]
     commands: tuple[str, ...]
     """The command of each record, by seed."""
+
+    @property
+    def full_size(self) -> bool:
+        """Whether nothing is smaller than in the paper, nor data others that can be had."""
+        return self.departure is not None and not self.departure.smaller
+
+    @property
+    def as_published(self) -> bool:
+        """Whether model, settings and data were the paper's."""
+        return self.departure is not None and not self.departure
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Settings that aren't the paper's, as `key: paper's → ours`."""
+        return self.departure.settings if self.departure else ()
 
     @property
     def label(self) -> str:
@@ -308,9 +319,7 @@ def _row(
             seeds=len(trained),
             diverged=len(diverged),
         ),
-        full_size=departure is not None and not departure.smaller,
-        as_published=departure is not None and not departure,
-        settings=departure.settings if departure else (),
+        departure=departure,
         device=" / ".join(dict.fromkeys(device_text(record.device) for record in records)),
         hours=_mean_hours(done or records),
         estimated=False,
@@ -343,9 +352,7 @@ def _not_run(experiment: Experiment, metric: str) -> Row:
         trained=(),
         differences=(),
         verdict=Verdict("not run", "not run"),
-        full_size=False,
-        as_published=False,
-        settings=(),
+        departure=None,
         device=preset.device,
         hours=preset.hours,
         estimated=preset.estimated,

@@ -1,14 +1,13 @@
 """Of a paper's table what was run smaller: beside the published numbers, apart from full size."""
 
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from common.table import Cell, Table
 from experiments.results.cells import ours
-from experiments.results.paper_table import MARKS, SMALLER, Answers, Asked, PaperTable, anchor
+from experiments.results.paper_table import MARKS, Answers, Asked, PaperTable, anchor
 from experiments.results.row import Row
-from experiments.results.verdict import short
+from experiments.results.verdict import Departure, settings_text, short
 
 APART = "Scaled down, not comparable with the published numbers"
 EVERY_RUN = f"under [Every run](#{anchor('Every run')})"
@@ -18,7 +17,6 @@ MOST_MEASURES = 3
 """Beside each other; more of them stand below each other."""
 MOST_RUNS = 3
 """Beside each other."""
-_CHANGED = re.compile(r"(\d+) settings? changed")
 
 
 class _Line(NamedTuple):
@@ -39,18 +37,25 @@ class _Line(NamedTuple):
         """Return the seeds of all."""
         return {seed for row in self.rows for seed in row.seeds}
 
+    @property
+    def departure(self) -> Departure:
+        """From the paper's run."""
+        found = self.rows[0].departure
+        assert found is not None, f"{self.label} ({self.run}) stands beside no run of the paper's"
+        return found
+
     def told(self) -> list[str]:
-        """Say in what the run is smaller, a part each."""
-        text = self.rows[0].verdict.text.replace(f"{SMALLER}: ", "")
-        return [part for half in text.split("; ") for part in half.split(", ")]
+        """Say in what the run is smaller but for its parameters, and what diverged, a part each."""
+        first, departure = self.rows[0], self.departure
+        told = [one for one in (*departure.amounts, *departure.more) if one not in departure.size]
+        lost = f"{len(first.diverged)} of {_count(first.trained)} diverged"
+        return [*told, *[lost] * bool(first.diverged)]
 
     def size(self) -> str:
         """Say how many parameters the model has, and of how many in the paper."""
-        for part in self.told():
-            if part.endswith(" parameters"):
-                return part.removesuffix(" parameters")
         count = self.rows[0].parameters
-        return "" if count is None else short(count)
+        told = "" if count is None else short(count)
+        return " ".join(self.departure.size).replace(" parameters", "") or told
 
 
 def scaled_down(
@@ -164,7 +169,7 @@ def _a_line_a_measure(
         written.append([label, " / ".join(map(answers.published, asked)), *own])
     told = {line.run: line for line in lines}
     above = "; ".join(
-        f"preset {run}, {', '.join(line.told())}, {_count(seeds[run])}"
+        f"preset {run}, {', '.join(_whole(line))}, {_count(seeds[run])}"
         for run, line in told.items()
     )
     shared = Table((table.labels[0], *heads), written, frozenset(heads))
@@ -175,25 +180,25 @@ def _count(things: Collection[Any], what: str = "seed") -> str:
     return f"{len(things)} {what}{'s' * (len(things) != 1)}"
 
 
+def _whole(line: _Line) -> list[str]:
+    """All that is told of a line that stands alone."""
+    others = line.departure.others
+    changed = [f"{settings_text(others)} changed"] if others else []
+    return [*line.departure.size, *line.told(), *changed]
+
+
 def _shared(lines: Sequence[_Line]) -> tuple[list[str], list[str]]:
-    """What all lines have in common of what is smaller, and of each line the rest; without
-    parameters and the number of settings."""
-    told = [
-        [p for p in line.told() if not p.endswith(" parameters") and not _CHANGED.fullmatch(p)]
-        for line in lines
-    ]
+    """What all lines have in common of what is smaller, and of each line the rest."""
+    told = [line.told() for line in lines]
     same = [part for part in told[0] if all(part in one for one in told)]
     return same, ["; ".join(part for part in one if part not in same) for one in told]
 
 
 def _above(lines: Sequence[_Line], same: Sequence[str], where: str) -> str:
     """What stands above the lines, for all of them."""
-    counts = sorted(
-        int(match[1]) for line in lines for p in line.told() if (match := _CHANGED.fullmatch(p))
-    )
+    counts = sorted(line.departure.others for line in lines if line.departure.others)
     several = " to ".join(dict.fromkeys((str(counts[0]), str(counts[-1])))) if counts else ""
-    noun = "setting" if several == "1" else "settings"
-    changed = [f"{several} {noun} changed (they stand {where})"] if several else []
+    changed = [f"{settings_text(several)} changed (they stand {where})"] if several else []
     runs = {line.run for line in lines}
     told = [*(f"preset {run}" for run in runs if len(runs) == 1), *same, *changed]
     return f"{APART}: {', '.join(told)}." if told else f"{APART}."

@@ -89,6 +89,9 @@ class Verdict:
 class Departure:
     """In what a run differs from the paper's, as far as it matters to one metric."""
 
+    size: tuple[str, ...]
+    """The number of parameters beside the paper's, in words; also among the amounts, or what is
+    more."""
     amounts: tuple[str, ...]
     """In what size, training and data are less than the paper's or others, in words; of the model
     that the run starts from, too."""
@@ -165,6 +168,7 @@ def depart(record: Record, experiment: Experiment, metric: str) -> Departure | N
     stand_in = _stand_in(record, experiment)
     unavoidable = {used.name for used in record.data} == {experiment.stand_in}
     return Departure(
+        size=(*size.amounts, *size.more),
         amounts=(*told.amounts, *start.told.amounts, *stand_in),
         more=(*told.more, *start.told.more),
         smaller=told.smaller or start.told.smaller or (bool(stand_in) and not unavoidable),
@@ -252,8 +256,7 @@ def _departed(departure: Departure) -> Verdict:
     kind: Kind = "scaled down" if departure.smaller else "other settings"
     parts = [", ".join(told) for told in (departure.amounts, departure.more) if told]
     if departure.others:
-        noun = "setting" if departure.others == 1 else "settings"
-        parts.append(f"{departure.others} {noun} changed")
+        parts.append(f"{settings_text(departure.others)} changed")
     return Verdict(kind, f"{kind}: {'; '.join(parts)}")
 
 
@@ -355,6 +358,11 @@ def parameters(record: Record, metric: str) -> int | None:
     if isinstance(record.parameters, int):
         return record.parameters
     return record.parameters.get(MetricName.parse(metric).model)
+
+
+def settings_text(count: int | str) -> str:
+    """Return so many settings in words."""
+    return f"{count} setting{'s' * (str(count) != '1')}"
 
 
 def short(number: int) -> str:

@@ -114,7 +114,7 @@ def test_a_smaller_run_that_diverged_stands_apart():
     assert str(written(TABLE, found).rows[1][2]) == "–"
     above, (_, line) = read(scaled_down(TABLE, found))
     assert line[3] == "✗"
-    assert "diverged: 1 of 1 seeds, " in above
+    assert ", 1 of 1 seed diverged, " in above
     counted = summary([TABLE], found)
     assert counted.titles[-2:] == ("scaled down", "not run")
     assert [str(one) for one in counted.rows[0]][-2:] == ["2", "2"]

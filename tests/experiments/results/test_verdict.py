@@ -332,7 +332,15 @@ def test_more_in_one_thing_is_no_difference_in_data_alone():
 
 
 SAME = Departure(
-    (), (), smaller=False, other_data=False, settings=(), stand_in=(), unavoidable=False, others=0
+    size=(),
+    amounts=(),
+    more=(),
+    smaller=False,
+    other_data=False,
+    settings=(),
+    stand_in=(),
+    unavoidable=False,
+    others=0,
 )
 
 
