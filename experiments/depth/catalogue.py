@@ -72,8 +72,8 @@ SPECTRUM_MEASURES = {
 }
 PLAIN: Literal["plain"] = "plain"
 HIGHWAY: Literal["highway"] = "highway"
-CPU_HOURS = {"rhn_analysis": 0.37, "stacked_or_deep": 0.22, "highway_depth": 0.8}
-"""Hours of each preset `cpu` in its committed record."""
+CPU_HOURS = {"rhn_analysis": 0.17, "stacked_or_deep": 0.22, "highway_depth": 0.8}
+"""Mean hours of each preset `cpu` in its committed records."""
 UNIGRAM = "unigram"
 """Stands among models for predicting each token by how often it comes in training."""
 SOLVED = 0.01

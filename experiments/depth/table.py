@@ -1,7 +1,8 @@
 """The tables and claims of this family, of a run and in the report, from records alone."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from common.record import Record, write_atomically
@@ -10,14 +11,14 @@ from experiments.depth.catalogue import FAMILY, PLAIN
 from experiments.depth.claim import ANALYSIS, SUBJECTS, Metrics, Subject, layers
 from experiments.registry import Report
 from experiments.results import claim
-from experiments.results.claim import FINDINGS, Claim, runs_of
+from experiments.results.claim import FINDINGS, Claim, Runs, runs_of
+from experiments.results.scaled_down import EVERY_RUN
 from experiments.results.verdict import scale
 
 if TYPE_CHECKING:
     from experiments.run import Context  # which imports JAX
 
 TITLE = "Depth, gates and lesions: claims and findings"
-TITLES_OF_RUNS = (*claim.TITLES, "run")
 EXPERIMENTS = {one.name: one for one in FAMILY.experiments if one.kind in SUBJECTS}
 
 
@@ -85,37 +86,63 @@ def findings(records: Iterable[Record]) -> list[str]:
 
 def section(records: Iterable[Record], folder: Path) -> list[str]:
     """Write claims, scales, rules, tables and pictures of all finished runs in Markdown."""
-    labelled = [
-        (f"{record.experiment}, {runs.label(record)}", record, runs.experiment)
-        for runs in runs_of(tuple(EXPERIMENTS.values()), records)
-        for record in runs.done
-    ]
-    lines = [(*one, label) for label, record, _ in labelled for one in _claims(record)]
+    each = runs_of(tuple(EXPERIMENTS.values()), records)
+    lines = [line for runs in each for line in claim.of_runs(runs, _claims)]
     if not lines:
         return []
     scales = [
-        f"- {label}: {words}"
-        for label, record, experiment in labelled
-        if (words := scale(record, experiment))
+        f"- {_label(runs, runs.done)}: {words}"
+        for runs in each
+        if (words := scale(runs.done[0], runs.experiment))
     ]
-    names = dict.fromkeys(experiment.name for _, _, experiment in labelled)
+    names = dict.fromkeys(runs.experiment.name for runs in each)
     parts = [
         f"### {TITLE}\n",
         claim.recalled(f"{name}: {_subject(name).recalled}" for name in names),
-        Table(TITLES_OF_RUNS, lines).markdown(),
+        Table(claim.TITLES_OF_RUNS, lines).markdown(),
         "\n".join([*scales, ""]),
         *(f"{name}: {_subject(name).rules}" for name in names),
     ]
-    for label, record, _ in labelled:
-        shown = [
-            claim.shown(picture, folder, f"{picture.stem}: {label}")
-            for picture in claim.pictures(record, folder)
-        ]
-        if _subject(record.experiment) is ANALYSIS:
-            tables = layer_table(record.metrics), spectrum_table(record.metrics)
-            shown = [*(one.markdown() for one in tables), *shown]
-        parts += [f"#### {label}\n", *shown] if shown else []
+    for runs in each:
+        shown = [*_tables(runs), *_pictures(runs, folder)]
+        parts += [f"#### {_label(runs, runs.done)}\n", *shown] if shown else []
     return parts
+
+
+def _label(runs: Runs, records: Sequence[Record]) -> str:
+    return f"{runs.experiment.name}, {runs.label(*records)}"
+
+
+def _tables(runs: Runs) -> list[str]:
+    """Tables of trained RHNs in Markdown, means over seeds; none of other runs."""
+    if _subject(runs.experiment.name) is not ANALYSIS:
+        return []
+    each = [record.metrics for record in runs.done]
+    shared = set.intersection(*map(set, each))
+    means = {name: fmean(one[name] for one in each) for name in shared}
+    several = len(each) > 1
+    told = f"Means over {len(each)} seeds; their intervals stand {EVERY_RUN}.\n"
+    tables = layer_table(means), spectrum_table(means)
+    return [*[told] * several, *(one.markdown() for one in tables)]
+
+
+def _pictures(runs: Runs, folder: Path) -> list[str]:
+    """Pictures of runs in Markdown: those of the first seed, folded those of the others."""
+    shown = {
+        record.seed: [
+            claim.shown(picture, folder, f"{picture.stem}: {_label(runs, [record])}")
+            for picture in found
+        ]
+        for record in runs.done
+        if (found := claim.pictures(record, folder))
+    }
+    if len(shown) < 2:
+        return [one for each in shown.values() for one in each]
+    first, *others = shown
+    told = f"seed{'s' * (len(others) > 1)} {', '.join(map(str, others))}"
+    folded = [one for seed in others for one in shown[seed]]
+    opened = f"<details>\n<summary>The same of {told}</summary>\n"
+    return [*shown[first], opened, *folded, "</details>\n"]
 
 
 def _subject(experiment: str) -> Subject:

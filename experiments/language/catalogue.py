@@ -63,9 +63,9 @@ class Hours(NamedTuple):
 CPU_HOURS = {
     (1, True): Hours(0.47, ONE_CORE, measured=True),
     (2, True): Hours(0.59, ONE_CORE, measured=True),
-    (3, True): Hours(0.45, ONE_CORE, measured=True),
+    (3, True): Hours(0.38, ONE_CORE, measured=True),
     (5, True): Hours(0.74, ONE_CORE, measured=True),
-    (8, True): Hours(0.57, ONE_CORE, measured=True),
+    (8, True): Hours(0.46, ONE_CORE, measured=True),
     (10, True): Hours(0.52, ONE_CORE, measured=True),
 }
 """Depth and whether tied → those of the committed records on Penn Treebank."""

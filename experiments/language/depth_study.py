@@ -161,4 +161,6 @@ def _how_sure(found: Mapping[int, Summary], lowest: Sequence[int]) -> str:
         for depth, one in found.items()
         if depth not in lowest and not told_apart(one, found[lowest[0]])
     ]
-    return f"intervals overlap with those at {', '.join(near)}" if near else "no interval overlaps"
+    if not near:
+        return "the interval there overlaps with no other"
+    return f"the interval there overlaps with those at {', '.join(near)}"

@@ -1,7 +1,7 @@
 """What a paper claims beside what was found, and whether that bears it out. Imports no JAX."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 from urllib.parse import quote
@@ -27,6 +27,7 @@ FEWEST = 5
 ROUND = str.maketrans("[]", "()")
 """Brackets that would end a text within brackets."""
 TITLES = ("claim", "found", "verdict")
+TITLES_OF_RUNS = (*TITLES, "run")
 
 
 class Claim(NamedTuple):
@@ -139,29 +140,58 @@ def in_brief(runs: Runs, judge: Callable[[Record], Sequence[Claim]], title: str)
     if not first:
         return ""
     ((text, _),) = first.most_common(1)
-    verdicts = [
+    verdicts = _over_seeds(_verdicts(runs, judged, text), " here")
+    words = scale(runs.done[0], runs.experiment)
+    smaller = f", {words.partition(':')[0]}" if words else ""
+    which = f"{runs.experiment.name}, {runs.label(*runs.records)}"
+    found = f"[what was found](#{anchor(title)})"
+    return f"{text}: {verdicts}{smaller} ({which}; {found})."
+
+
+def of_runs(runs: Runs, judge: Callable[[Record], Sequence[Claim]]) -> list[tuple[str, ...]]:
+    """Return a line under `TITLES_OF_RUNS` for each claim on runs of the same settings.
+
+    Of several seeds it says what was found in each, and in how many there is which verdict.
+
+    Args:
+      runs: of the same settings.
+      judge: record → its claims.
+    """
+    judged = {record.seed: judge(record) for record in runs.done}
+    which = f"{runs.experiment.name}, {runs.label(*runs.records)}"
+    lines: list[tuple[str, ...]] = []
+    for text in dict.fromkeys(one.text for claims in judged.values() for one in claims):
+        told = [
+            f"seed {seed}: " * (len(judged) > 1) + one.found
+            for seed, claims in judged.items()
+            for one in claims
+            if one.text == text
+        ]
+        verdicts = _over_seeds(_verdicts(runs, judged, text))
+        lines.append((text, "<br>".join(told), verdicts, which))
+    return lines
+
+
+def _verdicts(runs: Runs, judged: Mapping[int, Sequence[Claim]], text: str) -> list[str]:
+    """The verdict on a claim of each seed, in the order of the records."""
+    return [
         next((one.verdict for one in judged[record.seed] if one.text == text), "not judged")
         if record.seed in judged
         else "diverged"
         for record in runs.records
     ]
-    words = scale(runs.done[0], runs.experiment)
-    smaller = f", {words.partition(':')[0]}" if words else ""
-    which = f"{runs.experiment.name}, {runs.label(*runs.records)}"
-    found = f"[what was found](#{anchor(title)})"
-    return f"{text}: {_over_seeds(verdicts)}{smaller} ({which}; {found})."
 
 
-def _over_seeds(verdicts: Sequence[str]) -> str:
+def _over_seeds(verdicts: Sequence[str], where: str = "") -> str:
     """How often there is which verdict, one a seed."""
     order = (*get_args(Judgement), "not judged", "diverged")
     counts = {one: verdicts.count(one) for one in order if one in verdicts}
     (verdict, count), *others = counts.items()
     if len(verdicts) == 1:
-        return f"{verdict} here"
+        return f"{verdict}{where}"
     if not others:
-        return f"{verdict} here in all {count} seeds"
-    told = [f"{verdict} here in {count} of {len(verdicts)} seeds"]
+        return f"{verdict}{where} in all {count} seeds"
+    told = [f"{verdict}{where} in {count} of {len(verdicts)} seeds"]
     return ", ".join([*told, *(f"{other} in {times}" for other, times in others)])
 
 

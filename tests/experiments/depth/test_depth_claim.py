@@ -218,11 +218,34 @@ def test_the_report_has_the_claims_of_finished_runs(tmp_path):
     assert title.startswith("### Depth")
     assert recalled.startswith("**Recalled, not checked against the paper**: rhn_analysis: the c")
     assert "stacked_or_deep" not in recalled
-    assert claims.count("rhn_analysis, cpu, seed 1") == 5
-    assert "seed 2" not in claims
+    assert claims.count("| rhn_analysis, cpu, seeds 1, 2 |") == 5
+    assert claims.count("in 1 of 2 seeds, diverged in 1") == 5
     assert scales.startswith("- rhn_analysis, cpu, seed 1: ")
     assert "95 % of them lie" in rules
     assert table.section([failed], tmp_path) == []
+
+
+def test_several_seeds_share_lines_and_tables(tmp_path):
+    each = [
+        made("rhn_analysis", GATED | SPECTRA, 0),
+        made("rhn_analysis", GATED | SPECTRA | {"layer1/valid/lesion_cost": 0.0}, 1),
+        made("rhn_analysis", GATED | SPECTRA, 4),
+    ]
+    for record in each:
+        put(record, tmp_path, "gates.png")
+    text = "\n".join(table.section(each, tmp_path))
+    (line,) = [one for one in text.splitlines() if one.startswith("| The first layer matters")]
+    found = re.findall(r"seed (\d): [^|<]* layer 1 costs ([\d.]+) nats", line)
+    assert found == [("0", "1.200"), ("1", "0.000"), ("4", "1.200")]
+    assert "holds in 2 of 3 seeds, does not hold in 1" in line
+    assert "| rhn_analysis, cpu, seeds 0, 1, 4 |" in line
+    assert text.count("loss without it") == 1
+    assert " 0.8000 | " in text
+    assert "Means over 3 seeds; their intervals stand under [Every run](#every-run)." in text
+    first, others = text.split("<details>\n<summary>The same of seeds 1, 4</summary>\n\n")
+    assert first.count("seed0/gates.png") == 1
+    assert "seed1" not in first
+    assert [others.count(f"seed{seed}/gates.png") for seed in (0, 1, 4)] == [0, 1, 1]
 
 
 def test_a_new_row_of_the_catalogue_is_in_the_report_as_the_others_of_its_kind(
