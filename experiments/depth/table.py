@@ -136,13 +136,7 @@ def _pictures(runs: Runs, folder: Path) -> list[str]:
         for record in runs.done
         if (found := claim.pictures(record, folder))
     }
-    if len(shown) < 2:
-        return [one for each in shown.values() for one in each]
-    first, *others = shown
-    told = f"seed{'s' * (len(others) > 1)} {', '.join(map(str, others))}"
-    folded = [one for seed in others for one in shown[seed]]
-    opened = f"<details>\n<summary>The same of {told}</summary>\n"
-    return [*shown[first], opened, *folded, "</details>\n"]
+    return claim.first_and_folded(shown)
 
 
 def _subject(experiment: str) -> Subject:

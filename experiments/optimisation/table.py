@@ -92,16 +92,19 @@ def _p(metrics: Metrics, split: str, test: str) -> str:
 def findings_text(metrics: Metrics, parameters: Mapping[str, int], search: SearchConfig) -> str:
     """Return claims and tables of one study in Markdown."""
     judged = claims(metrics, search)
-    parts = [
+    told = [claim.table(judged).markdown(), RULES] if judged else []
+    return "\n".join([*told, *_tables(metrics, parameters, search)])
+
+
+def _tables(metrics: Metrics, parameters: Mapping[str, int], search: SearchConfig) -> list[str]:
+    """Tables of one study in Markdown, with their legends."""
+    return [
         cell_table(metrics, OF_ALL, parameters).markdown(),
         OF_ALL_LEGEND.format(settings=search.settings, frequency=metrics[FREQUENCY]),
         cell_table(metrics, OF_BEST, None).markdown(),
         OF_BEST_LEGEND,
         rank_table(metrics).markdown(),
     ]
-    if judged:
-        parts = [claim.table(judged).markdown(), RULES, *parts]
-    return "\n".join(parts)
 
 
 def findings(records: Iterable[Record]) -> list[str]:
@@ -109,40 +112,50 @@ def findings(records: Iterable[Record]) -> list[str]:
     return [
         text
         for runs in runs_of([STUDY], records)
-        if runs.preset != "smoke"
-        and (text := claim.in_brief(runs, _claims, _title(runs, runs.done[0])))
+        if runs.preset != "smoke" and (text := claim.in_brief(runs, _claims, _title(runs)))
     ]
 
 
 def section(records: Iterable[Record], folder: Path) -> list[str]:
-    """Write scales and findings of all finished studies in Markdown, with their swarms."""
+    """Write scales, claims and tables of all finished studies in Markdown, with their swarms.
+
+    Seeds share the claims; of their tables and swarms all but the first's are folded.
+    """
     parts = []
-    each = [(runs, record) for runs in runs_of([STUDY], records) for record in runs.done]
-    for runs, record in each:
-        parts.append(f"### {_title(runs, record)}\n")
-        if words := scale(record, STUDY):
+    for runs in runs_of([STUDY], records):
+        parts.append(f"### {_title(runs)}\n")
+        if words := scale(runs.done[0], STUDY):
             parts.append(f"{words[0].upper()}{words[1:]}.\n")
-        parts += [claim.recalled([RECALLED]), findings_of(record)]
-        parts += [
-            claim.shown(picture, folder, "Best training loss of every run")
-            for picture in claim.pictures(record, folder)
-            if picture.name == SWARM
-        ]
+        parts.append(claim.recalled([RECALLED]))
+        if lines := [line[: len(claim.TITLES)] for line in claim.of_runs(runs, _claims)]:
+            parts += [Table(claim.TITLES, lines).markdown(), RULES]
+        parts += claim.first_and_folded(
+            {record.seed: _shown(record, folder, len(runs.done) > 1) for record in runs.done}
+        )
     return parts
 
 
-def _title(runs: Runs, record: Record) -> str:
-    return f"How hard to optimise, by architecture and depth: {runs.label(record)}"
+def _shown(record: Record, folder: Path, named: bool) -> list[str]:
+    """Tables of a run and its swarm in Markdown, below its name where it has one."""
+    words = "Best training loss of every run" + f", seed {record.seed}" * named
+    assert isinstance(record.parameters, dict)  # of this experiment always by cell
+    return [
+        *[f"#### Seed {record.seed}\n"] * named,
+        *_tables(record.metrics, record.parameters, search_of(record)),
+        *(
+            claim.shown(picture, folder, words)
+            for picture in claim.pictures(record, folder)
+            if picture.name == SWARM
+        ),
+    ]
+
+
+def _title(runs: Runs) -> str:
+    return f"How hard to optimise, by architecture and depth: {runs.label(*runs.done)}"
 
 
 def _claims(record: Record) -> list[Claim]:
     return claims(record.metrics, search_of(record))
-
-
-def findings_of(record: Record) -> str:
-    """Return what a record's run left as its findings."""
-    assert isinstance(record.parameters, dict)  # of this experiment always by cell
-    return findings_text(record.metrics, record.parameters, search_of(record))
 
 
 def search_of(record: Record) -> SearchConfig:

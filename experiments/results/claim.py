@@ -124,6 +124,21 @@ def shown(picture: Path, folder: Path, words: str) -> str:
     return f"![{alternative.translate(ROUND)}]({source}{title})\n"
 
 
+def first_and_folded(shown: Mapping[int, Sequence[str]]) -> list[str]:
+    """Return what the first seed has to show and, folded, what the others have.
+
+    Args:
+      shown: seed → blocks of Markdown.
+    """
+    if len(shown) < 2:
+        return [one for blocks in shown.values() for one in blocks]
+    first, *others = shown
+    told = f"seed{'s' * (len(others) > 1)} {', '.join(map(str, others))}"
+    folded = [one for seed in others for one in shown[seed]]
+    opened = f"<details>\n<summary>The same of {told}</summary>\n"
+    return [*shown[first], opened, *folded, "</details>\n"]
+
+
 def in_brief(runs: Runs, judge: Callable[[Record], Sequence[Claim]], title: str) -> str:
     """Return the main claim of runs and its verdicts in a sentence, with a link to what was found.
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import signal
 from dataclasses import replace
 from itertools import pairwise
@@ -333,12 +334,13 @@ def test_committed_findings_are_those_of_their_records():
     assert records
     for one in records:
         place = RESULTS / NAME / one.preset / f"seed{one.seed}" / "findings.txt"
-        assert place.read_text(encoding="utf-8") == table.findings_of(one)
+        found = table.findings_text(one.metrics, one.parameters, table.search_of(one))
+        assert place.read_text(encoding="utf-8") == found
 
 
 def as_committed(seed, **fields):
-    """The committed record, of another seed and whatever else is other."""
-    (one,) = (one for one in find_records(RESULTS) if one.experiment == NAME)
+    """The committed record of seed 0, of another seed and whatever else is other."""
+    (one,) = (one for one in find_records(RESULTS) if one.experiment == NAME and not one.seed)
     return replace(one, seed=seed, **fields)
 
 
@@ -362,8 +364,30 @@ def test_seeds_of_a_study_have_one_verdict_sentence():
     each = [as_committed(0), *(as_committed(k, metrics=one) for k, one in metrics.items())]
     (opening,) = table.findings(each)
     assert "holds here in 2 of 3 seeds, undecided in 1, scaled down" in opening
-    title = "how-hard-to-optimise-by-architecture-and-depth-cpu-seed-0"
+    title = "how-hard-to-optimise-by-architecture-and-depth-cpu-seeds-0-1-2"
     assert opening.endswith(f"(rhn_optimization, cpu, seeds 0, 1, 2; [what was found](#{title})).")
+
+
+def test_seeds_of_a_study_share_the_claims_and_fold_the_rest(tmp_path):
+    metrics = {k: metrics_of(made_cells(PAPER)) | {table.FREQUENCY: 11.0} for k in (1, 2)}
+    each = [as_committed(0), *(as_committed(k, metrics=one) for k, one in metrics.items())]
+    for one in each:
+        place = tmp_path / NAME / "cpu" / f"seed{one.seed}"
+        place.mkdir(parents=True)
+        (place / "swarm.png").touch()
+        write_record(one, place)
+    text = "\n".join(table.section(each, tmp_path))
+    assert text.startswith(
+        "### How hard to optimise, by architecture and depth: cpu, seeds 0, 1, 2"
+    )
+    assert text.count("| RHNs keep being optimisable as depth grows") == 1
+    assert re.search(r"\| holds in 2 of 3 seeds, undecided in 1 +\|", text)
+    first, others = text.split("<details>\n<summary>The same of seeds 1, 2</summary>\n")
+    assert first.count("#### Seed 0\n") == first.count("seed0/swarm.png") == 1
+    best = f"{each[1].metrics['rhn_depth1/train/best_nll']:.3f}"
+    assert best not in first.partition("#### Seed 0")[2]
+    assert others.count(best) >= 1
+    assert [others.count(f"seed{k}/swarm.png") for k in range(3)] == [0, 1, 1]
 
 
 def test_the_swarm_is_small_and_the_same_again_whatever_diverged(tmp_path):
