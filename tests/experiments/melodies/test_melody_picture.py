@@ -59,7 +59,7 @@ def test_the_report_draws_it_and_it_describes_itself(records, tmp_path):
     lines = described_in(tmp_path / PICTURE).splitlines()
     note_rnn, q = (line for line in lines if line.startswith("compositions starting with tonic"))
     assert note_rnn.endswith("Note RNN: published 0.9; ours, settings as published 5.00")
-    as_published, in_c = picture.LABELS.values()
+    as_published, _, in_c = picture.LABELS.values()
     assert q.endswith(
         f"Q: published 28.8; {as_published} 11.00 [10.00, 12.00]; {in_c} 41.00 [40.00, 42.00]"
     )
@@ -69,7 +69,10 @@ def test_dots_stand_at_what_was_printed_and_found(records):
     shown = [dot for dot in picture.dots(records) if dot.statistic == TONIC]
     axes = Figure().subplots()
     picture._draw_panel(axes, TONIC, shown)
-    published, as_published, in_c = (one.get_offsets().tolist() for one in axes.collections)
+    published, as_published, adagrad, in_c = (
+        one.get_offsets().tolist() for one in axes.collections
+    )
+    assert adagrad == []
     assert published == [
         [float(TABLE_1[TONIC][COLUMNS[name]]), k] for k, name in enumerate(COLUMNS)
     ]
