@@ -24,7 +24,7 @@ from tutor.molecules.config import (
 
 ALL, SAMPLE = "moses", "moses_sample"
 HOURS = {
-    "molecule_rnn": 0.21,
+    "molecule_rnn": 0.16,
     "tutor_molecules_q": 0.20,
     "tutor_molecules_psi": 0.16,
     "tutor_molecules_g": 0.19,
