@@ -142,6 +142,8 @@ def first_and_folded(shown: Mapping[int, Sequence[str]]) -> list[str]:
 def in_brief(runs: Runs, judge: Callable[[Record], Sequence[Claim]], title: str) -> str:
     """Return the main claim of runs and its verdicts in a sentence, with a link to what was found.
 
+    It says that the claim is recalled, as `recalled` says it of all.
+
     Args:
       runs: of the same settings.
       judge: record → its claims, the main one first.
@@ -159,7 +161,7 @@ def in_brief(runs: Runs, judge: Callable[[Record], Sequence[Claim]], title: str)
     words = scale(runs.done[0], runs.experiment)
     smaller = f", {words.partition(':')[0]}" if words else ""
     which = f"{runs.experiment.name}, {runs.label(*runs.records)}"
-    found = f"[what was found](#{anchor(title)})"
+    found = f"claim recalled, not checked; [what was found](#{anchor(title)})"
     return f"{text}: {verdicts}{smaller} ({which}; {found})."
 
 

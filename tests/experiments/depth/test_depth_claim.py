@@ -316,7 +316,8 @@ def test_seeds_of_the_same_settings_have_one_verdict_sentence(metrics, told):
     (opening,) = table.findings(runs)
     claimed = "Highway networks don't get harder to train with depth"
     assert opening.startswith(f"{claimed}: {told}")
-    assert opening.endswith("; [what was found](#depth-gates-and-lesions-claims-and-findings)).")
+    assert "; claim recalled, not checked; [what was found]" in opening
+    assert opening.endswith("(#depth-gates-and-lesions-claims-and-findings)).")
 
 
 def test_other_settings_have_a_sentence_of_their_own():

@@ -365,7 +365,8 @@ def test_seeds_of_a_study_have_one_verdict_sentence():
     (opening,) = table.findings(each)
     assert "holds here in 2 of 3 seeds, undecided in 1, scaled down" in opening
     title = "how-hard-to-optimise-by-architecture-and-depth-cpu-seeds-0-1-2"
-    assert opening.endswith(f"(rhn_optimization, cpu, seeds 0, 1, 2; [what was found](#{title})).")
+    assert "(rhn_optimization, cpu, seeds 0, 1, 2; claim recalled, not checked; [" in opening
+    assert opening.endswith(f"; [what was found](#{title})).")
 
 
 def test_seeds_of_a_study_share_the_claims_and_fold_the_rest(tmp_path):
