@@ -6,7 +6,6 @@ Nothing here imports JAX before a command needs it, so that `list` and `--help` 
 import argparse
 import inspect
 import json
-import os
 import signal
 import sys
 import traceback
@@ -15,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from common.alarm import tell_lost
-from common.datasets import DATASETS, default_cache_dir
+from common.datasets import DATASETS
 from common.error import ConfigError, DataError, DivergedError, LostProcessError, UserError
-from common.process import Cluster, is_lost, joined, this_process
+from common.process import is_lost, joined, this_process
 from experiments.arguments import make_parser
 from experiments.data_folder import require_reader
+from experiments.devices import configure, devices_of, require_seen, started_with
 from experiments.registry import (
     Experiment,
     benchmarks,
@@ -93,7 +93,7 @@ def _run(options: argparse.Namespace) -> None:
         if not options.data_dir.is_dir():
             raise DataError(f"--data-dir {options.data_dir}: there is no such folder.")
         require_reader(experiment, config, options.data_dir)
-    devices = _devices_of(experiment, options)
+    devices = devices_of(experiment, options)
     from experiments.run import SAMPLE, Options, run
 
     leads = this_process().leads
@@ -199,7 +199,7 @@ def _data(options: argparse.Namespace) -> None:
 
 def _compose(options: argparse.Namespace) -> None:
     trains = find(composer().experiment) if options.trained is None else None
-    _configure(options.platform, 1 if trains is None else _started_with(trains))
+    configure(options.platform, 1 if trains is None else started_with(trains))
     from experiments.compose import compose
     from experiments.compose_text import is_text, print_texts
 
@@ -257,7 +257,7 @@ def _train_composer(platform: str) -> Path:
 
 def _bench(options: argparse.Namespace) -> None:
     devices: int = options.mesh or 1
-    _configure(options.platform, devices)
+    configure(options.platform, devices)
     measure = load(benchmarks()[options.name])
     taken = inspect.signature(measure).parameters
     asked: dict[str, Any] = {}
@@ -268,7 +268,7 @@ def _bench(options: argparse.Namespace) -> None:
     if devices > 1:
         if "devices" not in taken:
             raise ConfigError(f"--mesh data={devices}: bench {options.name} measures one device.")
-        _require_seen(devices)
+        require_seen(devices)
         asked["devices"] = devices
     measured = measure(options.seconds, **asked)
     if options.json:
@@ -276,137 +276,6 @@ def _bench(options: argparse.Namespace) -> None:
         return
     for name, value in measured.items():
         print(f"{name:36s} {value:,.4g}" if value < 100 else f"{name:36s} {value:,.0f}")
-
-
-def _devices(options: argparse.Namespace) -> None:
-    _configure(options.platform, options.mesh or 1)
-    if options.check is not None:
-        _check(find(options.check), options)
-        return
-    if options.preset or options.overrides or options.precision != "float32" or options.mesh:
-        raise ConfigError("--preset, --set, --precision and --mesh are for --check NAME.")
-    from common import device
-
-    found = device.describe()
-    if options.json:
-        print(json.dumps(found, indent=1))
-        return
-    print(f"platform   {found['platform']}")
-    print(f"devices    {found['seen']} × {found['kind']} ({found['cores']} CPU cores)")
-    print(f"precision  float32, matrix products: {found['precision']}")
-    print(f"memory     {found['memory_bytes'] / 2**30:.1f} GiB")
-
-
-def _check(experiment: Experiment, options: argparse.Namespace) -> None:
-    """Say which programs of an experiment lower for which platforms.
-
-    Raises:
-      ConfigError: one doesn't, or its trainings can't be divided as asked for.
-    """
-    from experiments import lowering
-
-    preset = experiment.preset_name(options.preset or experiment.default_preset)
-    devices: int = options.mesh or 1
-    _require_divisible(experiment, devices)
-    _require_seen(devices)
-    traced = lowering.trace(experiment, preset, options.overrides, options.precision, devices)
-    found = lowering.lower(traced)
-    failed = [one for one in found if one.error]
-    if options.json:
-        print(json.dumps([one._asdict() for one in found], indent=1))
-    elif not found:
-        print(f"{experiment.name} computes nothing on a device again and again.")
-    else:
-        width = max(len(one.program) for one in found)
-        for one in found:
-            print(f"{one.program:{width}s}  {one.platform:4s}  {one.error or 'lowers'}")
-    if failed:
-        raise ConfigError(f"{len(failed)} of {len(found)} can't be lowered.")
-
-
-def _devices_of(experiment: Experiment, options: argparse.Namespace) -> int:
-    """Start JAX; return among how many devices a training is divided, as asked for or by default.
-
-    Raises:
-      ConfigError: the experiment doesn't divide its trainings, or there are not as many devices.
-    """
-    from common import device
-
-    asked: int | None = options.mesh
-    cluster = _cluster(options)
-    if not experiment.divisible and cluster is not None:
-        raise ConfigError(f"{experiment.name} trains on one device: one process is enough.")
-    _require_divisible(experiment, asked or 1)
-    wanted = asked or max(1, min(experiment.cpu_devices, device.cores()))
-    settings = {"tf32": options.precision == "tf32", "preallocate": options.preallocate}
-    if cluster is None:
-        _configure(options.platform, asked or _started_with(experiment), **settings)
-    else:
-        _configure(options.platform, asked or 1, cluster=cluster, **settings)
-    found = device.seen()
-    if this_process().count > 1:
-        if asked not in (None, found):
-            raise ConfigError(
-                f"--mesh data={asked}: several processes divide a training among all of their "
-                f"devices, and these are {found}."
-            )
-        return found
-    if asked is None:
-        return wanted if device.seen("cpu") >= wanted else 1
-    _require_seen(asked)
-    return asked
-
-
-def _require_divisible(experiment: Experiment, devices: int) -> None:
-    if not experiment.divisible and devices > 1:
-        raise ConfigError(f"--mesh data={devices}: {experiment.name} trains on one device.")
-
-
-def _require_seen(devices: int) -> None:
-    from common import device
-
-    if (found := device.seen()) < devices:
-        raise ConfigError(f"--mesh data={devices}: JAX sees {found} devices here.")
-
-
-def _started_with(experiment: Experiment) -> int:
-    """How many devices of a CPU an experiment, or the one that it starts from, divides by default.
-
-    That one may have to be trained first, in this process.
-    """
-    from common import device
-
-    counts = [experiment.cpu_devices]
-    if experiment.upstream:
-        counts.append(find(experiment.upstream).cpu_devices)
-    return max(1, min(max(counts), device.cores()))
-
-
-def _cluster(options: argparse.Namespace) -> Cluster | None:
-    """The processes to join, or None for this one alone."""
-    named = (options.coordinator, options.processes, options.process)
-    if named == (None, None, None):
-        return Cluster() if options.distributed else None
-    if None in named or options.distributed:
-        raise ConfigError(
-            "several processes: give --coordinator, --processes and --process together, or "
-            "--distributed alone."
-        )
-    if options.process >= options.processes:
-        raise ConfigError(
-            f"--process {options.process}: of --processes {options.processes} they are numbered "
-            f"from 0 to {options.processes - 1}."
-        )
-    return Cluster(options.coordinator, options.processes, options.process)
-
-
-def _configure(platform: str, cpu_devices: int = 1, **settings: Any) -> None:
-    from common import device
-
-    cache = None
-    if not os.environ.get("HIGHWAY_TUTOR_NO_COMPILE_CACHE"):
-        cache = default_cache_dir() / "compiled"
-    device.configure(platform, cache, cpu_devices, **settings)
 
 
 def _in(name: str) -> Callable[[argparse.Namespace], None]:
@@ -418,7 +287,7 @@ def _on_cpu(name: str) -> Callable[[argparse.Namespace], None]:
     """The same for a command that copies arrays, for which no accelerator is taken."""
 
     def command(options: argparse.Namespace) -> None:
-        _configure("cpu")
+        configure("cpu")
         load(name)(options)
 
     return command
@@ -438,5 +307,5 @@ COMMANDS = {
     "export": _on_cpu("experiments.export.command:export"),
     "load": _on_cpu("experiments.export.command:load"),
     "bench": _bench,
-    "devices": _devices,
+    "devices": _in("experiments.devices:devices"),
 }
