@@ -23,6 +23,7 @@ from highway.config import (
 )
 from highway.cost import CORPORA, H100, Machine, Work, training_hours, training_work
 from highway.metric import metric
+from highway.size import parameter_count
 
 TEXT = "tiny_shakespeare"
 PAPER_MODEL = ModelConfig(dropout_x=0.25, dropout_i=0.75, dropout_h=0.25, dropout_o=0.75)
@@ -174,7 +175,7 @@ what was found, and whether they agree.""",
             *spectra,
         ),
         published=(),
-        paper_parameters=None,
+        paper_parameters=parameter_count(PAPER_MODEL, CORPORA["penn_treebank"].vocabulary),
         kernels=KERNELS,
         takes_kernel="experiments.depth.analysis:takes_kernel",
         runner="experiments.depth.analysis:run",

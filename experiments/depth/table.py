@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from common.record import Record, write_atomically
@@ -80,7 +79,8 @@ def findings(records: Iterable[Record]) -> list[str]:
     return [
         text
         for runs in runs_of(tuple(EXPERIMENTS.values()), records)
-        if runs.preset != "smoke" and (text := claim.in_brief(runs, _claims, TITLE))
+        if runs.preset != "smoke"
+        and (text := claim.in_brief(runs, _claims, TITLE, _subject(runs.experiment.name).brief))
     ]
 
 
@@ -117,13 +117,10 @@ def _tables(runs: Runs) -> list[str]:
     """Tables of trained RHNs in Markdown, means over seeds; none of other runs."""
     if _subject(runs.experiment.name) is not ANALYSIS:
         return []
-    each = [record.metrics for record in runs.done]
-    shared = set.intersection(*map(set, each))
-    means = {name: fmean(one[name] for one in each) for name in shared}
-    several = len(each) > 1
-    told = f"Means over {len(each)} seeds; their intervals stand {EVERY_RUN}.\n"
+    means, count = claim.means(runs), len(runs.done)
+    told = f"Means over {count} seeds; their intervals stand {EVERY_RUN}.\n"
     tables = layer_table(means), spectrum_table(means)
-    return [*[told] * several, *(one.markdown() for one in tables)]
+    return [*[told] * (count > 1), *(one.markdown() for one in tables)]
 
 
 def _pictures(runs: Runs, folder: Path) -> list[str]:

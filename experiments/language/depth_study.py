@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 from common.record import Record
 from common.table import LEAST_FOR_INTERVAL, Summary, summarize
-from experiments.registry import find
-from experiments.results.alike import as_preset, on_one_data, seeds_a, told_apart
-from experiments.results.cells import spread
+from experiments.language.catalogue import README
+from experiments.registry import Published, find
+from experiments.results.alike import as_preset, on_one_data, seeds_a
+from experiments.results.cells import number
 from experiments.results.row import changed_settings, data_mark
-from experiments.results.verdict import short
+from experiments.results.verdict import NEAR, TOLERANCE, short
 from highway.metric import metric
 
 TEST = "test_full/perplexity"
@@ -35,14 +36,14 @@ class Study(NamedTuple):
             for depth, made in self.depths.items()
         }
 
-    def published(self) -> dict[int, float]:
-        """Return of each depth the lowest published test perplexity; without depths that have
-        none."""
-        printed = {
-            depth: [one.value for one in find(made[0].experiment).published if one.metric == TEST]
+    def published(self) -> dict[int, Published]:
+        """Return of each depth the test perplexity that the depth study published."""
+        return {
+            depth: one
             for depth, made in self.depths.items()
+            for one in find(made[0].experiment).published
+            if one.metric == TEST and one.source == README
         }
-        return {depth: min(each) for depth, each in printed.items() if each}
 
     def size(self) -> str:
         """Say how many parameters the models have."""
@@ -124,18 +125,19 @@ def _row(record: Record) -> re.Match[str]:
 def _by_depth(study: Study) -> str:
     """Say at which depth the test perplexity is lowest, ours and the published."""
     found, published = study.perplexity(), study.published()
+    values = {depth: one.value for depth, one in published.items()}
     told = []
     for depth, one in found.items():
-        paper = f" ({published[depth]:g})" if depth in published else ""
-        told.append(f"{depth}: {spread(one, metric(TEST))}{paper}")
+        paper = f" ({published[depth].printed})" if depth in published else ""
+        told.append(f"{depth}: {number(one.mean, metric(TEST))}{paper}")
     lowest = _lowest({depth: one.mean for depth, one in found.items()})
-    of_published = f" (of the published, at {_listed(_lowest(published))})" if published else ""
+    of_published = f" (of the published, at {_listed(_lowest(values))})" if published else ""
     beside = " (published, at full size)" if published else ""
     return (
         f"Penn Treebank by recurrence depth, {study.weights}, preset {study.preset} "
         f"({study.size()}, {study.epochs()} epochs, "
         f"{seeds_a(map(len, study.depths.values()), 'depth')}): test perplexity{beside} at depth "
-        f"{'; '.join(told)}. Lowest at {_listed(lowest)}{of_published}; {_how_sure(found, lowest)}."
+        f"{'; '.join(told)}. Lowest at {_listed(lowest)}{of_published}{_beside(found, lowest)}."
     )
 
 
@@ -145,22 +147,23 @@ def _lowest(values: Mapping[int, float]) -> list[int]:
 
 
 def _listed(depths: Sequence[int]) -> str:
-    return " and ".join(map(str, depths))
+    *first, last = map(str, depths)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
-def _how_sure(found: Mapping[int, Summary], lowest: Sequence[int]) -> str:
-    """Say which depths can't be told from the lowest, as far as seeds tell."""
+def _beside(found: Mapping[int, Summary], lowest: Sequence[int]) -> str:
+    """Say which depths come near the lowest, and where seeds are too few to tell how near."""
+    least = found[lowest[0]].mean
+    near = [
+        depth
+        for depth, one in found.items()
+        if depth not in lowest and one.mean <= least * (1 + TOLERANCE)
+    ]
+    told = f", {NEAR} of it at {_listed(near)}" if near else ""
     if few := [depth for depth, one in found.items() if one.low is None]:
         where = "a depth" if len(few) == len(found) else f"at depth {_listed(few)}"
-        return (
-            f"with fewer than {LEAST_FOR_INTERVAL} seeds {where} it isn't known how much of a "
+        told += (
+            f"; with fewer than {LEAST_FOR_INTERVAL} seeds {where} it isn't known how much of a "
             "difference is the seeds'"
         )
-    near = [
-        str(depth)
-        for depth, one in found.items()
-        if depth not in lowest and not told_apart(one, found[lowest[0]])
-    ]
-    if not near:
-        return "the interval there overlaps with no other"
-    return f"the interval there overlaps with those at {', '.join(near)}"
+    return told

@@ -52,10 +52,15 @@ def nearest_to_the_prior(records: Iterable[Record]) -> list[str]:
     ranked = sorted(each, key=lambda name: each[name].mean)
     near, next_one = (means(tuned[name], metric) for name in ranked[:2])
     usually = "" if strength(Less(near, next_one, "")) == SURE else ", on average,"
-    told = ", ".join(f"{name} {written(each[name], KL)}" for name in ranked)
+    rewards = {name: summary_of(group, "composed/reward") for name, group in tuned.items()}
+    told = ", ".join(
+        f"{name} {written(each[name], KL)}"
+        + (f" ({reward.mean:.2f})" if (reward := rewards[name]) else "")
+        for name in ranked
+    )
     return [
         f"With the published settings{usually} {ranked[0]} keeps closest to its prior, by "
-        f"{MEANS[KL]}: {told}."
+        f"{MEANS[KL]} (and reward): {told}."
     ]
 
 

@@ -29,7 +29,7 @@ from experiments.molecules.selection import (
 )
 from experiments.registry import Report, find
 from experiments.results.alike import seeds_a, summary_of, told_apart
-from experiments.results.cells import spread
+from experiments.results.cells import number
 from experiments.results.paper_table import Asked, Line, PaperTable
 from tutor.molecules.config import RewardConfig
 from tutor.molecules.reward import weights
@@ -142,20 +142,15 @@ def _in_a_sentence(
     runs didn't finish (`lost`)."""
     rewards = {name: one for name in tuned if (one := summary_of(tuned[name], REWARD)) is not None}
     first, *others = ranked = sorted(rewards, key=lambda name: -rewards[name].mean)
-    gained = ""
+    prior = gained = ""
     if before is not None:
         above = sum(one.mean > before.mean and told_apart(one, before) for one in rewards.values())
+        prior = f"prior {number(before.mean, SHOWN)}; "
         gained = (
-            f"{above or 'none'} of {len({*rewards, *lost})} methods "
-            f"{'gets' if above < 2 else 'get'} more reward than the prior that they tune, "
-            f"{spread(before, SHOWN)}. "
+            f"; {above or 'none'} of {len({*rewards, *lost})} methods "
+            f"{'gets' if above < 2 else 'get'} more than the prior"
         )
     seeds = [len(tuned[name]) for name in ranked]
-    over = "seeds, or over molecules where there is one seed"
-    if max(seeds) < LEAST_FOR_INTERVAL:
-        over = "molecules where there is one seed"
-    elif min(seeds) >= LEAST_FOR_INTERVAL:
-        over = "seeds, the prior's over molecules" if before is not None else "seeds"
     near = [name for name in others if not told_apart(rewards[name], rewards[first])]
     overlapping = f"; the intervals of {first} and {', '.join(near)} overlap" if near else ""
     counts = [
@@ -171,28 +166,31 @@ def _in_a_sentence(
     alarm = f"The alarm of collapse rang for {', '.join(rang)}" if rang else "No alarm rang"
     each = ", ".join(f"{name} {_reached(tuned[name], rewards[name])}" for name in ranked)
     return (
-        f"Molecules tuned with preset {preset}, {seeds_a(seeds, 'method')}: {gained}Mean reward "
-        f"(intervals over {over}), then KL(π ‖ p) in nats and the share of valid molecules: "
-        f"{each}{overlapping}.{_rates(tuned, ranked)}{absent} {alarm}."
+        f"Molecules tuned with preset {preset}, {seeds_a(seeds, 'method')}: mean reward, and "
+        f"KL(π ‖ p) in nats: {prior}{each}{gained}{overlapping}.{absent} {alarm}."
     )
 
 
-def _rates(tuned: Mapping[str, Sequence[Record]], ranked: Sequence[str]) -> str:
-    """Say which methods were tuned at which learning rate; "" where all were at one."""
+def rates(tuned: Mapping[str, Sequence[Record]]) -> str:
+    """Say which methods were tuned at which learning rate; "" where all were at one.
+
+    Args:
+      tuned: method's experiment → its runs.
+    """
     rates: dict[float, list[str]] = {}
-    for name in ranked:
-        for rate in dict.fromkeys(one.config["learn"]["learning_rate"] for one in tuned[name]):
-            rates.setdefault(rate, []).append(name)
+    for name, made in tuned.items():
+        for rate in dict.fromkeys(one.config["learn"]["learning_rate"] for one in made):
+            rates.setdefault(rate, []).append(NAMES[name])
     if len(rates) < 2:
         return ""
     told = "; ".join(f"{rate:g} for {', '.join(rates[rate])}" for rate in sorted(rates)[::-1])
-    return f" The learning rates of these methods differ: {told}."
+    return f"The learning rates of these methods differ: {told}.\n"
 
 
 def _reached(records: Sequence[Record], reward: Summary) -> str:
-    kl, valid = (_mean(records, one) for one in ("kl_policy_prior", "valid"))
+    kl = _mean(records, "kl_policy_prior")
     nats = f"{kl:.2g}" if kl < 100 else f"{kl:.0f}"
-    return f"{spread(reward, SHOWN)} ({nats}; {100 * valid:.0f} %)"
+    return f"{number(reward.mean, SHOWN)} ({nats})"
 
 
 def section(records: Iterable[Record], folder: Path) -> list[str]:
@@ -209,6 +207,7 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
             for title, measures in TABLES.items():
                 parts += [f"**{title}**\n", properties(found, measures).markdown()]
             parts.append(caption(found.get(BEFORE, []), tuned))
+            parts += filter(None, [rates(tunings(found))])
         if absent:
             parts.append(f"Not in tables and pictures: {'; '.join(absent)}.\n")
         links = [

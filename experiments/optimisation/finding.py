@@ -130,6 +130,16 @@ def _summary(metrics: Metrics, search: SearchConfig, by_core: Mapping[CoreName, 
     return "; ".join(told)
 
 
+def in_brief(metrics: Metrics) -> str:
+    """Say how the best training losses go from the least depth to the greatest."""
+    ends = depths_of(metrics)[:: max(1, len(depths_of(metrics)) - 1)]
+    told = []
+    for core, label in CORES.items():
+        best = (metrics.get(f"{cell_name(core, depth)}/train/best_nll", math.inf) for depth in ends)
+        told.append(f"{label} {' → '.join(map(_loss, best))}")
+    return f"best training NLL at depth {' → '.join(map(str, ends))}: {', '.join(told)}"
+
+
 def _harder(metrics: Metrics, search: SearchConfig, core: CoreName, depths: Sequence[int]) -> Claim:
     """Whether an architecture gets harder to optimise with depth; all but the first should."""
     expected = core != next(iter(CORES))

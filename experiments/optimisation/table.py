@@ -8,7 +8,7 @@ from common.record import Record
 from common.table import Cell, Table
 from experiments.optimisation.catalogue import CORES, FAMILY, FREQUENCY, SWARM, cell_name
 from experiments.optimisation.config import OptimisationConfig
-from experiments.optimisation.finding import RULES, Metrics, claims, depths_of
+from experiments.optimisation.finding import RULES, Metrics, claims, depths_of, in_brief
 from experiments.registry import Report
 from experiments.results import claim
 from experiments.results.claim import Claim, Runs, runs_of
@@ -112,7 +112,8 @@ def findings(records: Iterable[Record]) -> list[str]:
     return [
         text
         for runs in runs_of([STUDY], records)
-        if runs.preset != "smoke" and (text := claim.in_brief(runs, _claims, _title(runs)))
+        if runs.preset != "smoke"
+        and (text := claim.in_brief(runs, _claims, _title(runs), in_brief))
     ]
 
 
@@ -127,8 +128,8 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
         if words := scale(runs.done[0], STUDY):
             parts.append(f"{words[0].upper()}{words[1:]}.\n")
         parts.append(claim.recalled([RECALLED]))
-        if lines := [line[: len(claim.TITLES)] for line in claim.of_runs(runs, _claims)]:
-            parts += [Table(claim.TITLES, lines).markdown(), RULES]
+        if lines := [line[:-1] for line in claim.of_runs(runs, _claims)]:
+            parts += [Table(claim.TITLES_OF_RUNS[:-1], lines).markdown(), RULES]
         parts += claim.first_and_folded(
             {record.seed: _shown(record, folder, len(runs.done) > 1) for record in runs.done}
         )

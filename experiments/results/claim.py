@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Literal, NamedTuple, get_args
 from urllib.parse import quote
 
@@ -27,7 +28,7 @@ FEWEST = 5
 ROUND = str.maketrans("[]", "()")
 """Brackets that would end a text within brackets."""
 TITLES = ("claim", "found", "verdict")
-TITLES_OF_RUNS = (*TITLES, "run")
+TITLES_OF_RUNS = ("claim", "verdict", "found", "run")
 
 
 class Claim(NamedTuple):
@@ -139,7 +140,12 @@ def first_and_folded(shown: Mapping[int, Sequence[str]]) -> list[str]:
     return [*shown[first], opened, *folded, "</details>\n"]
 
 
-def in_brief(runs: Runs, judge: Callable[[Record], Sequence[Claim]], title: str) -> str:
+def in_brief(
+    runs: Runs,
+    judge: Callable[[Record], Sequence[Claim]],
+    title: str,
+    told: Callable[[Mapping[str, float]], str] = lambda metrics: "",
+) -> str:
     """Return the main claim of runs and its verdicts in a sentence, with a link to what was found.
 
     It says that the claim is recalled, as `recalled` says it of all.
@@ -148,6 +154,7 @@ def in_brief(runs: Runs, judge: Callable[[Record], Sequence[Claim]], title: str)
       runs: of the same settings.
       judge: record → its claims, the main one first.
       title: the heading below which all that was found stands.
+      told: metrics, means over seeds → what was found, in a few numbers.
 
     Returns:
       The sentence; empty where nothing is claimed.
@@ -162,7 +169,14 @@ def in_brief(runs: Runs, judge: Callable[[Record], Sequence[Claim]], title: str)
     smaller = f", {words.partition(':')[0]}" if words else ""
     which = f"{runs.experiment.name}, {runs.label(*runs.records)}"
     found = f"claim recalled, not checked; [what was found](#{anchor(title)})"
-    return f"{text}: {verdicts}{smaller} ({which}; {found})."
+    numbers = told(means(runs))
+    return f"{text}: {verdicts}{smaller}{'; ' * bool(numbers)}{numbers} ({which}; {found})."
+
+
+def means(runs: Runs) -> dict[str, float]:
+    """Return the mean over seeds of each metric that all of the finished runs have."""
+    each = [record.metrics for record in runs.done]
+    return {name: fmean(one[name] for one in each) for name in set.intersection(*map(set, each))}
 
 
 def of_runs(runs: Runs, judge: Callable[[Record], Sequence[Claim]]) -> list[tuple[str, ...]]:
@@ -185,7 +199,7 @@ def of_runs(runs: Runs, judge: Callable[[Record], Sequence[Claim]]) -> list[tupl
             if one.text == text
         ]
         verdicts = _over_seeds(_verdicts(runs, judged, text))
-        lines.append((text, "<br>".join(told), verdicts, which))
+        lines.append((text, verdicts, "<br>".join(told), which))
     return lines
 
 
@@ -206,10 +220,8 @@ def _over_seeds(verdicts: Sequence[str], where: str = "") -> str:
     (verdict, count), *others = counts.items()
     if len(verdicts) == 1:
         return f"{verdict}{where}"
-    if not others:
-        return f"{verdict}{where} in all {count} seeds"
-    told = [f"{verdict}{where} in {count} of {len(verdicts)} seeds"]
-    return ", ".join([*told, *(f"{other} in {times}" for other, times in others)])
+    told = [f"{verdict}{where} ({count} of {len(verdicts)} seeds)"]
+    return ", ".join([*told, *(f"{other} ({times})" for other, times in others)])
 
 
 def holds(condition: bool) -> Judgement:

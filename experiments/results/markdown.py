@@ -111,8 +111,9 @@ def report_parts(
     if tables:
         told = [LEGEND, *(one for report in reports for one in report.cautions(records))]
         glance = ["## At a glance\n", *([f"{ran_on(records)}\n"] if records else [])]
+        glance += [summary(tables, answers).markdown()]
         glance += _opening(reports, records, folder)
-        glance += [summary(tables, answers).markdown(), f"{' '.join(told)}\n"]
+        glance += [f"{' '.join(told)}\n"]
         glance += also_here(own, rows)
     return Parts(
         rows,

@@ -262,14 +262,17 @@ def at(name, preset="paper", seed=0, **metrics):
 
 def test_the_method_that_keeps_closest_to_the_prior_is_named():
     far, near = (
-        [at(name, kl_policy_prior=value, seed=seed) for seed in range(3)]
-        for name, value in (("tutor_melodies_q", 1.5), ("tutor_melodies_g", 0.25))
+        [at(name, kl_policy_prior=value, seed=seed, **more) for seed in range(3)]
+        for name, value, more in (
+            ("tutor_melodies_q", 1.5, {}),
+            ("tutor_melodies_g", 0.25, {"reward": 0.9}),
+        )
     )
     elsewhere = at("tutor_melodies_psi", "vectorised", kl_policy_prior=0.1)
     (told,) = headline.nearest_to_the_prior([*far, *near, elsewhere])
     assert told == (
-        "With the published settings G keeps closest to its prior, by mean KL(π ‖ p), nats: "
-        "G 0.25, Q 1.5."
+        "With the published settings G keeps closest to its prior, by mean KL(π ‖ p), nats (and "
+        "reward): G 0.25 (0.90), Q 1.5."
     )
     assert headline.nearest_to_the_prior([*far, elsewhere]) == []
     assert [told] == melody_table.findings([*far, *near])

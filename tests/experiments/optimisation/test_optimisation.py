@@ -363,7 +363,10 @@ def test_seeds_of_a_study_have_one_verdict_sentence():
     metrics = {seed: metrics_of(made_cells(PAPER)) for seed in (1, 2)}
     each = [as_committed(0), *(as_committed(k, metrics=one) for k, one in metrics.items())]
     (opening,) = table.findings(each)
-    assert "holds here in 2 of 3 seeds, undecided in 1, scaled down" in opening
+    assert (
+        "holds here (2 of 3 seeds), undecided (1), scaled down; best training NLL at depth 1 → "
+        in opening
+    )
     title = "how-hard-to-optimise-by-architecture-and-depth-cpu-seeds-0-1-2"
     assert "(rhn_optimization, cpu, seeds 0, 1, 2; claim recalled, not checked; [" in opening
     assert opening.endswith(f"; [what was found](#{title})).")
@@ -382,7 +385,7 @@ def test_seeds_of_a_study_share_the_claims_and_fold_the_rest(tmp_path):
         "### How hard to optimise, by architecture and depth: cpu, seeds 0, 1, 2"
     )
     assert text.count("| RHNs keep being optimisable as depth grows") == 1
-    assert re.search(r"\| holds in 2 of 3 seeds, undecided in 1 +\|", text)
+    assert re.search(r"\| holds \(2 of 3 seeds\), undecided \(1\) +\|", text)
     first, others = text.split("<details>\n<summary>The same of seeds 1, 2</summary>\n")
     assert first.count("#### Seed 0\n") == first.count("seed0/swarm.png") == 1
     best = f"{each[1].metrics['rhn_depth1/train/best_nll']:.3f}"
