@@ -12,6 +12,7 @@ from experiments.compare.side import Run, Side
 from experiments.registry import experiments
 from experiments.results.cells import number, spread
 from experiments.results.row import CHECKSUM_DIGITS
+from experiments.results.same_seed import differences
 
 ABSENT = "–"
 MOST_NAMES = 5
@@ -166,16 +167,20 @@ def _difference(first: Side, other: Side, metric: Metric) -> str:
     before, now = first.values(metric.name), other.values(metric.name)
     if not before or not now:
         return ABSENT
-    data = {run.seed: run.data for run in first.shown}
-    pairs = [
-        now[run.seed] - before[run.seed]
-        for run in other.shown
-        if run.seed in now and run.seed in before and run.data == data[run.seed]
-    ]
+    pairs = list(differences(_by_pair(first, metric), _by_pair(other, metric)).values())
     if len(pairs) > 1:
         return f"{spread(summarize(pairs), metric, '+')} in {len(pairs)} pairs"
     told = number(fmean(now.values()) - fmean(before.values()), metric, "+")
     return told if len(pairs) == len(now) == len(before) else f"{told} unpaired"
+
+
+def _by_pair(side: Side, metric: Metric) -> dict[Any, float]:
+    """A metric by what makes pairs of runs: their seed and data."""
+    return {
+        (run.seed, frozenset(run.data.items())): run.metrics[metric.name]
+        for run in side.shown
+        if metric.name in run.metrics
+    }
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -31,6 +31,7 @@ from experiments.registry import Report, find
 from experiments.results.alike import seeds_a, summary_of, told_apart
 from experiments.results.cells import number
 from experiments.results.paper_table import Asked, Line, PaperTable
+from experiments.results.same_seed import LEGEND, seed_by_seed
 from tutor.molecules.config import RewardConfig
 from tutor.molecules.reward import weights
 from tutor.molecules.statistics import SHARES
@@ -47,6 +48,8 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "Other properties": ("logp", "filters", "atoms", "length"),
 }  # fmt: skip
 """Title → the measures of a table before and after."""
+COMPARED = {f"composed/{one}": WORDS[one] for one in ("reward", "kl_policy_prior")}
+"""What is told of pairs of runs."""
 SHOWN = Metric(REWARD, SAMPLES, decimals=2)
 """How a sentence tells it."""
 FRONTIERS = ("reward", "valid", "unique_1k", "internal_diversity")
@@ -72,6 +75,14 @@ CAPTION = (
     "seeds, beside their mean (percentile bootstrap). Other values that are all the same have "
     "none. Two seeds are two values. The row *{paper}* is empty: the published table couldn't be "
     "had, and nothing is put in its place.\n"
+)
+PAIRS = (
+    LEGEND.format(
+        prior=NAMES[BEFORE],
+        shared="They draw the molecules that are measured by the same random numbers; all but "
+        "REINVENT explore and replay by the same, too. Learning rates may differ.",
+    )
+    + "\n"
 )
 PICTURES = (
     "Against the divergence from the prior: {links}. A star is the prior that was tuned, a point "
@@ -208,6 +219,9 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
                 parts += [f"**{title}**\n", properties(found, measures).markdown()]
             parts.append(caption(found.get(BEFORE, []), tuned))
             parts += filter(None, [rates(tunings(found))])
+            methods = {NAMES[name]: made for name, made in tunings(found).items()}
+            pairs = seed_by_seed(methods, BEFORE, COMPARED)
+            parts += [*pairs, PAIRS] if pairs else []
         if absent:
             parts.append(f"Not in tables and pictures: {'; '.join(absent)}.\n")
         links = [

@@ -44,7 +44,7 @@ def on_one_data(records: Iterable[Record], models: Collection[str] = ()) -> list
       models: names among the checksums that don't count: models that runs learned from, which
         their own data made.
     """
-    marked = [(_mark(record, models), record) for record in records]
+    marked = [(data_seen(record, models), record) for record in records]
     counts = Counter(mark for mark, _ in marked)
     chosen = max(
         marked, key=lambda one: (counts[one[0]], one[1].finished, one[0]), default=("", None)
@@ -52,8 +52,14 @@ def on_one_data(records: Iterable[Record], models: Collection[str] = ()) -> list
     return [record for mark, record in marked if mark == chosen]
 
 
-def _mark(record: Record, models: Collection[str]) -> str:
-    """A mark of the data alone: of what they stand in for, experiments differ."""
+def data_seen(record: Record, models: Collection[str] = ()) -> str:
+    """Return a mark of the data that a run saw, without what they stand in for, in which
+    experiments differ.
+
+    Args:
+      record: of the run.
+      models: see `on_one_data`.
+    """
     data = [
         replace(
             used,

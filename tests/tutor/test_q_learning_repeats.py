@@ -151,6 +151,28 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
     assert_same_bits(one.prior, other.prior)
 
 
+def test_methods_explore_by_the_same_random_numbers():
+    """Where all events are drawn uniformly, those of a seed are the same whatever the method."""
+    graph, prior = make_table()
+
+    def events(method, *seeds):
+        learner = make_learner(
+            graph,
+            walk(),
+            method=method,
+            iterations=2000,
+            replay_capacity=400,
+            epsilon_end=1.0,
+        )
+        state = learner.advance(learner.initial_state(prior, seeds), 400)
+        return of_seed(state.seeds).replay.rows.action
+
+    q = events("q", 3)
+    for method in ("psi", "g", "rl_only"):
+        np.testing.assert_array_equal(events(method, 3), q, err_msg=method)
+    assert (events("q", 4) != q).any()
+
+
 def test_a_seed_among_others_is_the_seed_alone():
     """Sums round differently in a batch of seeds: after 92 updates the weights, moved by 0.3, still
     agree to 1e-3, and so do the events that are drawn with the same numbers, all 400."""

@@ -285,6 +285,40 @@ def test_the_method_that_keeps_closest_to_the_prior_is_named():
         assert told.startswith("With the published settings, on average, G keeps closest")
 
 
+def test_methods_are_compared_seed_by_seed_below_each_table(tmp_path):
+    def tunings(name, *rewards, kl, **changes):
+        return [
+            on(at(name, seed=seed, reward=one, kl_policy_prior=kl), **{"Note RNN": "a"} | changes)
+            for seed, one in enumerate(rewards)
+        ]
+
+    q = tunings("tutor_melodies_q", 1.0, 2.0, 3.0, kl=1.0)
+    g = tunings("tutor_melodies_g", 0.5, 2.0, 2.5, kl=0.75)
+    elsewhere = tunings("tutor_melodies_psi", 5.0, 5.0, 5.0, kl=5.0, **{"Note RNN": "b"})
+    text = "\n".join(melody_table.section([*g, *q, *elsewhere], tmp_path))
+    assert text.count("**Difference to Q, seed by seed**") == 1
+    table, legend = text.partition("**Difference to Q, seed by seed**")[2].split("\n\n", 2)[1:]
+    assert row_of(table, "G") == ["G", "0, 1, 2", "-0.33 [-0.50, +0.00]", "-0.25"]
+    assert "| Ψ" not in table
+    assert legend.count(melody_table.PAIRS) == 1
+    assert "trains its prior" not in legend
+    alone = "\n".join(melody_table.section([*q, *elsewhere], tmp_path))
+    assert "seed by seed" not in alone
+    quirks = [replace(one, config=one.config | {"original_quirks": True}) for one in (*q, *g)]
+    found = {"tutor_melodies_q": quirks[:3], "tutor_melodies_g": quirks[3:]}
+    assert "G trains its prior" in melody_table.between_methods(found)[-1]
+
+
+def test_tunings_of_a_preset_differ_in_their_method_alone():
+    """As the words below their differences have it."""
+    for setting in melody_table.SETTINGS:
+        configs = [
+            to_dict(override(registry.find(name).preset(setting.preset).config, ["learn.method=q"]))
+            for name in melody_table.TUNED
+        ]
+        assert all(one == configs[0] for one in configs)
+
+
 def test_it_is_said_that_all_tunings_of_table_1_share_a_note_rnn():
     tuned = [made("tutor_melodies_q", seed, 1.0) for seed in (0, 1, 2)]
     (told,) = melody_table.cautions(tuned)

@@ -19,7 +19,8 @@ from experiments.results.paper_table import Answers, written
 from tutor.molecules.config import RewardConfig
 
 RESULTS = Path(__file__).parents[3] / "results"
-PSI, RL_ONLY = "tutor_molecules_psi", "tutor_molecules_rl_only"
+Q, PSI, RL_ONLY = (f"tutor_molecules_{one}" for one in ("q", "psi", "rl_only"))
+REINVENT = "tutor_molecules_reinvent"
 
 
 def made(name: str, kl: float, reward: float, *overrides: str, seed: int = 0, **changes) -> Record:
@@ -110,6 +111,34 @@ def test_what_some_seeds_lack_is_told_of_how_many_it_is(tmp_path):
         table.section([*measured[:2], *several[2:]], tmp_path)
     )
     assert "of 3 seeds" not in "\n".join(table.section(measured, tmp_path))
+
+
+def test_methods_are_compared_seed_by_seed(tmp_path):
+    def of(name, *rewards, kl):
+        return [made(name, kl, reward, seed=seed) for seed, reward in enumerate(rewards)]
+
+    q, psi = of(Q, 1.0, 2.0, 3.0, kl=9.0), of(PSI, 1.5, 3.0, 5.0, kl=1.0)
+    prior = of("molecule_rnn", 2.0, 2.0, 2.0, kl=0.0)
+    text = "\n".join(table.section([*prior, *psi, *q], tmp_path))
+    assert tables_of(text)[-1] == [
+        ["method", "seeds", WORDS["reward"], WORDS["kl_policy_prior"]],
+        ["Ψ", "0, 1, 2", "+1.17 [+0.50, +2.00]", "-8.00"],
+    ]
+    assert "**Difference to Q, seed by seed**" in text
+    assert text.count(table.PAIRS) == 1
+    assert "seed by seed" not in "\n".join(table.section([*prior, *q, psi[0]], tmp_path))
+
+
+def test_learners_of_values_differ_in_method_and_learning_rate_alone():
+    """As the words below their differences have it."""
+    same = ["learn.method=q", "learn.learning_rate=1e-4"]
+    for preset in table.PRESETS:
+        q, *others = (
+            to_dict(override(registry.find(name).preset(preset).config, same))
+            for name in NAMES
+            if name not in ("molecule_rnn", REINVENT)
+        )
+        assert all(one == q for one in others)
 
 
 def test_the_caption_tells_the_settings_of_the_records(records):
