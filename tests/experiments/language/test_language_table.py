@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.config import override, to_dict
-from common.record import read_record
+from common.record import find_records, read_record
 from experiments.language import depth_study, table
 from experiments.language.depth_study import findings
 from experiments.language.table import tables
@@ -158,3 +158,20 @@ def test_the_caption_tells_the_passes_of_the_preset(monkeypatch):
 
     monkeypatch.setattr(table, "find", changed)
     assert "1,234 passes" in tables()[1].caption
+
+
+def test_the_readme_tells_of_depth_what_records_say():
+    (study,) = depth_study.studies(find_records(RESULTS))
+    found, published = study.perplexity(), study.published()
+    depths = (1, 5, 8, 10)
+    assert {len(study.depths[depth]) for depth in depths} == {3}
+    least = min(one.mean for one in found.values())
+    assert min(depth for depth in found if found[depth].mean <= 1.01 * least) == 5
+    first, *rest, last = (f"{found[depth].mean:.1f}" for depth in depths)
+    printed = [published[depth].printed for depth in depths]
+    told = " ".join((RESULTS.parent / "README.md").read_text(encoding="utf-8").split())
+    assert (
+        f"At the small size depth helps up to 5: test perplexity on Penn Treebank is {first} at "
+        f"depth 1, {rest[0]} at 5, {rest[1]} at 8 and {last} at 10 (three seeds each; published, "
+        f"at full size: {', '.join(printed[:3])} and {printed[3]})."
+    ) in told
