@@ -45,6 +45,10 @@ class Study(NamedTuple):
             if one.metric == TEST and one.source == README
         }
 
+    def runs(self) -> int:
+        """Return how many runs it has."""
+        return sum(map(len, self.depths.values()))
+
     def size(self) -> str:
         """Say how many parameters the models have."""
         counts = {one.parameters for made in self.depths.values() for one in made}
@@ -75,9 +79,15 @@ def studies(records: Iterable[Record]) -> list[Study]:
 
 
 def findings(records: Iterable[Record]) -> list[str]:
-    """Return a sentence on each study."""
+    """Return a sentence on the study of each preset that has the most runs; those on others would
+    say much the same."""
     records = list(records)
-    return [_by_depth(study) + _diverged(records, study) for study in studies(records)]
+    largest: dict[str, Study] = {}
+    for study in studies(records):
+        other = largest.get(study.preset)
+        if other is None or study.runs() > other.runs():
+            largest[study.preset] = study
+    return [_by_depth(study) + _diverged(records, study) for study in largest.values()]
 
 
 def _asked(records: Iterable[Record]) -> list[Record]:

@@ -65,6 +65,15 @@ def test_depths_that_come_near_the_lowest_are_named(row):
     assert "with fewer than 3 seeds at depth 2, 9 and 10 it isn't known how much of a" in found
 
 
+def test_of_a_presets_studies_the_one_with_the_most_runs_has_a_sentence(row):
+    tied = [row(depth, 150.0) for depth in (1, 5, 10)]
+    untied = [row(depth, 140.0, weights="untied") for depth in (1, 2, 5, 10)]
+    (found,) = findings([*tied, *untied])
+    assert "depth, untied, preset cpu" in found
+    (found,) = findings([*tied, *untied, row(2, 150.0), row(2, 151.0, seed=1)])
+    assert "depth, tied, preset cpu" in found
+
+
 def test_two_depths_are_no_trend(row):
     assert findings([row(1, 171.0), row(10, 150.0), row(10, 151.0)]) == []
 
@@ -161,7 +170,8 @@ def test_the_caption_tells_the_passes_of_the_preset(monkeypatch):
 
 
 def test_the_readme_tells_of_depth_what_records_say():
-    (study,) = depth_study.studies(find_records(RESULTS))
+    studies = depth_study.studies(find_records(RESULTS))
+    (study,) = (one for one in studies if one.weights == "tied")
     found, published = study.perplexity(), study.published()
     depths = (1, 5, 8, 10)
     assert {len(study.depths[depth]) for depth in depths} == {3}
