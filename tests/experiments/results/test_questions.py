@@ -115,7 +115,8 @@ ANSWERS = {
         r".*test perplexity \(published, at full size\) .* 5: [\d.]+[^;]* \(67\.7\);"
     ),
     "which method keeps closest to the prior": (
-        r"(Q|Ψ|G|RL only) keeps closest to its prior, by mean KL\(π ‖ p\), nats \(and reward\): \1 \d"
+        r"(Q|Ψ|G|RL only) keeps closest to its prior, by mean KL\(π ‖ p\), nats "
+        r"\(and reward\): \1 \d"
     ),
     "whether anything was run on a GPU": r"Runs\. .*(none on GPU|\d+ on GPU \()",
     "why the row of the tonic is off": (
