@@ -12,6 +12,8 @@ BEFORE = "molecule_rnn"
 """The experiment whose models the others tune."""
 REWARD = "composed/reward"
 C_SETTING = "learn.c"
+PRESETS = ("cpu", "paper")
+"""Of which there are tables."""
 PRIOR_SETTING = "molecule_rnn.seed"
 STOPS = "alarm.stop=true"
 """The override with which a run ends once its alarm rings."""

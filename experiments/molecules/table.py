@@ -2,42 +2,35 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 
 from common.config import from_dict
 from common.estimate import estimate_share
-from common.metric import Metric
 from common.plot import Series
 from common.record import Record
-from common.table import LEAST_FOR_INTERVAL, Cell, Summary, Table, summarize
-from experiments.molecules.catalogue import NAMES, PUBLISHED, SAMPLES, WORDS
+from common.table import LEAST_FOR_INTERVAL, Cell, Table, summarize
+from experiments.molecules.catalogue import NAMES, PUBLISHED, WORDS
+from experiments.molecules.headline import headline
 from experiments.molecules.picture import Tuned, frontier
 from experiments.molecules.selection import (
     BEFORE,
     C_SETTING,
-    REWARD,
-    alarmed,
+    PRESETS,
     by_experiment,
     left_out,
     prior_seed,
     seed_of_prior,
     tuned_prior,
     tunings,
-    unfinished,
 )
 from experiments.registry import Report, find
-from experiments.results.alike import seeds_a, summary_of, told_apart
-from experiments.results.cells import number
 from experiments.results.paper_table import Asked, Line, PaperTable
 from experiments.results.same_seed import LEGEND, seed_by_seed
 from tutor.molecules.config import RewardConfig
 from tutor.molecules.reward import weights
 from tutor.molecules.statistics import SHARES
 
-PRESETS = ("cpu", "paper")
-"""Of which there are tables."""
 PAPER = "Jaques et al. 2017"
 
 TABLES: Mapping[str, tuple[str, ...]] = {
@@ -50,8 +43,6 @@ TABLES: Mapping[str, tuple[str, ...]] = {
 """Title → the measures of a table before and after."""
 COMPARED = {f"composed/{one}": WORDS[one] for one in ("reward", "kl_policy_prior")}
 """What is told of pairs of runs."""
-SHOWN = Metric(REWARD, SAMPLES, decimals=2)
-"""How a sentence tells it."""
 FRONTIERS = ("reward", "valid", "unique_1k", "internal_diversity")
 """Measures that are drawn against the divergence."""
 LEAST_EFFECTIVE = 100
@@ -112,24 +103,6 @@ def tables() -> list[PaperTable]:
     ]
 
 
-def findings(records: Iterable[Record]) -> list[str]:
-    """Say in a sentence which method has most reward, at which divergence, and what it costs.
-
-    It is of the largest preset with two or more methods; nothing where there is none.
-    """
-    records = list(records)
-    for preset in reversed(PRESETS):
-        found = by_experiment(records, preset)
-        before = summary_of(tuned_prior(found), REWARD)
-        lost = unfinished(records, preset, found)
-        found.pop(BEFORE, None)
-        tuned = {NAMES[name]: made for name, made in found.items() if _has(made, "reward")}
-        if len(tuned) < 2:
-            continue
-        return [_in_a_sentence(preset, before, tuned, lost)]
-    return []
-
-
 def cautions(records: Iterable[Record]) -> list[str]:
     """Return what the intervals of tuned models over seeds leave out."""
     records, told = list(records), []
@@ -141,45 +114,6 @@ def cautions(records: Iterable[Record]) -> list[str]:
                 f"{prior_seed(found)}): how molecule RNNs differ is not in their intervals."
             )
     return told
-
-
-def _in_a_sentence(
-    preset: str,
-    before: Summary | None,
-    tuned: Mapping[str, Sequence[Record]],
-    lost: Mapping[str, Sequence[Record]],
-) -> str:
-    """Tell what methods of a preset reached, in the order of their mean rewards, and which of their
-    runs didn't finish (`lost`)."""
-    rewards = {name: one for name in tuned if (one := summary_of(tuned[name], REWARD)) is not None}
-    first, *others = ranked = sorted(rewards, key=lambda name: -rewards[name].mean)
-    prior = gained = ""
-    if before is not None:
-        above = sum(one.mean > before.mean and told_apart(one, before) for one in rewards.values())
-        prior = f"prior {number(before.mean, SHOWN)}; "
-        gained = (
-            f"; {above or 'none'} of {len({*rewards, *lost})} methods "
-            f"{'gets' if above < 2 else 'get'} more than the prior"
-        )
-    seeds = [len(tuned[name]) for name in ranked]
-    near = [name for name in others if not told_apart(rewards[name], rewards[first])]
-    overlapping = f"; the intervals of {first} and {', '.join(near)} overlap" if near else ""
-    counts = [
-        f"{name} ({len(runs)} of {len(runs) + len(tuned.get(name, ()))})"
-        for name, runs in lost.items()
-    ]
-    absent = f" Seeds that didn't finish: {', '.join(counts)}." if counts else ""
-    rang = [
-        name
-        for name in dict.fromkeys((*ranked, *lost))
-        if any(map(alarmed, (*tuned.get(name, ()), *lost.get(name, ()))))
-    ]
-    alarm = f"The alarm of collapse rang for {', '.join(rang)}" if rang else "No alarm rang"
-    each = ", ".join(f"{name} {_reached(tuned[name], rewards[name])}" for name in ranked)
-    return (
-        f"Molecules tuned with preset {preset}, {seeds_a(seeds, 'method')}: mean reward, and "
-        f"KL(π ‖ p) in nats: {prior}{each}{gained}{overlapping}.{absent} {alarm}."
-    )
 
 
 def rates(tuned: Mapping[str, Sequence[Record]]) -> str:
@@ -196,12 +130,6 @@ def rates(tuned: Mapping[str, Sequence[Record]]) -> str:
         return ""
     told = "; ".join(f"{rate:g} for {', '.join(rates[rate])}" for rate in sorted(rates)[::-1])
     return f"The learning rates of these methods differ: {told}.\n"
-
-
-def _reached(records: Sequence[Record], reward: Summary) -> str:
-    kl = _mean(records, "kl_policy_prior")
-    nats = f"{kl:.2g}" if kl < 100 else f"{kl:.0f}"
-    return f"{number(reward.mean, SHOWN)} ({nats})"
 
 
 def section(records: Iterable[Record], folder: Path) -> list[str]:
@@ -369,14 +297,6 @@ def _with_seeds(records: Sequence[Record]) -> str:
     return f"{NAMES[BEFORE]}, seed{'s' if len(records) > 1 else ''} {seeds}"
 
 
-def _has(records: Sequence[Record], measure: str) -> bool:
-    return bool(_values(records, f"composed/{measure}"))
-
-
-def _mean(records: Sequence[Record], measure: str) -> float:
-    return fmean(_values(records, f"composed/{measure}"))
-
-
 def _cell(records: Sequence[Record], measure: str) -> str:
     """A measure's mean, with the interval that there is."""
     having = [one for one in records if f"composed/{measure}" in one.metrics]
@@ -420,7 +340,7 @@ def _picture(folder: Path, preset: str, measure: str) -> Path:
 
 REPORT = Report(
     tables=tables,
-    findings=findings,
+    findings=headline,
     cautions=cautions,
     section=section,
     draw_figures=draw_figures,

@@ -14,7 +14,9 @@ from common.record import DataUsed, Record, find_records, read_record
 from experiments import registry
 from experiments.molecules import table
 from experiments.molecules.catalogue import HOURS, NAMES, WORDS, C
+from experiments.molecules.headline import headline
 from experiments.molecules.picture import Tuned, describe
+from experiments.molecules.selection import REWARD
 from experiments.results.paper_table import Answers, written
 from tutor.molecules.config import RewardConfig
 
@@ -224,18 +226,18 @@ def test_the_optimum_is_drawn_where_enough_molecules_tell_of_it():
 def test_a_sentence_tells_what_was_found(records):
     rang = replace(records[4], curve=[*records[4].curve, {"step": 9, "eval/collapsed": 1.0}])
     assert rang.experiment == RL_ONLY
-    (text,) = table.findings([*records[:4], rang, *records[5:]])
+    (text,) = headline([*records[:4], rang, *records[5:]])
     assert "cpu, one seed a method: mean reward, and KL(π ‖ p) in nats: prior 2.20; " in text
     assert "; REINVENT 2.90 (4.5), RL only 2.80 (3.5), G 2.70" in text
     assert "; 5 of 5 methods get more than the prior." in text
     assert text.endswith("The alarm of collapse rang for RL only.")
-    (quiet,) = table.findings(records)
+    (quiet,) = headline(records)
     assert quiet.endswith("No alarm rang.")
-    assert table.findings(records[:2]) == []
-    (worse,) = table.findings([made("molecule_rnn", 0.0, 2.85), *records[1:]])
+    assert headline(records[:2]) == []
+    (worse,) = headline([made("molecule_rnn", 0.0, 2.85), *records[1:]])
     assert "prior 2.85; " in worse
     assert "; 1 of 5 methods gets more than the prior" in worse
-    (none,) = table.findings([made("molecule_rnn", 0.0, 3.0), *records[1:]])
+    (none,) = headline([made("molecule_rnn", 0.0, 3.0), *records[1:]])
     assert "; none of 5 methods gets more than the prior" in none
 
 
@@ -256,7 +258,7 @@ def test_a_sentence_tells_no_methods_apart_whose_intervals_overlap():
     prior = replace(prior, metrics=prior.metrics | ends)
     runs = [*several(PSI, 2.5, 2.7, 2.9), *several(RL_ONLY, 2.4, 2.5, 2.6)]
     near = several("tutor_molecules_q", 2.05, 2.1, 2.15)
-    (text,) = table.findings([prior, *runs, *near])
+    (text,) = headline([prior, *runs, *near])
     assert "3 seeds a method: mean reward, and KL(π ‖ p) in nats: prior 2.00; " in text
     assert "; Ψ 2.70 (439), RL only 2.50 (439), Q 2.10 (439); 2 of 3 methods get more" in text
     assert "; the intervals of Ψ and RL only overlap. No alarm" in text
@@ -272,7 +274,7 @@ def test_the_prior_of_sentence_picture_and_table_is_the_one_that_was_tuned(recor
     assert table.tuned_prior(found) == found["molecule_rnn"][1:2]
     priors = [made("molecule_rnn", 0.0, 2.2 + k, seed=k) for k in (1, 0, 2)]
     runs = [replace(priors[1], metrics=records[0].metrics), priors[0], priors[2], *records[1:]]
-    (text,) = table.findings(runs)
+    (text,) = headline(runs)
     assert "prior 2.20; " in text
     assert "; 5 of 5 methods get more than the prior" in text
     assert table.frontiers(runs, "cpu")["reward"][1:] == (
@@ -284,7 +286,7 @@ def test_the_prior_of_sentence_picture_and_table_is_the_one_that_was_tuned(recor
         ["molecule RNN, seed 0", "2.2"],
         ["molecule RNN, seeds 0, 1, 2", "3.2 [2.2, 4.2]"],
     ]
-    (text,) = table.findings(runs[1:])  # without the run that was tuned
+    (text,) = headline(runs[1:])  # without the run that was tuned
     assert "than the prior" not in text
     assert [point for _, point, _ in table.frontiers(runs[1:], "cpu").values()] == [[]] * 4
 
@@ -340,7 +342,7 @@ def test_a_sentence_counts_the_seeds_that_did_not_finish(records):
     q = "tutor_molecules_q"
     kept = [one for one in records if one.experiment not in (q, RL_ONLY)]
     away = [lost(q), lost(q, seed=1), lost(RL_ONLY, "alarm.stop=true", collapsed=1.0)]
-    (text,) = table.findings([*kept, *away, lost(PSI, seed=1), lost(PSI, "alarm.stop=true")])
+    (text,) = headline([*kept, *away, lost(PSI, seed=1), lost(PSI, "alarm.stop=true")])
     assert "3 of 5 methods get more than the prior" in text
     assert "Seeds that didn't finish: Q (2 of 2), Ψ (1 of 2), RL only (1 of 1). " in text
     assert text.endswith("The alarm of collapse rang for RL only.")
@@ -350,7 +352,7 @@ def test_a_sentence_counts_the_seeds_that_did_not_finish(records):
         lost(q, seed=1, data=[elsewhere], collapsed=1.0),
         lost(q, seed=1, preset="smoke", collapsed=1.0),
     ]
-    assert table.findings([*records, *others]) == table.findings(records)
+    assert headline([*records, *others]) == headline(records)
 
 
 def test_shares_of_molecules_have_wilsons_interval_whatever_the_record_has(tmp_path):
@@ -371,10 +373,10 @@ def test_the_readme_tells_what_became_of_each_method():
     """Much is half of the most that any method gains, or more; the alarm rang in the end for those
     that collapsed, whatever the seed."""
     found = table.by_experiment(find_records(RESULTS), "cpu")
-    before = fmean(one.metrics[table.REWARD] for one in table.tuned_prior(found))
+    before = fmean(one.metrics[REWARD] for one in table.tuned_prior(found))
     told: dict[str, list[str]] = {"much": [], "little": [], "collapse": []}
     gains = {
-        NAMES[name]: fmean(one.metrics[table.REWARD] for one in runs) - before
+        NAMES[name]: fmean(one.metrics[REWARD] for one in runs) - before
         for name, runs in table.tunings(found).items()
     }
     for name, runs in table.tunings(found).items():
