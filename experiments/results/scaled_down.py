@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from common.table import Cell, Table
 from experiments.results.cells import ours
-from experiments.results.paper_table import MARKS, Answers, Asked, PaperTable, anchor
+from experiments.results.paper_table import MARKS, NOT_RUN, Answers, Asked, PaperTable, anchor
 from experiments.results.row import Row
 from experiments.results.verdict import Departure, settings_text, short
 
@@ -140,7 +140,22 @@ def _a_line_a_run(
             cells += [paper, own] if both else [own]
         written.append([*cells, len(line.seeds()), *[differs] * any(rest)])
     shared = Table((*heads, *numbers, *last), written, frozenset(("parameters", *numbers, "seeds")))
-    return f"{_above(lines, same, where)}\n\n{write(shared)}"
+    return f"{_above(lines, same, where)}\n\n{write(shared)}{_absent(table, answers)}"
+
+
+def _absent(table: PaperTable, answers: Answers) -> str:
+    """Say of which lines nothing was run at any size, by the groups of columns."""
+    absent: dict[str, list[str]] = {}
+    for line in table.lines:
+        for group, entry in zip(table.groups, line.entries, strict=True):
+            asked = [one for one in entry if isinstance(one, Asked)]
+            if asked and all(answers.kind(one) == NOT_RUN for one in asked):
+                absent.setdefault(group, []).append(line.labels[0])
+    told = [
+        f"{group}: " * (len(table.groups) > 1) + ", ".join(labels)
+        for group, labels in absent.items()
+    ]
+    return f"\nNot run at any size: {'; '.join(told)}.\n" if told else ""
 
 
 def _a_line_a_measure(

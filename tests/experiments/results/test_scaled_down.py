@@ -35,7 +35,9 @@ def answers(*records) -> Answers:
 def read(text: str) -> tuple[str, list[list[str]]]:
     """What stands above the table, and its lines."""
     above, _, below = text.partition("\n\n")
-    lines = [[cell.strip() for cell in one.split("|")[1:-1]] for one in below.splitlines()]
+    lines = [
+        [cell.strip() for cell in one.split("|")[1:-1]] for one in below.splitlines() if "|" in one
+    ]
     return above, [line for line in lines if not line[0].startswith("--")]
 
 
@@ -90,8 +92,16 @@ def test_groups_of_columns_are_named_where_there_are_several():
     asked = table(
         ("1", ((Asked("flat", TEST),), (Asked("deep", TEST),))), groups=("untied", "tied")
     )
-    _, lines = read(scaled_down(asked, answers(record(DEEP, "cpu"))))
-    assert lines[1][0] == "1, tied"
+    text = scaled_down(asked, answers(record(DEEP, "cpu")))
+    assert read(text)[1][1][0] == "1, tied"
+    assert text.endswith("\n\nNot run at any size: untied: 1.\n")
+
+
+def test_lines_that_were_run_at_no_size_are_named():
+    small = scaled_down(TABLE, answers(record(DEEP, "cpu")))
+    assert small.endswith("|\n\nNot run at any size: 1.\n")
+    for other in (record(FLAT), record(FLAT, "cpu")):
+        assert "Not run" not in scaled_down(TABLE, answers(record(DEEP, "cpu"), other))
 
 
 def test_a_number_of_some_of_a_lines_seeds_says_of_how_many():
