@@ -61,9 +61,10 @@ def devices_of(experiment: Experiment, options: argparse.Namespace) -> int:
 
 
 def started_with(experiment: Experiment) -> int:
-    """Return among how many devices of a CPU an experiment is divided by default.
+    """Return how many devices of a CPU a run needs by default.
 
-    Or the one that it starts from, which may have to be trained first, in this process.
+    It is the larger of the experiment's own number and that of the one that it starts from, which
+    may have to be trained first, in this process.
     """
     counts = [experiment.cpu_devices]
     if experiment.upstream:

@@ -6,6 +6,7 @@ Verdicts follow from a record's metrics alone.
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 from experiments.depth.catalogue import (
@@ -49,7 +50,7 @@ def analysis_claims(metrics: Metrics) -> list[Claim]:
     found = [
         Claim(
             "The first layer matters most: its lesion costs more than any other's (section 6)",
-            lesions_in_brief(metrics),
+            lesions_in_brief([metrics]),
             holds(costs[0] >= max(costs)),
         ),
         Claim(
@@ -73,10 +74,12 @@ def analysis_claims(metrics: Metrics) -> list[Claim]:
     return [*found, *_discs(metrics)]
 
 
-def lesions_in_brief(metrics: Metrics) -> str:
-    """Say what taking out layers costs."""
-    first, *others = layers(metrics, "lesion_cost")
-    return f"lesion of layer 1 costs {first:.3f} nats, of the others {_range(others)}"
+def lesions_in_brief(each: Sequence[Metrics]) -> str:
+    """Say what taking out layers costs, by the metrics of one seed or of several."""
+    costs = [layers(metrics, "lesion_cost") for metrics in each]
+    first = _range([one[0] for one in costs])
+    others = _range([cost for one in costs for cost in one[1:]])
+    return f"lesion of layer 1 costs {first} nats, of the others {others}"
 
 
 def _discs(metrics: Metrics) -> list[Claim]:
@@ -86,7 +89,7 @@ def _discs(metrics: Metrics) -> list[Claim]:
     if not shares:
         return []
     held = Claim(
-        "Gates move the centres of each layer's discs between 0 and 1 (section 4)",
+        "Gates move the centres of each layer's discs into [0, 1] (section 4)",
         f"{100 * min(shares):.0f} to {100 * max(shares):.0f} % of a layer's centres lie there",
         holds(min(shares) >= CENTRED),
     )
@@ -97,11 +100,12 @@ def _discs(metrics: Metrics) -> list[Claim]:
     if plain is None:
         return [held]
     ours, theirs = (metrics[f"{name}/valid/loss"] for name in ("rhn", PLAIN))
-    told = f"{100 * plain:.0f} % of the plain model's"
+    own = fmean(shares)
+    told = f"of all layers' {100 * own:.0f} %, of the plain model's {100 * plain:.0f} %"
     if theirs > COMPARABLE * ours:
         told += f", which learned less: validation loss {theirs:.3f}, RHN {ours:.3f}"
         return [held, Claim(text, told, "undecided")]
-    return [held, Claim(text, told, holds(min(shares) > plain))]
+    return [held, Claim(text, told, holds(own > plain))]
 
 
 def stacked_claims(metrics: Metrics) -> list[Claim]:
@@ -218,8 +222,8 @@ class Subject(NamedTuple):
     """When the claims hold."""
     recalled: str
     """What of them and of settings was not checked against the paper."""
-    brief: Callable[[Metrics], str] = lambda metrics: ""
-    """Tells what was found of the main claim, in a few numbers."""
+    brief: Callable[[Sequence[Metrics]], str] = lambda each: ""
+    """Tells, by the metrics of each seed, what was found of the main claim, in a few numbers."""
 
 
 ANALYSIS = Subject(
@@ -228,13 +232,14 @@ ANALYSIS = Subject(
 Of gates and lesions a claim holds if the numbers of a seed's model are on its side, by however \
 little. The first layer alone reads the input, which its lesion takes away: that it costs most is \
 to be expected. Gates are nearly always active if they are {ACTIVE:g} on average. *Movement* is by \
-how much a layer moves the state, ‖s_l − s_l−1‖. The discs' centres are between 0 and 1 if in each \
-layer, at the steps looked at, at least {100 * CENTRED:g} % of them lie there; nothing is decided \
-beside a plain model whose validation loss is over {COMPARABLE:g} times the RHN's. Discs of a \
-whole step, a product of layers of which nothing is claimed, are shown as well.
+how much a layer moves the state, ‖s_l − s_l−1‖. The discs' centres are in [0, 1] if in each \
+layer, at the steps looked at, at least {100 * CENTRED:g} % of them lie there. Against a plain \
+model the shares of all layers count, and nothing is decided if its validation loss is over \
+{COMPARABLE:g} times the RHN's. Discs of a whole step, a product of layers of which nothing is \
+claimed, are shown as well.
 """,
     "the claims (sections 4 and 6) and how the paper measured what they are about",
-    lambda metrics: f"{lesions_in_brief(metrics)}, but it alone reads the input",
+    lambda each: f"{lesions_in_brief(each)}, but it alone reads the input",
 )
 STACKED = Subject(
     stacked_claims,
@@ -246,7 +251,7 @@ is worse than one that learned. Training losses are measured while the weights c
 the paper counts the layers between states and claims nothing of losses: whether transitions do \
 better than stacks is asked here.
 """,
-    "the claims of section 5.1",
+    "the claims of sections 5.1 and 5.2",
 )
 FEED_FORWARD = Subject(
     feed_forward_claims,
@@ -277,7 +282,9 @@ def layers(metrics: Metrics, measure: str) -> list[float]:
 
 
 def _range(values: list[float]) -> str:
-    return f"{min(values):.3f} to {max(values):.3f}" if values else "nothing, there are none"
+    if not values:
+        return "nothing, there are none"
+    return " to ".join(dict.fromkeys(f"{value:.3f}" for value in (min(values), max(values))))
 
 
 def _stacked_depths(metrics: Metrics, kind: str) -> list[int]:

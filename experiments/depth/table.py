@@ -118,7 +118,9 @@ def _tables(runs: Runs) -> list[str]:
     if _subject(runs.experiment.name) is not ANALYSIS:
         return []
     means, count = claim.means(runs), len(runs.done)
-    told = f"Means over {count} seeds; their intervals stand {EVERY_RUN}.\n"
+    fewer = any(means.keys() - record.metrics.keys() for record in runs.done)
+    some = ", of some numbers over fewer" * fewer
+    told = f"Means over {count} seeds{some}; their intervals stand {EVERY_RUN}.\n"
     tables = layer_table(means), spectrum_table(means)
     return [*[told] * (count > 1), *(one.markdown() for one in tables)]
 

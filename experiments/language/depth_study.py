@@ -8,7 +8,7 @@ from common.record import Record
 from common.table import LEAST_FOR_INTERVAL, Summary, summarize
 from experiments.language.catalogue import README
 from experiments.registry import Published, find
-from experiments.results.alike import as_preset, on_one_data, seeds_a
+from experiments.results.alike import as_preset, on_one_data, seeds_a, told_apart
 from experiments.results.cells import number
 from experiments.results.row import changed_settings, data_mark
 from experiments.results.verdict import NEAR, TOLERANCE, short
@@ -79,8 +79,7 @@ def studies(records: Iterable[Record]) -> list[Study]:
 
 
 def findings(records: Iterable[Record]) -> list[str]:
-    """Return a sentence on the study of each preset that has the most runs; those on others would
-    say much the same."""
+    """Return a sentence on the study of each preset that has the most runs."""
     records = list(records)
     largest: dict[str, Study] = {}
     for study in studies(records):
@@ -170,6 +169,10 @@ def _beside(found: Mapping[int, Summary], lowest: Sequence[int]) -> str:
         if depth not in lowest and one.mean <= least * (1 + TOLERANCE)
     ]
     told = f", {NEAR} of it at {_listed(near)}" if near else ""
+    overlapping = [one for one in near if not told_apart(found[one], found[lowest[0]])]
+    if near and all(found[one].low is not None for one in (lowest[0], *near)):
+        which = f"those at {_listed(overlapping)}" if overlapping else "none of theirs"
+        told += f" (its interval overlaps {which})"
     if few := [depth for depth, one in found.items() if one.low is None]:
         where = "a depth" if len(few) == len(found) else f"at depth {_listed(few)}"
         told += (

@@ -60,7 +60,7 @@ def nearest_to_the_prior(records: Iterable[Record]) -> list[str]:
     )
     return [
         f"With the published settings{usually} {ranked[0]} keeps closest to its prior, by "
-        f"{MEANS[KL]} (and reward): {told}."
+        f"{MEANS[KL]} (mean reward in parentheses): {told}."
     ]
 
 

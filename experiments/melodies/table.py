@@ -214,8 +214,8 @@ PAIRS = (
     + "\n"
 )
 DRIFTS = (
-    "With the released code's quirks G trains its prior: its KL is to another model than that of "
-    "the other methods.\n"
+    "With the released code's quirks G also updates its prior: its KL isn't comparable with that "
+    "of the other methods.\n"
 )
 
 

@@ -67,6 +67,7 @@ def _in_a_sentence(
     seeds = [len(tuned[name]) for name in ranked]
     near = [name for name in others if not told_apart(rewards[name], rewards[first])]
     overlapping = f"; the intervals of {first} and {', '.join(near)} overlap" if near else ""
+    differ = "; their learning rates differ" if rates(tuned) else ""
     counts = [
         f"{name} ({len(runs)} of {len(runs) + len(tuned.get(name, ()))})"
         for name, runs in lost.items()
@@ -81,7 +82,7 @@ def _in_a_sentence(
     each = ", ".join(f"{name} {_reached(tuned[name], rewards[name])}" for name in ranked)
     return (
         f"Molecules tuned with preset {preset}, {seeds_a(seeds, 'method')}: mean reward, and "
-        f"KL(π ‖ p) in nats: {prior}{each}{gained}{overlapping}.{absent} {alarm}."
+        f"KL(π ‖ p) in nats: {prior}{each}{gained}{overlapping}{differ}.{absent} {alarm}."
     )
 
 
@@ -89,3 +90,19 @@ def _reached(records: Sequence[Record], reward: Summary) -> str:
     kl = fmean(one.metrics[KL] for one in records)
     nats = f"{kl:.2g}" if kl < 100 else f"{kl:.0f}"
     return f"{number(reward.mean, SHOWN)} ({nats})"
+
+
+def rates(tuned: Mapping[str, Sequence[Record]]) -> str:
+    """Say which methods were tuned at which learning rate; "" where all were at one.
+
+    Args:
+      tuned: method → its runs.
+    """
+    rates: dict[float, list[str]] = {}
+    for name, made in tuned.items():
+        for rate in dict.fromkeys(one.config["learn"]["learning_rate"] for one in made):
+            rates.setdefault(rate, []).append(name)
+    if len(rates) < 2:
+        return ""
+    told = "; ".join(f"{rate:g} for {', '.join(rates[rate])}" for rate in sorted(rates)[::-1])
+    return f"The learning rates of these methods differ: {told}.\n"

@@ -11,7 +11,7 @@ from common.plot import Series
 from common.record import Record
 from common.table import LEAST_FOR_INTERVAL, Cell, Table, summarize
 from experiments.molecules.catalogue import NAMES, PUBLISHED, WORDS
-from experiments.molecules.headline import headline
+from experiments.molecules.headline import headline, rates
 from experiments.molecules.picture import Tuned, frontier
 from experiments.molecules.selection import (
     BEFORE,
@@ -71,7 +71,7 @@ PAIRS = (
     LEGEND.format(
         prior=NAMES[BEFORE],
         shared="They draw the molecules that are measured by the same random numbers; all but "
-        "REINVENT explore and replay by the same, too. Learning rates may differ.",
+        "REINVENT explore and replay by the same, too.",
     )
     + "\n"
 )
@@ -116,22 +116,6 @@ def cautions(records: Iterable[Record]) -> list[str]:
     return told
 
 
-def rates(tuned: Mapping[str, Sequence[Record]]) -> str:
-    """Say which methods were tuned at which learning rate; "" where all were at one.
-
-    Args:
-      tuned: method's experiment → its runs.
-    """
-    rates: dict[float, list[str]] = {}
-    for name, made in tuned.items():
-        for rate in dict.fromkeys(one.config["learn"]["learning_rate"] for one in made):
-            rates.setdefault(rate, []).append(NAMES[name])
-    if len(rates) < 2:
-        return ""
-    told = "; ".join(f"{rate:g} for {', '.join(rates[rate])}" for rate in sorted(rates)[::-1])
-    return f"The learning rates of these methods differ: {told}.\n"
-
-
 def section(records: Iterable[Record], folder: Path) -> list[str]:
     """Write the tables of each preset with tuned models, and links to its pictures."""
     records, parts = list(records), []
@@ -146,8 +130,8 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
             for title, measures in TABLES.items():
                 parts += [f"**{title}**\n", properties(found, measures).markdown()]
             parts.append(caption(found.get(BEFORE, []), tuned))
-            parts += filter(None, [rates(tunings(found))])
             methods = {NAMES[name]: made for name, made in tunings(found).items()}
+            parts += filter(None, [rates(methods)])
             pairs = seed_by_seed(methods, BEFORE, COMPARED)
             parts += [*pairs, PAIRS] if pairs else []
         if absent:

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from experiments.optimisation.catalogue import CORES, CoreName, cell_name
 from experiments.optimisation.cell import Cell
@@ -130,14 +131,29 @@ def _summary(metrics: Metrics, search: SearchConfig, by_core: Mapping[CoreName, 
     return "; ".join(told)
 
 
-def in_brief(metrics: Metrics) -> str:
-    """Say how the best training losses go from the least depth to the greatest."""
-    ends = depths_of(metrics)[:: max(1, len(depths_of(metrics)) - 1)]
-    told = []
-    for core, label in CORES.items():
-        best = (metrics.get(f"{cell_name(core, depth)}/train/best_nll", math.inf) for depth in ends)
-        told.append(f"{label} {' → '.join(map(_loss, best))}")
-    return f"best training NLL at depth {' → '.join(map(str, ends))}: {', '.join(told)}"
+def in_brief(each: Sequence[Metrics]) -> str:
+    """Say how the best training losses, means over seeds, go from the least depth to the greatest.
+
+    Args:
+      each: metrics of the seeds.
+    """
+    depths = sorted({depth for metrics in each for depth in depths_of(metrics)})
+    ends = depths[:: max(1, len(depths) - 1)]
+    told = [
+        f"{label} {' → '.join(_best(each, core, d) for d in ends)}" for core, label in CORES.items()
+    ]
+    of = f", means of {len(each)} seeds" * (len(each) > 1)
+    return f"best training NLL at depth {' → '.join(map(str, ends))}: {', '.join(told)}{of}"
+
+
+def _best(each: Sequence[Metrics], core: CoreName, depth: int) -> str:
+    """The best training loss of a cell, a mean over the seeds of which any run ended."""
+    name = f"{cell_name(core, depth)}/train/best_nll"
+    found = [metrics[name] for metrics in each if name in metrics]
+    if not found:
+        return "diverged"
+    lost = len(each) - len(found)
+    return _loss(fmean(found)) + f" (diverged in {lost} of {len(each)} seeds)" * bool(lost)
 
 
 def _harder(metrics: Metrics, search: SearchConfig, core: CoreName, depths: Sequence[int]) -> Claim:

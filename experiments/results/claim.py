@@ -144,7 +144,7 @@ def in_brief(
     runs: Runs,
     judge: Callable[[Record], Sequence[Claim]],
     title: str,
-    told: Callable[[Mapping[str, float]], str] = lambda metrics: "",
+    told: Callable[[Sequence[Mapping[str, float]]], str] = lambda each: "",
 ) -> str:
     """Return the main claim of runs and its verdicts in a sentence, with a link to what was found.
 
@@ -154,7 +154,7 @@ def in_brief(
       runs: of the same settings.
       judge: record → its claims, the main one first.
       title: the heading below which all that was found stands.
-      told: metrics, means over seeds → what was found, in a few numbers.
+      told: metrics of each seed → what was found, in a few numbers.
 
     Returns:
       The sentence; empty where nothing is claimed.
@@ -169,14 +169,15 @@ def in_brief(
     smaller = f", {words.partition(':')[0]}" if words else ""
     which = f"{runs.experiment.name}, {runs.label(*runs.records)}"
     found = f"claim recalled, not checked; [what was found](#{anchor(title)})"
-    numbers = told(means(runs))
+    numbers = told([record.metrics for record in runs.done])
     return f"{text}: {verdicts}{smaller}{'; ' * bool(numbers)}{numbers} ({which}; {found})."
 
 
 def means(runs: Runs) -> dict[str, float]:
-    """Return the mean over seeds of each metric that all of the finished runs have."""
+    """Return the mean of each metric over the seeds that have it."""
     each = [record.metrics for record in runs.done]
-    return {name: fmean(one[name] for one in each) for name in set.intersection(*map(set, each))}
+    names = dict.fromkeys(name for one in each for name in one)
+    return {name: fmean(one[name] for one in each if name in one) for name in names}
 
 
 def of_runs(runs: Runs, judge: Callable[[Record], Sequence[Claim]]) -> list[tuple[str, ...]]:
@@ -193,7 +194,7 @@ def of_runs(runs: Runs, judge: Callable[[Record], Sequence[Claim]]) -> list[tupl
     lines: list[tuple[str, ...]] = []
     for text in dict.fromkeys(one.text for claims in judged.values() for one in claims):
         told = [
-            f"seed {seed}: " * (len(judged) > 1) + one.found
+            f"seed {seed}: " * (len(runs.records) > 1) + one.found
             for seed, claims in judged.items()
             for one in claims
             if one.text == text

@@ -13,10 +13,11 @@ from experiments.results.cells import spread
 FEWEST = 2
 """Pairs of runs that two methods must have to be compared."""
 LEGEND = (
-    "*Difference to a method, seed by seed*: what a run has more than that method's run of the "
-    "same seed, where both started from the same {prior} and learned with the same preset. "
+    "*Difference from a method, seed by seed*: each run's value minus that of the method's run of "
+    "the same seed, where both started from the same {prior} and learned with the same preset. "
     "{shared} From three seeds on it is the mean of the differences with its 95 % interval "
-    "(percentile bootstrap over seeds); of two seeds the differences themselves. An interval that "
+    "(percentile bootstrap over seeds; *n priors*: over these, each of which counts by its mean); "
+    "of two seeds the differences themselves. An interval that "
     "holds 0 doesn't tell the methods apart; of few seeds it is too narrow, so that one without 0 "
     "may be luck."
 )
@@ -67,7 +68,7 @@ def seed_by_seed(
         if rows:
             titles = ("method", "seeds", *measures.values())
             table = Table(titles, rows, frozenset(titles[2:]))
-            return [f"**Difference to {first}, seed by seed**\n", table.markdown()]
+            return [f"**Difference from {first}, seed by seed**\n", table.markdown()]
     return []
 
 

@@ -151,6 +151,17 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
     assert_same_bits(one.prior, other.prior)
 
 
+def test_methods_draw_the_same_random_numbers_for_a_round():
+    """Those of exploring, of beginnings, and of places in the memory."""
+    graph, _ = make_table()
+    drawn = [
+        make_learner(graph, walk(), method=method)._draw(jax.random.key(3), jnp.int32(0))
+        for method in ("q", "psi", "g", "rl_only")
+    ]
+    for other in drawn[1:]:
+        assert_same_bits(other, drawn[0])
+
+
 def test_methods_explore_by_the_same_random_numbers():
     """Where all events are drawn uniformly, those of a seed are the same whatever the method."""
     graph, prior = make_table()

@@ -30,8 +30,13 @@ BEFORE_MARK = re.compile(f" (?=[{''.join(MARKS.values())}])")
 """The space between a number and the mark of its verdict, which must not be parted from it."""
 
 
+FOLD = re.compile(r"<p>&lt;details&gt;\s*&lt;summary&gt;(.*?)&lt;/summary&gt;</p>")
+UNFOLD = "<p>&lt;/details&gt;</p>"
+"""How the tags of a fold come out, which stand in paragraphs of their own."""
+
+
 class Prose:
-    """Writes Markdown as HTML. Whatever is HTML in it stays text, but for line breaks."""
+    """Writes Markdown as HTML. Whatever is HTML in it stays text, but for line breaks and folds."""
 
     def __init__(self, folder: Path, allowance: Allowance):
         """Prepare to write.
@@ -62,6 +67,8 @@ class Prose:
             if token.level == 0 and token.nesting <= 0:
                 written, waiting = written + waiting, []
         rendered = self._parser.renderer.render(written, self._parser.options, {})
+        rendered = FOLD.sub(r"<details><summary>\1</summary>", rendered)
+        rendered = rendered.replace(UNFOLD, "</details>")
         return Markup(rendered.replace("&lt;br&gt;", "<br>"))
 
     def table(self, table: Table) -> Markup:

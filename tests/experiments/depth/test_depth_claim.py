@@ -55,7 +55,7 @@ def found_of(metrics):
         ({"layer3/valid/transform_std": 0.05}, 3, "holds in part"),
         ({f"layer{k}/valid/transform_std": 0.05 for k in (2, 3)}, 3, "does not hold"),
         ({"layer2/valid/centres_in_unit": 0.9}, 4, "does not hold"),
-        ({"plain/valid/layer_centres_in_unit": 0.97}, 5, "does not hold"),
+        ({"plain/valid/layer_centres_in_unit": 0.98}, 5, "does not hold"),
         ({"plain/valid/loss": 1.9}, 5, "undecided"),
         ({"plain/train/diverged": 1.0}, 5, "undecided"),
     ],
@@ -85,7 +85,8 @@ def test_discs_away_from_the_interval_are_told_whatever_the_plain_model_learned(
     held, beside = claim.analysis_claims(metrics)[4:]
     assert (held.verdict, beside.verdict) == ("does not hold", "undecided")
     assert held.found == "90 to 99 % of a layer's centres lie there"
-    assert beside.found.startswith("50 % of the plain model's, which learned less: validation")
+    told = "of all layers' 95 %, of the plain model's 50 %, which learned less: validation loss"
+    assert beside.found.startswith(told)
 
 
 def losses(**values):
@@ -228,6 +229,7 @@ def test_the_report_has_the_claims_of_finished_runs(tmp_path):
     assert "stacked_or_deep" not in recalled
     assert claims.count("| rhn_analysis, cpu, seeds 1, 2 |") == 6
     assert claims.count("(1 of 2 seeds), diverged (1)") == 6
+    assert claims.count("| seed 1: ") == 6
     assert scales.startswith("- rhn_analysis, cpu, seed 1: ")
     assert "95 % of them lie" in rules
     assert table.section([failed], tmp_path) == []
@@ -323,6 +325,26 @@ def test_seeds_of_the_same_settings_have_one_verdict_sentence(metrics, told):
     assert opening.startswith(f"{claimed}: {told}")
     assert "; claim recalled, not checked; [what was found]" in opening
     assert opening.endswith("(#depth-gates-and-lesions-claims-and-findings)).")
+
+
+def test_the_sentence_on_lesions_says_what_speaks_against_it():
+    costs = (1.2, 0.6)
+    runs = [
+        made("rhn_analysis", GATED | SPECTRA | {"layer1/valid/lesion_cost": cost}, seed)
+        for seed, cost in enumerate(costs)
+    ]
+    (opening,) = table.findings(runs)
+    assert "; lesion of layer 1 costs 0.600 to 1.200 nats, of the others 0.100 to 0.300" in opening
+    assert "0.300, but it alone reads the input (rhn_analysis, cpu, seeds 0, 1; " in opening
+
+
+def test_means_of_fewer_seeds_are_told(tmp_path):
+    whole = GATED | SPECTRA
+    lost = {name: value for name, value in whole.items() if not name.startswith("plain")}
+    both = [made("rhn_analysis", one, seed) for seed, one in enumerate((whole, lost))]
+    assert "Means over 2 seeds, of some numbers over fewer; " in "\n".join(
+        table.section(both, tmp_path)
+    )
 
 
 def test_other_settings_have_a_sentence_of_their_own():

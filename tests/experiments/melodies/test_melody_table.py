@@ -271,8 +271,8 @@ def test_the_method_that_keeps_closest_to_the_prior_is_named():
     elsewhere = at("tutor_melodies_psi", "vectorised", kl_policy_prior=0.1)
     (told,) = headline.nearest_to_the_prior([*far, *near, elsewhere])
     assert told == (
-        "With the published settings G keeps closest to its prior, by mean KL(π ‖ p), nats (and "
-        "reward): G 0.25 (0.90), Q 1.5."
+        "With the published settings G keeps closest to its prior, by mean KL(π ‖ p), nats "
+        "(mean reward in parentheses): G 0.25 (0.90), Q 1.5."
     )
     assert headline.nearest_to_the_prior([*far, elsewhere]) == []
     assert [told] == melody_table.findings([*far, *near])
@@ -296,8 +296,8 @@ def test_methods_are_compared_seed_by_seed_below_each_table(tmp_path):
     g = tunings("tutor_melodies_g", 0.5, 2.0, 2.5, kl=0.75)
     elsewhere = tunings("tutor_melodies_psi", 5.0, 5.0, 5.0, kl=5.0, **{"Note RNN": "b"})
     text = "\n".join(melody_table.section([*g, *q, *elsewhere], tmp_path))
-    assert text.count("**Difference to Q, seed by seed**") == 1
-    table, legend = text.partition("**Difference to Q, seed by seed**")[2].split("\n\n", 2)[1:]
+    assert text.count("**Difference from Q, seed by seed**") == 1
+    table, legend = text.partition("**Difference from Q, seed by seed**")[2].split("\n\n", 2)[1:]
     assert row_of(table, "G") == ["G", "0, 1, 2", "-0.33 [-0.50, +0.00]", "-0.25"]
     assert "| Ψ" not in table
     assert legend.count(melody_table.PAIRS) == 1
@@ -306,7 +306,7 @@ def test_methods_are_compared_seed_by_seed_below_each_table(tmp_path):
     assert "seed by seed" not in alone
     quirks = [replace(one, config=one.config | {"original_quirks": True}) for one in (*q, *g)]
     found = {"tutor_melodies_q": quirks[:3], "tutor_melodies_g": quirks[3:]}
-    assert "G trains its prior" in melody_table.between_methods(found)[-1]
+    assert "G also updates its prior" in melody_table.between_methods(found)[-1]
 
 
 def test_tunings_of_a_preset_differ_in_their_method_alone():

@@ -126,7 +126,7 @@ def test_methods_are_compared_seed_by_seed(tmp_path):
         ["method", "seeds", WORDS["reward"], WORDS["kl_policy_prior"]],
         ["Ψ", "0, 1, 2", "+1.17 [+0.50, +2.00]", "-8.00"],
     ]
-    assert "**Difference to Q, seed by seed**" in text
+    assert "**Difference from Q, seed by seed**" in text
     assert text.count(table.PAIRS) == 1
     assert "seed by seed" not in "\n".join(table.section([*prior, *q, psi[0]], tmp_path))
 
@@ -229,7 +229,7 @@ def test_a_sentence_tells_what_was_found(records):
     (text,) = headline([*records[:4], rang, *records[5:]])
     assert "cpu, one seed a method: mean reward, and KL(π ‖ p) in nats: prior 2.20; " in text
     assert "; REINVENT 2.90 (4.5), RL only 2.80 (3.5), G 2.70" in text
-    assert "; 5 of 5 methods get more than the prior." in text
+    assert "; 5 of 5 methods get more than the prior; their learning rates differ." in text
     assert text.endswith("The alarm of collapse rang for RL only.")
     (quiet,) = headline(records)
     assert quiet.endswith("No alarm rang.")

@@ -23,7 +23,7 @@ from experiments.optimisation import table
 from experiments.optimisation.catalogue import CORES, FAMILY, cell_name
 from experiments.optimisation.cell import Cell, Run
 from experiments.optimisation.config import OptimisationConfig
-from experiments.optimisation.finding import claims, drawn_rates, rank_tests
+from experiments.optimisation.finding import claims, drawn_rates, in_brief, rank_tests
 from experiments.optimisation.picture import draw_swarm, offsets
 from experiments.optimisation.run import cell_models, make_search, runs
 from highway.config import SearchConfig
@@ -370,6 +370,18 @@ def test_seeds_of_a_study_have_one_verdict_sentence():
     title = "how-hard-to-optimise-by-architecture-and-depth-cpu-seeds-0-1-2"
     assert "(rhn_optimization, cpu, seeds 0, 1, 2; claim recalled, not checked; [" in opening
     assert opening.endswith(f"; [what was found](#{title})).")
+
+
+def test_means_over_seeds_are_called_so_and_leave_out_what_diverged():
+    usual = metrics_of(made_cells(PAPER))
+    first, last = (f"{usual[f'rhn_depth{k}/train/best_nll']:.2f}" for k in (1, 6))
+    assert f"RHN {first} → {last}, " in in_brief([usual])
+    assert "means of" not in in_brief([usual])
+    lost = {k: v for k, v in usual.items() if k != "rhn_depth6/train/best_nll"}
+    told = in_brief([usual, lost, usual])
+    assert told.endswith(", means of 3 seeds")
+    assert f"RHN {first} → {last} (diverged in 1 of 3 seeds), " in told
+    assert f"RHN {first} → diverged, " in in_brief([lost])
 
 
 def test_seeds_of_a_study_share_the_claims_and_fold_the_rest(tmp_path):

@@ -65,6 +65,14 @@ def test_links_within_the_page_stay_and_others_become_text(folder):
     assert page.texts("p") == ["in file up web"]
 
 
+def test_folds_are_folds(folder):
+    text = "<details>\n<summary>The same of seed 1</summary>\n\n![a](a%20b.png)\n\n</details>\n"
+    html = str(Prose(folder, Allowance(10**6)).write(f"{text}\nafter\n"))
+    assert Page(html).texts("summary") == ["The same of seed 1"]
+    assert html.index("<details>") < html.index("<img") < html.index("</details>")
+    assert "&lt;" not in html
+
+
 def test_html_stays_text_but_for_line_breaks(folder):
     page = written(folder, "one<br>two <b>three</b> a&#124;b\n\n<script>4</script>\n")
     assert page.all("b", "script") == []

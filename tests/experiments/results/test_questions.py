@@ -116,7 +116,7 @@ ANSWERS = {
     ),
     "which method keeps closest to the prior": (
         r"(Q|Ψ|G|RL only) keeps closest to its prior, by mean KL\(π ‖ p\), nats "
-        r"\(and reward\): \1 \d"
+        r"\(mean reward in parentheses\): \1 \d"
     ),
     "whether anything was run on a GPU": r"Runs\. .*(none on GPU|\d+ on GPU \()",
     "why the row of the tonic is off": (

@@ -36,7 +36,7 @@ def rows(**methods):
     assert [cell.strip() for cell in head.strip("|").split("|")] == [
         "method", "seeds", "reward", "KL",
     ]  # fmt: skip
-    named = heading.removeprefix("**Difference to ").partition(",")[0]
+    named = heading.removeprefix("**Difference from ").partition(",")[0]
     return named, [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 

@@ -68,6 +68,7 @@ def test_what_differs_between_lines_stands_in_them():
     assert head[-1] == "what is smaller"
     assert flat[1] == "cpu, train.epochs=20 on books"
     assert flat[-1] == "20 of 500 epochs"
+    assert "parameters" not in above
     assert deep[1] == "cpu on books"
     assert deep[-1] == "14 of 500 epochs"
     assert len(head) <= under_test.MOST_COLUMNS
