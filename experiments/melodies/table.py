@@ -15,7 +15,6 @@ from experiments.results import alike
 from experiments.results.alike import as_preset, on_one_data
 from experiments.results.cells import number, spread
 from experiments.results.paper_table import ABSENT, Asked, Line, PaperTable
-from experiments.results.same_seed import LEGEND, seed_by_seed
 from tutor.music.metric import composed
 
 NAMES: Mapping[str, str] = {
@@ -168,7 +167,7 @@ def _note_rnn(record: Record) -> str:
 def section(records: Iterable[Record], folder: Path) -> list[str]:
     """Write in Markdown why lines of Table 1 differ, then the table for each setting with tuned
     models, with links to its pictures, then that of both cores."""
-    from experiments.melodies import cores, headline  # which read this module
+    from experiments.melodies import cores, headline, pairs  # which read this module
 
     records = list(records)
     parts, why = [], headline.reasons(records)
@@ -179,9 +178,9 @@ def section(records: Iterable[Record], folder: Path) -> list[str]:
             continue
         parts.append(f"### Table 1 and Figure 2, all that was measured: preset {setting.preset}\n")
         parts += [f"Here: {setting.title}.\n", table_1(found).markdown()]
-        pairs = between_methods(found)
-        parts += pairs
-        legend = [PAIRS] if pairs else legend
+        compared = pairs.between_methods(found)
+        parts += compared
+        legend = [pairs.READING] if compared else legend
         links = [
             f"[{setting.label(name)}]({path.name})"
             for name in FIGURES
@@ -202,30 +201,6 @@ CAPTION = (
     "was measured leave it empty. The paper prints 17 for G's autocorrelation of lag 3; 0.17 is "
     "meant, we think.\n"
 )
-
-
-PAIRS = (
-    LEGEND.format(
-        prior=CHECKSUM,
-        shared="Their settings differ in the method alone, and they explore, replay and draw the "
-        "compositions that are measured by the same random numbers, of which other policies make "
-        "other melodies.",
-    )
-    + "\n"
-)
-DRIFTS = (
-    "With the released code's quirks G also updates its prior: its KL isn't comparable with that "
-    "of the other methods.\n"
-)
-
-
-def between_methods(found: Mapping[str, Sequence[Record]]) -> list[str]:
-    """Write in Markdown by how much the tunings of a setting differ in reward and divergence."""
-    tuned = {NAMES[name]: group for name, group in found.items() if name in TUNED}
-    words = {f"composed/{one}": words_of(one) for one in ("reward", KL)}
-    parts = seed_by_seed(tuned, NOTE_RNN, words)
-    drifts = any(one.config["original_quirks"] for one in found.get("tutor_melodies_g", ()))
-    return [*parts, DRIFTS] if parts and drifts else parts
 
 
 def draw_figures(records: Iterable[Record], folder: Path) -> list[Path]:

@@ -6,7 +6,7 @@ from common.config import override, to_dict
 from common.plot import LARGEST_BYTES
 from common.record import DataUsed, Record
 from experiments import registry
-from experiments.melodies import headline, picture
+from experiments.melodies import headline, pairs, picture
 from experiments.melodies import table as melody_table
 from experiments.melodies.catalogue import TABLE_1
 from experiments.melodies.explain import page
@@ -300,13 +300,13 @@ def test_methods_are_compared_seed_by_seed_below_each_table(tmp_path):
     table, legend = text.partition("**Difference from Q, seed by seed**")[2].split("\n\n", 2)[1:]
     assert row_of(table, "G") == ["G", "0, 1, 2", "-0.33 [-0.50, +0.00]", "-0.25"]
     assert "| Ψ" not in table
-    assert legend.count(melody_table.PAIRS) == 1
+    assert legend.count(pairs.READING) == 1
     assert "trains its prior" not in legend
     alone = "\n".join(melody_table.section([*q, *elsewhere], tmp_path))
     assert "seed by seed" not in alone
     quirks = [replace(one, config=one.config | {"original_quirks": True}) for one in (*q, *g)]
     found = {"tutor_melodies_q": quirks[:3], "tutor_melodies_g": quirks[3:]}
-    assert "G also updates its prior" in melody_table.between_methods(found)[-1]
+    assert "G also updates its prior" in pairs.between_methods(found)[-1]
 
 
 def test_tunings_of_a_preset_differ_in_their_method_alone():
