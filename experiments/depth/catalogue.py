@@ -73,7 +73,7 @@ SPECTRUM_MEASURES = {
 }
 PLAIN: Literal["plain"] = "plain"
 HIGHWAY: Literal["highway"] = "highway"
-CPU_HOURS = {"rhn_analysis": 0.16, "stacked_or_deep": 0.14, "highway_depth": 0.8}
+CPU_HOURS = {"rhn_analysis": 0.16, "stacked_or_deep": 0.14, "highway_depth": 0.74}
 """Mean hours of each preset `cpu` in its committed records."""
 UNIGRAM = "unigram"
 """Stands among models for predicting each token by how often it comes in training."""
