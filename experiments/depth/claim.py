@@ -6,7 +6,6 @@ Verdicts follow from a record's metrics alone.
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from statistics import fmean
 from typing import NamedTuple
 
 from experiments.depth.catalogue import (
@@ -96,11 +95,10 @@ def _discs(metrics: Metrics) -> list[Claim]:
     text = "More of them lie there than of a plain model's (our question)"
     if metrics.get(f"{PLAIN}/train/diverged"):
         return [held, Claim(text, "the plain model diverged", "undecided")]
-    plain = metrics.get(f"{PLAIN}/valid/layer_centres_in_unit")
-    if plain is None:
+    own, plain = (metrics.get(f"{name}/valid/layer_centres_in_unit") for name in ("rhn", PLAIN))
+    if own is None or plain is None:
         return [held]
     ours, theirs = (metrics[f"{name}/valid/loss"] for name in ("rhn", PLAIN))
-    own = fmean(shares)
     told = f"of all layers' {100 * own:.0f} %, of the plain model's {100 * plain:.0f} %"
     if theirs > COMPARABLE * ours:
         told += f", which learned less: validation loss {theirs:.3f}, RHN {ours:.3f}"

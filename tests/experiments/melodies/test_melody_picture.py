@@ -1,6 +1,7 @@
 """The picture of Table 1 shows what the committed records have, beside what the paper printed."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,19 @@ def test_dots_stand_at_what_was_printed_and_found(records):
     assert [x for x, _ in in_c] == [41.0]
     assert round(in_c[0][1]) == list(COLUMNS).index("tutor_melodies_q")
     assert [list(line.get_xdata()) for line in axes.lines] == [[10.0, 12.0], [40.0, 42.0]]
+
+
+def test_each_of_ours_has_a_height_of_its_own(records):
+    summed = [made("tutor_melodies_q", seed, 25.0, "adagrad") for seed in (0, 1, 2)]
+    axes = Figure().subplots()
+    shown = [dot for dot in picture.dots([*records, *summed]) if dot.statistic == TONIC]
+    picture._draw_panel(axes, TONIC, [dot for dot in shown if dot.method == Q])
+    heights = [one.get_offsets().tolist()[-1][1] for one in axes.collections[1:]]
+    assert len(heights) == len(picture.LABELS)
+    assert min(after - before for before, after in pairwise(heights)) > 0.1
+    line = list(COLUMNS).index(Q)
+    assert min(abs(height - line) for height in heights) > 0.1  # the published number's
+    assert {round(height) for height in heights} == {line}
 
 
 def test_no_picture_without_tuned_models(tmp_path):

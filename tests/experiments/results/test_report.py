@@ -206,6 +206,16 @@ def known(monkeypatch):
 
 
 @pytest.mark.usefixtures("known")
+def test_the_table_as_json_says_how_runs_depart_from_the_papers():
+    records = [*seeds(words(), 66.0, 66.5, 68.0), record(words(), "cpu", metrics={TEST: 97.0})]
+    full, small = json.loads(as_json(named_rows([], records, with_not_run=False)))
+    assert (full["full_size"], full["as_published"], full["settings"]) == (True, True, [])
+    assert (small["full_size"], small["as_published"]) == (False, False)
+    assert "train.epochs: 500 → 14" in small["settings"]
+    assert "14 of 500 epochs" in small["departure"]["amounts"]
+
+
+@pytest.mark.usefixtures("known")
 def test_the_table_as_json():
     (row,) = json.loads(as_json(named_rows([], seeds(words(), 66.0, 66.5, 68.0))))
     assert row["ours"] == {
